@@ -1,0 +1,149 @@
+"""The `cxrssl` command. The only door to typer; heavy imports wait until a command runs."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cxrssl.core.errors import CxrsslError
+
+app = typer.Typer(
+    name="cxrssl",
+    help="How few boxes do you need? Pretraining and detection for chest radiographs.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class LayoutName(StrEnum):
+    """Layouts of a source folder."""
+
+    auto = "auto"
+    kaggle = "kaggle"
+    coco = "coco"
+    images = "images"
+
+
+class SplitName(StrEnum):
+    """Splits of a store."""
+
+    train = "train"
+    val = "val"
+    test = "test"
+
+
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change a recipe field: a.b=value. Repeatable.", metavar="A.B=V"),
+]
+Out = Annotated[Path | None, typer.Option("--out", help="Run folder; runs/COMMAND/RECIPE if not.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run that was cut short.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes; one a core if not given.")]
+
+
+@app.command()
+def phantom(
+    out: Annotated[Path, typer.Argument(help="Folder to make; must be empty or absent.")],
+    images: Annotated[int, typer.Option(min=1, help="How many radiographs.")] = 100,
+    seed: Annotated[int, typer.Option(min=0, help="Equal seeds, equal bytes.")] = 0,
+    normals: Annotated[
+        float,
+        typer.Option(min=0, max=0.99, help="Share without findings; 0.707 in VinDr-CXR."),
+    ] = 0.3,
+    min_side: Annotated[int, typer.Option(min=64, help="Shortest side, pixels.")] = 800,
+    max_side: Annotated[int, typer.Option(min=64, max=4000, help="Longest side, pixels.")] = 1200,
+    workers: Workers = None,
+) -> None:
+    """Make a chest data set of DICOM files read by several readers, in Kaggle VinBigData layout."""
+    from cxrssl.data.phantom import make_phantom
+    from cxrssl.run.executor import available_cores
+    from cxrssl.run.log import progress
+
+    with progress("phantom", total=images) as meter:
+        made = iter(range(1, images + 1))
+        summary = make_phantom(
+            out,
+            num_images=images,
+            seed=seed,
+            normal_share=normals,
+            min_side_px=min_side,
+            max_side_px=max_side,
+            num_workers=workers or available_cores(),
+            on_image=lambda: meter.at(next(made)),
+        )
+    typer.echo(f"{out}: {summary}")
+    typer.echo("Made images: nothing measured on them means anything clinical.")
+
+
+@app.command()
+def ingest(
+    source: Annotated[Path, typer.Argument(help="Folder with train.csv, a COCO JSON, or images.")],
+    store: Annotated[Path, typer.Argument(help="Folder of the store; a cut ingest goes on.")],
+    layout: Annotated[LayoutName, typer.Option(help="What SOURCE looks like.")] = LayoutName.auto,
+    size: Annotated[int, typer.Option(min=16, help="Side of the stored square, pixels.")] = 512,
+    workers: Workers = None,
+) -> None:
+    """Decode DICOM, PNG or JPEG files and their boxes into a store; exit 1 if some failed."""
+    from cxrssl.ingest import ingest as run
+    from cxrssl.run.executor import available_cores
+    from cxrssl.run.log import progress
+
+    with progress("ingest", total=1000) as meter:
+        summary = run(
+            source,
+            store,
+            layout=layout.value,
+            size_px=size,
+            num_workers=workers or available_cores(),
+            on_images=lambda done, total: meter.at(1000 * done // total, f"({done} images)"),
+        )
+    typer.echo(f"{store}: {summary.num_images} images, {summary.num_reused} of them were there")
+    for image_id, reason in summary.failures.items():
+        typer.echo(f"  {image_id}: {reason}", err=True)
+    if summary.failures:
+        typer.echo(f"{len(summary.failures)} failed, listed in {store / 'manifest.json'}", err=True)
+        raise typer.Exit(1)
+
+
+@app.command()
+def pretrain(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, such as recipes/pretrain/smoke.yaml.")],
+    set_: Set = None,
+    out: Out = None,
+    resume: Resume = False,
+) -> None:
+    """Pretrain a backbone on unlabelled images."""
+    from cxrssl.config.load import load_recipe
+    from cxrssl.config.schema import PretrainRecipe
+    from cxrssl.pretrain import pretrain as run
+
+    merged = load_recipe(recipe, PretrainRecipe, overrides=set_ or [])
+    typer.echo(run(merged, out or Path("runs/pretrain") / recipe.stem, resume=resume))
+
+
+@app.command()
+def finetune(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, such as recipes/finetune/smoke.yaml.")],
+    set_: Set = None,
+    out: Out = None,
+    resume: Resume = False,
+) -> None:
+    """Train a detector on labelled images, from any start."""
+    from cxrssl.config.load import load_recipe
+    from cxrssl.config.schema import FinetuneRecipe
+    from cxrssl.finetune import finetune as run
+
+    merged = load_recipe(recipe, FinetuneRecipe, overrides=set_ or [])
+    typer.echo(run(merged, out or Path("runs/finetune") / recipe.stem, resume=resume))
+
+
+def main() -> None:
+    """Run the command line; a user's fault is a text and exit code 2, without a traceback."""
+    try:
+        app()
+    except CxrsslError as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise SystemExit(2) from error

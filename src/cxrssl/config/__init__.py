@@ -1,0 +1,1 @@
+"""Recipes and plans: what they may say (`schema`) and how they are read (`load`)."""

@@ -1,0 +1,218 @@
+"""What a recipe or a plan may say. The only door to pydantic.
+
+Whatever changes a number has no default: the recipe states it. A field carries its unit.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Share = Annotated[float, Field(gt=0, le=1)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Range = tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]]
+
+
+class Section(BaseModel):
+    """A part of a recipe: unknown fields are errors, and nothing is changed after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataSection(Section):
+    """Which images."""
+
+    store: Path
+    """Folder that `cxrssl ingest` wrote."""
+    protocol: Literal["corrected"]
+    """How images are split; see data/protocol.py."""
+    normals: bool
+    """Whether images without findings take part; the paper leaves them out."""
+
+
+class PoolSection(DataSection):
+    """Images for pretraining."""
+
+    pool_fraction: Share
+    """Share of the training images whose labels are hidden; 1 is all of them."""
+    num_workers: int = Field(default=0, ge=0)
+
+
+class LabelSection(DataSection):
+    """Images for fine-tuning."""
+
+    label_fraction: Share
+    """Share of the training images whose labels are seen."""
+    consensus_iou: Annotated[float, Field(gt=0, lt=1)]
+    """Overlap above which readers' boxes of one class are one finding."""
+    oversample_threshold: Annotated[float, Field(gt=0, le=1)] | None
+    """Repeat-factor sampling, or null for none."""
+    flip_probability: Probability
+    num_workers: int = Field(default=0, ge=0)
+
+
+class IntensitySection(Section):
+    """Grey levels; must be the same in both phases."""
+
+    equalize: bool
+    mean: Annotated[float, Field(ge=0, le=1)]
+    std: Annotated[float, Field(gt=0)]
+
+
+class ViewSection(Section):
+    """Random views for pretraining."""
+
+    size_px: int = Field(gt=0)
+    crop_area: tuple[Share, Share]
+    crop_aspect: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
+    flip_probability: Probability
+    blur_sigma_px: Range
+    blur_kernel_px: int = Field(ge=1)
+    noise_share: Range
+
+    @model_validator(mode="after")
+    def _ranges_rise(self) -> "ViewSection":
+        for name in ("crop_area", "crop_aspect", "blur_sigma_px", "noise_share"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"{name} must be [least, largest], got [{low}, {high}]")
+        if self.blur_kernel_px % 2 == 0:
+            raise ValueError(f"blur_kernel_px must be odd, got {self.blur_kernel_px}")
+        return self
+
+
+class ContrastSection(Section):
+    """The network that is pretrained."""
+
+    backbone: str
+    """timm architecture."""
+    start: Literal["random", "imagenet"]
+    projector_hidden: int = Field(gt=0)
+    projector_outputs: int = Field(gt=0)
+    temperature: Annotated[float, Field(gt=0)]
+
+
+class OptimSection(Section):
+    """Optimizer and learning rate."""
+
+    name: Literal["sgd", "adamw"]
+    peak_lr: Annotated[float, Field(gt=0)]
+    momentum: Probability
+    """Of SGD; the first beta of AdamW."""
+    weight_decay: Annotated[float, Field(ge=0)]
+    schedule: Literal["cosine", "constant"]
+    warmup_steps: int = Field(ge=0)
+    clip_norm: Annotated[float, Field(gt=0)] | None
+    """Largest norm of the gradient, or null for no limit."""
+
+
+class Training(Section):
+    """What both loops have."""
+
+    seed: int = Field(ge=0)
+    precision: Literal["fp32", "bf16"]
+    intensity: IntensitySection
+    optim: OptimSection
+    batch_size: int = Field(ge=1)
+    """Images in a global batch, over all processes."""
+    epochs: int = Field(ge=1)
+    log_every_steps: int = Field(default=10, ge=1)
+    checkpoint_every_steps: int = Field(default=200, ge=1)
+
+
+class PretrainRecipe(Training):
+    """`cxrssl pretrain`."""
+
+    task: Literal["pretrain"]
+    data: PoolSection
+    views: ViewSection
+    model: ContrastSection
+
+    @model_validator(mode="after")
+    def _needs_negatives(self) -> "PretrainRecipe":
+        if self.batch_size < 2:
+            raise ValueError("batch_size: a contrast needs at least 2 images a batch")
+        return self
+
+
+class DetectorSection(Section):
+    """The detector; numbers that torchvision calls by other names are explained in models/detector.py."""
+
+    backbone: str
+    norm: Literal["bn", "frozen"]
+    fpn_channels: int = Field(gt=0)
+    head_features: int = Field(gt=0)
+    anchor_sizes_px: tuple[int, int, int, int, int]
+    rpn_proposals: int = Field(gt=0)
+    rpn_samples: int = Field(gt=0)
+    roi_samples: int = Field(gt=0)
+    score_threshold: Probability
+    nms_iou: Probability
+    detections_per_image: int = Field(gt=0)
+
+
+class InitSection(Section):
+    """What the detector's body starts from."""
+
+    start: Literal["random", "imagenet"]
+    backbone: Path | None
+    """backbone/ folder of a pretraining run, put on top of `start`; null for the control."""
+
+
+class FinetuneRecipe(Training):
+    """`cxrssl finetune`."""
+
+    task: Literal["finetune"]
+    data: LabelSection
+    model: DetectorSection
+    init: InitSection
+    size_px: int = Field(gt=0)
+    """Side to which the detector resizes an image, usually the store's."""
+    validate_every_epochs: Annotated[int, Field(ge=1)] | None
+    """How often the validation split is scored; null is never."""
+
+
+class PhantomSection(Section):
+    """A made data set."""
+
+    images: int = Field(ge=1)
+    seed: int = Field(ge=0)
+    normal_share: Annotated[float, Field(ge=0, lt=1)]
+    min_side_px: int = Field(ge=64)
+    max_side_px: int = Field(ge=64)
+
+
+class PlanData(Section):
+    """Where a plan's images come from: a source folder, or a phantom if `source` is null."""
+
+    source: Path | None
+    phantom: PhantomSection | None
+    size_px: int = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> "PlanData":
+        if self.source is None and self.phantom is None:
+            raise ValueError("source and phantom are both null: name a source folder")
+        return self
+
+
+class Plan(Section):
+    """`cxrssl reproduce`: a baseline, and at each pool an SSL arm and its control."""
+
+    task: Literal["plan"]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
+    data: PlanData
+    pretrain: str
+    """Packaged recipe, such as `pretrain/demo`, or a path."""
+    finetune: str
+    pool_percents: tuple[Annotated[int, Field(ge=1, le=99)], ...] = Field(min_length=1)
+    """Shares of the training images moved to the pool; an arm fine-tunes on the rest."""
+    seeds: tuple[int, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _no_twins(self) -> "Plan":
+        for name in ("pool_percents", "seeds"):
+            values = getattr(self, name)
+            if len(set(values)) != len(values):
+                raise ValueError(f"{name} names one value twice: {list(values)}")
+        return self

@@ -1,0 +1,1 @@
+"""From DICOM files and tables to batches: decode, store, consensus, splits, sampling and views."""

@@ -1,0 +1,115 @@
+"""Torch data sets and loaders over a store. An item is asked for as a `Visit`, so it knows its epoch.
+
+Shapes: B images in this process's slice of a batch, H and W pixels of the store.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypedDict
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from cxrssl.core.boxes import flipped
+from cxrssl.core.images import Intensity
+from cxrssl.data.detection import Example
+from cxrssl.data.sampling import Visit
+from cxrssl.data.store import Store
+from cxrssl.data.views import ViewRanges, random_view
+
+
+class Target(TypedDict):
+    """What torchvision's detectors train on: boxes [N, 4] xyxy float32, labels [N] int64 in 1..K."""
+
+    boxes: Tensor
+    labels: Tensor
+
+
+Batch = tuple[list[Tensor], list[Target]]
+
+
+@dataclass(frozen=True)
+class ViewPairs(Dataset[Tensor]):
+    """Two views of each image of a pool, [2, 1, size, size] uint8."""
+
+    store: Store
+    rows: Sequence[int]
+    ranges: ViewRanges
+    intensity: Intensity
+    seed: int
+
+    def __getitem__(self, visit: Visit) -> Tensor:
+        """Return both views of an image; a function of (seed, epoch, image, view)."""
+        row = self.rows[visit.row]
+        pixels = self.intensity.prepare(self.store.pixels(row))
+        views = [
+            random_view(pixels, self.ranges, _generator(self.seed, visit.epoch, row, view))
+            for view in (0, 1)
+        ]
+        return torch.from_numpy(np.stack(views)[:, None])
+
+
+@dataclass(frozen=True)
+class DetectionImages(Dataset[tuple[Tensor, Target]]):
+    """Images [1, H, W] uint8 with their consensus boxes, mirrored at random."""
+
+    store: Store
+    examples: Sequence[Example]
+    intensity: Intensity
+    flip_probability: float
+    seed: int
+
+    def __getitem__(self, visit: Visit) -> tuple[Tensor, Target]:
+        """Return an image and its target; the flip is a function of (seed, epoch, image)."""
+        example = self.examples[visit.row]
+        pixels = self.intensity.prepare(self.store.pixels(example.row))
+        boxes = example.boxes
+        generator = _generator(self.seed, visit.epoch, example.row, 0)
+        if generator.random() < self.flip_probability:
+            pixels = pixels[:, ::-1]
+            boxes = flipped(boxes, width_px=pixels.shape[1])
+        target = Target(
+            boxes=torch.from_numpy(boxes.reshape(-1, 4).copy()),
+            labels=torch.from_numpy(example.labels + 1),
+        )
+        return torch.from_numpy(pixels.copy())[None], target
+
+
+def view_loader(
+    images: ViewPairs,
+    batches: Sequence[list[Visit]],
+    *,
+    num_workers: int,
+) -> DataLoader[Tensor]:
+    """Load the given batches in order, each [B, 2, 1, H, W] uint8."""
+    return DataLoader(images, batch_sampler=batches, num_workers=num_workers)
+
+
+def detection_loader(
+    images: DetectionImages,
+    batches: Sequence[list[Visit]],
+    *,
+    num_workers: int,
+) -> DataLoader[Batch]:
+    """Load the given batches in order, each as two lists."""
+    return DataLoader(
+        images, batch_sampler=batches, num_workers=num_workers, collate_fn=as_lists
+    )
+
+
+def as_lists(items: Sequence[tuple[Tensor, Target]]) -> Batch:
+    """Keep images and targets as two lists: their sizes may differ."""
+    images, targets = zip(*items, strict=True)
+    return list(images), list(targets)
+
+
+def network_input(pixels: Tensor, intensity: Intensity, *, num_channels: int) -> Tensor:
+    """Turn grey levels [B, 1, H, W] uint8 into normalised network input [B, num_channels, H, W]."""
+    levels = (pixels.to(torch.float32) / 255 - intensity.mean) / intensity.std
+    return levels.expand(-1, num_channels, -1, -1)
+
+
+def _generator(seed: int, epoch: int, row: int, view: int) -> np.random.Generator:
+    return np.random.default_rng(np.random.SeedSequence((seed, epoch, row, view, 0x1A6E)))

@@ -1,0 +1,117 @@
+"""What order a run visits its images in: every batch is a function of (seed, epoch, step) alone.
+
+So a run that was killed goes on with the batch it would have had, whatever the number of workers,
+and each process takes its own slice of the same global batch.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Visit(NamedTuple):
+    """One image in one batch: enough to derive all of its randomness."""
+
+    epoch: int
+    row: int
+
+
+def repeat_factors(
+    labels_per_image: Sequence[NDArray[np.integer]], *, threshold: float
+) -> NDArray[np.float64]:
+    """Return how often each image should be seen an epoch, [N] float64, >= 1.
+
+    An image counts as much as its rarest class: r = max over its classes of sqrt(threshold / f),
+    where f is the share of images that hold the class. An image without boxes counts 1.
+
+    Source: LVIS, arXiv 1908.03195, appendix B.2; the paper's threshold is 0.4.
+    """
+    present = [np.unique(labels) for labels in labels_per_image]
+    held = np.concatenate(present) if present else np.empty(0, np.int64)
+    classes, counts = np.unique(held, return_counts=True)
+    factor = {
+        int(label): max(1.0, float(np.sqrt(threshold / (count / len(present)))))
+        for label, count in zip(classes, counts, strict=True)
+    }
+    return np.array([max((factor[int(c)] for c in own), default=1.0) for own in present])
+
+
+class BatchPlan:
+    """All batches of a run, in order, without holding them.
+
+    Attributes:
+        num_epochs: Epochs in all.
+        num_steps: Optimizer steps in all.
+    """
+
+    def __init__(
+        self,
+        num_images: int,
+        *,
+        batch_size: int,
+        num_epochs: int,
+        seed: int,
+        factors: NDArray[np.float64] | None = None,
+        drop_last: bool = False,
+    ) -> None:
+        """Plan `num_epochs` over `num_images` rows.
+
+        Args:
+            num_images: Rows to visit.
+            batch_size: Images in a global batch, over all processes.
+            num_epochs: Epochs in all.
+            seed: Of the run.
+            factors: [num_images] repeat factors; each is rounded up or down at random every epoch.
+            drop_last: Leave out the last, smaller batch of an epoch rather than fill it up with
+                images from the start of the same epoch.
+        """
+        self.num_epochs = num_epochs
+        self._num_images, self._batch_size, self._seed = num_images, batch_size, seed
+        self._factors, self._drop_last = factors, drop_last
+        sizes = [self._batches_in(len(self.order(epoch))) for epoch in range(num_epochs)]
+        self._first_steps = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+
+    @property
+    def num_steps(self) -> int:
+        """Return the optimizer steps of the whole run."""
+        return int(self._first_steps[-1])
+
+    def order(self, epoch: int) -> NDArray[np.int64]:
+        """Return the rows of an epoch in the order they are visited."""
+        generator = np.random.default_rng(np.random.SeedSequence((self._seed, epoch, 0xB47C)))
+        rows = np.arange(self._num_images)
+        if self._factors is not None:
+            whole = np.floor(self._factors).astype(np.int64)
+            extra = generator.random(self._num_images) < self._factors - whole
+            rows = np.repeat(rows, whole + extra)
+        return generator.permutation(rows)
+
+    def epochs(self, *, from_step: int) -> range:
+        """Return the epochs that have steps at or after `from_step`, counted from 0 over the run."""
+        past = int(np.searchsorted(self._first_steps[1:], from_step, side="right"))
+        return range(past, self.num_epochs)
+
+    def steps_of(self, epoch: int, *, from_step: int = 0) -> range:
+        """Return the steps of an epoch that are not before `from_step`."""
+        first, end = int(self._first_steps[epoch]), int(self._first_steps[epoch + 1])
+        return range(max(first, from_step), end)
+
+    def batches(
+        self, *, from_step: int = 0, rank: int = 0, num_processes: int = 1
+    ) -> list[list[Visit]]:
+        """Return one process's slice of every batch from a step to the end of the run."""
+        found = []
+        for epoch in self.epochs(from_step=from_step):
+            order = self.order(epoch)
+            for step in self.steps_of(epoch, from_step=from_step):
+                start = (step - int(self._first_steps[epoch])) * self._batch_size
+                rows = np.take(order, range(start, start + self._batch_size), mode="wrap")
+                found.append([Visit(epoch, int(row)) for row in rows[rank::num_processes]])
+        return found
+
+    def _batches_in(self, num_visits: int) -> int:
+        if self._drop_last:
+            return num_visits // self._batch_size
+        return -(-num_visits // self._batch_size)

@@ -1,0 +1,104 @@
+"""`cxrssl eval`: a detector's scores on a split of a store, against the readers' consensus."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from cxrssl.core.errors import DataError
+from cxrssl.core.images import Intensity
+from cxrssl.data.detection import Example, examples_of, in_split
+from cxrssl.data.loaders import DetectionImages, detection_loader
+from cxrssl.data.protocol import Split
+from cxrssl.data.sampling import Visit
+from cxrssl.data.store import Store
+from cxrssl.metrics.coco import Detections, Truth, coco_scores
+from cxrssl.models.detector import detector_input, load_detector
+from cxrssl.run.log import progress
+
+BATCH_SIZE = 8
+
+
+def evaluate(
+    checkpoint: Path, store_folder: Path, *, split: Split, consensus_iou: float, normals: bool
+) -> dict[str, Any]:
+    """Score a detector folder, or the run that holds one, on a split of a store.
+
+    Returns:
+        The content of `--json`: metrics, per class, counts and definitions.
+
+    Raises:
+        DataError: If the detector or the store can't be used, or their classes differ.
+    """
+    folder = checkpoint / "detector" if (checkpoint / "detector").is_dir() else checkpoint
+    detector, settings = load_detector(folder)
+    store = Store(store_folder)
+    if store.classes != settings.classes:
+        raise DataError(
+            f"{folder} finds {', '.join(settings.classes)}; {store_folder} holds "
+            f"{', '.join(store.classes)}. Evaluate on a store with the detector's classes."
+        )
+    examples = in_split(examples_of(store, consensus_iou=consensus_iou), split, normals=normals)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    detector = detector.to(device)
+    return score(detector, store, examples, intensity=settings.intensity, device=device)
+
+
+def score(
+    detector: nn.Module,
+    store: Store,
+    examples: Sequence[Example],
+    *,
+    intensity: Intensity,
+    device: torch.device,
+) -> dict[str, Any]:
+    """Score a detector on examples; returns what `evaluate` does. The detector is left training
+    or not, as it was.
+    """
+    was_training = detector.training
+    detector.eval()
+    found = detect(detector, store, examples, intensity=intensity, device=device)
+    detector.train(was_training)
+    truth = [
+        Truth(boxes=torch.from_numpy(e.boxes), labels=torch.from_numpy(e.labels + 1))
+        for e in examples
+    ]
+    scores = coco_scores(found, truth, classes=store.classes)
+    return {
+        "metrics": {name: {"value": value} for name, value in scores["metrics"].items()},
+        "per_class": scores["per_class"],
+        "n_images": len(examples),
+        "n_boxes": sum(len(e.boxes) for e in examples),
+        "n_classes": len(store.classes),
+        "definitions": "COCO, boxes and areas in store pixels, truth is the readers' consensus",
+    }
+
+
+@torch.no_grad()
+def detect(
+    detector: nn.Module,
+    store: Store,
+    examples: Sequence[Example],
+    *,
+    intensity: Intensity,
+    device: torch.device,
+) -> list[Detections]:
+    """Return a detector's detections, image by image, in store pixels, on the CPU."""
+    images = DetectionImages(store, examples, intensity, flip_probability=0.0, seed=0)
+    visits = [Visit(0, row) for row in range(len(examples))]
+    batches = [visits[i : i + BATCH_SIZE] for i in range(0, len(visits), BATCH_SIZE)]
+    found: list[Detections] = []
+    with progress("detect", total=len(visits), shown=len(visits) > 1000) as meter:
+        for pixels, _ in detection_loader(images, batches, num_workers=0):
+            for result in detector(detector_input([image.to(device) for image in pixels])):
+                found.append(
+                    Detections(
+                        boxes=result["boxes"].cpu(),
+                        scores=result["scores"].cpu(),
+                        labels=result["labels"].cpu(),
+                    )
+                )
+            meter.at(len(found))
+    return found

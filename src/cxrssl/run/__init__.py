@@ -1,0 +1,1 @@
+"""Runs: their folders, seeds, checkpoints, logs and processes."""

@@ -1,0 +1,90 @@
+"""Checkpoints: model, optimizer and step as safetensors and JSON, whole or not there.
+
+Randomness and data order are functions of (seed, step), so nothing else needs saving.
+"""
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from cxrssl.core.files import write_json
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The checkpoints of one run; the last whole one survives any kill.
+
+    Attributes:
+        folder: Where they lie, as `step-00000120/`.
+        every_steps: How often one is due.
+        writes: Whether this process is the one that writes them.
+    """
+
+    folder: Path
+    every_steps: int
+    writes: bool
+
+    def save_if_due(self, model: nn.Module, optimizer: Optimizer, *, steps_done: int) -> None:
+        """Write a checkpoint after every `every_steps` steps."""
+        if self.writes and steps_done % self.every_steps == 0:
+            self.save(model, optimizer, steps_done=steps_done)
+
+    def save(self, model: nn.Module, optimizer: Optimizer, *, steps_done: int) -> None:
+        """Write a checkpoint in one rename, then drop the ones before it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        final = self.folder / f"step-{steps_done:08d}"
+        temporary = self.folder / f"{final.name}.{os.getpid()}.tmp"
+        temporary.mkdir()
+        save_file(_contiguous(model.state_dict()), temporary / "model.safetensors")
+        tensors, rest = _flat(optimizer)
+        save_file(tensors, temporary / "optimizer.safetensors")
+        write_json(temporary / "state.json", {"steps_done": steps_done, "optimizer": rest})
+        shutil.rmtree(final, ignore_errors=True)
+        temporary.rename(final)
+        for path in self.folder.iterdir():
+            if path != final:
+                shutil.rmtree(path)
+
+    def restore(self, model: nn.Module, optimizer: Optimizer) -> int:
+        """Load the last whole checkpoint and return the steps done; 0 if there is none."""
+        whole = sorted(path for path in self.folder.glob("step-*") if path.suffix != ".tmp")
+        if not whole:
+            return 0
+        last = whole[-1]
+        model.load_state_dict(load_file(last / "model.safetensors"), strict=True)
+        state = json.loads((last / "state.json").read_text())
+        _restore_optimizer(optimizer, load_file(last / "optimizer.safetensors"), state["optimizer"])
+        return int(state["steps_done"])
+
+
+def _contiguous(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key: value.contiguous() for key, value in state.items()}
+
+
+def _flat(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the optimizer's tensors under `parameter.name`, and what is no tensor."""
+    tensors: dict[str, Tensor] = {}
+    rest: dict[str, Any] = {}
+    for index, values in optimizer.state_dict()["state"].items():
+        for name, value in values.items():
+            (tensors if isinstance(value, Tensor) else rest)[f"{index}.{name}"] = value
+    return _contiguous(tensors), rest
+
+
+def _restore_optimizer(
+    optimizer: Optimizer, tensors: dict[str, Tensor], rest: dict[str, Any]
+) -> None:
+    state: dict[int, dict[str, Any]] = {}
+    for key, value in (tensors | rest).items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict(
+        {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
+    )

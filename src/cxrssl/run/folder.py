@@ -1,0 +1,90 @@
+"""A run folder: one command's recipe, provenance, log, checkpoints and product. Finished ones stay."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cxrssl.core.errors import RunError
+from cxrssl.core.files import write_json, write_text
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths inside a run; under several processes only one of them writes.
+
+    Attributes:
+        path: The folder.
+        writes: Whether this process writes into it.
+    """
+
+    path: Path
+    writes: bool
+
+    @property
+    def checkpoints(self) -> Path:
+        """Return where checkpoints lie."""
+        return self.path / "checkpoints"
+
+    @property
+    def log(self) -> Path:
+        """Return the JSON-lines log."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def backbone(self) -> Path:
+        """Return the folder of a pretraining's product."""
+        return self.path / "backbone"
+
+    @property
+    def detector(self) -> Path:
+        """Return the folder of a fine-tuning's product."""
+        return self.path / "detector"
+
+    def write_start(self, *, transfer: dict[str, Any], provenance: dict[str, Any]) -> None:
+        """Record what the run starts from and what it is made with."""
+        if self.writes:
+            write_json(self.path / "transfer.json", transfer)
+            write_json(self.path / "provenance.json", provenance)
+
+    def finish(self, metrics: dict[str, Any]) -> None:
+        """Write the final metrics, and with them end the run."""
+        if self.writes:
+            write_json(self.path / "metrics.json", metrics)
+
+
+def open_run(path: Path, *, recipe_yaml: str, resume: bool, writes: bool) -> RunFolder:
+    """Begin a run in an empty folder, or go on with one of the same recipe.
+
+    Raises:
+        RunError: If the run there is finished, or is not to be resumed, or has another recipe.
+    """
+    run, recipe = RunFolder(path, writes), path / "recipe.yaml"
+    if not writes:
+        return run
+    if is_finished(path):
+        raise RunError(f"{path} holds a finished run. Name another folder with --out.")
+    if recipe.is_file():
+        _check_resumable(recipe, recipe_yaml, resume=resume)
+        return run
+    if path.is_dir() and any(path.iterdir()):
+        raise RunError(f"{path} is not empty and holds no run. Name another folder with --out.")
+    write_text(recipe, recipe_yaml)
+    return run
+
+
+def is_finished(path: Path) -> bool:
+    """Return whether a folder holds a finished run."""
+    return (path / "metrics.json").is_file()
+
+
+def _check_resumable(recipe: Path, recipe_yaml: str, *, resume: bool) -> None:
+    if not resume:
+        raise RunError(
+            f"{recipe.parent} holds a run that has not ended. Go on with --resume, "
+            "or name another folder with --out."
+        )
+    if recipe.read_text() != recipe_yaml:
+        raise RunError(
+            f"{recipe.parent} was begun with another recipe (see {recipe}). Name another folder "
+            "with --out, or resume with the recipe that is there."
+        )

@@ -1,0 +1,40 @@
+"""The learning rate as a pure function of the step, so that there is no scheduler state to lose."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from torch.optim import Optimizer
+
+
+@dataclass(frozen=True)
+class LearningRate:
+    """A linear rise, then a cosine to zero or a constant.
+
+    Attributes:
+        schedule: Which of the two.
+        peak: The rate after the warm-up.
+        warmup_steps: Length of the rise; at most half of the run is used for it.
+        num_steps: Length of the run.
+    """
+
+    schedule: Literal["cosine", "constant"]
+    peak: float
+    warmup_steps: int
+    num_steps: int
+
+    def at(self, step: int) -> float:
+        """Return the rate of a step, counted from 0."""
+        warmup = min(self.warmup_steps, self.num_steps // 2)
+        if step < warmup:
+            return self.peak * (step + 1) / (warmup + 1)
+        if self.schedule == "constant":
+            return self.peak
+        progress = (step - warmup) / max(1, self.num_steps - warmup)
+        return self.peak * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def set_lr(optimizer: Optimizer, lr: float) -> None:
+    """Give every parameter group one learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr

@@ -1,0 +1,69 @@
+"""NT-Xent, the loss of SimCLR, over all processes.
+
+Shapes: B images in this process, W processes, D the embedding's length.
+Source: arXiv 2002.05709, Algorithm 1.
+"""
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.nn import functional
+
+
+class _Gather(torch.autograd.Function):
+    """All processes' tensors, with gradients: without them the loss looks right and learns wrong."""
+
+    @staticmethod
+    def forward(_ctx: object, own: Tensor) -> Tensor:
+        parts = [torch.empty_like(own) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, own.contiguous())
+        return torch.stack(parts)
+
+    @staticmethod
+    def backward(_ctx: object, *gradients: Tensor) -> Tensor:
+        gradient = gradients[0].contiguous()
+        dist.all_reduce(gradient)
+        return gradient[dist.get_rank()]
+
+
+def nt_xent(first: Tensor, second: Tensor, *, temperature: float) -> Tensor:
+    """Contrast every view with its partner against all other views of the global batch.
+
+    Args:
+        first: [B, D] embeddings of one view of each image, any scale.
+        second: [B, D] embeddings of the other view, same order.
+        temperature: Divides the cosine similarity, > 0.
+
+    Returns:
+        The mean over this process's 2B anchors; the mean of that over processes, which is what
+        gradient averaging takes, is the loss of the whole batch. Computed in float32 at least.
+    """
+    first, second = (functional.normalize(_full(view), dim=1) for view in (first, second))
+    all_first, all_second = _all_processes(first), _all_processes(second)
+    own = torch.arange(len(first), device=first.device) + _rank() * len(first)
+    num_images = len(all_first)
+    everyone = torch.cat([all_first, all_second])  # [2BW, D]
+    logits = torch.cat([first, second]) @ everyone.T / temperature  # [2B, 2BW]
+    itself = torch.cat([own, own + num_images])
+    partner = torch.cat([own + num_images, own])
+    logits = logits.scatter(1, itself[:, None], float("-inf"))
+    return functional.cross_entropy(logits, partner)
+
+
+def _full(embeddings: Tensor) -> Tensor:
+    return embeddings if embeddings.dtype == torch.float64 else embeddings.float()
+
+
+def _all_processes(own: Tensor) -> Tensor:
+    if not _is_distributed():
+        return own
+    gathered: Tensor = _Gather.apply(own)  # type: ignore[no-untyped-call]
+    return gathered.flatten(0, 1)
+
+
+def _rank() -> int:
+    return dist.get_rank() if _is_distributed() else 0
+
+
+def _is_distributed() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1

@@ -54,26 +54,44 @@ def score(
     intensity: Intensity,
     device: torch.device,
 ) -> dict[str, Any]:
-    """Score a detector on examples; returns what `evaluate` does. The detector is left training
-    or not, as it was.
-    """
-    was_training = detector.training
-    detector.eval()
+    """Detect on examples and score what was found; returns what `evaluate` does."""
     found = detect(detector, store, examples, intensity=intensity, device=device)
-    detector.train(was_training)
+    return scores_of(found, examples, classes=store.classes)
+
+
+def scores_of(
+    found: Sequence[Detections], examples: Sequence[Example], *, classes: Sequence[str]
+) -> dict[str, Any]:
+    """Score detections, one entry an example, against the readers' consensus."""
     truth = [
         Truth(boxes=torch.from_numpy(e.boxes), labels=torch.from_numpy(e.labels + 1))
         for e in examples
     ]
-    scores = coco_scores(found, truth, classes=store.classes)
+    scores = coco_scores(found, truth, classes=classes)
     return {
         "metrics": {name: {"value": value} for name, value in scores["metrics"].items()},
         "per_class": scores["per_class"],
         "n_images": len(examples),
         "n_boxes": sum(len(e.boxes) for e in examples),
-        "n_classes": len(store.classes),
+        "n_classes": len(classes),
         "definitions": "COCO, boxes and areas in store pixels, truth is the readers' consensus",
     }
+
+
+def as_coco(found: Sequence[Detections], examples: Sequence[Example]) -> list[dict[str, Any]]:
+    """Return detections as COCO results: boxes xywh in store pixels, category ids 1..K."""
+    return [
+        {
+            "image_id": example.image_id,
+            "category_id": int(label),
+            "bbox": [round(float(v), 2) for v in (x0, y0, x1 - x0, y1 - y0)],
+            "score": round(float(value), 5),
+        }
+        for example, image in zip(examples, found, strict=True)
+        for (x0, y0, x1, y1), label, value in zip(
+            image["boxes"].tolist(), image["labels"], image["scores"], strict=True
+        )
+    ]
 
 
 @torch.no_grad()
@@ -85,7 +103,12 @@ def detect(
     intensity: Intensity,
     device: torch.device,
 ) -> list[Detections]:
-    """Return a detector's detections, image by image, in store pixels, on the CPU."""
+    """Return a detector's detections, image by image, in store pixels, on the CPU.
+
+    The detector is left training or not, as it was.
+    """
+    was_training = detector.training
+    detector.eval()
     images = DetectionImages(store, examples, intensity, flip_probability=0.0, seed=0)
     visits = [Visit(0, row) for row in range(len(examples))]
     batches = [visits[i : i + BATCH_SIZE] for i in range(0, len(visits), BATCH_SIZE)]
@@ -101,4 +124,5 @@ def detect(
                     )
                 )
             meter.at(len(found))
+    detector.train(was_training)
     return found

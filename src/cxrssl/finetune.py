@@ -15,13 +15,14 @@ from torchvision.models.detection import FasterRCNN
 from cxrssl.config.load import to_yaml
 from cxrssl.config.schema import FinetuneRecipe
 from cxrssl.core.errors import TransferError
+from cxrssl.core.files import write_json
 from cxrssl.core.images import Intensity
 from cxrssl.data.detection import Example, examples_of, in_split
 from cxrssl.data.loaders import Batch, DetectionImages, detection_loader
 from cxrssl.data.protocol import labelled_ids
 from cxrssl.data.sampling import BatchPlan, repeat_factors
 from cxrssl.data.store import Store
-from cxrssl.evaluate import score
+from cxrssl.evaluate import as_coco, detect, score, scores_of
 from cxrssl.models.backbone import imagenet_weights, load_backbone
 from cxrssl.models.detector import (
     DetectorSettings,
@@ -218,7 +219,12 @@ def finish(
     if run.writes:
         save_detector(model, settings, run.detector)
         device = next(model.parameters()).device
-        found = score(model, store, test, intensity=settings.intensity, device=device)
-        boxes = sum(len(example.boxes) for example in train)
-        run.finish(found | {"split": "test", "train_images": len(train), "train_boxes": boxes})
+        found = detect(model, store, test, intensity=settings.intensity, device=device)
+        write_json(run.path / "predictions.json", as_coco(found, test))
+        counts = {
+            "split": "test",
+            "train_images": len(train),
+            "train_boxes": sum(len(example.boxes) for example in train),
+        }
+        run.finish(scores_of(found, test, classes=store.classes) | counts)
     return run.detector

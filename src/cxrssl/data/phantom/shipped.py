@@ -1,0 +1,107 @@
+"""The summary numbers of `statistics.json`, ready to draw from.
+
+Read here, computed in `statistics`. Not for a user's table.
+
+Shapes: K = 14 classes; four geometry values (cx, cy, log w, log h), relative to the image.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrssl.core.labels import FINDINGS
+
+FloatArray = NDArray[np.float64]
+
+TRIO = ("R8", "R9", "R10")
+"""The readers of nearly all images with findings."""
+
+QUANTILE_LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
+MIDLINE_CLASSES = frozenset({"Aortic enlargement", "Cardiomegaly"})
+"""Classes of which a chest holds one, without a side."""
+
+
+@dataclass(frozen=True)
+class PlaceStatistics:
+    """Where the consensus boxes of one class lie on one side, relative to the image.
+
+    `factor` [4, 4] turns independent normal deviates into ones correlated as the values are.
+    """
+
+    share: float
+    mean: FloatArray
+    factor: FloatArray
+    quantiles: FloatArray
+
+
+@dataclass(frozen=True)
+class ClassStatistics:
+    """How often, how many, where, and how well agreed one finding is."""
+
+    name: str
+    image_share: float
+    lesions: FloatArray
+    support: FloatArray
+    jitter: FloatArray
+    places: tuple[PlaceStatistics, ...]
+
+
+@dataclass(frozen=True)
+class TableStatistics:
+    """The numbers of `statistics.json`, classes in the order of `FINDINGS`."""
+
+    classes: tuple[ClassStatistics, ...]
+    trio_share: dict[str, float]
+    other_readers: dict[str, dict[str, float]]
+    solo_share: FloatArray
+    absent_share: FloatArray
+    support: FloatArray
+    fused_boxes_an_image: float
+    boxes_an_image: float
+
+
+@lru_cache(maxsize=1)
+def load_statistics() -> TableStatistics:
+    """Return the shipped summary numbers; lengths and places are relative to the image."""
+    text = resources.files("cxrssl.data.phantom").joinpath("statistics.json").read_text("utf-8")
+    raw = json.loads(text)
+    return TableStatistics(
+        classes=tuple(_class_statistics(name, raw["classes"][name]) for name in FINDINGS),
+        trio_share=raw["trio_share"],
+        other_readers=raw["other_readers"],
+        solo_share=np.array(raw["solo_share"]),
+        absent_share=np.array(raw["absent_share"]),
+        support=np.array(raw["support"]),
+        fused_boxes_an_image=raw["fused_boxes_an_image"],
+        boxes_an_image=raw["boxes_an_image"],
+    )
+
+
+def _class_statistics(name: str, raw: dict[str, Any]) -> ClassStatistics:
+    return ClassStatistics(
+        name,
+        image_share=raw["image_share"],
+        lesions=np.array(raw["lesions"]),
+        support=np.array(raw["support"]),
+        jitter=np.array(raw["jitter"]),
+        places=tuple(_place_statistics(side) for side in raw["sides"].values()),
+    )
+
+
+def _place_statistics(raw: dict[str, Any]) -> PlaceStatistics:
+    covariance = np.array(raw["covariance"])
+    sd = np.sqrt(np.diag(covariance))
+    correlation = covariance / np.outer(sd, sd)
+    return PlaceStatistics(
+        share=raw["share"],
+        mean=np.array(raw["mean"]),
+        factor=np.linalg.cholesky(correlation),
+        quantiles=np.array(raw["quantiles"]),
+    )

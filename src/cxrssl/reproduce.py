@@ -1,0 +1,154 @@
+"""`cxrssl reproduce`: all arms of a plan, then the report. Calling it again goes on, or says it is done.
+
+Each arm is a `cxrssl` command of its own, so that every run can be repeated by hand.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from cxrssl.config.load import recipe_path, to_yaml
+from cxrssl.config.schema import Plan
+from cxrssl.core.errors import RunError
+from cxrssl.core.files import write_text
+from cxrssl.run.executor import Job, Outcome, run_jobs
+
+
+def reproduce(plan: Plan, out: Path, *, say: Callable[[str], None]) -> Path:
+    """Run what is not done of a plan and return the report.
+
+    Args:
+        plan: Data, recipes, pools and seeds.
+        out: Folder of all runs.
+        say: Takes a line for the person who waits.
+
+    Raises:
+        RunError: If `out` belongs to another plan, or an arm failed; all others have run then.
+    """
+    _claim(out, plan)
+    jobs = list(plan_jobs(plan, out))
+    report = jobs[-1].product
+    done = sum(job.done for job in jobs)
+    if done == len(jobs):
+        say(f"{out} is complete, {done} of {done} jobs are done: nothing to do.")
+        return report
+    say(f"{plan.name}: {len(jobs)} jobs, {done} done before; logs in {out / 'logs'}")
+
+    def tell(outcome: Outcome) -> None:
+        nonlocal done
+        done += outcome.ok
+        end = "done" if outcome.ok else "FAILED"
+        say(
+            f"[{done}/{len(jobs)}] {outcome.job.name} {end} in {outcome.seconds:.0f} s"
+            f"{_headline(outcome.job.product)}"
+        )
+
+    faults = run_jobs(jobs, out / "logs", on_end=tell)
+    if faults:
+        lines = "\n".join(f"  {name}: {reason}" for name, reason in faults.items())
+        raise RunError(
+            f"{len(faults)} of {len(jobs)} jobs are not done:\n{lines}\n"
+            "Mend what the log says and call the same command: it goes on from here."
+        )
+    return report
+
+
+def plan_jobs(plan: Plan, out: Path) -> Iterator[Job]:
+    """Yield every job of a plan, long ones before short ones, the report last."""
+    store = out / "store"
+    arms = [
+        *(_finetune(plan, out, "baseline", 0, seed) for seed in plan.seeds),
+        *(_pretrain(plan, out, p, s) for p in sorted(plan.pool_percents)[::-1] for s in plan.seeds),
+        *(
+            _finetune(plan, out, kind, percent, seed)
+            for percent in sorted(plan.pool_percents)
+            for kind in ("ssl", "control")
+            for seed in plan.seeds
+        ),
+    ]
+    if plan.data.source is None:
+        yield _phantom(plan, out)
+    source = plan.data.source or out / "phantom"
+    yield Job(
+        "ingest",
+        ("ingest", str(source), str(store), "--size", str(plan.data.size_px)),
+        store / "manifest.json",
+        needs=("phantom",),
+    )
+    yield from arms
+    yield Job(
+        "report", ("report", str(out)), out / "report.html", needs=tuple(job.name for job in arms)
+    )
+
+
+def arm_folder(out: Path, kind: str, pool_percent: int, seed: int) -> Path:
+    """Return the run folder of an arm: kind `baseline`, `ssl`, `control`, or `pretrain`."""
+    share = "" if kind == "baseline" else f"-{pool_percent}"
+    return out / f"{kind}{share}-seed{seed}"
+
+
+def _phantom(plan: Plan, out: Path) -> Job:
+    made = plan.data.phantom
+    assert made is not None  # the schema wants a source or a phantom
+    folder = out / "phantom"
+    options = (
+        *("--images", str(made.images), "--seed", str(made.seed)),
+        *("--normals", str(made.normal_share)),
+        *("--min-side", str(made.min_side_px), "--max-side", str(made.max_side_px)),
+    )
+    arguments = ("phantom", str(folder), *options)
+    return Job("phantom", arguments, folder / "train.csv", not_resumable=folder)
+
+
+def _pretrain(plan: Plan, out: Path, pool_percent: int, seed: int) -> Job:
+    folder = arm_folder(out, "pretrain", pool_percent, seed)
+    return _training(
+        "pretrain", plan.pretrain, folder, out, seed, [f"data.pool_fraction={pool_percent / 100}"]
+    )
+
+
+def _finetune(plan: Plan, out: Path, kind: str, pool_percent: int, seed: int) -> Job:
+    folder = arm_folder(out, kind, pool_percent, seed)
+    changes = [f"data.label_fraction={(100 - pool_percent) / 100}"]
+    needs: tuple[str, ...] = ()
+    if kind == "ssl":
+        backbone = arm_folder(out, "pretrain", pool_percent, seed)
+        changes.append(f"init.backbone={backbone / 'backbone'}")
+        needs = (backbone.name,)
+    return _training("finetune", plan.finetune, folder, out, seed, changes, needs)
+
+
+def _training(
+    command: str,
+    recipe: str,
+    folder: Path,
+    out: Path,
+    seed: int,
+    changes: list[str],
+    needs: tuple[str, ...] = (),
+) -> Job:
+    settings = [f"data.store={out / 'store'}", f"seed={seed}", *changes]
+    overrides = [part for setting in settings for part in ("--set", setting)]
+    arguments = (command, str(recipe_path(recipe)), *overrides, "--out", str(folder), "--resume")
+    return Job(folder.name, arguments, folder / "metrics.json", needs=("ingest", *needs))
+
+
+def _claim(out: Path, plan: Plan) -> None:
+    """Make `out` this plan's folder, and no other's."""
+    path, text = out / "plan.yaml", to_yaml(plan)
+    if path.is_file() and path.read_text() != text:
+        raise RunError(
+            f"{out} holds runs of another plan (see {path}). Name another folder with --out, "
+            "or delete it to begin anew."
+        )
+    write_text(path, text)
+
+
+def _headline(product: Path) -> str:
+    if product.name != "metrics.json" or not product.is_file():
+        return ""
+    metrics = json.loads(product.read_text())
+    if "metrics" not in metrics:
+        return f", loss {metrics['loss']:.3f} (chance {metrics['chance_loss']:.3f})"
+    value = metrics["metrics"]["AP50"]["value"]
+    return f", AP50 {value:.3f}" if value is not None else ""

@@ -140,6 +140,54 @@ def finetune(
     typer.echo(run(merged, out or Path("runs/finetune") / recipe.stem, resume=resume))
 
 
+@app.command("eval")
+def evaluate(
+    checkpoint: Annotated[Path, typer.Argument(help="A finetune run, or its detector/ folder.")],
+    data: Annotated[Path, typer.Option("--data", help="A store.")],
+    split: Annotated[SplitName, typer.Option(help="Which of its images.")] = SplitName.test,
+    consensus_iou: Annotated[
+        float, typer.Option(min=0.01, max=0.99, help="Overlap that fuses readers' boxes.")
+    ] = 0.2,
+    normals: Annotated[bool, typer.Option(help="Count images without findings too.")] = False,
+    json_: Annotated[Path | None, typer.Option("--json", help="Write the scores here.")] = None,
+) -> None:
+    """Score a detector against the readers' consensus."""
+    from cxrssl.core.files import write_json
+    from cxrssl.evaluate import evaluate as run
+    from cxrssl.output.terminal import print_scores
+
+    found = run(checkpoint, data, split=split.value, consensus_iou=consensus_iou, normals=normals)
+    print_scores(found)
+    if json_ is not None:
+        write_json(json_, found)
+
+
+@app.command()
+def reproduce(
+    plan: Annotated[str, typer.Argument(help="A packaged plan, such as demo, or a file.")],
+    set_: Set = None,
+    out: Annotated[Path | None, typer.Option("--out", help="runs/NAME if not given.")] = None,
+) -> None:
+    """Run all arms of a plan, then the report. Called again, it goes on, or says it is done."""
+    from cxrssl.config.load import load_recipe, recipe_path
+    from cxrssl.config.schema import Plan
+    from cxrssl.reproduce import reproduce as run
+
+    path = recipe_path(plan if Path(plan).is_file() else f"plans/{plan}")
+    merged = load_recipe(path, Plan, overrides=set_ or [])
+    typer.echo(f"Report: {run(merged, out or Path('runs') / merged.name, say=typer.echo)}")
+
+
+@app.command()
+def report(
+    runs: Annotated[Path, typer.Argument(help="Folder of a reproduce, such as runs/demo.")],
+) -> None:
+    """Write the runs of a plan as one HTML page and a CSV."""
+    from cxrssl.report import report as run
+
+    typer.echo(run(runs))
+
+
 def main() -> None:
     """Run the command line; a user's fault is a text and exit code 2, without a traceback."""
     try:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from torchvision.models.detection import FasterRCNN
 
 from cxrssl.config.load import to_yaml
@@ -18,7 +17,7 @@ from cxrssl.core.errors import TransferError
 from cxrssl.core.files import write_json
 from cxrssl.core.images import Intensity
 from cxrssl.data.detection import Example, examples_of, in_split
-from cxrssl.data.loaders import Batch, DetectionImages, detection_loader
+from cxrssl.data.loaders import Batch, DetectionImages, Target, detection_loader
 from cxrssl.data.protocol import labelled_ids
 from cxrssl.data.sampling import BatchPlan, repeat_factors
 from cxrssl.data.store import Store
@@ -199,10 +198,10 @@ def build_model(
     return model, {"start": init.start, "transfers": transfers}
 
 
-def on_device(batch: Batch, device: torch.device) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
+def on_device(batch: Batch, device: torch.device) -> Batch:
     """Move images and targets to a device."""
     images, targets = batch
-    moved = [{name: value.to(device) for name, value in target.items()} for target in targets]
+    moved = [Target(boxes=t["boxes"].to(device), labels=t["labels"].to(device)) for t in targets]
     return [image.to(device) for image in images], moved
 
 

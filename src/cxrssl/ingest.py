@@ -1,7 +1,7 @@
-"""`cxrssl ingest`: a source folder to a store. A fault of one file or image is listed and never stops the rest.
+"""`cxrssl ingest`: a source folder to a store.
 
-A shard is the unit of work: it is decoded by one process, written whole, and skipped when it is there already for the same
-files and settings. So a killed ingest goes on where it stopped.
+A fault of one file or image is listed and never stops the rest. Shards that an earlier call wrote
+are used again, so a killed ingest goes on where it stopped.
 """
 
 import hashlib
@@ -18,6 +18,12 @@ from cxrssl.core.files import replacing, write_json
 from cxrssl.data.shards import Shard, ensure_shard, plan_shards
 from cxrssl.data.store import STORE_VERSION
 from cxrssl.data.tables import COLUMNS, Layout, Source, read_source
+
+_NO_FILE = "the table has rows for this image, and there is no file"
+_NO_ROWS = (
+    "there is a file, and the table has no row for it; "
+    "an image without findings needs a 'No finding' row a reader"
+)
 
 
 @dataclass(frozen=True)
@@ -70,25 +76,23 @@ def ingest(
 
 
 def _usable(source: Source) -> tuple[list[str], dict[str, str]]:
-    """Return the image ids that have both a file and, in a labelled layout, rows; and the fault of every other."""
+    """Return the ids of the images that can be ingested, and the fault of every other."""
     rows = set(source.findings["image_id"])
     if source.layout == "images":
         return sorted(source.files), {}
-    failures = {name: "the table has rows for this image, and there is no file" for name in rows - set(source.files)}
-    failures |= {
-        name: "there is a file, and the table has no row for it; an image without findings needs a 'No finding' row"
-        for name in set(source.files) - rows
-    }
-    failures |= {
-        name: f"the file {path.name} is missing"
-        for name, path in source.files.items()
-        if name in rows and not path.is_file()
-    }
-    return sorted((rows & set(source.files)) - set(failures)), dict(sorted(failures.items()))
+    files = {name for name, path in source.files.items() if path.is_file()}
+    failures = dict.fromkeys(rows - files, _NO_FILE) | dict.fromkeys(files - rows, _NO_ROWS)
+    return sorted(rows & files), dict(sorted(failures.items()))
 
 
 def _finish(
-    folder: Path, source: Source, shards: list[Shard], records: list[dict[str, Any]], failures: dict[str, str], *, size_px: int
+    folder: Path,
+    source: Source,
+    shards: list[Shard],
+    records: list[dict[str, Any]],
+    failures: dict[str, str],
+    *,
+    size_px: int,
 ) -> None:
     """Write the boxes and, last, the manifest; drop shards of an earlier ingest."""
     stored = {row["image_id"] for record in records for row in record["images"]}

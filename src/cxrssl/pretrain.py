@@ -19,8 +19,13 @@ from cxrssl.data.protocol import pool_ids
 from cxrssl.data.sampling import BatchPlan
 from cxrssl.data.store import Store
 from cxrssl.data.views import ViewRanges
-from cxrssl.models.backbone import NUM_CHANNELS, encoder, imagenet_weights, num_features
-from cxrssl.models.backbone import save_backbone
+from cxrssl.models.backbone import (
+    NUM_CHANNELS,
+    encoder,
+    imagenet_weights,
+    num_features,
+    save_backbone,
+)
 from cxrssl.models.weights import transfer
 from cxrssl.run.checkpoint import Checkpoints
 from cxrssl.run.folder import RunFolder, open_run

@@ -1,16 +1,17 @@
-"""`cxrssl reproduce`: all arms of a plan, then the report. Calling it again goes on, or says it is done.
+"""`cxrssl reproduce`: all arms of a plan, then the report. Called again, it goes on.
 
 Each arm is a `cxrssl` command of its own, so that every run can be repeated by hand.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from cxrssl.config.load import recipe_path, to_yaml
 from cxrssl.config.schema import Plan
 from cxrssl.core.errors import RunError
 from cxrssl.core.files import write_text
+from cxrssl.run.arms import Arm, arms_of
 from cxrssl.run.executor import Job, Outcome, run_jobs
 
 
@@ -54,37 +55,27 @@ def reproduce(plan: Plan, out: Path, *, say: Callable[[str], None]) -> Path:
 
 
 def plan_jobs(plan: Plan, out: Path) -> Iterator[Job]:
-    """Yield every job of a plan, long ones before short ones, the report last."""
-    store = out / "store"
-    arms = [
-        *(_finetune(plan, out, "baseline", 0, seed) for seed in plan.seeds),
-        *(_pretrain(plan, out, p, s) for p in sorted(plan.pool_percents)[::-1] for s in plan.seeds),
-        *(
-            _finetune(plan, out, kind, percent, seed)
-            for percent in sorted(plan.pool_percents)
-            for kind in ("ssl", "control")
-            for seed in plan.seeds
-        ),
-    ]
+    """Yield every job of a plan, the report last.
+
+    What takes longest, or what others wait for, comes first, so that no place idles at the end.
+    """
+    store, arms = out / "store", arms_of(plan.pool_percents, plan.seeds)
     if plan.data.source is None:
         yield _phantom(plan, out)
-    source = plan.data.source or out / "phantom"
     yield Job(
         "ingest",
-        ("ingest", str(source), str(store), "--size", str(plan.data.size_px)),
+        (
+            *("ingest", str(plan.data.source or out / "phantom"), str(store)),
+            *("--size", str(plan.data.size_px)),
+        ),
         store / "manifest.json",
         needs=("phantom",),
     )
-    yield from arms
-    yield Job(
-        "report", ("report", str(out)), out / "report.html", needs=tuple(job.name for job in arms)
-    )
-
-
-def arm_folder(out: Path, kind: str, pool_percent: int, seed: int) -> Path:
-    """Return the run folder of an arm: kind `baseline`, `ssl`, `control`, or `pretrain`."""
-    share = "" if kind == "baseline" else f"-{pool_percent}"
-    return out / f"{kind}{share}-seed{seed}"
+    yield from (_finetune(plan, out, arm) for arm in arms if arm.kind == "baseline")
+    yield from (_pretrain(plan, out, arm) for arm in arms[::-1] if arm.kind == "ssl")
+    yield from (_finetune(plan, out, arm) for arm in arms if arm.kind != "baseline")
+    names = tuple(arm.name for arm in arms)
+    yield Job("report", ("report", str(out)), out / "report.html", needs=names)
 
 
 def _phantom(plan: Plan, out: Path) -> Job:
@@ -100,37 +91,33 @@ def _phantom(plan: Plan, out: Path) -> Job:
     return Job("phantom", arguments, folder / "train.csv", not_resumable=folder)
 
 
-def _pretrain(plan: Plan, out: Path, pool_percent: int, seed: int) -> Job:
-    folder = arm_folder(out, "pretrain", pool_percent, seed)
-    return _training(
-        "pretrain", plan.pretrain, folder, out, seed, [f"data.pool_fraction={pool_percent / 100}"]
-    )
+def _pretrain(plan: Plan, out: Path, arm: Arm) -> Job:
+    changes = {"seed": arm.seed, "data.pool_fraction": arm.pool_percent / 100}
+    return _training("pretrain", plan.pretrain, out, arm.pretraining, changes)
 
 
-def _finetune(plan: Plan, out: Path, kind: str, pool_percent: int, seed: int) -> Job:
-    folder = arm_folder(out, kind, pool_percent, seed)
-    changes = [f"data.label_fraction={(100 - pool_percent) / 100}"]
-    needs: tuple[str, ...] = ()
-    if kind == "ssl":
-        backbone = arm_folder(out, "pretrain", pool_percent, seed)
-        changes.append(f"init.backbone={backbone / 'backbone'}")
-        needs = (backbone.name,)
-    return _training("finetune", plan.finetune, folder, out, seed, changes, needs)
+def _finetune(plan: Plan, out: Path, arm: Arm) -> Job:
+    changes: dict[str, object] = {"seed": arm.seed, "data.label_fraction": arm.label_share}
+    if arm.kind == "ssl":
+        backbone = str(out / arm.pretraining / "backbone")
+        changes["init.backbone"] = backbone
+        return _training("finetune", plan.finetune, out, arm.name, changes, (arm.pretraining,))
+    return _training("finetune", plan.finetune, out, arm.name, changes)
 
 
 def _training(
     command: str,
     recipe: str,
-    folder: Path,
     out: Path,
-    seed: int,
-    changes: list[str],
+    name: str,
+    changes: Mapping[str, object],
     needs: tuple[str, ...] = (),
 ) -> Job:
-    settings = [f"data.store={out / 'store'}", f"seed={seed}", *changes]
-    overrides = [part for setting in settings for part in ("--set", setting)]
+    settings = {"data.store": out / "store", **changes}
+    overrides = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+    folder = out / name
     arguments = (command, str(recipe_path(recipe)), *overrides, "--out", str(folder), "--resume")
-    return Job(folder.name, arguments, folder / "metrics.json", needs=("ingest", *needs))
+    return Job(name, arguments, folder / "metrics.json", needs=("ingest", *needs))
 
 
 def _claim(out: Path, plan: Plan) -> None:

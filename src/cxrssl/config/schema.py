@@ -136,7 +136,7 @@ class PretrainRecipe(Training):
 
 
 class DetectorSection(Section):
-    """The detector; numbers that torchvision calls by other names are explained in models/detector.py."""
+    """The detector; models/detector.py explains each number."""
 
     backbone: str
     norm: Literal["bn", "frozen"]

@@ -1,1 +1,1 @@
-"""What everything else stands on: errors, labels, boxes and plain image arithmetic. Imports nothing of cxrssl above it."""
+"""What everything else stands on: errors, labels, files, boxes and plain image arithmetic."""

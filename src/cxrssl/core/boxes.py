@@ -1,4 +1,7 @@
-"""Box arithmetic in numpy. Boxes are [N, 4] xyxy float pixels of the image they travel with, unless the name says otherwise."""
+"""Box arithmetic in numpy.
+
+Boxes are [N, 4] xyxy float pixels of the image they travel with, unless the name says otherwise.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,14 +10,16 @@ Boxes = NDArray[np.float32]
 
 
 def iou_matrix(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return the overlap [N, M] in [0, 1] of every box of `first` [N, 4] with every one of `second` [M, 4]."""
+    """Return the overlaps [N, M], in [0, 1], of boxes `first` [N, 4] with boxes `second` [M, 4]."""
     a, b = np.asarray(first, np.float64)[:, None, :], np.asarray(second, np.float64)[None, :, :]
     sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
     shared = np.prod(np.clip(sides, 0, None), axis=-1)
     area_a = np.prod(a[..., 2:] - a[..., :2], axis=-1)
     area_b = np.prod(b[..., 2:] - b[..., :2], axis=-1)
     union = area_a + area_b - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    overlap: NDArray[np.float64] = np.zeros_like(shared)
+    np.divide(shared, union, out=overlap, where=union > 0)
+    return overlap
 
 
 def rescaled(boxes_original_px: NDArray[np.floating], *, x_scale: float, y_scale: float) -> Boxes:

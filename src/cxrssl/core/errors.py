@@ -1,4 +1,6 @@
-"""The errors a user can cause. `cli` prints their text and exits with 2; anything else is a bug and keeps its traceback.
+"""The errors a user can cause: `cli` prints their text and exits with 2.
+
+Anything else is a bug and keeps its traceback.
 
 A message says what was found, where, what was expected and what to do.
 """

@@ -1,4 +1,4 @@
-"""Plain arithmetic on grey 8-bit images, and the one intensity treatment that both training phases share.
+"""Plain arithmetic on grey images, and the one intensity treatment both training phases share.
 
 The only door to OpenCV. Not for decoding (`data.dicom`) and not for random views (`data.views`).
 Shapes: H, W are the image's height and width in pixels.
@@ -11,9 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
-
-# One process is one thread here: arms run side by side, and OpenCV's own pool would fight them.
-_INTERPOLATION = {"area": cv2.INTER_AREA, "linear": cv2.INTER_LINEAR}
 
 
 @dataclass(frozen=True)
@@ -40,23 +37,19 @@ def equalized(pixels: Pixels) -> Pixels:
     return np.asarray(cv2.equalizeHist(np.ascontiguousarray(pixels)), dtype=np.uint8)
 
 
-def resized(
-    pixels: NDArray[np.float32] | Pixels, *, height: int, width: int
-) -> NDArray[np.float32] | Pixels:
-    """Resample an image [H, W] to [height, width]: area averages to shrink, linear to grow."""
-    if pixels.shape == (height, width):
-        return pixels
-    shrinks = height <= pixels.shape[0] and width <= pixels.shape[1]
-    method = _INTERPOLATION["area" if shrinks else "linear"]
-    out: NDArray[np.float32] | Pixels = cv2.resize(pixels, (width, height), interpolation=method)
-    return out
+def resized(levels: NDArray[np.float32], *, height: int, width: int) -> NDArray[np.float32]:
+    """Resample grey levels [H, W] to [height, width]: area averages to shrink, linear to grow."""
+    if levels.shape == (height, width):
+        return levels
+    shrinks = height <= levels.shape[0] and width <= levels.shape[1]
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cv2.resize(levels, (width, height), interpolation=method).astype(np.float32, copy=False)
 
 
 def blurred(pixels: NDArray[np.float32], *, sigma_px: float, kernel_px: int) -> NDArray[np.float32]:
-    """Blur an image [H, W] with a Gaussian of `sigma_px` cut to an odd kernel of at most `kernel_px`."""
+    """Blur an image [H, W] with a Gaussian cut to an odd kernel of at most `kernel_px`."""
     # Beyond four sigma the kernel adds nothing but time.
     side = min(kernel_px, 2 * int(np.ceil(4 * sigma_px)) + 1)
     if side < 3:
         return pixels
-    out: NDArray[np.float32] = cv2.GaussianBlur(pixels, (side, side), sigma_px)
-    return out
+    return cv2.GaussianBlur(pixels, (side, side), sigma_px).astype(np.float32, copy=False)

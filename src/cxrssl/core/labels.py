@@ -1,6 +1,7 @@
 """The 14 local findings of VinDr-CXR and the word for none.
 
-Class ids: 0..13 in a table (Kaggle VinBigData), 14 is "No finding"; a detector counts 1..14, because 0 is background.
+Class ids are 0..13 in a table (Kaggle VinBigData), and 14 is "No finding". A detector counts
+1..14, because 0 is background.
 """
 
 from cxrssl.core.errors import DataError
@@ -35,7 +36,8 @@ def canonical_name(name: str) -> str:
     found = _CANONICAL.get(name.strip().casefold())
     if found is None:
         raise DataError(
-            f"class {name!r} is not one of VinDr-CXR's: expected {', '.join(FINDINGS)} or {NO_FINDING}. "
+            f"class {name!r} is not one of VinDr-CXR's: expected {', '.join(FINDINGS)} "
+            f"or {NO_FINDING}. "
             "Correct the spelling, or leave its rows out of the table."
         )
     return found

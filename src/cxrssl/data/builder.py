@@ -1,4 +1,4 @@
-"""`VinDrCXR`: a store as a Hugging Face `datasets` data set with fused boxes and every reader's own.
+"""`VinDrCXR`: a store as a Hugging Face data set, with fused boxes and every reader's own.
 
 For exploring and for the Hub. Training reads the same examples from the store's memory map.
 

@@ -1,4 +1,4 @@
-"""A store as detection examples: consensus boxes in store pixels, images chosen by split and fraction."""
+"""A store as detection examples: consensus boxes in store pixels, images chosen by split."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ def examples_of(store: Store, *, consensus_iou: float) -> list[Example]:
         group = by_image.get(image.image_id)
         rows = marks.iloc[:0] if group is None else group
         original_px = rows[["x_min", "y_min", "x_max", "y_max"]].to_numpy(np.float64)
-        labels = rows["category"].map(ids).to_numpy(np.int64)
+        labels = rows["category"].map(ids).to_numpy().astype(np.int64)
         readers = rows["reader"].to_numpy(np.str_)
         fused = consensus(original_px, labels, readers, iou=consensus_iou)
         x_scale = image.width / image.original_width

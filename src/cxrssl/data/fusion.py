@@ -1,4 +1,4 @@
-"""Consensus boxes: what several readers drew for one image, as one set with the number of readers behind each.
+"""Consensus boxes: what several readers drew, as one set with the number of readers behind each.
 
 Not the published weighted boxes fusion, which depends on the order of its input: here any order of
 rows or readers gives the same boxes.

@@ -1,4 +1,6 @@
-"""Torch data sets and loaders over a store. An item is asked for as a `Visit`, so it knows its epoch.
+"""Torch data sets and loaders over a store.
+
+An item is asked for as a `Visit`, so it knows its epoch.
 
 Shapes: B images in this process's slice of a batch, H and W pixels of the store.
 """
@@ -21,7 +23,7 @@ from cxrssl.data.views import ViewRanges, random_view
 
 
 class Target(TypedDict):
-    """What torchvision's detectors train on: boxes [N, 4] xyxy float32, labels [N] int64 in 1..K."""
+    """What a detector trains on: boxes [N, 4] xyxy float32 and labels [N] int64 in 1..K."""
 
     boxes: Tensor
     labels: Tensor
@@ -92,11 +94,9 @@ def detection_loader(
     batches: Sequence[list[Visit]],
     *,
     num_workers: int,
-) -> DataLoader[Batch]:
+) -> DataLoader[tuple[Tensor, Target]]:
     """Load the given batches in order, each as two lists."""
-    return DataLoader(
-        images, batch_sampler=batches, num_workers=num_workers, collate_fn=as_lists
-    )
+    return DataLoader(images, batch_sampler=batches, num_workers=num_workers, collate_fn=as_lists)
 
 
 def as_lists(items: Sequence[tuple[Tensor, Target]]) -> Batch:

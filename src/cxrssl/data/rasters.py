@@ -25,7 +25,7 @@ def read_raster(path: Path, *, size_px: int | None) -> tuple[Pixels, int, int, s
     except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{path.name}: can't be decoded: {error}") from error
     if size_px is not None:
-        grey = np.asarray(resized(grey, height=size_px, width=size_px), dtype=np.float32)
+        grey = resized(grey, height=size_px, width=size_px)
     pixels = np.rint(np.clip(grey, 0, 255)).astype(np.uint8)
     return pixels, width, height, f"{kind}; {mode}"
 

@@ -89,7 +89,7 @@ class BatchPlan:
         return generator.permutation(rows)
 
     def epochs(self, *, from_step: int) -> range:
-        """Return the epochs that have steps at or after `from_step`, counted from 0 over the run."""
+        """Return the epochs with steps at or after `from_step`, counted from 0 over the run."""
         past = int(np.searchsorted(self._first_steps[1:], from_step, side="right"))
         return range(past, self.num_epochs)
 

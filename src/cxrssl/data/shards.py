@@ -1,4 +1,6 @@
-"""The unit of an ingest: a shard of images, decoded by one process, written whole, skipped when it is there already.
+"""The unit of an ingest: a shard of images, decoded by one process and written whole.
+
+A shard that is there already for the same files and settings is not written again.
 
 A fault of one file or image is listed in the shard's record and never stops the rest.
 """
@@ -22,7 +24,7 @@ from cxrssl.data.store import SCHEMA, STORE_VERSION
 from cxrssl.data.tables import COLUMNS, Source
 
 SHARD_IMAGES = 64
-# A box may end on the last pixel's far edge, and readers' tools round; more than this outside is a fault.
+# A box may end on the last pixel's far edge, and readers' tools round; more outside is a fault.
 _EDGE_TOLERANCE_PX = 1.0
 
 
@@ -37,8 +39,10 @@ class Shard:
     fingerprint: str
 
 
-def plan_shards(source: Source, usable: list[str], folder: Path, *, size_px: int) -> Iterator[Shard]:
-    """Cut the usable images (sorted ids) into shards whose names and contents depend on nothing else."""
+def plan_shards(
+    source: Source, usable: list[str], folder: Path, *, size_px: int
+) -> Iterator[Shard]:
+    """Cut the usable images, sorted ids, into shards that depend on nothing else."""
     coordinates = list(COLUMNS[3:])
     boxes = {
         str(name): group[coordinates].to_numpy(np.float64)
@@ -53,7 +57,9 @@ def plan_shards(source: Source, usable: list[str], folder: Path, *, size_px: int
         yield Shard(path, files, own, size_px, _fingerprint(files, own, size_px))
 
 
-def _fingerprint(files: dict[str, Path], boxes: dict[str, NDArray[np.float64]], size_px: int) -> str:
+def _fingerprint(
+    files: dict[str, Path], boxes: dict[str, NDArray[np.float64]], size_px: int
+) -> str:
     digest = hashlib.sha256(f"{STORE_VERSION}/{size_px}/squash".encode())
     for name, path in files.items():
         stat = path.stat()
@@ -71,17 +77,20 @@ def ensure_shard(shard: Shard) -> bool:
         record.unlink()
     images: list[dict[str, Any]] = []
     failures: dict[str, str] = {}
-    with replacing(shard.path) as temporary, pa.OSFile(str(temporary), "wb") as sink:
-        with pa.ipc.new_file(sink, SCHEMA) as writer:
-            for name, path in shard.files.items():
-                try:
-                    row = _decoded(name, path, shard)
-                except DataError as error:
-                    failures[name] = str(error)
-                    continue
-                writer.write_batch(pa.RecordBatch.from_pylist([row], schema=SCHEMA))
-                digest = hashlib.sha256(path.read_bytes()).hexdigest()
-                images.append({"image_id": name, "source_sha256": digest})
+    with (
+        replacing(shard.path) as temporary,
+        pa.OSFile(str(temporary), "wb") as sink,
+        pa.ipc.new_file(sink, SCHEMA) as writer,
+    ):
+        for name, path in shard.files.items():
+            try:
+                row = _decoded(name, path, shard)
+            except DataError as error:
+                failures[name] = str(error)
+                continue
+            writer.write_batch(pa.RecordBatch.from_pylist([row], schema=SCHEMA))
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            images.append({"image_id": name, "source_sha256": digest})
     write_json(record, {"fingerprint": shard.fingerprint, "images": images, "failures": failures})
     return False
 
@@ -89,7 +98,12 @@ def ensure_shard(shard: Shard) -> bool:
 def _decoded(name: str, path: Path, shard: Shard) -> dict[str, Any]:
     if path.suffix.lower() in {".dicom", ".dcm"}:
         image = read_dicom(path, size_px=shard.size_px)
-        pixels, width, height, route = image.pixels, image.original_width, image.original_height, image.route
+        pixels, width, height, route = (
+            image.pixels,
+            image.original_width,
+            image.original_height,
+            image.route,
+        )
     else:
         pixels, width, height, route = read_raster(path, size_px=shard.size_px)
     _check_boxes(shard.boxes.get(name), width=width, height=height)
@@ -108,11 +122,21 @@ def _check_boxes(boxes: NDArray[np.float64] | None, *, width: int, height: int) 
     if boxes is None:
         return
     limits = np.array([width, height, width, height]) + _EDGE_TOLERANCE_PX
-    bad = ~np.isfinite(boxes).all(axis=1) | (boxes < -_EDGE_TOLERANCE_PX).any(axis=1) | (boxes > limits).any(axis=1)
+    bad = (
+        ~np.isfinite(boxes).all(axis=1)
+        | (boxes < -_EDGE_TOLERANCE_PX).any(axis=1)
+        | (boxes > limits).any(axis=1)
+    )
     if bad.any():
         box = ", ".join(f"{value:g}" for value in boxes[bad][0])
-        raise DataError(f"{int(bad.sum())} box(es) outside the image of {width}x{height} pixels, the first ({box})")
+        raise DataError(
+            f"{int(bad.sum())} box(es) outside the image of {width}x{height} pixels, "
+            f"the first ({box})"
+        )
     flat = (boxes[:, 2:] <= boxes[:, :2]).any(axis=1)
     if flat.any():
         box = ", ".join(f"{value:g}" for value in boxes[flat][0])
-        raise DataError(f"{int(flat.sum())} box(es) without an area, the first ({box}); expected x_min < x_max, y_min < y_max")
+        raise DataError(
+            f"{int(flat.sum())} box(es) without an area, the first ({box}); "
+            "expected x_min < x_max and y_min < y_max"
+        )

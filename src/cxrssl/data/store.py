@@ -1,7 +1,8 @@
-"""The store: ingested radiographs as memory-mapped 8-bit pixels, with every reader's boxes in original pixels.
+"""The store: ingested radiographs as memory-mapped 8-bit pixels, with every reader's boxes.
 
-Files: `images-00002-of-00007.arrow` (pixels and sizes), a `.json` beside each (hashes and failures), `boxes.parquet`, and
-`manifest.json`, which is written last: a folder without it is an ingest that has not ended.
+Files: `images-00002-of-00007.arrow` (pixels and sizes), a `.json` beside each (hashes and
+failures), `boxes.parquet` (original pixels), and `manifest.json`, which is written last: a folder
+without it is an ingest that has not ended.
 """
 
 import json
@@ -61,14 +62,15 @@ class Store:
         manifest = folder / "manifest.json"
         if not manifest.is_file():
             raise DataError(
-                f"{folder} is no finished store (manifest.json is missing). Run `cxrssl ingest SOURCE {folder}`."
+                f"{folder} is no finished store (manifest.json is missing). "
+                f"Run `cxrssl ingest SOURCE {folder}`."
             )
         self.folder = folder
         self.manifest: dict[str, Any] = json.loads(manifest.read_text())
         if self.manifest["version"] != STORE_VERSION:
             raise DataError(
-                f"{folder} was written as store version {self.manifest['version']}; this cxrssl reads {STORE_VERSION}. "
-                "Ingest it again."
+                f"{folder} was written as store version {self.manifest['version']}; "
+                f"this cxrssl reads {STORE_VERSION}. Ingest it again."
             )
         self._table = _mapped(folder, self.manifest["shards"])
         columns = self._table.select([f.name for f in SCHEMA if f.name != "pixels"]).to_pylist()
@@ -101,6 +103,8 @@ def _mapped(folder: Path, shards: list[str]) -> pa.Table:
     for name in shards:
         path = folder / name
         if not path.is_file():
-            raise DataError(f"{path} is missing from the store. Run the ingest again: it redoes only what is gone.")
+            raise DataError(
+                f"{path} is missing from the store. Ingest again: it redoes only what is gone."
+            )
         tables.append(pa.ipc.open_file(pa.memory_map(str(path))).read_all())
     return pa.concat_tables(tables) if tables else SCHEMA.empty_table()

@@ -1,7 +1,8 @@
 """What a source folder holds: its image files, and the findings that each reader marked.
 
-Layouts: `kaggle` (VinBigData: `train.csv`, `train/*.dicom`), `coco` (one COCO JSON and its images; an annotation may name its
-`reader`) and `images` (a folder of images without boxes: a pool). Pixels are not opened here.
+Layouts: `kaggle` (VinBigData: `train.csv`, `train/*.dicom`), `coco` (one COCO JSON and its images;
+an annotation may name its `reader`) and `images` (a folder of images without boxes: a pool).
+Pixels are not opened here.
 """
 
 import json
@@ -32,8 +33,8 @@ class Source:
     Attributes:
         layout: Which layout it is.
         files: Image id -> file.
-        findings: A row a mark, columns `COLUMNS`; boxes xyxy in original pixels, float64. A reader who found nothing in an
-            image has one row of category "No finding" with empty (NaN) box fields.
+        findings: A row a mark, columns `COLUMNS`; boxes xyxy in original pixels, float64. A reader
+            who found nothing in an image has one row of category "No finding" with NaN for a box.
         classes: Class names in the order of their ids.
     """
 
@@ -47,10 +48,12 @@ def read_source(folder: Path, *, layout: Layout = "auto") -> Source:
     """Read the table of a source folder and list its image files.
 
     Raises:
-        DataError: If the folder, its table or a column is missing, the table is empty, or a class is unknown.
+        DataError: If the folder, its table or a column is missing, or the table is empty.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder} is no folder. Name the folder that holds train.csv, a COCO JSON, or images.")
+        raise DataError(
+            f"{folder} is no folder. Name one that holds train.csv, a COCO JSON, or images."
+        )
     found = _layout_of(folder) if layout == "auto" else layout
     if found == "kaggle":
         findings = read_kaggle_table(folder / "train.csv")
@@ -59,7 +62,9 @@ def read_source(folder: Path, *, layout: Layout = "auto") -> Source:
         return _read_coco(folder)
     files = _image_files(folder)
     if not files:
-        raise DataError(f"{folder} holds no DICOM, PNG or JPEG file, and no train.csv or COCO JSON.")
+        raise DataError(
+            f"{folder} holds no DICOM, PNG or JPEG file, and no train.csv or COCO JSON."
+        )
     return Source("images", files, pd.DataFrame(columns=list(COLUMNS)), ())
 
 
@@ -67,22 +72,30 @@ def read_kaggle_table(path: Path) -> pd.DataFrame:
     """Read a table in Kaggle VinBigData form (`.csv` or `.csv.gz`) into rows of `COLUMNS`.
 
     Raises:
-        DataError: If the file or a column is missing, it has no rows, a class is unknown, or a finding has no box.
+        DataError: If the file or a column is missing, it has no rows, a class is unknown, or a
+            finding has no box.
     """
     if not path.is_file():
-        raise DataError(f"{path} is missing. The kaggle layout needs train.csv beside the folder train/.")
+        raise DataError(
+            f"{path} is missing. The kaggle layout needs train.csv beside the folder train/."
+        )
     try:
         table = pd.read_csv(path, dtype={"image_id": str, "rad_id": str, "class_name": str})
     except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is no table: {error}. Expected columns {', '.join(KAGGLE_COLUMNS)}.") from error
+        raise DataError(
+            f"{path} is no table: {error}. Expected columns {', '.join(KAGGLE_COLUMNS)}."
+        ) from error
     missing = [name for name in KAGGLE_COLUMNS if name not in table.columns]
     if missing:
         raise DataError(
-            f"{path} has no column {', '.join(missing)}; it has {', '.join(map(str, table.columns))}. "
+            f"{path} has no column {', '.join(missing)}; "
+            f"it has {', '.join(map(str, table.columns))}. "
             f"Expected {', '.join(KAGGLE_COLUMNS)}."
         )
     if table.empty:
-        raise DataError(f"{path} has a header and no rows. Expected at least one row an image and reader.")
+        raise DataError(
+            f"{path} has a header and no rows. Expected at least one row an image and reader."
+        )
     return _kaggle_rows(table, path)
 
 
@@ -103,12 +116,15 @@ def _kaggle_rows(table: pd.DataFrame, path: Path) -> pd.DataFrame:
         try:
             rows[column] = pd.to_numeric(table[column]).astype("float64")
         except (ValueError, TypeError) as error:
-            raise DataError(f"{path}: column {column} holds something that is no number: {error}") from error
+            raise DataError(
+                f"{path}: column {column} holds something that is no number: {error}"
+            ) from error
     bare = rows[rows["category"].ne(NO_FINDING) & rows[list(COLUMNS[3:])].isna().any(axis=1)]
     if not bare.empty:
         first = bare.iloc[0]
         raise DataError(
-            f"{path}, line {int(bare.index[0]) + 2}: {first['category']} in image {first['image_id']} has no whole box. "
+            f"{path}, line {int(bare.index[0]) + 2}: {first['category']} in image "
+            f"{first['image_id']} has no whole box. "
             "Fill in x_min, y_min, x_max, y_max."
         )
     return rows
@@ -121,7 +137,10 @@ def checked_id(name: str) -> str:
         DataError: If it has a character other than letters, digits, dot, dash and underscore.
     """
     if not _IMAGE_ID.fullmatch(name) or name.startswith("."):
-        raise DataError(f"image id {name!r}: only letters, digits, '.', '_' and '-' are allowed, and no leading dot.")
+        raise DataError(
+            f"image id {name!r}: only letters, digits, '.', '_' and '-' are allowed, "
+            "and no leading dot."
+        )
     return name
 
 
@@ -139,7 +158,9 @@ def _image_files(folder: Path) -> dict[str, Path]:
         if path.suffix.lower() not in _IMAGE_SUFFIXES or not path.is_file():
             continue
         if path.stem in files:
-            raise DataError(f"{path} and {files[path.stem].name} have one image id. Keep one of them.")
+            raise DataError(
+                f"{path} and {files[path.stem].name} have one image id. Keep one of them."
+            )
         files[checked_id(path.stem)] = path
     return files
 
@@ -150,19 +171,34 @@ def _read_coco(folder: Path) -> Source:
         classes = {int(entry["id"]): str(entry["name"]) for entry in coco["categories"]}
         images = {entry["id"]: str(entry["file_name"]) for entry in coco["images"]}
         marks = [
-            (entry["image_id"], str(entry.get("reader", "R0")), int(entry["category_id"]), entry["bbox"])
+            (
+                entry["image_id"],
+                str(entry.get("reader", "R0")),
+                int(entry["category_id"]),
+                entry["bbox"],
+            )
             for entry in coco["annotations"]
         ]
     except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path} is no COCO file: {error!r} is missing or of another type.") from error
+        raise DataError(
+            f"{path} is no COCO file: {error!r} is missing or of another type."
+        ) from error
     if not images or not classes:
-        raise DataError(f"{path} lists {len(images)} images and {len(classes)} categories; expected some of each.")
+        raise DataError(
+            f"{path} lists {len(images)} images and {len(classes)} categories; "
+            "expected some of each."
+        )
     files = {checked_id(Path(name).stem): _inside(folder, name) for name in images.values()}
     rows: list[tuple[object, ...]] = []
     for image, reader, category, (x, y, width, height) in marks:
         if image not in images or category not in classes:
-            raise DataError(f"{path}: an annotation names image {image!r}, category {category!r}; one is not listed.")
-        rows.append((Path(images[image]).stem, reader, classes[category], x, y, x + width, y + height))
+            raise DataError(
+                f"{path}: an annotation names image {image!r} and category {category!r}, "
+                "and one of them is not listed."
+            )
+        rows.append(
+            (Path(images[image]).stem, reader, classes[category], x, y, x + width, y + height)
+        )
     marked = {row[0] for row in rows}
     nothing = (float("nan"),) * 4
     rows += [(image_id, "R0", NO_FINDING, *nothing) for image_id in files if image_id not in marked]
@@ -180,12 +216,14 @@ def _coco_document(folder: Path) -> tuple[Path, dict[str, Any]]:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{documents[0]} is not JSON: {error}") from error
     if not isinstance(coco, dict):
-        raise DataError(f"{documents[0]} is no COCO file: expected an object with images, annotations, categories.")
+        raise DataError(
+            f"{documents[0]} is no COCO file: expected images, annotations and categories."
+        )
     return documents[0], coco
 
 
 def _inside(folder: Path, name: str) -> Path:
-    """Return the file that a COCO entry names, beside the JSON or in `images/`, and never outside the folder."""
+    """Return the file a COCO entry names, beside the JSON or in `images/`, never elsewhere."""
     for base in (folder, folder / "images"):
         path = base / name
         if path.is_file() and path.resolve().is_relative_to(folder.resolve()):

@@ -41,9 +41,7 @@ def random_view(pixels: Pixels, ranges: ViewRanges, generator: np.random.Generat
         *pixels.shape, area=ranges.crop_area, aspect=ranges.crop_aspect, generator=generator
     )
     crop = pixels[top : top + height, left : left + width].astype(np.float32)
-    view = np.asarray(
-        resized(crop, height=ranges.size_px, width=ranges.size_px), dtype=np.float32
-    )
+    view = resized(crop, height=ranges.size_px, width=ranges.size_px)
     if generator.random() < ranges.flip_probability:
         view = view[:, ::-1]
     sigma_px = generator.uniform(*ranges.blur_sigma_px)

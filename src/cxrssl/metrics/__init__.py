@@ -1,1 +1,1 @@
-"""Scores of detections against truth. Takes plain arrays and tensors, knows no model and no store."""
+"""Scores of detections against truth, from plain tensors: no model, no store."""

@@ -1,1 +1,1 @@
-"""Networks: timm backbones, torchvision's Faster R-CNN around them, and the audit of every transfer."""
+"""Networks: timm backbones, Faster R-CNN around them, and the audit of every transfer."""

@@ -1,4 +1,4 @@
-"""The only door to timm: encoders for pretraining, bodies for a pyramid, and timm's own file format.
+"""The only door to timm: encoders for pretraining, bodies for a pyramid, timm's file format.
 
 A saved backbone is a folder that plain timm opens, without cxrssl:
 `timm.create_model("local-dir:RUN/backbone", pretrained=True, features_only=True)`.
@@ -33,7 +33,8 @@ def encoder(architecture: str) -> nn.Module:
 
 def num_features(model: nn.Module) -> int:
     """Return F, the length of an encoder's features."""
-    return int(getattr(model, "head_hidden_size", None) or model.num_features)
+    features: Any = getattr(model, "head_hidden_size", None) or model.num_features
+    return int(features)
 
 
 def pyramid_body(architecture: str) -> nn.Module:
@@ -66,7 +67,7 @@ def body_channels(body: nn.Module) -> list[int]:
 
 
 def freeze_batch_norm(module: nn.Module) -> None:
-    """Turn every BatchNorm inside `module` into one that keeps its statistics and scale for good."""
+    """Turn every BatchNorm inside `module` into one that keeps its statistics and scale."""
     freeze_batch_norm_2d(module)
 
 

@@ -156,4 +156,3 @@ def load_detector(folder: Path) -> tuple[FasterRCNN, DetectorSettings]:
     settle_norm(detector, settings.norm)
     detector.load_state_dict(load_file(weights_file), strict=True)
     return detector, settings
-

@@ -52,7 +52,9 @@ def label_curve(
         )
     if baseline is not None:
         axes.axhline(baseline, color=COLOURS["baseline"], linestyle="--", label=NAMES["baseline"])
-    axes.set(xlabel="training labels, %", ylabel=metric, xlim=(0, 102), ylim=(0, None))
+    values = [value for pairs in points.values() for _, value in pairs]
+    top = 1.15 * max([0.1, baseline or 0.0, *values])
+    axes.set(xlabel="training labels, %", ylabel=metric, xlim=(0, 102), ylim=(0, top))
     axes.grid(visible=True, alpha=0.25)
     axes.legend(frameon=False, loc="lower right")
     return _svg(figure, f"{metric} over the share of labels")
@@ -60,9 +62,9 @@ def label_curve(
 
 def gallery(panels: Sequence[Panel]) -> str:
     """Draw radiographs with truth (solid) and detections (dashed)."""
-    figure = Figure(figsize=(3.1 * len(panels), 3.5), layout="constrained")
+    figure = Figure(figsize=(2.6 * len(panels), 2.9), layout="constrained")
     for axes, panel in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True):
-        axes.imshow(panel.pixels, cmap="gray", vmin=0, vmax=255)
+        axes.imshow(panel.pixels, cmap="gray", vmin=0, vmax=255, interpolation="none")
         axes.set_title(panel.title, fontsize=8)
         axes.axis("off")
         _draw(axes, panel.truth, panel.truth_names, colour=_TRUTH, style="-", above=True)
@@ -82,7 +84,7 @@ def _draw(
             y0 - 1 if above else y1 + 1,
             name,
             color=colour,
-            fontsize=5,
+            fontsize=6,
             va="bottom" if above else "top",
             clip_on=True,
         )

@@ -26,4 +26,4 @@ def render_report(content: Mapping[str, Any]) -> str:
 
 def _number(value: float | None) -> str:
     """Return three digits after the point, or a dash for what can't be computed."""
-    return "–" if value is None else f"{value:.3f}"
+    return "-" if value is None else f"{value:.3f}"

@@ -74,7 +74,8 @@ def run_jobs(
     logs.mkdir(parents=True, exist_ok=True)
     waiting = [job for job in jobs if not job.done]
     missing = {job.name for job in waiting}
-    free, running = _places(), []
+    free = _places()
+    running: list[_Running] = []
     faults: dict[str, str] = {}
     try:
         while waiting or running:
@@ -135,7 +136,7 @@ def _places() -> list[dict[str, str]]:
 
 
 def _without_dependents(waiting: list[Job], failed: str, faults: dict[str, str]) -> list[Job]:
-    """Take out of `waiting` all that needs a failed job, directly or not, noting why in `faults`."""
+    """Take all that needs a failed job out of `waiting`, noting why in `faults`."""
     gone, kept = {failed}, waiting
     while True:
         hit = [job for job in kept if gone.intersection(job.needs)]

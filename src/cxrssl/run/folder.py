@@ -1,4 +1,4 @@
-"""A run folder: one command's recipe, provenance, log, checkpoints and product. Finished ones stay."""
+"""A run folder: one command's recipe, provenance, log, checkpoints and product."""
 
 from dataclasses import dataclass
 from pathlib import Path

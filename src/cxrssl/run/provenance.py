@@ -1,4 +1,4 @@
-"""What a run was made with: enough to make it again, and nothing about the person or the machine's name."""
+"""What a run was made with: enough to make it again, nothing about a person or a host."""
 
 import platform
 import subprocess

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 
 class _Gather(torch.autograd.Function):
-    """All processes' tensors, with gradients: without them the loss looks right and learns wrong."""
+    """All processes' tensors, with gradients; without them the loss is right and learns wrong."""
 
     @staticmethod
     def forward(_ctx: object, own: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ def _full(embeddings: Tensor) -> Tensor:
 def _all_processes(own: Tensor) -> Tensor:
     if not _is_distributed():
         return own
-    gathered: Tensor = _Gather.apply(own)  # type: ignore[no-untyped-call]
+    gathered: Tensor = _Gather.apply(own)
     return gathered.flatten(0, 1)
 
 

@@ -1,1 +1,1 @@
-"""The only door to pydicom: `read` decodes a radiograph to grey levels, `write` makes the phantom's files."""
+"""The only door to pydicom: `read` decodes a radiograph, `write` makes the phantom's files."""

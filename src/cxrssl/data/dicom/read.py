@@ -1,9 +1,11 @@
 """A chest radiograph from a DICOM file to 8-bit grey levels in which bone is bright.
 
-Order of the steps: modality LUT or rescale; area resampling; VOI LUT (a sequence before a window; LINEAR, LINEAR_EXACT or
-SIGMOID), or a robust percentile range where there is none; MONOCHROME1 inversion last.
-Source: DICOM PS3.3 C.11.1, C.11.2 and C.7.6.3. The one difference: pixels are resampled before the VOI step, which for a
-window commutes but for the rounding and is many times faster.
+Order of the steps: modality LUT or rescale; area resampling; VOI LUT (a sequence before a window;
+LINEAR, LINEAR_EXACT or SIGMOID), or a robust percentile range where there is none; MONOCHROME1
+inversion last.
+Source: DICOM PS3.3 C.11.1, C.11.2 and C.7.6.3. The one difference: pixels are resampled before the
+VOI step, which changes a picture only where a pixel's neighbours are clipped, and is many times
+faster.
 """
 
 from dataclasses import dataclass
@@ -43,7 +45,7 @@ def read_dicom(path: Path, *, size_px: int | None) -> Radiograph:
     """Decode a DICOM file, squashed to a square of `size_px`, or in its own size for None.
 
     Raises:
-        DataError: If the file is no DICOM image, or not one grey frame, or can't be decoded; the reason is in the text.
+        DataError: If the file is no DICOM image, not one grey frame, or can't be decoded.
     """
     try:
         dataset = pydicom.dcmread(path)
@@ -54,45 +56,51 @@ def read_dicom(path: Path, *, size_px: int | None) -> Radiograph:
     levels = _stored_levels(dataset, path.name)
     modality = apply_modality_lut(levels, dataset).astype(np.float32)
     height, width = (rows, columns) if size_px is None else (size_px, size_px)
-    small = np.asarray(resized(modality, height=height, width=width), dtype=np.float32)
+    small = resized(modality, height=height, width=width)
     shown, voi = _voi(small, dataset)
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         shown = 1.0 - shown
     pixels = np.rint(shown * 255).astype(np.uint8)
     syntax = dataset.file_meta.TransferSyntaxUID.name
-    return Radiograph(pixels, columns, rows, f"{syntax}; {dataset.PhotometricInterpretation}; {voi}")
+    return Radiograph(
+        pixels, columns, rows, f"{syntax}; {dataset.PhotometricInterpretation}; {voi}"
+    )
 
 
 def _check_header(dataset: Dataset, name: str) -> None:
     missing = [key for key in ("Rows", "Columns", "PixelData", "BitsStored") if key not in dataset]
     if missing or "TransferSyntaxUID" not in dataset.file_meta:
-        raise DataError(f"{name}: no image: the file has no {', '.join(missing) or 'transfer syntax'}")
+        raise DataError(
+            f"{name}: no image: the file has no {', '.join(missing) or 'transfer syntax'}"
+        )
     photometric = dataset.get("PhotometricInterpretation")
     if photometric not in ("MONOCHROME1", "MONOCHROME2"):
         raise DataError(
-            f"{name}: PhotometricInterpretation is {photometric!r}; a radiograph is MONOCHROME1 or MONOCHROME2"
+            f"{name}: PhotometricInterpretation is {photometric!r}; "
+            "a radiograph is MONOCHROME1 or MONOCHROME2"
         )
     frames = int(dataset.get("NumberOfFrames", 1) or 1)
     if frames != 1:
         raise DataError(f"{name}: {frames} frames; expected a single radiograph")
     if int(dataset.Rows) * int(dataset.Columns) > _MAX_PIXELS:
         raise DataError(
-            f"{name}: the header claims {dataset.Columns}x{dataset.Rows} pixels; at most 150 megapixels are decoded"
+            f"{name}: the header claims {dataset.Columns}x{dataset.Rows} pixels; "
+            "at most 150 megapixels are decoded"
         )
 
 
 def _stored_levels(dataset: Dataset, name: str) -> NDArray[np.generic]:
     try:
         return np.asarray(dataset.pixel_array)
-    # Decoders raise whatever they like on a broken stream (RuntimeError, struct.error, KeyError ...), and one broken file
-    # must not end an ingest; the reason is kept.
+    # Decoders raise whatever they like on a broken stream (RuntimeError, struct.error, KeyError),
+    # and one broken file must not end an ingest; the reason is kept.
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DataError(f"{name}: pixels can't be decoded: {reason}") from error
 
 
 def _voi(levels: NDArray[np.float32], dataset: Dataset) -> tuple[NDArray[np.float32], str]:
-    """Return what a viewer would show, float32 in [0, 1], and the name of the rule that decided it."""
+    """Return what a viewer would show, float32 in [0, 1], and the rule that decided it."""
     if "VOILUTSequence" in dataset and len(dataset.VOILUTSequence) > 0:
         table = apply_voi_lut(np.rint(levels).astype(np.int32), dataset, prefer_lut=True)
         bits = int(dataset.VOILUTSequence[0].LUTDescriptor[2])
@@ -109,11 +117,14 @@ def _voi(levels: NDArray[np.float32], dataset: Dataset) -> tuple[NDArray[np.floa
 
 
 def _window(dataset: Dataset) -> tuple[float, float] | None:
-    """Return the first window's centre and width in modality units, or None where there is none that can be used."""
+    """Return the first window's centre and width in modality units, None where there is none."""
     centre, width = dataset.get("WindowCenter"), dataset.get("WindowWidth")
     if centre is None or width is None:
         return None
-    centres, widths = np.atleast_1d(np.asarray(centre, float)), np.atleast_1d(np.asarray(width, float))
+    centres, widths = (
+        np.atleast_1d(np.asarray(centre, float)),
+        np.atleast_1d(np.asarray(width, float)),
+    )
     if centres.size == 0 or widths.size == 0 or widths[0] < 1:
         return None
     return float(centres[0]), float(widths[0])
@@ -124,9 +135,9 @@ def _windowed(
 ) -> NDArray[np.float32]:
     """Apply a window; float32 in [0, 1]. Source: DICOM PS3.3 C.11.2.1.2 and C.11.2.1.3."""
     if function == "SIGMOID":
-        return (1 / (1 + np.exp(-4 * (levels - centre) / width))).astype(np.float32)
+        return np.asarray(1 / (1 + np.exp(-4 * (levels - centre) / width)), dtype=np.float32)
     if function == "LINEAR_EXACT":
         shown = (levels - centre) / width + 0.5
     else:
         shown = (levels - (centre - 0.5)) / max(width - 1, 1e-6) + 0.5
-    return np.clip(shown, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(shown, 0, 1), dtype=np.float32)

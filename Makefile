@@ -1,0 +1,46 @@
+# `make reproduce` and `make test` are all a newcomer needs; each makes .venv if it is not there.
+PYTHON ?= python3.11
+PLAN ?= demo
+DATA ?=
+VENV := .venv
+BIN := $(VENV)/bin
+RUNTIME := $(VENV)/.runtime
+DEV := $(VENV)/.dev
+
+.DEFAULT_GOAL := help
+.PHONY: help setup format check test reproduce clean
+
+help:  ## Show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@echo 'PLAN=smoke|demo chooses the plan of reproduce, DATA=FOLDER real images for it.'
+
+setup: $(DEV)  ## Make .venv with everything that development needs
+
+$(RUNTIME): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+$(DEV): $(RUNTIME)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+format: $(DEV)  ## Format and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+check: $(DEV)  ## Lint, types, import contracts, sizes
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python .ci/sizes.py
+
+test: $(DEV)  ## All tests, the smoke plan among them; no network
+	$(BIN)/python -m pytest
+
+reproduce: $(RUNTIME)  ## Run all arms of PLAN and write its report
+	$(BIN)/cxrssl reproduce $(PLAN) $(if $(DATA),--set data.source=$(DATA))
+
+clean:  ## Delete .venv, runs and build products
+	rm -rf $(VENV) runs build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

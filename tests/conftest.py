@@ -1,0 +1,45 @@
+"""A small phantom and its store, made once a session."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
+
+import pytest
+import torch
+
+from cxrssl.data.phantom import make_phantom
+from cxrssl.data.store import Store
+from cxrssl.ingest import ingest
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    """Let no result depend on how many cores a machine has."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make 30 radiographs in Kaggle layout."""
+    folder = tmp_path_factory.mktemp("source") / "phantom"
+    make_phantom(
+        folder, num_images=30, seed=3, normal_share=0.2, min_side_px=200, max_side_px=260
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def store_folder(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ingest the phantom at 64 pixels."""
+    folder = tmp_path_factory.mktemp("store") / "store"
+    summary = ingest(source, folder, size_px=64, num_workers=1)
+    assert not summary.failures
+    return folder
+
+
+@pytest.fixture(scope="session")
+def store(store_folder: Path) -> Store:
+    """Open the session's store."""
+    return Store(store_folder)

@@ -1,0 +1,148 @@
+"""Decoding: what a viewer would show, with bone bright, whatever form the file has."""
+
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.data import get_testdata_file
+
+from cxrssl.core.errors import DataError
+from cxrssl.data.dicom.read import read_dicom
+from cxrssl.data.dicom.write import FileIdentity, PixelForm, write_dicom
+
+REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "dicom"
+RAMP = np.linspace(0, 4095, 64 * 64).reshape(64, 64).astype(np.uint16)
+
+
+def written(folder: Path, pixels: np.ndarray, form: PixelForm) -> Path:
+    path = folder / "image.dicom"
+    write_dicom(path, pixels, form=form, identity=FileIdentity(key="test"))
+    return path
+
+
+@pytest.mark.parametrize("syntax", ["explicit", "implicit", "jpeg2000", "rle"])
+def test_every_syntax_gives_the_same_picture(syntax: str, tmp_path: Path) -> None:
+    window = (2048.0, 4096.0)
+    form = PixelForm(syntax=syntax, window=window)  # type: ignore[arg-type]
+    found = read_dicom(written(tmp_path, RAMP, form), size_px=None)
+    assert np.array_equal(found.pixels, np.rint(np.clip(RAMP / 4095, 0, 1) * 255).astype(np.uint8))
+    assert (found.original_width, found.original_height) == (64, 64)
+
+
+def test_inverted_and_plain_files_show_the_same(tmp_path: Path) -> None:
+    plain = PixelForm(window=(2048.0, 4096.0))
+    inverted = PixelForm(window=(2047.0 + 1, 4096.0), inverted=True)
+    first = read_dicom(written(tmp_path, RAMP, plain), size_px=None).pixels.astype(int)
+    second = read_dicom(written(tmp_path, 4095 - RAMP, inverted), size_px=None).pixels.astype(int)
+    assert np.abs(first - second).max() <= 1
+    assert first[-1, -1] > first[0, 0]
+
+
+def test_a_window_cuts_what_lies_outside_of_it(tmp_path: Path) -> None:
+    path = written(tmp_path, RAMP, PixelForm(window=(1000.0, 201.0)))
+    found = read_dicom(path, size_px=None).pixels
+    assert (found[RAMP < 899] == 0).all()
+    assert (found[RAMP > 1100] == 255).all()
+    assert 0 < found[RAMP == RAMP.flat[np.abs(RAMP.ravel() - 1000.0).argmin()]][0] < 255
+
+
+def test_rescale_comes_before_the_window(tmp_path: Path) -> None:
+    form = PixelForm(window=(2.0 * 2048 + 10, 2.0 * 4096), rescale=(2.0, 10.0))
+    shown = read_dicom(written(tmp_path, RAMP, form), size_px=None).pixels.astype(int)
+    assert np.abs(shown - np.rint(RAMP / 4095 * 255).astype(int)).max() <= 1
+
+
+def test_without_a_window_all_but_the_extremes_are_spread_over_the_range(tmp_path: Path) -> None:
+    pixels = RAMP // 4 + 1000
+    pixels[0, 0], pixels[0, 1] = 0, 4095  # one dead and one burnt pixel
+    found = read_dicom(written(tmp_path, pixels, PixelForm()), size_px=None).pixels
+    assert np.percentile(found, 2) < 10
+    assert np.percentile(found, 98) > 245
+
+
+def test_linear_exact_sigmoid_and_a_lookup_table_are_followed(tmp_path: Path) -> None:
+    path = written(tmp_path, RAMP, PixelForm(window=(2048.0, 1024.0)))
+    dataset = pydicom.dcmread(path)
+    shown = {}
+    for function in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
+        dataset.VOILUTFunction = function
+        dataset.save_as(path)
+        shown[function] = read_dicom(path, size_px=None).pixels.astype(int)
+    assert np.abs(shown["LINEAR"] - shown["LINEAR_EXACT"]).max() <= 1
+    at = np.unravel_index(np.abs(RAMP.astype(int) - 2304).argmin(), RAMP.shape)
+    assert shown["SIGMOID"][at] == pytest.approx(255 / (1 + np.exp(-1)), abs=1)
+    item = pydicom.Dataset()
+    item.LUTDescriptor = [4096, 0, 16]
+    item.LUTData = np.where(np.arange(4096) < 2048, 0, 65535).astype("<u2").tobytes()
+    item["LUTData"].VR = "OW"
+    dataset.VOILUTSequence = [item]
+    dataset.save_as(path)
+    found = read_dicom(path, size_px=None)
+    assert set(np.unique(found.pixels)) == {0, 255}
+    assert "VOI LUT sequence" in found.route
+
+
+def test_the_picture_is_squashed_to_the_asked_size(tmp_path: Path) -> None:
+    pixels = np.tile(RAMP[:32], (1, 2))
+    found = read_dicom(written(tmp_path, pixels, PixelForm()), size_px=16)
+    assert found.pixels.shape == (16, 16)
+    assert (found.original_width, found.original_height) == (128, 32)
+
+
+@pytest.mark.parametrize("name", ["CT_small.dcm", "MR_small_RLE.dcm", "MR_small_jp2klossless.dcm"])
+def test_pydicoms_own_files_decode(name: str) -> None:
+    path = Path(str(get_testdata_file(name, download=False)))
+    assert read_dicom(path, size_px=64).pixels.std() > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("examples_rgb_color.dcm", "PhotometricInterpretation is 'RGB'"),
+        ("rtplan.dcm", "no image"),
+    ],
+)
+def test_what_is_no_radiograph_is_refused_with_the_reason(name: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read_dicom(Path(str(get_testdata_file(name, download=False))), size_px=64)
+
+
+def test_several_frames_are_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, RAMP, PixelForm())
+    dataset = pydicom.dcmread(path)
+    dataset.NumberOfFrames = 2
+    dataset.save_as(path)
+    with pytest.raises(DataError, match="2 frames; expected a single radiograph"):
+        read_dicom(path, size_px=64)
+
+
+def test_broken_files_are_refused_with_the_reason(tmp_path: Path) -> None:
+    path = tmp_path / "text.dcm"
+    path.write_text("not a DICOM file")
+    with pytest.raises(DataError, match=r"text\.dcm: not a readable DICOM file"):
+        read_dicom(path, size_px=64)
+    cut = written(tmp_path, RAMP, PixelForm(syntax="jpeg2000"))
+    cut.write_bytes(cut.read_bytes()[:-2000])
+    with pytest.raises(DataError, match=r"image\.dicom: "):
+        read_dicom(cut, size_px=64)
+
+
+def test_a_header_that_claims_too_many_pixels_is_refused_before_decoding(tmp_path: Path) -> None:
+    path = written(tmp_path, RAMP, PixelForm())
+    dataset = pydicom.dcmread(path)
+    dataset.Rows = dataset.Columns = 60000
+    dataset.save_as(path)
+    with pytest.raises(DataError, match="claims 60000x60000 pixels"):
+        read_dicom(path, size_px=64)
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real radiographs are not here")
+def test_real_radiographs_show_bright_bone_and_a_dark_background() -> None:
+    paths = sorted(REAL.glob("*.dcm"))
+    assert len(paths) == 2
+    for path in paths:
+        pixels = read_dicom(path, size_px=512).pixels
+        spine = pixels[180:360, 236:276].mean()
+        lungs = (pixels[180:260, 110:180].mean() + pixels[180:260, 330:400].mean()) / 2
+        assert spine > lungs + 30, path.name

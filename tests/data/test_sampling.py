@@ -1,0 +1,65 @@
+"""Batches as a function of (seed, epoch, step), and repeat factors by the paper's formula."""
+
+import numpy as np
+import pytest
+
+from cxrssl.data.sampling import BatchPlan, Visit, repeat_factors
+
+
+def plan(num_images: int = 10, **changes: object) -> BatchPlan:
+    settings = {"batch_size": 4, "num_epochs": 3, "seed": 1} | changes
+    return BatchPlan(num_images, **settings)  # type: ignore[arg-type]
+
+
+def test_an_epoch_covers_every_image_and_epochs_differ() -> None:
+    whole = plan()
+    assert sorted(whole.order(0).tolist()) == list(range(10))
+    assert whole.order(0).tolist() != whole.order(1).tolist()
+
+
+def test_a_run_that_goes_on_has_the_batches_it_would_have_had() -> None:
+    whole = plan().batches()
+    assert len(whole) == plan().num_steps == 9
+    for step in range(10):
+        assert plan().batches(from_step=step) == whole[step:]
+
+
+def test_a_short_last_batch_is_filled_from_its_own_epoch_or_left_out() -> None:
+    filled = plan().batches()
+    assert [len(batch) for batch in filled] == [4] * 9
+    assert {visit.epoch for visit in filled[2]} == {0}
+    assert plan(drop_last=True).num_steps == 6
+
+
+def test_processes_share_out_the_same_global_batch() -> None:
+    whole = plan().batches()
+    slices = [plan().batches(rank=rank, num_processes=2) for rank in (0, 1)]
+    for batch, first, second in zip(whole, *slices, strict=True):
+        assert sorted(first + second) == sorted(batch)
+        assert len(first) == len(second) == 2
+
+
+def test_epochs_and_steps_agree_with_the_batches() -> None:
+    for step in range(9):
+        epochs = plan().epochs(from_step=step)
+        assert plan().batches(from_step=step)[0][0] == Visit(epochs[0], plan().batches()[step][0].row)
+        assert plan().steps_of(epochs[0], from_step=step)[0] == step
+    assert list(plan().epochs(from_step=9)) == []
+
+
+def test_another_seed_gives_another_order() -> None:
+    assert plan().batches() != plan(seed=2).batches()
+
+
+def test_repeat_factor_is_that_of_the_rarest_class() -> None:
+    labels = [np.array([0]), np.array([0, 1]), np.array([0]), np.array([], dtype=np.int64)]
+    # class 0 in 3/4 of the images, class 1 in 1/4: sqrt(0.5 / 0.25)
+    assert repeat_factors(labels, threshold=0.5).tolist() == pytest.approx([1, 2**0.5, 1, 1])
+
+
+def test_repeat_factors_are_met_on_average() -> None:
+    factors = np.array([1.0, 1.5, 2.25])
+    whole = BatchPlan(3, batch_size=1, num_epochs=400, seed=0, factors=factors)
+    counts = sum(np.bincount(whole.order(epoch), minlength=3) for epoch in range(400)) / 400
+    assert counts == pytest.approx(factors, abs=0.08)
+    assert whole.num_steps == sum(len(whole.order(epoch)) for epoch in range(400))

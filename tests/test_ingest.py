@@ -1,0 +1,117 @@
+"""Ingest: every fault is listed and none stops the rest; a cut ingest goes on where it stopped."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cxrssl.core.errors import DataError
+from cxrssl.data.store import Store
+from cxrssl.ingest import IngestSummary, ingest
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def run(source: Path, store: Path, workers: int = 1) -> IngestSummary:
+    return ingest(source, store, size_px=48, num_workers=workers)
+
+
+@pytest.fixture
+def faulty(source: Path, tmp_path: Path) -> tuple[Path, dict[str, str]]:
+    """Return a copy of the phantom with one fault of each kind, and which image has which."""
+    folder = tmp_path / "faulty"
+    shutil.copytree(source, folder)
+    table = pd.read_csv(folder / "train.csv")
+    drawn = table[table["class_id"].ne(14)]["image_id"].unique()
+    names = dict(zip(("outside", "flat", "no_file", "no_rows", "broken"), drawn, strict=False))
+    rows = {kind: table["image_id"].eq(name) for kind, name in names.items()}
+    first = {kind: table[mask & table["class_id"].ne(14)].index[0] for kind, mask in rows.items()}
+    table.loc[first["outside"], "x_max"] = 5000
+    table.loc[first["flat"], "x_max"] = table.loc[first["flat"], "x_min"]
+    table = table[~rows["no_rows"]]
+    table.to_csv(folder / "train.csv", index=False)
+    (folder / "train" / f"{names['no_file']}.dicom").unlink()
+    broken = folder / "train" / f"{names['broken']}.dicom"
+    broken.write_bytes(broken.read_bytes()[:600])
+    return folder, names
+
+
+def test_every_fault_is_listed_and_the_rest_is_stored(
+    faulty: tuple[Path, dict[str, str]], tmp_path: Path
+) -> None:
+    folder, names = faulty
+    summary = run(folder, tmp_path / "store")
+    assert set(summary.failures) == set(names.values())
+    assert "1 box(es) outside the image of" in summary.failures[names["outside"]]
+    assert "1 box(es) without an area" in summary.failures[names["flat"]]
+    assert "there is no file" in summary.failures[names["no_file"]]
+    assert "the table has no row" in summary.failures[names["no_rows"]]
+    assert names["broken"] in summary.failures[names["broken"]]
+    store = Store(tmp_path / "store")
+    assert len(store) == summary.num_images == 30 - len(names)
+    assert store.manifest["failures"] == summary.failures
+    assert not set(store.findings["image_id"]) & set(names.values())
+
+
+def test_the_number_of_workers_changes_nothing(source: Path, tmp_path: Path) -> None:
+    run(source, tmp_path / "one")
+    run(source, tmp_path / "two", workers=2)
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+def test_a_cut_ingest_goes_on_and_ends_as_an_undisturbed_one(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cxrssl.data.shards.SHARD_IMAGES", 8)
+    run(source, tmp_path / "whole")
+    shutil.copytree(tmp_path / "whole", tmp_path / "cut")
+    for name in ("manifest.json", "boxes.parquet", "images-00001-of-00004.json"):
+        (tmp_path / "cut" / name).unlink()
+    (tmp_path / "cut" / "images-00003-of-00004.arrow").write_bytes(b"")
+    (tmp_path / "cut" / "images-00003-of-00004.json").unlink()
+    with pytest.raises(DataError, match="is no finished store"):
+        Store(tmp_path / "cut")
+    summary = run(source, tmp_path / "cut")
+    assert summary.num_reused == 16
+    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+
+
+def test_a_second_ingest_reuses_all_and_another_size_none(source: Path, tmp_path: Path) -> None:
+    assert run(source, tmp_path / "store").num_reused == 0
+    assert run(source, tmp_path / "store").num_reused == 30
+    assert ingest(source, tmp_path / "store", size_px=32, num_workers=1).num_reused == 0
+    assert Store(tmp_path / "store").pixels(0).shape == (32, 32)
+
+
+def test_a_store_keeps_every_readers_rows(source: Path, store: Store) -> None:
+    table = pd.read_csv(source / "train.csv")
+    assert len(store.findings) == len(table)
+    assert set(store.findings["reader"]) == set(table["rad_id"])
+    assert store.findings["x_min"].isna().sum() == table["class_id"].eq(14).sum()
+    assert sorted(image.image_id for image in store.images) == sorted(table["image_id"].unique())
+
+
+def test_stored_pixels_are_the_decoded_ones(source: Path, store: Store) -> None:
+    from cxrssl.data.dicom.read import read_dicom
+
+    for row in (0, 17, 29):
+        path = source / "train" / f"{store.images[row].image_id}.dicom"
+        assert np.array_equal(store.pixels(row), read_dicom(path, size_px=64).pixels)
+
+
+def test_a_folder_of_images_is_a_pool(tmp_path: Path) -> None:
+    from PIL import Image
+
+    folder = tmp_path / "pool" / "deeper"
+    folder.mkdir(parents=True)
+    Image.new("L", (40, 30), 128).save(folder / "a.png")
+    Image.new("RGB", (40, 30), (10, 10, 10)).save(folder / "b.jpg")
+    (folder / "c.png").write_bytes(b"no picture")
+    summary = run(tmp_path / "pool", tmp_path / "store")
+    assert summary.num_images == 2
+    assert "c.png: can't be decoded" in summary.failures["c"]
+    assert Store(tmp_path / "store").classes == ()

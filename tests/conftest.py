@@ -24,9 +24,7 @@ def _one_thread() -> None:
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make 30 radiographs in Kaggle layout."""
     folder = tmp_path_factory.mktemp("source") / "phantom"
-    make_phantom(
-        folder, num_images=30, seed=3, normal_share=0.2, min_side_px=200, max_side_px=260
-    )
+    make_phantom(folder, num_images=30, seed=3, normal_share=0.2, min_side_px=200, max_side_px=260)
     return folder
 
 

@@ -118,9 +118,10 @@ def pretrain(
     """Pretrain a backbone on unlabelled images."""
     from cxrssl.config.load import load_recipe
     from cxrssl.config.schema import PretrainRecipe
-    from cxrssl.pretrain import pretrain as run
 
     merged = load_recipe(recipe, PretrainRecipe, overrides=set_ or [])
+    from cxrssl.pretrain import pretrain as run
+
     typer.echo(run(merged, out or Path("runs/pretrain") / recipe.stem, resume=resume))
 
 
@@ -134,9 +135,10 @@ def finetune(
     """Train a detector on labelled images, from any start."""
     from cxrssl.config.load import load_recipe
     from cxrssl.config.schema import FinetuneRecipe
-    from cxrssl.finetune import finetune as run
 
     merged = load_recipe(recipe, FinetuneRecipe, overrides=set_ or [])
+    from cxrssl.finetune import finetune as run
+
     typer.echo(run(merged, out or Path("runs/finetune") / recipe.stem, resume=resume))
 
 
@@ -171,10 +173,11 @@ def reproduce(
     """Run all arms of a plan, then the report. Called again, it goes on, or says it is done."""
     from cxrssl.config.load import load_recipe, recipe_path
     from cxrssl.config.schema import Plan
-    from cxrssl.reproduce import reproduce as run
 
     path = recipe_path(plan if Path(plan).is_file() else f"plans/{plan}")
     merged = load_recipe(path, Plan, overrides=set_ or [])
+    from cxrssl.reproduce import reproduce as run
+
     typer.echo(f"Report: {run(merged, out or Path('runs') / merged.name, say=typer.echo)}")
 
 

@@ -1,4 +1,4 @@
-"""Image arithmetic: resampling keeps means, equalisation fills the range, blurring spreads a point."""
+"""Image arithmetic: resampling keeps means, equalising fills the range, blur spreads a point."""
 
 import numpy as np
 

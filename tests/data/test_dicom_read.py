@@ -44,7 +44,7 @@ def test_a_window_cuts_what_lies_outside_of_it(tmp_path: Path) -> None:
     found = read_dicom(path, size_px=None).pixels
     assert (found[RAMP < 899] == 0).all()
     assert (found[RAMP > 1100] == 255).all()
-    assert 0 < found[RAMP == RAMP.flat[np.abs(RAMP.ravel() - 1000.0).argmin()]][0] < 255
+    assert 0 < found[RAMP.flat[np.abs(RAMP.ravel() - 1000.0).argmin()] == RAMP][0] < 255
 
 
 def test_rescale_comes_before_the_window(tmp_path: Path) -> None:

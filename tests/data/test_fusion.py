@@ -37,9 +37,7 @@ def same(first: Consensus, second: Consensus) -> bool:
 
 def test_three_readers_boxes_become_their_mean_with_support_three() -> None:
     boxes = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [2, 0, 12, 10], [50, 50, 60, 60]], float)
-    found = consensus(
-        boxes, np.array([4, 4, 4, 4]), np.array(["R8", "R9", "R10", "R9"]), iou=IOU
-    )
+    found = consensus(boxes, np.array([4, 4, 4, 4]), np.array(["R8", "R9", "R10", "R9"]), iou=IOU)
     assert found.boxes.tolist() == [[1, 0, 11, 10], [50, 50, 60, 60]]
     assert found.support.tolist() == [3, 1]
 

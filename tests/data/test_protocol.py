@@ -1,5 +1,7 @@
 """Splits and fractions: functions of the image id, nested, and without overlap."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,7 +13,9 @@ IDS = [f"image-{number}" for number in range(2000)]
 
 
 def test_splits_are_seventy_ten_twenty() -> None:
-    counts = {split: sum(split_of(name) == split for name in IDS) for split in ("train", "val", "test")}
+    counts = {
+        split: sum(split_of(name) == split for name in IDS) for split in ("train", "val", "test")
+    }
     assert counts["train"] == pytest.approx(1400, abs=60)
     assert counts["val"] == pytest.approx(200, abs=40)
     assert counts["test"] == pytest.approx(400, abs=50)
@@ -40,11 +44,9 @@ def test_pool_and_labels_share_nothing_and_leave_nothing(
 
 
 @given(st.integers(0, 3), st.permutations(IDS[:40]))
-def test_smaller_fractions_lie_inside_larger_ones_in_any_order(
-    seed: int, order: list[str]
-) -> None:
+def test_smaller_fractions_lie_inside_larger_ones_in_any_order(seed: int, order: list[str]) -> None:
     sets = [set(labelled_ids(order, fraction=f, seed=seed)) for f in (0.1, 0.3, 0.5, 0.9, 1.0)]
-    assert all(small < large for small, large in zip(sets, sets[1:], strict=False))
+    assert all(small < large for small, large in pairwise(sets))
 
 
 def test_another_seed_labels_other_images() -> None:

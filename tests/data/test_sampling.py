@@ -42,7 +42,9 @@ def test_processes_share_out_the_same_global_batch() -> None:
 def test_epochs_and_steps_agree_with_the_batches() -> None:
     for step in range(9):
         epochs = plan().epochs(from_step=step)
-        assert plan().batches(from_step=step)[0][0] == Visit(epochs[0], plan().batches()[step][0].row)
+        assert plan().batches(from_step=step)[0][0] == Visit(
+            epochs[0], plan().batches()[step][0].row
+        )
         assert plan().steps_of(epochs[0], from_step=step)[0] == step
     assert list(plan().epochs(from_step=9)) == []
 

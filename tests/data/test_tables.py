@@ -30,19 +30,23 @@ def test_kaggle_rows_keep_reader_class_and_box(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("image_id,class_name\na,ILD\n", r"train.csv has no column class_id, rad_id, x_min, .*; it has"),
+        (
+            "image_id,class_name\na,ILD\n",
+            r"train.csv has no column class_id, rad_id, x_min, .*; it has",
+        ),
         (HEADER, "has a header and no rows"),
         ("", "is no table"),
         (HEADER + "a,Pneumonia,3,R8,1,2,3,4\n", "class 'Pneumonia' is not one of"),
         (HEADER + "a,ILD,5,R8,1,2,3,4\na,ILD,5,R8,1,,3,4\n", "line 3: ILD in image a has no whole"),
-        (HEADER + "a,ILD,5,,1,2,3,4\n", "line 2: image_id, class_name and rad_id must not be empty"),
+        (
+            HEADER + "a,ILD,5,,1,2,3,4\n",
+            "line 2: image_id, class_name and rad_id must not be empty",
+        ),
         (HEADER + "a,ILD,5,R8,one,2,3,4\n", "column x_min holds something that is no number"),
     ],
     ids=["column", "rows", "empty", "class", "box", "reader", "number"],
 )
-def test_a_faulty_table_is_refused_with_the_reason(
-    tmp_path: Path, text: str, message: str
-) -> None:
+def test_a_faulty_table_is_refused_with_the_reason(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         read_kaggle_table(table(tmp_path, text))
 

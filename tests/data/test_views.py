@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from cxrssl.core.images import Intensity
-from cxrssl.data.loaders import DetectionImages, ViewPairs, view_loader
 from cxrssl.data.detection import examples_of
+from cxrssl.data.loaders import DetectionImages, ViewPairs, view_loader
 from cxrssl.data.sampling import BatchPlan, Visit
 from cxrssl.data.store import Store
 from cxrssl.data.views import ViewRanges, random_crop, random_view

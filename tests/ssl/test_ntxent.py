@@ -13,7 +13,7 @@ from cxrssl.ssl.ntxent import nt_xent
 
 
 def algorithm_1(first: torch.Tensor, second: torch.Tensor, temperature: float) -> float:
-    """Follow arXiv 2002.05709, Algorithm 1, line by line: z of 2k-1 and 2k are one image's views."""
+    """Follow arXiv 2002.05709, Algorithm 1, line by line; z[2k], z[2k + 1] are one image's."""
     z = [row for pair in zip(first, second, strict=True) for row in pair]
     s = [[float(a @ b / (a.norm() * b.norm())) for b in z] for a in z]
 
@@ -76,7 +76,9 @@ def test_two_processes_have_the_loss_and_gradient_of_one() -> None:
             torch.load(Path(folder) / f"{rank}.pt")  # noqa: TID251 - written four lines above
             for rank in (0, 1)
         ]
-    assert float(sum(part[0] for part in parts) / 2) == pytest.approx(float(whole), abs=1e-12)
+    assert float(sum(part[0] for part in parts) / 2) == pytest.approx(
+        float(whole.detach()), abs=1e-12
+    )
     for index, grad in ((1, first.grad), (2, second.grad)):
         # Averaging gradients over processes halves what each has.
         shared = torch.cat([part[index] for part in parts]) / 2

@@ -4,7 +4,7 @@ import difflib
 import json
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -33,8 +33,9 @@ def load_recipe(path: Path, kind: type[Recipe], *, overrides: list[str]) -> Reci
         raise RecipeError(f"{path} is not YAML: {error}") from error
     if not isinstance(content, dict):
         raise RecipeError(f"{path} should hold keys and values, and holds {content!r}.")
+    known = _keys(kind)
     for override in overrides:
-        _override(content, override)
+        _override(content, override, known)
     try:
         return kind.model_validate(content)
     except ValidationError as error:
@@ -76,30 +77,34 @@ def _packaged_folder() -> Path:
     return installed if installed.is_dir() else Path(__file__).resolve().parents[3] / "recipes"
 
 
-def _override(content: dict[str, Any], override: str) -> None:
+def _override(content: dict[str, Any], override: str, known: list[str]) -> None:
     key, sign, text = override.partition("=")
     if not sign or not key:
         raise RecipeError(f"--set {override!r}: expected a.b=value")
-    *sections, last = key.split(".")
-    place: Any = content
-    for name in sections:
-        place = place.get(name) if isinstance(place, dict) else None
-    if not isinstance(place, dict) or last not in place:
-        near = difflib.get_close_matches(key, _keys(content), n=1, cutoff=0.5)
+    if key not in known:
+        near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
         hint = f" Did you mean {near[0]}?" if near else ""
-        raise RecipeError(f"--set {override!r}: the recipe has no key {key}.{hint}")
+        raise RecipeError(f"--set {override!r}: a recipe has no key {key}.{hint}")
+    *sections, last = key.split(".")
+    place = content
+    for name in sections:
+        place = place.setdefault(name, {})
+        if not isinstance(place, dict):
+            raise RecipeError(f"--set {override!r}: {name} holds {place!r} and no keys.")
     try:
         place[last] = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise RecipeError(f"--set {override!r}: {text!r} is not a YAML value") from error
 
 
-def _keys(content: dict[str, Any], prefix: str = "") -> list[str]:
+def _keys(kind: type[BaseModel], prefix: str = "") -> list[str]:
+    """Return every key that a recipe may have, dotted, sections among them."""
     found = []
-    for key, value in content.items():
-        found.append(f"{prefix}{key}")
-        if isinstance(value, dict):
-            found += _keys(value, f"{prefix}{key}.")
+    for name, field in kind.model_fields.items():
+        found.append(f"{prefix}{name}")
+        parts = [field.annotation, *get_args(field.annotation)]
+        for section in (p for p in parts if isinstance(p, type) and issubclass(p, BaseModel)):
+            found += _keys(section, f"{prefix}{name}.")
     return found
 
 

@@ -1,0 +1,100 @@
+"""Recipes: every packaged one fits its schema, and every fault is named with its place."""
+
+from pathlib import Path
+
+import pytest
+
+from cxrssl.config.load import load_recipe, packaged_names, recipe_path, to_yaml
+from cxrssl.config.schema import FinetuneRecipe, Plan, PretrainRecipe
+from cxrssl.core.errors import RecipeError
+from support import ROOT
+
+KINDS = {"pretrain": PretrainRecipe, "finetune": FinetuneRecipe, "plans": Plan}
+SMOKE = ROOT / "recipes/pretrain/smoke.yaml"
+
+
+def test_every_packaged_recipe_is_found() -> None:
+    files = list((ROOT / "recipes").rglob("*.yaml"))
+    assert len(files) == len(packaged_names()) >= 6
+
+
+@pytest.mark.parametrize("name", packaged_names())
+def test_a_packaged_recipe_fits_and_survives_being_written(name: str, tmp_path: Path) -> None:
+    kind = KINDS[name.split("/")[0]]
+    recipe = load_recipe(recipe_path(name), kind, overrides=[])
+    (tmp_path / "again.yaml").write_text(to_yaml(recipe))
+    assert load_recipe(tmp_path / "again.yaml", kind, overrides=[]) == recipe
+
+
+@pytest.mark.parametrize("name", [n for n in packaged_names() if n.startswith("plans/")])
+def test_both_phases_of_a_plan_see_the_same_grey_levels_and_backbone(name: str) -> None:
+    plan = load_recipe(recipe_path(name), Plan, overrides=[])
+    first = load_recipe(recipe_path(plan.pretrain), PretrainRecipe, overrides=[])
+    second = load_recipe(recipe_path(plan.finetune), FinetuneRecipe, overrides=[])
+    assert first.intensity == second.intensity
+    assert first.model.backbone == second.model.backbone
+
+
+def test_overrides_are_yaml_and_reach_nested_fields() -> None:
+    changes = ["optim.peak_lr=1e-3", "views.crop_area=[0.5, 1]", "seed=7"]
+    recipe = load_recipe(SMOKE, PretrainRecipe, overrides=[*changes, "data.num_workers=3"])
+    assert recipe.data.num_workers == 3  # has a default, and the file does not name it
+    assert (recipe.optim.peak_lr, recipe.views.crop_area, recipe.seed) == (0.001, (0.5, 1.0), 7)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("optim.peak_l=1", r"a recipe has no key optim\.peak_l\. Did you mean optim\.peak_lr\?"),
+        ("nothing.at.all=1", "a recipe has no key nothing.at.all"),
+        ("seed", "expected a.b=value"),
+        ("precision=no", r"precision: Input should be 'fp32' or 'bf16' \(got False\)"),
+        ("data.pool_fraction=0", r"data\.pool_fraction: Input should be greater than 0 \(got 0\)"),
+        ("data.pool_fraction=1.5", "data.pool_fraction: Input should be less than or equal to 1"),
+        ("views.crop_area=[1, 0.2]", r"crop_area must be \[least, largest\], got \[1.0, 0.2\]"),
+        ("views.blur_kernel_px=20", "blur_kernel_px must be odd, got 20"),
+        ("batch_size=1", "a contrast needs at least 2 images a batch"),
+    ],
+)
+def test_a_faulty_override_is_named(change: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(SMOKE, PretrainRecipe, overrides=[change])
+
+
+def test_all_faults_of_a_file_are_listed_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(SMOKE.read_text().replace("seed: 0\n", "").replace("epochs: 2", "epoch: 2"))
+    with pytest.raises(RecipeError) as error:
+        load_recipe(path, PretrainRecipe, overrides=[])
+    text = str(error.value)
+    assert "mine.yaml does not fit PretrainRecipe" in text
+    assert "  seed: Field required" in text
+    assert "  epochs: Field required" in text
+    assert "  epoch: Extra inputs are not permitted (got 2)" in text
+
+
+def test_a_missing_broken_or_misspelt_recipe_says_so(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"is no file\. Packaged recipes: .*pretrain/smoke"):
+        load_recipe(tmp_path / "none.yaml", PretrainRecipe, overrides=[])
+    (tmp_path / "list.yaml").write_text("- 1\n")
+    with pytest.raises(RecipeError, match="should hold keys and values"):
+        load_recipe(tmp_path / "list.yaml", PretrainRecipe, overrides=[])
+    (tmp_path / "bad.yaml").write_text("a: [1\n")
+    with pytest.raises(RecipeError, match="is not YAML"):
+        load_recipe(tmp_path / "bad.yaml", PretrainRecipe, overrides=[])
+    with pytest.raises(RecipeError, match=r"Did you mean .*plans/smoke"):
+        recipe_path("plans/smok")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("pool_percents=[0]", "pool_percents.0: Input should be greater than or equal to 1"),
+        ("pool_percents=[100]", "pool_percents.0: Input should be less than or equal to 99"),
+        ("pool_percents=[50, 50]", "pool_percents names one value twice"),
+        ("data.phantom=null", "source and phantom are both null"),
+    ],
+)
+def test_a_faulty_plan_is_refused(change: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(ROOT / "recipes/plans/smoke.yaml", Plan, overrides=[change])

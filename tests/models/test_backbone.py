@@ -1,0 +1,74 @@
+"""A saved backbone is timm's own format: plain timm opens it where cxrssl can't be imported."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from cxrssl.core.errors import TransferError
+from cxrssl.core.images import Intensity
+from cxrssl.models.backbone import encoder, load_backbone, pyramid_body, save_backbone
+
+INTENSITY = Intensity(equalize=True, mean=0.4, std=0.2)
+WITHOUT_CXRSSL = """
+import sys
+sys.modules["cxrssl"] = None
+import timm, torch
+where, out = sys.argv[1:]
+images = torch.linspace(-1, 1, 3 * 64 * 64).reshape(1, 3, 64, 64)
+model = timm.create_model(f"local-dir:{where}", pretrained=True).eval()
+body = timm.create_model(f"local-dir:{where}", pretrained=True, features_only=True).eval()
+config = timm.data.resolve_model_data_config(model)
+assert list(config["mean"]) == [0.4] * 3 and list(config["std"]) == [0.2] * 3, config
+torch.save([model(images).detach(), body(images)[-1].detach()], out)
+"""
+
+
+def saved(folder: Path, architecture: str = "test_resnet") -> torch.nn.Module:
+    torch.manual_seed(0)  # the weights matter to no other test
+    model = encoder(architecture)
+    save_backbone(model, folder, tag="test", size_px=64, intensity=INTENSITY)
+    return model
+
+
+def test_plain_timm_opens_a_backbone_and_computes_the_same(tmp_path: Path) -> None:
+    model = saved(tmp_path / "backbone").eval()
+    out = tmp_path / "out.pt"
+    command = [sys.executable, "-c", WITHOUT_CXRSSL, str(tmp_path / "backbone"), str(out)]
+    subprocess.run(command, check=True)
+    features, last_map = torch.load(out)  # noqa: TID251 - written by the line above
+    images = torch.linspace(-1, 1, 3 * 64 * 64).reshape(1, 3, 64, 64)
+    assert torch.equal(features, model(images))
+    assert torch.equal(last_map, model.forward_features(images))
+
+
+def test_a_backbone_folder_remembers_its_intensity(tmp_path: Path) -> None:
+    model = saved(tmp_path)
+    architecture, state, intensity = load_backbone(tmp_path)
+    assert (architecture, intensity) == ("test_resnet", INTENSITY)
+    assert all(torch.equal(state[key], value) for key, value in model.state_dict().items())
+
+
+def test_the_saved_config_keeps_transformers_wrapper_alive(tmp_path: Path) -> None:
+    saved(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert "num_classes" not in config.get("model_args", {})
+    assert config["pretrained_cfg"]["tag"] == "test"
+
+
+def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TransferError, match=r"config\.json and model\.safetensors missing"):
+        load_backbone(tmp_path)
+
+
+def test_an_unknown_architecture_is_refused_with_its_neighbours() -> None:
+    with pytest.raises(TransferError, match=r"no model called 'resnet5'.*resnet50"):
+        encoder("resnet5")
+
+
+def test_a_plain_transformer_can_carry_no_pyramid_yet() -> None:
+    with pytest.raises(TransferError, match="strides"):
+        pyramid_body("vit_tiny_patch16_224")

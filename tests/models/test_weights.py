@@ -1,0 +1,62 @@
+"""The transfer audit: all or nothing, and the record proves which."""
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+from cxrssl.core.errors import TransferError
+from cxrssl.models.backbone import encoder, pyramid_body
+from cxrssl.models.weights import tensors_sha256, transfer
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    ["test_resnet", "resnet10t", "convnext_atto", "efficientnet_lite0", "mobilenetv3_small_050"],
+)
+def test_an_encoder_arrives_whole_in_a_body(architecture: str) -> None:
+    source, body = encoder(architecture), pyramid_body(architecture)
+    record = transfer(body, source.state_dict(), source="test")
+    assert record.arrived
+    assert len(record.matched) == len(body.state_dict())
+    # What timm itself builds from the same weights gives the same maps, bit for bit.
+    plain = timm.create_model(architecture, num_classes=0)
+    plain.load_state_dict(source.state_dict())
+    images = torch.randn(1, 3, 64, 64)
+    maps = plain.eval().forward_intermediates(images, intermediates_only=True)
+    ours = body.eval()(images)
+    assert torch.equal(ours[0], [m for m in maps if m.shape == ours[0].shape][-1])
+
+
+def test_a_head_beyond_the_body_is_recorded_and_left() -> None:
+    state = encoder("test_resnet").state_dict() | {"projector.0.weight": torch.ones(2)}
+    record = transfer(pyramid_body("test_resnet"), state, source="test")
+    assert record.unexpected == ("projector.0.weight",)
+
+
+def test_foreign_keys_are_refused_and_nothing_is_changed() -> None:
+    body = pyramid_body("test_resnet")
+    before = tensors_sha256(body.state_dict(), order=list(body.state_dict()))
+    # The published code saved an nn.Sequential, whose keys are numbers.
+    numbered = nn.Sequential(*encoder("test_resnet").children()).state_dict()
+    with pytest.raises(
+        TransferError, match=r"90 \(bn1.bias.*\) missing.* 0 of 90 matched. Nothing was"
+    ):
+        transfer(body, numbered, source="published.pt")
+    assert tensors_sha256(body.state_dict(), order=list(body.state_dict())) == before
+
+
+def test_a_single_missing_or_reshaped_tensor_is_refused() -> None:
+    state = encoder("test_resnet").state_dict()
+    less = {key: value for key, value in state.items() if key != "layer1.0.conv1.weight"}
+    with pytest.raises(TransferError, match=r"1 \(layer1\.0\.conv1\.weight\) missing"):
+        transfer(pyramid_body("test_resnet"), less, source="test")
+    other = state | {"layer1.0.conv1.weight": torch.zeros(1)}
+    with pytest.raises(TransferError, match=r"1 \(layer1\.0\.conv1\.weight\) of another shape"):
+        transfer(pyramid_body("test_resnet"), other, source="test")
+
+
+def test_hashes_tell_one_changed_value() -> None:
+    state = {"a": torch.zeros(3), "b": torch.zeros(2)}
+    changed = state | {"b": torch.tensor([0.0, 1e-30])}
+    assert tensors_sha256(state, order=["a", "b"]) != tensors_sha256(changed, order=["a", "b"])

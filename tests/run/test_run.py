@@ -1,0 +1,105 @@
+"""Runs: rates, checkpoints, folders and logs."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from cxrssl.core.errors import RunError, TrainingError
+from cxrssl.run.checkpoint import Checkpoints
+from cxrssl.run.folder import open_run
+from cxrssl.run.log import Log
+from cxrssl.run.schedule import LearningRate
+from cxrssl.run.start import build_optimizer
+
+
+def test_the_rate_rises_then_falls_as_a_cosine() -> None:
+    rate = LearningRate("cosine", peak=1.0, warmup_steps=4, num_steps=104)
+    assert [rate.at(step) for step in (0, 3, 4)] == pytest.approx([0.2, 0.8, 1.0])
+    assert rate.at(54) == pytest.approx(0.5)
+    assert rate.at(103) < 0.001
+
+
+def test_a_short_run_still_reaches_its_peak() -> None:
+    rate = LearningRate("constant", peak=1.0, warmup_steps=1000, num_steps=10)
+    assert max(rate.at(step) for step in range(10)) == 1.0
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_a_restored_run_steps_exactly_as_one_that_went_on(name: str, tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, every_steps=3, writes=True)
+
+    def begin() -> tuple[nn.Module, torch.optim.Optimizer]:
+        torch.manual_seed(0)  # the same network twice
+        model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+        return model, build_optimizer(model, name, 0.9, 0.01)  # type: ignore[arg-type]
+
+    def advance(model: nn.Module, optimizer: torch.optim.Optimizer, steps: range) -> None:
+        for step in steps:
+            for group in optimizer.param_groups:
+                group["lr"] = 0.1
+            model(
+                torch.full((3, 4), float(step)) * torch.arange(3)[:, None]
+            ).square().sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            checkpoints.save_if_due(model, optimizer, steps_done=step + 1)
+
+    whole, optimizer = begin()
+    advance(whole, optimizer, range(5))
+    (tmp_path / "step-00000099.7.tmp").mkdir()  # what a kill in the middle of a write leaves
+    restored, optimizer = begin()
+    assert checkpoints.restore(restored, optimizer) == 3
+    advance(restored, optimizer, range(3, 5))
+    for first, second in zip(
+        whole.state_dict().values(), restored.state_dict().values(), strict=True
+    ):
+        assert torch.equal(first, second)
+
+
+def test_only_the_last_checkpoint_is_kept(tmp_path: Path) -> None:
+    model = nn.Linear(1, 1)
+    optimizer = build_optimizer(model, "sgd", 0.9, 0.0)
+    checkpoints = Checkpoints(tmp_path, every_steps=2, writes=True)
+    for done in range(1, 8):
+        checkpoints.save_if_due(model, optimizer, steps_done=done)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000006"]
+
+
+def test_a_finished_an_unfinished_and_another_recipes_run_are_not_overwritten(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "run"
+    run = open_run(folder, recipe_yaml="a: 1\n", resume=False, writes=True)
+    with pytest.raises(RunError, match="has not ended"):
+        open_run(folder, recipe_yaml="a: 1\n", resume=False, writes=True)
+    with pytest.raises(RunError, match="begun with another recipe"):
+        open_run(folder, recipe_yaml="a: 2\n", resume=True, writes=True)
+    assert open_run(folder, recipe_yaml="a: 1\n", resume=True, writes=True) == run
+    run.finish({"loss": 0.5})
+    with pytest.raises(RunError, match="holds a finished run"):
+        open_run(folder, recipe_yaml="a: 1\n", resume=True, writes=True)
+
+
+def test_a_folder_with_other_things_is_not_taken(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(RunError, match="is not empty and holds no run"):
+        open_run(tmp_path, recipe_yaml="a: 1\n", resume=False, writes=True)
+
+
+def test_the_log_forgets_what_came_after_the_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    log = Log(path, every_steps=2, steps_done=0, writes=True)
+    for done in range(1, 7):
+        log.losses_if_due({"loss": torch.tensor(1.0)}, steps_done=done, epoch=0, lr=0.1)
+    Log(path, every_steps=2, steps_done=4, writes=True)
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [2, 4]
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_names_its_part(tmp_path: Path) -> None:
+    log = Log(tmp_path / "log", every_steps=1, steps_done=0, writes=True)
+    losses = {"loss_box_reg": torch.tensor(float("nan")), "loss_classifier": torch.tensor(1.0)}
+    with pytest.raises(TrainingError, match="step 3: loss_box_reg = nan, loss_classifier = 1"):
+        log.losses_if_due(losses, steps_done=3, epoch=0, lr=0.1)

@@ -1,0 +1,63 @@
+"""The command line: its options are frozen, it answers at once, and it shows no traceback."""
+
+import subprocess
+import sys
+
+import click
+import pytest
+import typer
+
+from cxrssl import cli
+from support import ROOT
+
+# A new knob is a recipe field. An option here is a promise; change the list with the CHANGELOG.
+OPTIONS = {
+    "phantom": "out --images --seed --normals --min-side --max-side --workers",
+    "ingest": "source store --layout --size --workers",
+    "pretrain": "recipe --set --out --resume",
+    "finetune": "recipe --set --out --resume",
+    "eval": "checkpoint --data --split --consensus-iou --normals --json",
+    "reproduce": "plan --set --out",
+    "report": "runs",
+}
+
+
+def options_of(command: click.Command) -> str:
+    return " ".join(
+        parameter.opts[0] if parameter.opts[0].startswith("-") else str(parameter.name)
+        for parameter in command.params
+        if parameter.name != "help"
+    )
+
+
+def test_commands_and_options_are_frozen() -> None:
+    group = typer.main.get_command(cli.app)
+    assert {name: options_of(one) for name, one in group.commands.items()} == OPTIONS  # type: ignore[attr-defined]
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; import cxrssl.cli; "
+        "heavy = {'torch', 'timm', 'numpy', 'pandas', 'datasets', 'pydantic', 'pydicom', 'cv2'}; "
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["ingest", "nowhere", "store"], "Error: nowhere is no folder"),
+        (["eval", "nowhere", "--data", "store"], "Error: nowhere is no detector"),
+        (["report", "nowhere"], "Error: nowhere holds no plan.yaml"),
+        (["reproduce", "smoky"], "Error: 'plans/smoky' is neither a recipe file nor"),
+        (["pretrain", "recipes/pretrain/smoke.yaml", "--set", "seeds=1"], "Did you mean seed?"),
+    ],
+)
+def test_a_users_fault_is_a_text_and_exit_code_2(arguments: list[str], message: str) -> None:
+    command = [sys.executable, "-m", "cxrssl", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,185 @@
+"""Both loops on a real store: weights arrive, a killed run goes on bit for bit, and they learn."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from cxrssl.config.load import to_yaml
+from cxrssl.core.errors import DataError, RunError, TransferError
+from cxrssl.data.loaders import DetectionImages
+from cxrssl.data.sampling import Visit
+from cxrssl.data.store import Store
+from cxrssl.evaluate import detect, evaluate, scores_of
+from cxrssl.finetune import build_model, detector_settings, finetune, labelled_splits
+from cxrssl.pretrain import build_model as build_simclr
+from cxrssl.pretrain import pretrain
+from support import ROOT, finetune_recipe, pretrain_recipe
+
+QUICK = ("batch_size=8", "epochs=1")
+
+
+@pytest.fixture(scope="module")
+def pretrained(store_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("pretrained") / "run"
+    pretrain(pretrain_recipe(store_folder), out, resume=False)
+    return out
+
+
+def test_pretraining_leaves_a_whole_run_folder(pretrained: Path) -> None:
+    names = {path.name for path in pretrained.iterdir()}
+    assert names >= {
+        "recipe.yaml", "provenance.json", "metrics.jsonl", "metrics.json", "transfer.json",
+        "checkpoints", "backbone",
+    }  # fmt: skip
+    metrics = json.loads((pretrained / "metrics.json").read_text())
+    assert 0 < metrics["loss"] < metrics["chance_loss"] + 0.5
+    provenance = json.loads((pretrained / "provenance.json").read_text())
+    assert provenance["versions"]["torch"] == torch.__version__.split("+")[0]
+
+
+def test_pretraining_changes_every_weight_of_the_encoder(
+    store_folder: Path, pretrained: Path
+) -> None:
+    start, _ = build_simclr(pretrain_recipe(store_folder))
+    trained = load_file(pretrained / "backbone" / "model.safetensors")
+    assert set(trained) == set(start.encoder.state_dict())
+    same = [k for k, v in start.encoder.state_dict().items() if torch.equal(v, trained[k])]
+    assert same == []
+
+
+def test_the_detector_begins_with_the_pretrained_weights_and_its_control_does_not(
+    store_folder: Path, store: Store, pretrained: Path
+) -> None:
+    trained = load_file(pretrained / "backbone" / "model.safetensors")
+    control = finetune_recipe(store_folder)
+    ssl = finetune_recipe(store_folder, f"init.backbone={pretrained / 'backbone'}")
+    settings = detector_settings(ssl, classes=store.classes)
+    (first, record), (second, nothing) = (build_model(r, settings) for r in (ssl, control))
+    assert all(torch.equal(v, trained[k]) for k, v in first.backbone.body.state_dict().items())
+    assert record["transfers"][0]["arrived"]
+    assert len(record["transfers"][0]["matched"]) == len(trained)
+    assert nothing["transfers"] == []
+    # All but the body is the same in both arms, so only the pretraining sets them apart.
+    heads = [k for k in first.state_dict() if not k.startswith("backbone.body")]
+    assert len(heads) > 20
+    assert all(torch.equal(first.state_dict()[k], second.state_dict()[k]) for k in heads)
+    assert not torch.equal(
+        first.backbone.body.conv1[0].weight, second.backbone.body.conv1[0].weight
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("intensity.mean=0.4", "was trained on Intensity.*Both phases need the same grey levels"),
+        ("model.backbone=resnet10t", "is a test_resnet; the recipe's detector has a resnet10t"),
+    ],
+)
+def test_a_backbone_that_does_not_fit_stops_the_run_before_it_begins(
+    store_folder: Path, pretrained: Path, tmp_path: Path, change: str, message: str
+) -> None:
+    recipe = finetune_recipe(store_folder, f"init.backbone={pretrained / 'backbone'}", change)
+    with pytest.raises(TransferError, match=message):
+        finetune(recipe, tmp_path / "run", resume=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_finetuning_ends_with_scores_that_eval_repeats(
+    store_folder: Path, store: Store, tmp_path: Path
+) -> None:
+    recipe = finetune_recipe(store_folder, *QUICK, "model.score_threshold=0.0")
+    folder = finetune(recipe, tmp_path / "run", resume=False)
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    again = evaluate(folder, store_folder, split="test", consensus_iou=0.2, normals=True)
+    assert again["metrics"] == metrics["metrics"]
+    assert again["per_class"] == metrics["per_class"]
+    test = labelled_splits(store, recipe)[2]
+    predictions = json.loads((tmp_path / "run" / "predictions.json").read_text())
+    assert {entry["image_id"] for entry in predictions} <= {e.image_id for e in test}
+    assert len(predictions) > 0
+    with pytest.raises(RunError, match="holds a finished run"):
+        finetune(recipe, tmp_path / "run", resume=True)
+
+
+def test_a_pool_smaller_than_a_batch_is_an_error(store_folder: Path, tmp_path: Path) -> None:
+    recipe = pretrain_recipe(store_folder, "batch_size=64")
+    with pytest.raises(DataError, match="fewer than one batch of 64"):
+        pretrain(recipe, tmp_path / "run", resume=False)
+
+
+def test_eval_refuses_a_store_of_other_classes(
+    store_folder: Path, tmp_path: Path, source: Path
+) -> None:
+    from cxrssl.ingest import ingest
+
+    detector = finetune(finetune_recipe(store_folder, *QUICK), tmp_path / "run", resume=False)
+    ingest(source / "train", tmp_path / "pool", layout="images", size_px=64, num_workers=1)
+    with pytest.raises(DataError, match="Evaluate on a store with the detector's classes"):
+        evaluate(detector, tmp_path / "pool", split="test", consensus_iou=0.2, normals=True)
+
+
+def products(out: Path) -> dict[str, bytes]:
+    files = [*out.glob("backbone/*"), *out.glob("detector/*"), out / "metrics.jsonl"]
+    return {path.name: path.read_bytes() for path in files}
+
+
+@pytest.mark.parametrize("task", ["pretrain", "finetune"])
+def test_a_run_killed_at_any_moment_goes_on_bit_for_bit(
+    task: str, store_folder: Path, tmp_path: Path
+) -> None:
+    make = {"pretrain": pretrain_recipe, "finetune": finetune_recipe}[task]
+    recipe = make(store_folder, "epochs=3", "checkpoint_every_steps=3", "data.num_workers=1")
+    (tmp_path / "recipe.yaml").write_text(to_yaml(recipe))
+    command = [sys.executable, "-m", "cxrssl", task, str(tmp_path / "recipe.yaml"), "--resume"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    subprocess.run([*command, "--out", str(whole)], check=True, env=environment, cwd=ROOT)
+
+    for checkpoint in (3, 9):
+        process = subprocess.Popen([*command, "--out", str(cut)], env=environment, cwd=ROOT)
+        wait_for(cut / "checkpoints", at_least=checkpoint, process=process)
+        time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not (cut / "metrics.json").exists(), "killed too late to show anything"
+    subprocess.run([*command, "--out", str(cut)], check=True, env=environment, cwd=ROOT)
+    assert products(cut) == products(whole)
+
+
+def wait_for(folder: Path, *, at_least: int, process: subprocess.Popen[bytes]) -> None:
+    """Wait until a run has a checkpoint of at least so many steps."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        steps = [p.name for p in folder.glob("step-*") if p.suffix != ".tmp"]
+        if any(int(name.removeprefix("step-")) >= at_least for name in steps):
+            return
+        time.sleep(0.01)
+    pytest.fail(f"no checkpoint of {at_least} steps: the run ended with {process.poll()}")
+
+
+def test_a_detector_learns_four_images_by_heart(store_folder: Path, store: Store) -> None:
+    recipe = finetune_recipe(store_folder, "model.fpn_channels=64", "model.roi_samples=64")
+    four = sorted(labelled_splits(store, recipe)[0], key=lambda e: -len(e.boxes))[4:8]
+    settings = detector_settings(recipe, classes=store.classes)
+    model, _ = build_model(recipe, settings)
+    images = DetectionImages(store, four, settings.intensity, flip_probability=0.0, seed=0)
+    pixels, targets = zip(*(images[Visit(0, row)] for row in range(4)), strict=True)
+    grey = [image.float().div(255).expand(3, -1, -1) for image in pixels]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    model.train()
+    for _ in range(120):
+        sum(model(grey, list(targets)).values()).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    device = torch.device("cpu")
+    found = detect(model, store, four, intensity=settings.intensity, device=device)
+    score = scores_of(found, four, classes=store.classes)["metrics"]["AP50"]["value"]
+    assert score > 0.8

@@ -123,12 +123,13 @@ def _training(
 def _claim(out: Path, plan: Plan) -> None:
     """Make `out` this plan's folder, and no other's."""
     path, text = out / "plan.yaml", to_yaml(plan)
-    if path.is_file() and path.read_text() != text:
+    if not path.is_file():
+        write_text(path, text)
+    elif path.read_text() != text:
         raise RunError(
             f"{out} holds runs of another plan (see {path}). Name another folder with --out, "
             "or delete it to begin anew."
         )
-    write_text(path, text)
 
 
 def _headline(product: Path) -> str:

@@ -71,6 +71,8 @@ def coco_scores(
         class_metrics=True,
         extended_summary=True,
         backend="faster_coco_eval",
+        # One process scores while others wait; the metric must not ask them for their share.
+        sync_on_compute=False,
     )
     metric.warn_on_many_detections = False
     metric.update(list(detections), list(truth))

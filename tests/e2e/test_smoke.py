@@ -1,0 +1,123 @@
+"""The smoke plan through the command line, as a newcomer runs it: both arms, one report."""
+
+import csv
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def cxrssl(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "cxrssl", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Run the plan and return its folder and what was printed."""
+    folder = tmp_path_factory.mktemp("reproduce")
+    done = cxrssl("reproduce", "smoke", folder=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "runs" / "smoke", done.stdout
+
+
+def test_it_ends_by_naming_the_report(ran: tuple[Path, str]) -> None:
+    runs, printed = ran
+    assert printed.splitlines()[-1] == "Report: runs/smoke/report.html"
+    assert (runs / "report.html").is_file()
+
+
+def test_both_arms_and_the_baseline_have_scores(ran: tuple[Path, str]) -> None:
+    rows = list(csv.DictReader((ran[0] / "report.csv").open()))
+    assert [(row["arm"], row["pool_percent"]) for row in rows] == [
+        ("baseline", "0"),
+        ("ssl", "50"),
+        ("control", "50"),
+    ]
+    assert int(rows[1]["train_images"]) == int(rows[2]["train_images"])
+    assert int(rows[1]["train_images"]) < int(rows[0]["train_images"])
+    assert all(0 <= float(row["AP50"]) <= 1 for row in rows)
+
+
+def test_ssl_and_control_differ_in_their_start_alone(ran: tuple[Path, str]) -> None:
+    ssl, control = (
+        json.loads((ran[0] / f"{kind}-50-seed0/transfer.json").read_text())
+        for kind in ("ssl", "control")
+    )
+    assert [record["arrived"] for record in ssl["transfers"]] == [True]
+    assert control["transfers"] == []
+    recipes = [(ran[0] / f"{kind}-50-seed0/recipe.yaml").read_text() for kind in ("ssl", "control")]
+    changed = set(recipes[0].splitlines()) ^ set(recipes[1].splitlines())
+    assert {line.split(":")[0].strip() for line in changed} == {"backbone"}
+
+
+def test_pool_and_labels_share_no_image(ran: tuple[Path, str]) -> None:
+    pretraining = json.loads((ran[0] / "pretrain-50-seed0/metrics.json").read_text())
+    baseline, ssl = (
+        json.loads((ran[0] / f"{name}-seed0/metrics.json").read_text())["train_images"]
+        for name in ("baseline", "ssl-50")
+    )
+    assert pretraining["num_images"] + ssl == baseline
+
+
+def test_the_report_shows_both_arms_and_asks_for_nothing_outside(ran: tuple[Path, str]) -> None:
+    page = (ran[0] / "report.html").read_text()
+    assert "ssl 50 %" in page
+    assert "control 50 %" in page
+    assert "no number here means anything clinical" in page
+    assert page.count("<svg") == 4
+    links = re.findall(r'(?:src|href)="([^"#][^"]*)"', page)
+    assert all(link.startswith("data:") for link in links)
+    assert "<script" not in page
+
+
+def test_a_second_call_does_nothing_but_say_so(ran: tuple[Path, str]) -> None:
+    runs = ran[0]
+    before = {path: path.stat().st_mtime_ns for path in runs.rglob("*") if path.is_file()}
+    done = cxrssl("reproduce", "smoke", folder=runs.parents[1])
+    assert "runs/smoke is complete, 7 of 7 jobs are done: nothing to do." in done.stdout
+    assert done.stdout.splitlines()[-1] == "Report: runs/smoke/report.html"
+    after = {path: path.stat().st_mtime_ns for path in runs.rglob("*") if path.is_file()}
+    assert {p for p in after if after[p] != before.get(p)} == set()
+
+
+def test_another_plan_does_not_take_the_folder(ran: tuple[Path, str]) -> None:
+    done = cxrssl("reproduce", "smoke", "--set", "seeds=[1]", folder=ran[0].parents[1])
+    assert done.returncode == 2
+    assert "runs/smoke holds runs of another plan" in done.stderr
+
+
+def test_a_lost_arm_is_made_again_and_no_other(ran: tuple[Path, str]) -> None:
+    runs = ran[0]
+    kept = (runs / "baseline-seed0/metrics.json").stat().st_mtime_ns
+    lost = runs / "control-50-seed0"
+    first = (lost / "metrics.json").read_bytes()
+    (lost / "metrics.json").unlink()
+    (runs / "report.html").unlink()
+    done = cxrssl("reproduce", "smoke", folder=runs.parents[1])
+    assert "7 jobs, 5 done before" in done.stdout
+    assert (lost / "metrics.json").read_bytes() == first
+    assert (runs / "baseline-seed0/metrics.json").stat().st_mtime_ns == kept
+
+
+def test_eval_prints_the_scores_and_writes_them(ran: tuple[Path, str]) -> None:
+    runs = ran[0]
+    out = runs / "scores.json"
+    arguments = ("eval", str(runs / "baseline-seed0"), "--data", str(runs / "store"))
+    done = cxrssl(*arguments, "--normals", "--json", str(out), folder=runs)
+    assert done.returncode == 0, done.stderr
+    assert "AP50" in done.stdout
+    assert "Cardiomegaly" in done.stdout
+    found = json.loads(out.read_text())["metrics"]
+    assert found == json.loads((runs / "baseline-seed0/metrics.json").read_text())["metrics"]
+
+
+def test_nothing_of_the_patient_leaves_the_dicom_files(ran: tuple[Path, str]) -> None:
+    runs = ran[0]
+    files = [p for p in runs.rglob("*") if p.is_file() and "phantom" not in p.parts]
+    assert len(files) > 30
+    leaks = [path for path in files if b"PHANTOM" in path.read_bytes()]
+    assert leaks == []

@@ -1,0 +1,46 @@
+"""The README says what is true: its commands, options, recipes and file map exist."""
+
+import re
+import shlex
+
+import typer
+
+from cxrssl import cli
+from support import ROOT
+
+README = (ROOT / "README.md").read_text()
+
+
+def test_every_command_in_the_readme_parses() -> None:
+    joined = README.replace("\\\n", " ")
+    lines = re.findall(r"^(?:.* -m )?(cxrssl [a-z]+ .*)$", joined, flags=re.MULTILINE)
+    group = typer.main.get_command(cli.app)
+    assert len(lines) >= 6
+    for line in lines:
+        name, *arguments = shlex.split(line)[1:]
+        command = group.commands[name]  # type: ignore[attr-defined]
+        command.make_context(name, arguments)
+
+
+def test_every_recipe_and_file_that_is_named_exists() -> None:
+    named = re.findall(r"recipes/[a-z]+/\w+\.yaml|docs/\w+\.png|\w+\.md\b", README)
+    assert len(named) >= 5
+    assert [path for path in named if not (ROOT / path).is_file()] == []
+
+
+def test_the_file_map_names_every_module_and_no_other() -> None:
+    block = README.split("## File map")[1].split("```")[1]
+    package = ROOT / "src/cxrssl"
+    words = set(re.findall(r"[a-z_]+", block))
+    modules = {
+        path.relative_to(package).parts[-1].removesuffix(".py")
+        for path in [*package.glob("*.py"), *package.glob("*/*.py")]
+        if not path.name.startswith("__")
+    }
+    assert modules - words == set()
+
+
+def test_every_target_of_the_makefile_that_is_named_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in set(re.findall(r"make ([a-z]+)", README)):
+        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target

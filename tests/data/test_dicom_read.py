@@ -128,6 +128,34 @@ def test_broken_files_are_refused_with_the_reason(tmp_path: Path) -> None:
         read_dicom(cut, size_px=64)
 
 
+def test_damaged_files_decode_or_are_refused_and_never_raise_anything_else(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    forms = [PixelForm(syntax=syntax, window=(2048.0, 4096.0)) for syntax in ("rle", "jpeg2000")]  # type: ignore[arg-type]
+    whole = [written(tmp_path, RAMP, form).read_bytes() for form in forms]
+    refused = 0
+    for turn in range(200):
+        content = np.frombuffer(whole[turn % 2], np.uint8).copy()
+        places = generator.integers(132, len(content), size=4)
+        content[places] = generator.integers(0, 256, size=4)
+        (tmp_path / "damaged.dicom").write_bytes(content.tobytes())
+        try:
+            read_dicom(tmp_path / "damaged.dicom", size_px=32)
+        except DataError as error:
+            assert str(error).startswith("damaged.dicom: ")
+            refused += 1
+    assert 20 < refused < 200
+
+
+def test_a_broken_value_is_refused_without_being_quoted(tmp_path: Path) -> None:
+    path = written(tmp_path, RAMP, PixelForm(window=(2048.0, 4096.0)))
+    content = path.read_bytes()
+    assert content.count(b"2048.0") == 1
+    path.write_bytes(content.replace(b"2048.0", b"DOE^J "))
+    with pytest.raises(DataError, match="a value of the DICOM header is broken") as error:
+        read_dicom(path, size_px=32)
+    assert "DOE" not in str(error.value)
+
+
 def test_a_header_that_claims_too_many_pixels_is_refused_before_decoding(tmp_path: Path) -> None:
     path = written(tmp_path, RAMP, PixelForm())
     dataset = pydicom.dcmread(path)

@@ -48,13 +48,26 @@ def read_dicom(path: Path, *, size_px: int | None) -> Radiograph:
         DataError: If the file is no DICOM image, not one grey frame, or can't be decoded.
     """
     try:
-        dataset = pydicom.dcmread(path)
-    except (pydicom.errors.InvalidDicomError, OSError, EOFError, ValueError) as error:
+        return _shown(pydicom.dcmread(path), path.name, size_px=size_px)
+    except DataError:
+        raise
+    except (pydicom.errors.InvalidDicomError, OSError) as error:
         raise DataError(f"{path.name}: not a readable DICOM file ({error})") from error
-    _check_header(dataset, path.name)
+    # pydicom reads a value where it is used, so a broken one may surface anywhere; its message
+    # quotes the value, which may be the patient's, so only its kind is passed on.
+    except Exception as error:
+        raise DataError(
+            f"{path.name}: a value of the DICOM header is broken ({type(error).__name__})"
+        ) from error
+
+
+def _shown(dataset: Dataset, name: str, *, size_px: int | None) -> Radiograph:
+    _check_header(dataset, name)
     rows, columns = int(dataset.Rows), int(dataset.Columns)
-    levels = _stored_levels(dataset, path.name)
+    levels = _stored_levels(dataset, name)
     modality = apply_modality_lut(levels, dataset).astype(np.float32)
+    if not np.isfinite(modality).all():
+        raise DataError(f"{name}: rescale slope or intercept make levels that are no numbers")
     height, width = (rows, columns) if size_px is None else (size_px, size_px)
     small = resized(modality, height=height, width=width)
     shown, voi = _voi(small, dataset)
@@ -91,12 +104,20 @@ def _check_header(dataset: Dataset, name: str) -> None:
 
 def _stored_levels(dataset: Dataset, name: str) -> NDArray[np.generic]:
     try:
-        return np.asarray(dataset.pixel_array)
-    # Decoders raise whatever they like on a broken stream (RuntimeError, struct.error, KeyError),
-    # and one broken file must not end an ingest; the reason is kept.
-    except Exception as error:
+        levels = np.asarray(dataset.pixel_array)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    # Decoders raise whatever they like on a broken stream, and the one in Rust panics with a
+    # BaseException; one broken file must not end an ingest; the reason is kept.
+    except BaseException as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DataError(f"{name}: pixels can't be decoded: {reason}") from error
+    if levels.shape != (dataset.Rows, dataset.Columns):
+        raise DataError(
+            f"{name}: pixels of shape {levels.shape}; "
+            f"expected one grey frame of {dataset.Columns}x{dataset.Rows}"
+        )
+    return levels
 
 
 def _voi(levels: NDArray[np.float32], dataset: Dataset) -> tuple[NDArray[np.float32], str]:

@@ -63,7 +63,13 @@ def finetune(recipe: FinetuneRecipe, out: Path, *, resume: bool) -> Path:
     step = checkpoints.restore(model, optimizer)
     batches = plan.batches(from_step=step, rank=rank, num_processes=accelerator.num_processes)
     loader = iter(detection_loader(images, batches, num_workers=recipe.data.num_workers))
-    log = Log(run.log, every_steps=recipe.log_every_steps, steps_done=step, writes=is_main)
+    log = Log(
+        run.log,
+        every_steps=recipe.log_every_steps,
+        num_steps=plan.num_steps,
+        steps_done=step,
+        writes=is_main,
+    )
     network, optimizer = accelerator.prepare(model, optimizer)
     validation = Validation(store, val, settings.intensity, recipe.validate_every_epochs, is_main)
     network.train()
@@ -82,7 +88,7 @@ def finetune(recipe: FinetuneRecipe, out: Path, *, resume: bool) -> Path:
                 step += 1
                 log.losses_if_due(losses, steps_done=step, epoch=epoch, lr=rate.at(step))
                 checkpoints.save_if_due(model, optimizer, steps_done=step)
-                meter.at(step, f"epoch {epoch + 1}/{recipe.epochs}")
+                meter.at(step, f"epoch {epoch + 1}/{plan.num_epochs}")
             validation.score_if_due(model, log, steps_done=step, epoch=epoch)
     return finish(run, model, settings, store, train=train, test=test)
 
@@ -150,6 +156,7 @@ def training_images(
         batch_size=recipe.batch_size,
         num_epochs=recipe.epochs,
         seed=recipe.seed,
+        max_steps=recipe.max_steps,
         factors=factors,
     )
     intensity = Intensity(**recipe.intensity.model_dump())

@@ -59,7 +59,13 @@ def pretrain(recipe: PretrainRecipe, out: Path, *, resume: bool) -> Path:
     step = checkpoints.restore(model, optimizer)
     batches = plan.batches(from_step=step, rank=rank, num_processes=accelerator.num_processes)
     loader = iter(view_loader(views, batches, num_workers=recipe.data.num_workers))
-    log = Log(run.log, every_steps=recipe.log_every_steps, steps_done=step, writes=is_main)
+    log = Log(
+        run.log,
+        every_steps=recipe.log_every_steps,
+        num_steps=plan.num_steps,
+        steps_done=step,
+        writes=is_main,
+    )
     network, optimizer = accelerator.prepare(model, optimizer)
     network.train()
 
@@ -78,7 +84,7 @@ def pretrain(recipe: PretrainRecipe, out: Path, *, resume: bool) -> Path:
                 step += 1
                 log.losses_if_due({"loss": loss}, steps_done=step, epoch=epoch, lr=rate.at(step))
                 checkpoints.save_if_due(model, optimizer, steps_done=step)
-                meter.at(step, f"epoch {epoch + 1}/{recipe.epochs}")
+                meter.at(step, f"epoch {epoch + 1}/{plan.num_epochs}")
     return finish(run, model, recipe, num_images=len(views.rows), num_steps=step, log=log)
 
 
@@ -103,6 +109,7 @@ def pool_views(store: Store, recipe: PretrainRecipe) -> tuple[ViewPairs, BatchPl
         batch_size=recipe.batch_size,
         num_epochs=recipe.epochs,
         seed=recipe.seed,
+        max_steps=recipe.max_steps,
         drop_last=True,
     )
     return ViewPairs(store, rows, ranges, intensity, recipe.seed), plan
@@ -150,7 +157,7 @@ def finish(
             size_px=recipe.views.size_px,
             intensity=Intensity(**recipe.intensity.model_dump()),
         )
-    chance = math.log(2 * recipe.batch_size - 1)
-    counts = {"num_images": num_images, "num_steps": num_steps, "chance_loss": chance}
-    run.finish(log.last | counts)
+        chance = math.log(2 * recipe.batch_size - 1)
+        counts = {"num_images": num_images, "num_steps": num_steps, "chance_loss": chance}
+        run.finish({"loss": log.last("loss")} | counts)
     return run.backbone

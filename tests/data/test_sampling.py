@@ -49,6 +49,19 @@ def test_epochs_and_steps_agree_with_the_batches() -> None:
     assert list(plan().epochs(from_step=9)) == []
 
 
+@pytest.mark.parametrize(("most", "epochs"), [(1, 1), (3, 1), (4, 2), (9, 3), (10, 3)])
+def test_a_run_of_at_most_so_many_steps_is_the_beginning_of_the_whole(
+    most: int, epochs: int
+) -> None:
+    cut = plan(max_steps=most)
+    assert cut.num_epochs == epochs
+    assert cut.num_steps == min(most, 9)
+    assert cut.batches() == plan().batches()[:most]
+    assert [step for epoch in range(epochs) for step in cut.steps_of(epoch)] == list(
+        range(cut.num_steps)
+    )
+
+
 def test_another_seed_gives_another_order() -> None:
     assert plan().batches() != plan(seed=2).batches()
 

@@ -91,6 +91,13 @@ def test_coco_annotations_must_name_what_is_listed(tmp_path: Path) -> None:
     coco(tmp_path, annotations=[{"image_id": 9, "category_id": 2, "bbox": [1, 2, 3, 4]}])
     with pytest.raises(DataError, match="names image 9 and category 2"):
         read_source(tmp_path)
+    coco(tmp_path, annotations=[{"image_id": 7, "category_id": 2, "bbox": [1, 2, 3]}])
+    with pytest.raises(DataError, match=r"labels\.json is no COCO file: .*expected 4"):
+        read_source(tmp_path)
+    twins = [{"id": 7, "file_name": "a/one.png"}, {"id": 8, "file_name": "b/one.png"}]
+    coco(tmp_path, images=twins, annotations=[])
+    with pytest.raises(DataError, match="lists two images named one"):
+        read_source(tmp_path)
     coco(tmp_path, categories=[])
     with pytest.raises(DataError, match="lists 2 images and 0 categories"):
         read_source(tmp_path)

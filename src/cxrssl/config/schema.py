@@ -116,6 +116,8 @@ class Training(Section):
     batch_size: int = Field(ge=1)
     """Images in a global batch, over all processes."""
     epochs: int = Field(ge=1)
+    max_steps: Annotated[int, Field(ge=1)] | None
+    """Where the run ends at the latest, its schedule with it; null for after the last epoch."""
     log_every_steps: int = Field(default=10, ge=1)
     checkpoint_every_steps: int = Field(default=200, ge=1)
 

@@ -42,7 +42,7 @@ class BatchPlan:
     """All batches of a run, in order, without holding them.
 
     Attributes:
-        num_epochs: Epochs in all.
+        num_epochs: Epochs in all, the last of them perhaps cut short.
         num_steps: Optimizer steps in all.
     """
 
@@ -53,6 +53,7 @@ class BatchPlan:
         batch_size: int,
         num_epochs: int,
         seed: int,
+        max_steps: int | None = None,
         factors: NDArray[np.float64] | None = None,
         drop_last: bool = False,
     ) -> None:
@@ -63,15 +64,19 @@ class BatchPlan:
             batch_size: Images in a global batch, over all processes.
             num_epochs: Epochs in all.
             seed: Of the run.
+            max_steps: Where the run ends at the latest, >= 1; None for after `num_epochs`.
             factors: [num_images] repeat factors; each is rounded up or down at random every epoch.
             drop_last: Leave out the last, smaller batch of an epoch rather than fill it up with
                 images from the start of the same epoch.
         """
-        self.num_epochs = num_epochs
         self._num_images, self._batch_size, self._seed = num_images, batch_size, seed
         self._factors, self._drop_last = factors, drop_last
         sizes = [self._batches_in(len(self.order(epoch))) for epoch in range(num_epochs)]
-        self._first_steps = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+        ends = np.cumsum(sizes, dtype=np.int64)
+        if max_steps is not None and max_steps < ends[-1]:
+            ends = np.append(ends[ends < max_steps], max_steps)
+        self.num_epochs = len(ends)
+        self._first_steps = np.concatenate([[0], ends])
 
     @property
     def num_steps(self) -> int:

@@ -175,7 +175,7 @@ def _read_coco(folder: Path) -> Source:
                 entry["image_id"],
                 str(entry.get("reader", "R0")),
                 int(entry["category_id"]),
-                entry["bbox"],
+                _xywh(entry["bbox"]),
             )
             for entry in coco["annotations"]
         ]
@@ -188,7 +188,11 @@ def _read_coco(folder: Path) -> Source:
             f"{path} lists {len(images)} images and {len(classes)} categories; "
             "expected some of each."
         )
-    files = {checked_id(Path(name).stem): _inside(folder, name) for name in images.values()}
+    files: dict[str, Path] = {}
+    for name in images.values():
+        if Path(name).stem in files:
+            raise DataError(f"{path} lists two images named {Path(name).stem}. Rename one of them.")
+        files[checked_id(Path(name).stem)] = _inside(folder, name)
     rows: list[tuple[object, ...]] = []
     for image, reader, category, (x, y, width, height) in marks:
         if image not in images or category not in classes:
@@ -204,6 +208,11 @@ def _read_coco(folder: Path) -> Source:
     rows += [(image_id, "R0", NO_FINDING, *nothing) for image_id in files if image_id not in marked]
     names = tuple(classes[key] for key in sorted(classes))
     return Source("coco", files, pd.DataFrame(rows, columns=list(COLUMNS)), names)
+
+
+def _xywh(box: Any) -> tuple[float, float, float, float]:  # noqa: ANN401 - straight from JSON
+    x, y, width, height = (float(value) for value in box)
+    return x, y, width, height
 
 
 def _coco_document(folder: Path) -> tuple[Path, dict[str, Any]]:

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from cxrssl.core.errors import TrainingError
+from cxrssl.core.files import write_text
 
 _PLAIN_LINES = 10
 
@@ -18,35 +19,45 @@ _PLAIN_LINES = 10
 class Log:
     """Append-only JSON lines; a run that goes on first drops lines after its checkpoint."""
 
-    def __init__(self, path: Path, *, every_steps: int, steps_done: int, writes: bool) -> None:
-        """Open the log of a run of which `steps_done` are done; losses are due every so many."""
-        self._path, self._every_steps, self._writes = path, every_steps, writes
-        self.last: dict[str, float] = {}
+    def __init__(
+        self, path: Path, *, every_steps: int, num_steps: int, steps_done: int, writes: bool
+    ) -> None:
+        """Open the log of a run of `num_steps`, of which `steps_done` are done.
+
+        Losses are due every `every_steps` steps and at the last.
+        """
+        self._path, self._writes = path, writes
+        self._every_steps, self._num_steps = every_steps, num_steps
         if writes:
             kept = [line for line in _lines(path) if json.loads(line)["step"] <= steps_done]
-            path.write_text("".join(f"{line}\n" for line in kept))
+            write_text(path, "".join(f"{line}\n" for line in kept))
 
     def losses_if_due(
         self, losses: Mapping[str, Tensor], *, steps_done: int, epoch: int, lr: float
     ) -> None:
-        """Check and write the losses of every `every_steps`-th step.
+        """Check and write the losses of a step at which they are due.
 
         Only then are they read from the device, which waits for it.
 
         Raises:
             TrainingError: If a part is infinite or not a number.
         """
-        if steps_done % self._every_steps:
+        if steps_done % self._every_steps and steps_done != self._num_steps:
             return
         check_finite(losses, step=steps_done)
-        self.last = {name: float(loss.detach()) for name, loss in losses.items()}
-        self.write(self.last | {"lr": lr}, steps_done=steps_done, epoch=epoch)
+        values = {name: float(loss.detach()) for name, loss in losses.items()}
+        self.write(values | {"lr": lr}, steps_done=steps_done, epoch=epoch)
 
     def write(self, values: Mapping[str, float | None], *, steps_done: int, epoch: int) -> None:
         """Append a line."""
         if self._writes:
             with self._path.open("a") as file:
                 file.write(json.dumps({"step": steps_done, "epoch": epoch, **values}) + "\n")
+
+    def last(self, name: str) -> float:
+        """Return the value of the last line that has `name`."""
+        lines = [json.loads(line) for line in _lines(self._path)]
+        return float(next(line[name] for line in reversed(lines) if name in line))
 
 
 def check_finite(losses: Mapping[str, Tensor], *, step: int) -> None:

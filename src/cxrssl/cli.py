@@ -74,7 +74,10 @@ def phantom(
             num_workers=workers or available_cores(),
             on_image=lambda: meter.at(next(made)),
         )
-    typer.echo(f"{out}: {summary}")
+    typer.echo(
+        f"{out}: {summary.num_images} images, {summary.num_normal_images} of them without a "
+        f"finding; {summary.num_boxes} boxes by {summary.num_readers} readers"
+    )
     typer.echo("Made images: nothing measured on them means anything clinical.")
 
 

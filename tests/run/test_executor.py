@@ -33,7 +33,9 @@ def test_a_failed_job_stops_only_those_that_need_it(tmp_path: Path, images: Path
     faults = run_jobs(jobs, tmp_path / "logs", on_end=ended.append)
     assert set(faults) == {"bad", "child", "grandchild"}
     assert faults["grandchild"] == "not run, because bad failed"
-    assert "nowhere is no folder" in (tmp_path / "logs" / "bad.log").read_text()
+    log = tmp_path / "logs" / "bad.log"
+    assert faults["bad"].startswith(f"exit code 2: Error: {tmp_path / 'nowhere'} is no folder. ")
+    assert faults["bad"].endswith(f"(all of it in {log})")
     assert {outcome.job.name: outcome.ok for outcome in ended} == {"bad": False, "good": True}
 
     again: list[Outcome] = []

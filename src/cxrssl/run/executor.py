@@ -41,12 +41,20 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended; `log` is where it speaks."""
+    """How a job ended; `exit_code` is negative for a signal, `log` is where it speaks."""
 
     job: Job
     ok: bool
+    exit_code: int
     seconds: float
     log: Path
+
+    @property
+    def fault(self) -> str:
+        """Say how it failed: exit code, and the last line that it said."""
+        lines = [line.strip() for line in self.log.read_text(errors="replace").splitlines()]
+        last = next((line for line in reversed(lines) if line), "nothing was said")
+        return f"exit code {self.exit_code}: {last} (all of it in {self.log})"
 
 
 def available_cores() -> int:
@@ -92,7 +100,7 @@ def run_jobs(
                 if outcome.ok:
                     missing.discard(outcome.job.name)
                 else:
-                    faults[outcome.job.name] = f"failed, see {outcome.log}"
+                    faults[outcome.job.name] = outcome.fault
                     waiting = _without_dependents(waiting, outcome.job.name, faults)
             time.sleep(0.1)
     finally:
@@ -123,7 +131,8 @@ class _Running:
 
     def outcome(self) -> Outcome:
         # The product decides, not the exit code: an ingest that listed faulty files ends with 1.
-        return Outcome(self.job, self.job.done, time.monotonic() - self.begun, self.log)
+        seconds = time.monotonic() - self.begun
+        return Outcome(self.job, self.job.done, self.process.wait(), seconds, self.log)
 
 
 def _places() -> list[dict[str, str]]:

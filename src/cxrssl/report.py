@@ -84,7 +84,7 @@ def answer(arms: Sequence[FinishedArm]) -> str:
     ahead = sum(gap > 0 for gap in gaps)
     first = (
         f"With the same labels, SSL is ahead of its control at {ahead} of {len(gaps)} label shares "
-        f"(AP50 {np.mean(gaps):z+.3f} on average)."
+        f"(AP50 {float(np.mean(gaps)):+z.3f} on average)."
     )
     if baseline < _LEAST_BASELINE:
         return (

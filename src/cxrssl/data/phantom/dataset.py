@@ -8,7 +8,6 @@ so that every command runs, and can be checked, without real data.
 from __future__ import annotations
 
 import csv
-import json
 import multiprocessing
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from cxrssl.core.errors import DataError
+from cxrssl.core.files import replacing, write_json
 from cxrssl.core.labels import FINDINGS, NO_FINDING, class_id
 from cxrssl.data.dicom.write import FileIdentity, write_dicom
 from cxrssl.data.phantom.film import choose_form, develop
@@ -84,7 +84,7 @@ def make_phantom(
         if on_image is not None:
             on_image()
     summary = _summarise(rows)
-    _write_json(out / "phantom.json", settings, summary)
+    _write_counts(out / "phantom.json", settings, summary)
     _write_table(out / "train.csv", rows)
     return summary
 
@@ -184,22 +184,18 @@ def _summarise(rows: list[Row]) -> PhantomSummary:
     )
 
 
-def _write_json(path: Path, settings: PhantomSettings, summary: PhantomSummary) -> None:
+def _write_counts(path: Path, settings: PhantomSettings, summary: PhantomSummary) -> None:
     content = {
         "generator": "cxrssl.data.phantom",
         "generator_version": GENERATOR_VERSION,
         "settings": asdict(settings),
         "counts": asdict(summary),
     }
-    partial_path = path.with_name(path.name + ".part")
-    partial_path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    partial_path.replace(path)
+    write_json(path, content)
 
 
 def _write_table(path: Path, rows: list[Row]) -> None:
-    partial_path = path.with_name(path.name + ".part")
-    with partial_path.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         writer.writerows(rows)
-    partial_path.replace(path)

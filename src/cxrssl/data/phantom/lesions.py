@@ -13,6 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from cxrssl.core.boxes import iou_matrix
 from cxrssl.core.labels import FINDINGS
 from cxrssl.data.phantom.anatomy import LEFT, RIGHT, Anatomy, lung_share, rim_u
 from cxrssl.data.phantom.shipped import (
@@ -22,7 +23,6 @@ from cxrssl.data.phantom.shipped import (
     PlaceStatistics,
     load_statistics,
 )
-from cxrssl.data.phantom.statistics import pairwise_iou
 
 INVENTED_SHARE = 0.25
 """Share of the one-reader findings that are in the reader's eye only."""
@@ -117,7 +117,7 @@ def _free_box(
             side = len(shares) - 1 - side
         values = _draw_place(rng, statistics.places[side])
         box = _fit(statistics.name, anatomy, values, LEFT if side == 0 else RIGHT)
-        if taken and pairwise_iou(box, np.stack(taken)).max() > _MAX_OVERLAP:
+        if taken and iou_matrix(box[None], np.stack(taken)).max() > _MAX_OVERLAP:
             continue
         share = 1.0 if statistics.name in _FITTERS else lung_share(anatomy, box)
         if share > best_share:

@@ -12,10 +12,10 @@ from itertools import combinations
 
 import numpy as np
 
+from cxrssl.core.boxes import iou_matrix
 from cxrssl.core.labels import FINDINGS
 from cxrssl.data.phantom.lesions import Lesion
 from cxrssl.data.phantom.shipped import TRIO, FloatArray, load_statistics
-from cxrssl.data.phantom.statistics import pairwise_iou
 
 READERS_AN_IMAGE = 3
 _KEEP_IOU = 0.4
@@ -92,7 +92,8 @@ def _jittered(rng: np.random.Generator, lesion: Lesion, *, jitter: FloatArray) -
     size = np.tile(lesion.box[2:] - lesion.box[:2], 2)
     for _ in range(_NUM_TRIES):
         moved = lesion.box + rng.normal(0, jitter) * size
-        if (moved[2:] > moved[:2]).all() and pairwise_iou(lesion.box, moved[None])[0] > _KEEP_IOU:
+        overlap = float(iou_matrix(lesion.box[None], moved[None])[0, 0])
+        if (moved[2:] > moved[:2]).all() and overlap > _KEEP_IOU:
             return np.asarray(moved)
     return lesion.box
 

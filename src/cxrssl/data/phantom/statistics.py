@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cxrssl.core.boxes import iou_matrix
 from cxrssl.core.labels import FINDINGS
 from cxrssl.data.phantom.shipped import MIDLINE_CLASSES, QUANTILE_LEVELS, TRIO, FloatArray
 
@@ -27,16 +28,6 @@ MEAN_WIDTH_PX, MEAN_HEIGHT_PX = 2446, 2787
 
 CONSENSUS_IOU = 0.2
 MAX_LESIONS = 12
-
-
-def pairwise_iou(box: FloatArray, others: FloatArray) -> FloatArray:
-    """Return the overlap [N] in [0, 1] of one xyxy box [4] with others [N, 4], any one unit."""
-    low = np.maximum(box[:2], others[:, :2])
-    high = np.minimum(box[2:], others[:, 2:])
-    shared = np.prod(np.clip(high - low, 0, None), axis=1)
-    areas = np.prod(others[:, 2:] - others[:, :2], axis=1)
-    union = np.prod(box[2:] - box[:2]) + areas - shared
-    return np.asarray(shared / np.maximum(union, 1e-12))
 
 
 def group_boxes(boxes: FloatArray, *, iou: float = CONSENSUS_IOU) -> list[list[int]]:
@@ -58,7 +49,7 @@ def group_boxes(boxes: FloatArray, *, iou: float = CONSENSUS_IOU) -> list[list[i
     groups: list[list[int]] = []
     means: list[FloatArray] = []
     for i, box in enumerate(boxes):
-        overlaps = pairwise_iou(box, np.stack(means)) if means else np.zeros(1)
+        overlaps = iou_matrix(box[None], np.stack(means))[0] if means else np.zeros(1)
         best = int(np.argmax(overlaps))
         if overlaps[best] > iou:
             groups[best].append(i)

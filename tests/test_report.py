@@ -1,4 +1,4 @@
-"""The report's answer says what the numbers say: worked out by hand, and silent where it must be."""
+"""The answer says what the numbers say, by hand, and is silent where it must be."""
 
 from pathlib import Path
 
@@ -14,7 +14,9 @@ def finished(kind: Kind, pool_percent: int, ap50: float | None, seed: int = 0) -
     return FinishedArm(Arm(kind, pool_percent, seed), Path(), result)
 
 
-def arms(baseline: float | None, ssl: dict[int, float], control: dict[int, float]) -> list[FinishedArm]:
+def arms(
+    baseline: float | None, ssl: dict[int, float], control: dict[int, float]
+) -> list[FinishedArm]:
     return [
         finished("baseline", 0, baseline),
         *(finished("ssl", percent, value) for percent, value in ssl.items()),

@@ -135,6 +135,8 @@ def _curves(arms: Sequence[FinishedArm]) -> list[dict[str, str]]:
             for kind in ("ssl", "control")
         }
         baseline = [arm.metric(metric) or 0.0 for arm in arms if arm.arm.kind == "baseline"]
+        # With all labels there is no pool: the baseline is where the controls end.
+        points["control"] += [(1.0, value) for value in baseline]
         svg = label_curve(points, metric=metric, baseline=float(np.mean(baseline)))
         figures.append({"svg": svg, "caption": f"{metric}: {caption}, test split."})
     return figures

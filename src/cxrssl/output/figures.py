@@ -41,7 +41,7 @@ def label_curve(
         metric: What the vertical axis says.
         baseline: The arm with all labels, as a dashed line, or None.
     """
-    figure = Figure(figsize=(6.2, 3.8), layout="constrained")
+    figure = Figure(figsize=(4.6, 3.2), layout="constrained")
     axes = figure.subplots()
     for kind, pairs in points.items():
         shares = sorted({share for share, _ in pairs})
@@ -62,11 +62,15 @@ def label_curve(
 
 def gallery(panels: Sequence[Panel]) -> str:
     """Draw radiographs with truth (solid) and detections (dashed)."""
-    figure = Figure(figsize=(2.6 * len(panels), 2.9), layout="constrained")
-    for axes, panel in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True):
-        axes.imshow(panel.pixels, cmap="gray", vmin=0, vmax=255, interpolation="none")
-        axes.set_title(panel.title, fontsize=8)
+    columns = min(2, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(3.2 * columns, 3.4 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in grid:
         axes.axis("off")
+    for axes, panel in zip(grid, panels, strict=False):
+        axes.imshow(panel.pixels, cmap="gray", vmin=0, vmax=255, interpolation="none")
+        axes.set_title(panel.title, fontsize=7)
         _draw(axes, panel.truth, panel.truth_names, colour=_TRUTH, style="-", above=True)
         _draw(axes, panel.found, panel.found_names, colour=_FOUND, style="--", above=False)
     return _svg(figure, "test images with truth and detections")
@@ -84,7 +88,7 @@ def _draw(
             y0 - 1 if above else y1 + 1,
             name,
             color=colour,
-            fontsize=6,
+            fontsize=5,
             va="bottom" if above else "top",
             clip_on=True,
         )

@@ -78,7 +78,7 @@ def finetune(recipe: FinetuneRecipe, out: Path, *, resume: bool) -> Path:
         for epoch in plan.epochs(from_step=step):
             for _ in plan.steps_of(epoch, from_step=step):
                 seed_torch(recipe.seed, STEP, step, rank)
-                set_lr(optimizer, rate.at(step))
+                set_lr(optimizer, lr := rate.at(step))
                 pixels, targets = on_device(next(loader), accelerator.device)
                 losses = network(detector_input(pixels), targets)
                 accelerator.backward(sum(losses.values()))
@@ -86,7 +86,7 @@ def finetune(recipe: FinetuneRecipe, out: Path, *, resume: bool) -> Path:
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
                 step += 1
-                log.losses_if_due(losses, steps_done=step, epoch=epoch, lr=rate.at(step))
+                log.losses_if_due(losses, steps_done=step, epoch=epoch, lr=lr)
                 checkpoints.save_if_due(model, optimizer, steps_done=step)
                 meter.at(step, f"epoch {epoch + 1}/{plan.num_epochs}")
             validation.score_if_due(model, log, steps_done=step, epoch=epoch)

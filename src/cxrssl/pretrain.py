@@ -73,7 +73,7 @@ def pretrain(recipe: PretrainRecipe, out: Path, *, resume: bool) -> Path:
         for epoch in plan.epochs(from_step=step):
             for _ in plan.steps_of(epoch, from_step=step):
                 seed_torch(recipe.seed, STEP, step, rank)
-                set_lr(optimizer, rate.at(step))
+                set_lr(optimizer, lr := rate.at(step))
                 pixels = next(loader).to(accelerator.device)  # [B, 2, 1, H, W] uint8
                 first, second = embed(network, pixels, views.intensity)  # [B, D] each
                 loss = nt_xent(first, second, temperature=recipe.model.temperature)
@@ -82,7 +82,7 @@ def pretrain(recipe: PretrainRecipe, out: Path, *, resume: bool) -> Path:
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
                 step += 1
-                log.losses_if_due({"loss": loss}, steps_done=step, epoch=epoch, lr=rate.at(step))
+                log.losses_if_due({"loss": loss}, steps_done=step, epoch=epoch, lr=lr)
                 checkpoints.save_if_due(model, optimizer, steps_done=step)
                 meter.at(step, f"epoch {epoch + 1}/{plan.num_epochs}")
     return finish(run, model, recipe, num_images=len(views.rows), num_steps=step, log=log)

@@ -78,7 +78,8 @@ def finetune(recipe: FinetuneRecipe, out: Path, *, resume: bool) -> Path:
         for epoch in plan.epochs(from_step=step):
             for _ in plan.steps_of(epoch, from_step=step):
                 seed_torch(recipe.seed, STEP, step, rank)
-                set_lr(optimizer, lr := rate.at(step))
+                lr = rate.at(step)
+                set_lr(optimizer, lr)
                 pixels, targets = on_device(next(loader), accelerator.device)
                 losses = network(detector_input(pixels), targets)
                 accelerator.backward(sum(losses.values()))

@@ -73,7 +73,8 @@ def pretrain(recipe: PretrainRecipe, out: Path, *, resume: bool) -> Path:
         for epoch in plan.epochs(from_step=step):
             for _ in plan.steps_of(epoch, from_step=step):
                 seed_torch(recipe.seed, STEP, step, rank)
-                set_lr(optimizer, lr := rate.at(step))
+                lr = rate.at(step)
+                set_lr(optimizer, lr)
                 pixels = next(loader).to(accelerator.device)  # [B, 2, 1, H, W] uint8
                 first, second = embed(network, pixels, views.intensity)  # [B, D] each
                 loss = nt_xent(first, second, temperature=recipe.model.temperature)

@@ -13,6 +13,7 @@ from cxrssl.core.errors import RunError
 from cxrssl.core.files import write_text
 from cxrssl.run.arms import Arm, arms_of
 from cxrssl.run.executor import Job, Outcome, run_jobs
+from cxrssl.run.lock import sole_user
 
 
 def reproduce(plan: Plan, out: Path, *, say: Callable[[str], None]) -> Path:
@@ -27,6 +28,15 @@ def reproduce(plan: Plan, out: Path, *, say: Callable[[str], None]) -> Path:
         RunError: If `out` belongs to another plan, or an arm failed; all others have run then.
     """
     _claim(out, plan)
+
+    def wait() -> None:
+        say(f"{out}: another `cxrssl reproduce`, or a run it began, is at work; waiting for it.")
+
+    with sole_user(out, on_wait=wait) as held:
+        return _run(plan, out, say, held)
+
+
+def _run(plan: Plan, out: Path, say: Callable[[str], None], held: int) -> Path:
     jobs = list(plan_jobs(plan, out))
     report = jobs[-1].product
     done = sum(job.done for job in jobs)
@@ -44,7 +54,7 @@ def reproduce(plan: Plan, out: Path, *, say: Callable[[str], None]) -> Path:
             f"{_headline(outcome.job.product)}"
         )
 
-    faults = run_jobs(jobs, out / "logs", on_end=tell)
+    faults = run_jobs(jobs, out / "logs", on_end=tell, inherit=held)
     if faults:
         lines = "\n".join(f"  {name}: {reason}" for name, reason in faults.items())
         raise RunError(

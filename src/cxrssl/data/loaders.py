@@ -106,9 +106,13 @@ def as_lists(items: Sequence[tuple[Tensor, Target]]) -> Batch:
 
 
 def network_input(pixels: Tensor, intensity: Intensity, *, num_channels: int) -> Tensor:
-    """Turn grey levels [B, 1, H, W] uint8 into normalised network input [B, num_channels, H, W]."""
+    """Turn grey levels [B, 1, H, W] uint8 into normalised input [B, num_channels, H, W].
+
+    The result lies in memory as `channels_last`, as the networks' weights do.
+    """
     levels = (pixels.to(torch.float32) / 255 - intensity.mean) / intensity.std
-    return levels.expand(-1, num_channels, -1, -1)
+    wide = levels.expand(-1, num_channels, -1, -1)
+    return wide.contiguous(memory_format=torch.channels_last)
 
 
 def _generator(seed: int, epoch: int, row: int, view: int) -> np.random.Generator:

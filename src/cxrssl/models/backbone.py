@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 from safetensors.torch import load_file
 from timm.layers import freeze_batch_norm_2d
 from torch import Tensor, nn
@@ -102,6 +103,8 @@ def save_backbone(
         "interpolation": "bilinear",
         "crop_pct": 1.0,
     }
+    # safetensors takes the plain layout only; training may have left another.
+    model.to(memory_format=torch.contiguous_format)
     timm.models.save_for_hf(
         model,
         folder,

@@ -37,8 +37,9 @@ def clip_gradients(accelerator: Accelerator, network: nn.Module, clip_norm: floa
 def build_optimizer(
     model: nn.Module, name: Literal["sgd", "adamw"], momentum: float, weight_decay: float
 ) -> Optimizer:
-    """Return an optimizer over the trainable parameters; its rate is set every step."""
+    """Return a fused optimizer over the trainable parameters; its rate is set every step."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     if name == "sgd":
-        return SGD(parameters, lr=0.0, momentum=momentum, weight_decay=weight_decay)
-    return AdamW(parameters, lr=0.0, betas=(momentum, 0.999), weight_decay=weight_decay)
+        return SGD(parameters, lr=0.0, momentum=momentum, weight_decay=weight_decay, fused=True)
+    betas = (momentum, 0.999)
+    return AdamW(parameters, lr=0.0, betas=betas, weight_decay=weight_decay, fused=True)

@@ -29,6 +29,7 @@ from pydicom.uid import (
 )
 
 from cxrssl.core.errors import DataError
+from cxrssl.core.files import replacing
 
 Syntax = Literal["explicit", "implicit", "jpeg2000", "rle"]
 
@@ -94,9 +95,8 @@ def write_dicom(
     else:
         dataset.PixelData = _little_endian(pixels)
         dataset["PixelData"].VR = "OB" if pixels.dtype.itemsize == 1 else "OW"
-    partial = path.with_name(path.name + ".part")
-    dataset.save_as(partial, enforce_file_format=True)
-    partial.replace(path)
+    with replacing(path) as temporary:
+        dataset.save_as(temporary, enforce_file_format=True)
 
 
 def identifier(*parts: str) -> str:

@@ -27,8 +27,8 @@ def arms(
 def test_it_counts_wins_and_names_the_least_labels_that_keep_the_score() -> None:
     found = answer(arms(0.40, {10: 0.41, 50: 0.39, 90: 0.10}, {10: 0.40, 50: 0.35, 90: 0.16}))
     assert "SSL is ahead of its control at 2 of 3 label shares (AP50 -0.003 on average)" in found
-    assert "95 % of the all-label AP50 (0.400) is kept with 50% of the labels after SSL" in found
-    assert found.endswith("and with 90% of the labels without.")
+    assert "95 % of the all-label AP50 (0.400) is kept with 50 % of the labels after SSL" in found
+    assert found.endswith("and with 90 % of the labels without.")
 
 
 def test_no_gap_has_no_sign_and_no_share_is_invented() -> None:
@@ -49,7 +49,7 @@ def test_seeds_are_averaged() -> None:
         ]
     )
     assert "at 1 of 1 label shares (AP50 +0.250 on average)" in found
-    assert "all-label AP50 (0.400) is kept with 50% of the labels after SSL" in found
+    assert "all-label AP50 (0.400) is kept with 50 % of the labels after SSL" in found
 
 
 def test_nothing_is_said_about_labels_saved_where_the_baseline_finds_nothing() -> None:

@@ -101,12 +101,9 @@ def answer(arms: Sequence[FinishedArm]) -> str:
 def _least_share(
     arms: Sequence[FinishedArm], kind: str, shares: Sequence[float], goal: float
 ) -> str:
-    reached = [share for share in shares if _ap50(arms, kind, share) >= goal]
-    return (
-        f"with {100 * min(reached):.0f} % of the labels"
-        if reached
-        else "at no smaller share of labels"
-    )
+    reached = [100 * share for share in shares if _ap50(arms, kind, share) >= goal]
+    least = f"with {min(reached):.0f} %" if reached else "at no smaller share"
+    return f"{least} of the labels"
 
 
 def _ap50(arms: Sequence[FinishedArm], kind: str, share: float) -> float:

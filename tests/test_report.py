@@ -35,7 +35,8 @@ def test_no_gap_has_no_sign_and_no_share_is_invented() -> None:
     found = answer(arms(0.40, {50: 0.3}, {50: 0.3}))
     assert "at 0 of 1 label shares (AP50 +0.000 on average)" in found
     assert found.endswith(
-        "kept at no smaller share of the labels after SSL and at no smaller share of the labels without."
+        "kept at no smaller share of the labels after SSL "
+        "and at no smaller share of the labels without."
     )
 
 

@@ -82,8 +82,9 @@ def imagenet_weights(architecture: str) -> dict[str, Tensor]:
     try:
         model = timm.create_model(architecture, pretrained=True, num_classes=0)
     except (OSError, RuntimeError) as error:
+        reason = str(error).rstrip(".")
         raise TransferError(
-            f"ImageNet weights of {architecture} can't be had: {error}. Run once with a network, "
+            f"ImageNet weights of {architecture} can't be had: {reason}. Run once with a network, "
             "so that they lie in the Hugging Face cache, or take `start: random`."
         ) from error
     weights: dict[str, Tensor] = model.state_dict()

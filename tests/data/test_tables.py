@@ -98,6 +98,10 @@ def test_coco_annotations_must_name_what_is_listed(tmp_path: Path) -> None:
     coco(tmp_path, images=twins, annotations=[])
     with pytest.raises(DataError, match="lists two images named one"):
         read_source(tmp_path)
+    twins = [{"id": 7, "file_name": "one.png"}, {"id": 7, "file_name": "two.png"}]
+    coco(tmp_path, images=twins, annotations=[])
+    with pytest.raises(DataError, match="gives one id to two images"):
+        read_source(tmp_path)
     coco(tmp_path, categories=[])
     with pytest.raises(DataError, match="lists 2 images and 0 categories"):
         read_source(tmp_path)

@@ -188,6 +188,8 @@ def _read_coco(folder: Path) -> Source:
             f"{path} lists {len(images)} images and {len(classes)} categories; "
             "expected some of each."
         )
+    if len(images) < len(coco["images"]):
+        raise DataError(f"{path} gives one id to two images. Give each its own.")
     files: dict[str, Path] = {}
     for name in images.values():
         if Path(name).stem in files:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from cxrssl.data.phantom import make_phantom
+from cxrssl.data.shards import Settings
 from cxrssl.data.store import Store
 from cxrssl.ingest import ingest
 
@@ -32,7 +33,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def store_folder(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Ingest the phantom at 64 pixels."""
     folder = tmp_path_factory.mktemp("store") / "store"
-    summary = ingest(source, folder, size_px=64, num_workers=1)
+    summary = ingest(source, folder, Settings(64), num_workers=1)
     assert not summary.failures
     return folder
 

@@ -13,10 +13,12 @@ from support import ROOT
 # A new knob is a recipe field. An option here is a promise; change the list with the CHANGELOG.
 OPTIONS = {
     "phantom": "out --images --seed --normals --min-side --max-side --workers",
-    "ingest": "source store --layout --size --workers",
+    "describe": "table --protocol --out --json",
+    "ingest": "source store --layout --size --fit --exact --shard --workers",
+    "doctor": "source --layout --json --workers",
     "pretrain": "recipe --set --out --resume",
     "finetune": "recipe --set --out --resume",
-    "eval": "checkpoint --data --split --consensus-iou --normals --json",
+    "eval": "checkpoint --data --split --fusion --consensus-iou --normals --json",
     "reproduce": "plan --set --out",
     "report": "runs",
 }
@@ -48,6 +50,7 @@ def test_help_loads_nothing_heavy() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["describe", "nowhere.csv", "--json"], "Error: nowhere.csv is missing"),
         (["ingest", "nowhere", "store"], "Error: nowhere is no folder"),
         (["eval", "nowhere", "--data", "store"], "Error: nowhere is no detector"),
         (["report", "nowhere"], "Error: nowhere holds no plan.yaml"),

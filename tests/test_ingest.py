@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from cxrssl.core.errors import DataError
+from cxrssl.data.shards import Settings
 from cxrssl.data.store import Store
 from cxrssl.ingest import IngestSummary, ingest
 
@@ -17,7 +18,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def run(source: Path, store: Path, workers: int = 1) -> IngestSummary:
-    return ingest(source, store, size_px=48, num_workers=workers)
+    return ingest(source, store, Settings(48), num_workers=workers)
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def test_every_fault_is_listed_and_the_rest_is_stored(
     summary = run(folder, tmp_path / "store")
     assert set(summary.failures) == set(names.values())
     assert "1 box(es) outside the image of" in summary.failures[names["outside"]]
-    assert "1 box(es) without an area" in summary.failures[names["flat"]]
+    assert "has a box without an area" in summary.failures[names["flat"]]
     assert "there is no file" in summary.failures[names["no_file"]]
     assert "the table has no row" in summary.failures[names["no_rows"]]
     assert names["broken"] in summary.failures[names["broken"]]
@@ -83,7 +84,7 @@ def test_a_cut_ingest_goes_on_and_ends_as_an_undisturbed_one(
 def test_a_second_ingest_reuses_all_and_another_size_none(source: Path, tmp_path: Path) -> None:
     assert run(source, tmp_path / "store").num_reused == 0
     assert run(source, tmp_path / "store").num_reused == 30
-    assert ingest(source, tmp_path / "store", size_px=32, num_workers=1).num_reused == 0
+    assert ingest(source, tmp_path / "store", Settings(32), num_workers=1).num_reused == 0
     assert Store(tmp_path / "store").pixels(0).shape == (32, 32)
 
 
@@ -113,5 +114,5 @@ def test_a_folder_of_images_is_a_pool(tmp_path: Path) -> None:
     (folder / "c.png").write_bytes(b"no picture")
     summary = run(tmp_path / "pool", tmp_path / "store")
     assert summary.num_images == 2
-    assert "c.png: can't be decoded" in summary.failures["c"]
+    assert "c: can't be decoded: no PNG or JPEG" in summary.failures["c"]
     assert Store(tmp_path / "store").classes == ()

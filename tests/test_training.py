@@ -16,6 +16,7 @@ from cxrssl.config.load import to_yaml
 from cxrssl.core.errors import DataError, RunError, TransferError
 from cxrssl.data.loaders import DetectionImages
 from cxrssl.data.sampling import Visit
+from cxrssl.data.shards import Settings
 from cxrssl.data.store import Store
 from cxrssl.evaluate import detect, evaluate, scores_of
 from cxrssl.finetune import build_model, detector_settings, finetune, labelled_splits
@@ -98,7 +99,9 @@ def test_finetuning_ends_with_scores_that_eval_repeats(
     recipe = finetune_recipe(store_folder, *QUICK, "model.score_threshold=0.0")
     folder = finetune(recipe, tmp_path / "run", resume=False)
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    again = evaluate(folder, store_folder, split="test", consensus_iou=0.2, normals=True)
+    again = evaluate(
+        folder, store_folder, split="test", fusion="consensus", consensus_iou=0.2, normals=True
+    )
     assert again["metrics"] == metrics["metrics"]
     assert again["per_class"] == metrics["per_class"]
     test = labelled_splits(store, recipe)[2]
@@ -121,9 +124,16 @@ def test_eval_refuses_a_store_of_other_classes(
     from cxrssl.ingest import ingest
 
     detector = finetune(finetune_recipe(store_folder, *QUICK), tmp_path / "run", resume=False)
-    ingest(source / "train", tmp_path / "pool", layout="images", size_px=64, num_workers=1)
+    ingest(source / "train", tmp_path / "pool", Settings(64), layout="images", num_workers=1)
     with pytest.raises(DataError, match="Evaluate on a store with the detector's classes"):
-        evaluate(detector, tmp_path / "pool", split="test", consensus_iou=0.2, normals=True)
+        evaluate(
+            detector,
+            tmp_path / "pool",
+            split="test",
+            fusion="consensus",
+            consensus_iou=0.2,
+            normals=True,
+        )
 
 
 def products(out: Path) -> dict[str, bytes]:

@@ -23,8 +23,24 @@ class LayoutName(StrEnum):
 
     auto = "auto"
     kaggle = "kaggle"
+    physionet = "physionet"
     coco = "coco"
     images = "images"
+
+
+class FitName(StrEnum):
+    """How an image becomes a square."""
+
+    squash = "squash"
+    letterbox = "letterbox"
+
+
+class ProtocolName(StrEnum):
+    """Rules by which images are divided, fused and oversampled."""
+
+    published = "published"
+    described = "described"
+    corrected = "corrected"
 
 
 class SplitName(StrEnum):
@@ -59,8 +75,8 @@ def phantom(
 ) -> None:
     """Make a chest data set of DICOM files read by several readers, in Kaggle VinBigData layout."""
     from cxrssl.data.phantom import make_phantom
-    from cxrssl.run.executor import available_cores
-    from cxrssl.run.log import progress
+    from cxrssl.run.cores import available_cores
+    from cxrssl.run.progress import progress
 
     with progress("phantom", total=images) as meter:
         made = iter(range(1, images + 1))
@@ -82,32 +98,91 @@ def phantom(
 
 
 @app.command()
+def describe(
+    table: Annotated[Path, typer.Argument(help="A table of findings, .csv or .csv.gz; no pixels.")],
+    protocol: Annotated[
+        ProtocolName, typer.Option(help="The paper's code, its text, or our correction.")
+    ] = ProtocolName.corrected,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write figures and describe.json here.")
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+) -> None:
+    """Say what is in an annotation table: counts, splits, balance, fusion, agreement, drift."""
+    import json
+
+    from cxrssl.describe import describe as run
+    from cxrssl.output.description import print_description
+
+    found = run(
+        table, protocol=protocol.value, out=out, say=lambda line: typer.echo(line, err=True)
+    )
+    if json_:
+        typer.echo(json.dumps(found, indent=2, allow_nan=False))
+    else:
+        print_description(found)
+
+
+@app.command()
 def ingest(
-    source: Annotated[Path, typer.Argument(help="Folder with train.csv, a COCO JSON, or images.")],
+    source: Annotated[Path, typer.Argument(help="Folder with a table and images, or images.")],
     store: Annotated[Path, typer.Argument(help="Folder of the store; a cut ingest goes on.")],
     layout: Annotated[LayoutName, typer.Option(help="What SOURCE looks like.")] = LayoutName.auto,
     size: Annotated[int, typer.Option(min=16, help="Side of the stored square, pixels.")] = 512,
+    fit: Annotated[FitName, typer.Option(help="Stretch to the square, or pad.")] = FitName.squash,
+    exact: Annotated[bool, typer.Option("--exact", help="Decode JPEG 2000 whole.")] = False,
+    shard: Annotated[str, typer.Option(help="I/N: the I-th of N calls that share it.")] = "1/1",
     workers: Workers = None,
 ) -> None:
     """Decode DICOM, PNG or JPEG files and their boxes into a store; exit 1 if some failed."""
+    from cxrssl.data.shards import Settings
     from cxrssl.ingest import ingest as run
-    from cxrssl.run.executor import available_cores
-    from cxrssl.run.log import progress
+    from cxrssl.ingest import share_of
+    from cxrssl.run.cores import available_cores
+    from cxrssl.run.progress import progress
 
     with progress("ingest", total=1000) as meter:
         summary = run(
             source,
             store,
+            Settings(size, fit.value, exact),
             layout=layout.value,
-            size_px=size,
+            share=share_of(shard),
             num_workers=workers or available_cores(),
             on_images=lambda done, total: meter.at(1000 * done // total, f"({done} images)"),
         )
     typer.echo(f"{store}: {summary.num_images} images, {summary.num_reused} of them were there")
+    if summary.num_missing:
+        typer.echo(f"{summary.num_missing} shards are left to other calls; then it is a store.")
     for image_id, reason in summary.failures.items():
         typer.echo(f"  {image_id}: {reason}", err=True)
     if summary.failures:
         typer.echo(f"{len(summary.failures)} failed, listed in {store / 'manifest.json'}", err=True)
+        raise typer.Exit(1)
+
+
+@app.command()
+def doctor(
+    source: Annotated[Path, typer.Argument(help="Folder with a table and images, or images.")],
+    layout: Annotated[LayoutName, typer.Option(help="What SOURCE looks like.")] = LayoutName.auto,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    workers: Workers = None,
+) -> None:
+    """Decode every file of a source, check its table, find duplicates; exit 1 if any is wrong."""
+    from cxrssl.doctor import doctor as run
+    from cxrssl.output.terminal import print_diagnosis, print_json
+    from cxrssl.run.cores import available_cores
+    from cxrssl.run.progress import progress
+
+    with progress("doctor", total=1000, shown=not json_) as meter:
+        found = run(
+            source,
+            layout=layout.value,
+            num_workers=workers or available_cores(),
+            on_images=lambda done, total: meter.at(1000 * done // total, f"({done} images)"),
+        )
+    print_json(found) if json_ else print_diagnosis(found)
+    if not found["ok"]:
         raise typer.Exit(1)
 
 
@@ -150,6 +225,9 @@ def evaluate(
     checkpoint: Annotated[Path, typer.Argument(help="A finetune run, or its detector/ folder.")],
     data: Annotated[Path, typer.Option("--data", help="A store.")],
     split: Annotated[SplitName, typer.Option(help="Which of its images.")] = SplitName.test,
+    fusion: Annotated[
+        str, typer.Option(help="consensus, wbf, union, majority:K or single:READER.")
+    ] = "consensus",
     consensus_iou: Annotated[
         float, typer.Option(min=0.01, max=0.99, help="Overlap that fuses readers' boxes.")
     ] = 0.2,
@@ -161,7 +239,14 @@ def evaluate(
     from cxrssl.evaluate import evaluate as run
     from cxrssl.output.terminal import print_scores
 
-    found = run(checkpoint, data, split=split.value, consensus_iou=consensus_iou, normals=normals)
+    found = run(
+        checkpoint,
+        data,
+        split=split.value,
+        fusion=fusion,
+        consensus_iou=consensus_iou,
+        normals=normals,
+    )
     print_scores(found)
     if json_ is not None:
         write_json(json_, found)

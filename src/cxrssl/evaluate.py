@@ -9,22 +9,31 @@ from torch import nn
 
 from cxrssl.core.errors import DataError
 from cxrssl.core.images import Intensity
-from cxrssl.data.detection import Example, examples_of, in_split
+from cxrssl.data.detection import Example, examples_of, in_split, splits_of
 from cxrssl.data.loaders import DetectionImages, detection_loader
 from cxrssl.data.protocol import Split
 from cxrssl.data.sampling import Visit
 from cxrssl.data.store import Store
 from cxrssl.metrics.coco import Detections, Truth, coco_scores
 from cxrssl.models.detector import detector_input, load_detector
-from cxrssl.run.log import progress
+from cxrssl.run.progress import progress
 
 BATCH_SIZE = 8
 
 
 def evaluate(
-    checkpoint: Path, store_folder: Path, *, split: Split, consensus_iou: float, normals: bool
+    checkpoint: Path,
+    store_folder: Path,
+    *,
+    split: Split,
+    fusion: str,
+    consensus_iou: float,
+    normals: bool,
 ) -> dict[str, Any]:
     """Score a detector folder, or the run that holds one, on a split of a store.
+
+    The store is split by the protocol the detector was trained under, so that what it is tested on
+    is what it never saw.
 
     Returns:
         The content of `--json`: metrics, per class, counts and definitions.
@@ -40,7 +49,8 @@ def evaluate(
             f"{folder} finds {', '.join(settings.classes)}; {store_folder} holds "
             f"{', '.join(store.classes)}. Evaluate on a store with the detector's classes."
         )
-    examples = in_split(examples_of(store, consensus_iou=consensus_iou), split, normals=normals)
+    splits = splits_of(store, protocol=settings.protocol, normals=normals)
+    examples = in_split(examples_of(store, fusion=fusion, iou=consensus_iou), splits, split)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     detector = detector.to(device)
     return score(detector, store, examples, intensity=settings.intensity, device=device)

@@ -16,7 +16,7 @@ from cxrssl.config.schema import FinetuneRecipe
 from cxrssl.core.errors import TransferError
 from cxrssl.core.files import write_json
 from cxrssl.core.images import Intensity
-from cxrssl.data.detection import Example, examples_of, in_split
+from cxrssl.data.detection import Example, examples_of, in_split, splits_of
 from cxrssl.data.loaders import Batch, DetectionImages, Target, detection_loader
 from cxrssl.data.protocol import labelled_ids
 from cxrssl.data.sampling import BatchPlan, repeat_factors
@@ -33,7 +33,8 @@ from cxrssl.models.detector import (
 from cxrssl.models.weights import transfer
 from cxrssl.run.checkpoint import Checkpoints
 from cxrssl.run.folder import RunFolder, open_run
-from cxrssl.run.log import Log, progress
+from cxrssl.run.log import Log
+from cxrssl.run.progress import progress
 from cxrssl.run.provenance import provenance
 from cxrssl.run.schedule import LearningRate, set_lr
 from cxrssl.run.seed import INITIALISATION, STEP, seed_torch
@@ -131,16 +132,19 @@ def labelled_splits(
     Raises:
         DataError: If one that is needed is empty.
     """
-    examples = examples_of(store, consensus_iou=recipe.data.consensus_iou)
-    normals = recipe.data.normals
-    train = in_split(examples, "train", normals=normals)
-    ids = [example.image_id for example in train]
-    seen = set(labelled_ids(ids, fraction=recipe.data.label_fraction, seed=recipe.seed))
+    data = recipe.data
+    examples = examples_of(store, fusion=data.fusion, iou=data.consensus_iou)
+    splits = splits_of(store, protocol=data.protocol, normals=data.normals)
+    train = {e.image_id: e for e in in_split(examples, splits, "train")}
+    ids = [name for name in splits if name in train]
+    seen = set(
+        labelled_ids(ids, fraction=data.label_fraction, seed=recipe.seed, protocol=data.protocol)
+    )
     validates = recipe.validate_every_epochs is not None
     return (
-        [example for example in train if example.image_id in seen],
-        in_split(examples, "val", normals=normals) if validates else [],
-        in_split(examples, "test", normals=normals),
+        [example for name, example in train.items() if name in seen],
+        in_split(examples, splits, "val") if validates else [],
+        in_split(examples, splits, "test"),
     )
 
 
@@ -159,6 +163,7 @@ def training_images(
         seed=recipe.seed,
         max_steps=recipe.max_steps,
         factors=factors,
+        rounding=recipe.data.oversample_rounding,
     )
     intensity = Intensity(**recipe.intensity.model_dump())
     return DetectionImages(store, train, intensity, recipe.data.flip_probability, recipe.seed), plan
@@ -168,6 +173,7 @@ def detector_settings(recipe: FinetuneRecipe, *, classes: tuple[str, ...]) -> De
     """Return what shapes the recipe's detector for a store of these classes."""
     return DetectorSettings(
         classes=classes,
+        protocol=recipe.data.protocol,
         size_px=recipe.size_px,
         intensity=Intensity(**recipe.intensity.model_dump()),
         **recipe.model.model_dump(),

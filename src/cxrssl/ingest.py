@@ -1,124 +1,198 @@
 """`cxrssl ingest`: a source folder to a store.
 
 A fault of one file or image is listed and never stops the rest. Shards that an earlier call wrote
-are used again, so a killed ingest goes on where it stopped.
+are used again, so a killed ingest goes on where it stopped. Several calls, on several machines, can
+share the work; whichever finds all shards written finishes the store.
 """
 
 import hashlib
 import json
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from cxrssl.core.errors import DataError
 from cxrssl.core.files import replacing, write_json
-from cxrssl.data.shards import Shard, ensure_shard, plan_shards
+from cxrssl.data.shards import Settings, Shard, plan_shards
 from cxrssl.data.store import STORE_VERSION
-from cxrssl.data.tables import COLUMNS, Layout, Source, read_source
+from cxrssl.data.tables import Layout, Source, read_source
+from cxrssl.data.workers import written
+from cxrssl.run.lock import claimed
 
 _NO_FILE = "the table has rows for this image, and there is no file"
 _NO_ROWS = (
     "there is a file, and the table has no row for it; "
     "an image without findings needs a 'No finding' row a reader"
 )
+_DECODERS = (
+    "opencv-python-headless", "pillow", "pydicom", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg",
+    "pylibjpeg-rle",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class IngestSummary:
-    """What an ingest did: images stored, and the fault of every image id that was not."""
+    """What an ingest did.
+
+    Attributes:
+        num_images: Images stored by this call's shards.
+        num_reused: Of them, those that were there already.
+        failures: Why, for every image id that could not be stored; of the whole source if `done`.
+        num_missing: Shards that other calls have still to write; the store is whole at 0.
+    """
 
     num_images: int
     num_reused: int
     failures: dict[str, str]
+    num_missing: int
 
 
 def ingest(
     source_folder: Path,
     store_folder: Path,
+    settings: Settings,
     *,
     layout: Layout = "auto",
-    size_px: int,
     num_workers: int,
+    share: tuple[int, int] = (1, 1),
     on_images: Callable[[int, int], None] | None = None,
 ) -> IngestSummary:
     """Decode the images of a source into a store.
 
     Args:
-        source_folder: Kaggle VinBigData layout, a COCO JSON with images, or a folder of images.
+        source_folder: Kaggle VinBigData or PhysioNet VinDr-CXR layout, a COCO JSON with images, or
+            a folder of images.
         store_folder: Where the store is written, or goes on.
+        settings: Size and shape of what is stored.
         layout: Which of these it is, or "auto".
-        size_px: Side of the square to which every image is squashed.
         num_workers: Processes, >= 1.
+        share: (i, n) for the i-th of n calls that share the work, counted from 1.
         on_images: Called with (images done, images in all) after each shard.
 
     Raises:
         DataError: If the source or its table can't be used at all.
+        RunError: If another process writes the same shards.
     """
     source = read_source(source_folder, layout=layout)
-    usable, failures = _usable(source)
-    shards = list(plan_shards(source, usable, store_folder, size_px=size_px))
-    total, done, reused = len(usable), 0, 0
-    with ProcessPoolExecutor(max_workers=num_workers) as pool:
-        for shard, was_there in zip(shards, pool.map(ensure_shard, shards), strict=True):
-            done += len(shard.files)
-            reused += len(shard.files) if was_there else 0
-            if on_images is not None:
-                on_images(done, total)
-    records = [json.loads(shard.path.with_suffix(".json").read_text()) for shard in shards]
-    for record in records:
-        failures |= record["failures"]
-    stored = [row["image_id"] for record in records for row in record["images"]]
-    _finish(store_folder, source, shards, records, failures, size_px=size_px)
-    return IngestSummary(len(stored), reused, failures)
+    usable, failures = usable_images(source)
+    shards = list(plan_shards(source, usable, store_folder, settings=settings))
+    own = _own(shards, share)
+    store_folder.mkdir(parents=True, exist_ok=True)
+    with claimed(store_folder, [shard.number for shard in own]) as claim_all:
+        there = {shard.number for shard in own if shard.is_there}
+        if len(there) < len(own):
+            # Until all shards are of one kind again, there is no store.
+            (store_folder / "manifest.json").unlink(missing_ok=True)
+        _write(own, there, num_workers=num_workers, on_images=on_images)
+        missing = [shard for shard in shards if not shard.is_there]
+        records = [_record(shard) for shard in (own if missing else shards)]
+        for record in records:
+            failures |= record["failures"]
+        if not missing:
+            claim_all()
+            failures = dict(sorted(failures.items()))
+            _finish(store_folder, source, shards, records, failures, settings=settings)
+    stored = {shard.number: len(_record(shard)["images"]) for shard in own}
+    reused = sum(count for number, count in stored.items() if number in there)
+    return IngestSummary(sum(stored.values()), reused, failures, len(missing))
 
 
-def _usable(source: Source) -> tuple[list[str], dict[str, str]]:
+def share_of(text: str) -> tuple[int, int]:
+    """Return (i, n) of "i/n": the i-th of n calls that share an ingest, counted from 1.
+
+    Raises:
+        DataError: If it is no such thing.
+    """
+    number, _, of = text.partition("/")
+    if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
+        raise DataError(f"--shard {text!r}: expected I/N with I from 1 to N, such as 2/8.")
+    return int(number), int(of)
+
+
+def usable_images(source: Source) -> tuple[list[str], dict[str, str]]:
     """Return the ids of the images that can be ingested, and the fault of every other."""
-    rows = set(source.findings["image_id"])
-    if source.layout == "images":
-        return sorted(source.files), {}
     files = {name for name, path in source.files.items() if path.is_file()}
-    failures = dict.fromkeys(rows - files, _NO_FILE) | dict.fromkeys(files - rows, _NO_ROWS)
-    return sorted(rows & files), dict(sorted(failures.items()))
+    if source.layout == "images":
+        return sorted(files - set(source.faults)), dict(source.faults)
+    rows = set(source.table.rows["image_id"])
+    faults = dict.fromkeys(rows - files, _NO_FILE) | dict.fromkeys(files - rows, _NO_ROWS)
+    return sorted((rows & files) - set(source.faults)), faults | source.faults
+
+
+def _own(shards: Sequence[Shard], share: tuple[int, int]) -> list[Shard]:
+    number, of = share
+    return [shard for shard in shards if shard.number % of == number - 1]
+
+
+def _write(
+    own: Sequence[Shard],
+    there: set[int],
+    *,
+    num_workers: int,
+    on_images: Callable[[int, int], None] | None,
+) -> None:
+    say = on_images or (lambda _done, _total: None)
+    total = sum(len(shard.files) for shard in own)
+    done = sum(len(shard.files) for shard in own if shard.number in there)
+    if there:
+        say(done, total)
+    wanted = [shard for shard in own if shard.number not in there]
+    for shard in wanted:
+        # What a killed call left behind.
+        for path in shard.path.parent.glob(f"{shard.path.stem}.*.tmp"):
+            path.unlink()
+    for shard in written(wanted, num_workers=num_workers):
+        done += len(shard.files)
+        say(done, total)
+
+
+def _record(shard: Shard) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads(shard.record.read_text())
+    return record
 
 
 def _finish(
     folder: Path,
     source: Source,
-    shards: list[Shard],
-    records: list[dict[str, Any]],
+    shards: Sequence[Shard],
+    records: Sequence[dict[str, Any]],
     failures: dict[str, str],
     *,
-    size_px: int,
+    settings: Settings,
 ) -> None:
-    """Write the boxes and, last, the manifest; drop shards of an earlier ingest."""
+    """Write the boxes and, last, the manifest; drop what an earlier ingest left."""
     stored = {row["image_id"] for record in records for row in record["images"]}
-    findings: pd.DataFrame = source.findings[source.findings["image_id"].isin(stored)]
-    findings = findings.sort_values(list(COLUMNS), kind="stable", ignore_index=True)
+    rows: pd.DataFrame = source.table.rows
+    findings = rows[rows["image_id"].isin(stored)].reset_index(drop=True)
     with replacing(folder / "boxes.parquet") as temporary:
         findings.to_parquet(temporary, index=False)
-    digest = hashlib.sha256(f"{STORE_VERSION}/{size_px}/squash".encode())
+    digest = hashlib.sha256(str(settings).encode())
     for record in records:
         for row in record["images"]:
-            digest.update(f"{row['image_id']}/{row['source_sha256']}".encode())
+            part = source.table.parts.get(row["image_id"], "")
+            digest.update(f"{row['image_id']}/{part}/{row['source_sha256']}".encode())
     digest.update(findings.to_csv(index=False).encode())
-    wanted = {shard.path.name for shard in shards}
-    for path in folder.glob("images-*-of-*.arrow"):
-        if path.name not in wanted:
+    names = {path.name for shard in shards for path in (shard.path, shard.record)}
+    for path in folder.glob("images-*-of-*"):
+        if path.name not in names:
             path.unlink()
-            path.with_suffix(".json").unlink(missing_ok=True)
+    for path in folder.glob("*.tmp"):
+        path.unlink()
     manifest = {
         "version": STORE_VERSION,
         "fingerprint": digest.hexdigest(),
         "layout": source.layout,
-        "size_px": size_px,
-        "fit": "squash",
-        "classes": list(source.classes),
+        "size_px": settings.size_px,
+        "fit": settings.fit,
+        "exact": settings.exact,
+        "classes": list(source.table.classes),
         "num_images": len(stored),
-        "shards": sorted(wanted),
+        "shards": [shard.path.name for shard in shards],
+        "decoders": {name: version(name) for name in _DECODERS},
         "failures": failures,
     }
     write_json(folder / "manifest.json", manifest)

@@ -14,7 +14,7 @@ from cxrssl.config.load import to_yaml
 from cxrssl.config.schema import PretrainRecipe
 from cxrssl.core.errors import DataError
 from cxrssl.core.images import Intensity
-from cxrssl.data.detection import training_ids
+from cxrssl.data.detection import splits_of
 from cxrssl.data.loaders import ViewPairs, network_input, view_loader
 from cxrssl.data.protocol import pool_ids
 from cxrssl.data.sampling import BatchPlan
@@ -30,7 +30,8 @@ from cxrssl.models.backbone import (
 from cxrssl.models.weights import transfer
 from cxrssl.run.checkpoint import Checkpoints
 from cxrssl.run.folder import RunFolder, open_run
-from cxrssl.run.log import Log, progress
+from cxrssl.run.log import Log
+from cxrssl.run.progress import progress
 from cxrssl.run.provenance import provenance
 from cxrssl.run.schedule import LearningRate, set_lr
 from cxrssl.run.seed import INITIALISATION, STEP, seed_torch
@@ -96,8 +97,12 @@ def pool_views(store: Store, recipe: PretrainRecipe) -> tuple[ViewPairs, BatchPl
     Raises:
         DataError: If the pool does not fill one batch.
     """
-    train = training_ids(store, normals=recipe.data.normals)
-    pool = set(pool_ids(train, fraction=recipe.data.pool_fraction, seed=recipe.seed))
+    data = recipe.data
+    splits = splits_of(store, protocol=data.protocol, normals=data.normals)
+    train = [name for name, split in splits.items() if split == "train"]
+    pool = set(
+        pool_ids(train, fraction=data.pool_fraction, seed=recipe.seed, protocol=data.protocol)
+    )
     rows = [row for row, image in enumerate(store.images) if image.image_id in pool]
     if len(rows) < recipe.batch_size:
         raise DataError(

@@ -13,7 +13,7 @@ from cxrssl.config.load import load_recipe
 from cxrssl.config.schema import FinetuneRecipe, Plan
 from cxrssl.core.errors import RunError
 from cxrssl.core.files import write_text
-from cxrssl.data.detection import Example, examples_of, in_split
+from cxrssl.data.detection import Example, examples_of, in_split, splits_of
 from cxrssl.data.store import Store
 from cxrssl.output.figures import Panel, gallery, label_curve
 from cxrssl.output.html import render_report
@@ -72,8 +72,10 @@ def report(runs: Path) -> Path:
 def _test_examples(arm: FinishedArm, store: Store) -> list[Example]:
     """Return the test split as the arm's recipe has it."""
     recipe = load_recipe(arm.folder / "recipe.yaml", FinetuneRecipe, overrides=[])
-    examples = examples_of(store, consensus_iou=recipe.data.consensus_iou)
-    return in_split(examples, "test", normals=recipe.data.normals)
+    data = recipe.data
+    examples = examples_of(store, fusion=data.fusion, iou=data.consensus_iou)
+    splits = splits_of(store, protocol=data.protocol, normals=data.normals)
+    return in_split(examples, splits, "test")
 
 
 def answer(arms: Sequence[FinishedArm]) -> str:

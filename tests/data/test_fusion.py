@@ -1,105 +1,261 @@
-"""Consensus: independent of the order of its input, idempotent, inside the hull, class by class."""
+"""Fusion: against a slow reference, against ensemble-boxes, and by the rules each policy keeps."""
+
+from itertools import pairwise
 
 import numpy as np
 import pytest
+from ensemble_boxes import weighted_boxes_fusion
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cxrssl.core.boxes import iou_matrix
-from cxrssl.data.fusion import Consensus, consensus
+from cxrssl.core.errors import DataError
+from cxrssl.data.fusion import Fused, Marks, fuse, reader_of
 
 IOU = 0.2
+POLICIES = ("consensus", "wbf", "union", "majority:2", "single:R2")
+
+
+def drawn(*rows: tuple[list[float], int, str, int]) -> Marks:
+    """Return marks of (box, class, reader, image)."""
+    boxes, labels, readers, images = zip(*rows, strict=True) if rows else ((), (), (), ())
+    return Marks(
+        np.array(boxes, np.float64).reshape(-1, 4),
+        np.array(labels, np.int64),
+        np.array(readers, np.str_),
+        np.array(images, np.int64),
+    )
 
 
 @st.composite
-def marks(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    number = draw(st.integers(0, 9))
-    corners = draw(
-        st.lists(
-            st.tuples(*[st.integers(0, 40)] * 2, *[st.integers(1, 30)] * 2),
-            min_size=number,
-            max_size=number,
+def tables(draw: st.DrawFn) -> Marks:
+    """Draw up to 24 marks, crowded enough that many overlap and some tie."""
+    side, place = st.integers(1, 30), st.integers(0, 40)
+    row = st.tuples(
+        st.tuples(place, place, side, side),
+        st.integers(0, 2),
+        st.sampled_from(["R1", "R2", "R3"]),
+        st.integers(0, 2),
+    )
+    rows = draw(st.lists(row, max_size=24))
+    return drawn(
+        *(
+            ([x, y, x + width, y + height], label, reader, image)
+            for (x, y, width, height), label, reader, image in rows
         )
     )
-    boxes = np.array([(x, y, x + w, y + h) for x, y, w, h in corners], dtype=np.float64)
-    labels = draw(st.lists(st.integers(0, 2), min_size=number, max_size=number))
-    readers = draw(st.lists(st.sampled_from(["R1", "R2", "R3"]), min_size=number, max_size=number))
-    return boxes.reshape(-1, 4), np.array(labels, dtype=np.int64), np.array(readers, dtype=str)
 
 
-def same(first: Consensus, second: Consensus) -> bool:
-    return (
-        np.array_equal(first.boxes, second.boxes)
-        and np.array_equal(first.labels, second.labels)
-        and np.array_equal(first.support, second.support)
-    )
+def same(first: Fused, second: Fused) -> bool:
+    names = ("boxes", "labels", "support", "images")
+    return all(np.array_equal(getattr(first, name), getattr(second, name)) for name in names)
 
 
-def test_three_readers_boxes_become_their_mean_with_support_three() -> None:
-    boxes = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [2, 0, 12, 10], [50, 50, 60, 60]], float)
-    found = consensus(boxes, np.array([4, 4, 4, 4]), np.array(["R8", "R9", "R10", "R9"]), iou=IOU)
-    assert found.boxes.tolist() == [[1, 0, 11, 10], [50, 50, 60, 60]]
-    assert found.support.tolist() == [3, 1]
+def shuffled(marks: Marks, order: list[int]) -> Marks:
+    return Marks(marks.boxes[order], marks.labels[order], marks.readers[order], marks.images[order])
 
 
-def test_one_reader_drawing_twice_counts_once() -> None:
-    boxes = np.array([[0, 0, 10, 10], [1, 0, 11, 10]], float)
-    found = consensus(boxes, np.array([0, 0]), np.array(["R8", "R8"]), iou=IOU)
-    assert found.support.tolist() == [1]
+def merged_one_by_one(boxes: np.ndarray, *, iou: float) -> list[list[float]]:
+    """Merge the boxes of one class of one image, the plain way."""
+    groups = [[box] for box in sorted(boxes.tolist())]
+    while len(groups) > 1:
+        means = np.array([np.mean(group, axis=0) for group in groups])
+        overlap = np.triu(iou_matrix(means, means), k=1)
+        first, second = divmod(int(overlap.argmax()), len(groups))
+        if overlap[first, second] <= iou:
+            break
+        groups[first] = sorted(groups[first] + groups.pop(second))
+    return sorted(np.mean(group, axis=0).tolist() for group in groups)
 
 
-def test_classes_never_mix() -> None:
-    boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 10]], float)
-    found = consensus(boxes, np.array([0, 1]), np.array(["R8", "R9"]), iou=IOU)
-    assert found.labels.tolist() == [0, 1]
+@settings(max_examples=200, deadline=None)
+@given(tables(), st.sampled_from([0.1, 0.2, 0.5]))
+def test_consensus_equals_the_plain_merging_of_each_class_of_each_image(
+    marks: Marks, iou: float
+) -> None:
+    found = fuse(marks, policy="consensus", iou=iou)
+    for image in range(3):
+        for label in range(3):
+            own = (marks.images == image) & (marks.labels == label)
+            mine = (found.images == image) & (found.labels == label)
+            assert found.boxes[mine].tolist() == merged_one_by_one(marks.boxes[own], iou=iou)
+
+
+@settings(max_examples=200, deadline=None)
+@given(tables(), st.sampled_from([0.1, 0.2, 0.55]))
+def test_wbf_equals_ensemble_boxes_image_by_image_bit_for_bit(marks: Marks, iou: float) -> None:
+    found = fuse(marks, policy="wbf", iou=iou)
+    scale = 2.0 ** np.ceil(np.log2(max(1.0, marks.boxes.max(initial=0.0))))
+    for image in range(3):
+        own, mine = marks.images == image, found.images == image
+        kinds = np.unique(marks.labels[own])
+        by_class = [marks.boxes[own & (marks.labels == kind)] / scale for kind in kinds]
+        boxes, _, labels = weighted_boxes_fusion(
+            by_class,
+            [np.ones(len(part)) for part in by_class],
+            [np.full(len(part), kind) for part, kind in zip(by_class, kinds, strict=True)],
+            iou_thr=iou,
+        )
+        theirs = sorted(zip(labels.tolist(), (boxes * scale).tolist(), strict=True))
+        ours = zip(found.labels[mine].tolist(), found.boxes[mine].tolist(), strict=True)
+        assert theirs == list(ours)
 
 
 @settings(max_examples=150, deadline=None)
-@given(marks(), st.randoms(use_true_random=False))
-def test_any_order_gives_the_same_boxes(
-    drawn: tuple[np.ndarray, np.ndarray, np.ndarray], random: object
-) -> None:
-    boxes, labels, readers = drawn
-    order = list(range(len(boxes)))
+@given(tables(), st.randoms(use_true_random=False))
+def test_any_order_of_rows_gives_the_same_consensus(marks: Marks, random: object) -> None:
+    order = list(range(len(marks)))
     random.shuffle(order)  # type: ignore[attr-defined]
-    shuffled = consensus(boxes[order], labels[order], readers[order], iou=IOU)
-    assert same(consensus(boxes, labels, readers, iou=IOU), shuffled)
+    first = fuse(marks, policy="consensus", iou=IOU)
+    second = fuse(shuffled(marks, order), policy="consensus", iou=IOU)
+    assert same(first, second)
+    assert [marks.boxes[first.members(box)].sum() for box in range(len(first.boxes))] == [
+        pytest.approx(shuffled(marks, order).boxes[second.members(box)].sum())
+        for box in range(len(first.boxes))
+    ]
+
+
+def test_the_order_of_rows_does_matter_to_wbf() -> None:
+    rows = [([x, 0, x + 10, 10], 0, "R1", 0) for x in (0, 5, 10)]
+    counts = {
+        len(fuse(drawn(*(rows[i] for i in order)), policy="wbf", iou=0.3).boxes)
+        for order in ((0, 1, 2), (0, 2, 1))
+    }
+    assert counts == {2}
+    boxes = [
+        fuse(drawn(*(rows[i] for i in order)), policy="wbf", iou=0.3).boxes.tolist()
+        for order in ((0, 1, 2), (2, 1, 0))
+    ]
+    assert boxes[0] != boxes[1]
 
 
 @settings(max_examples=100, deadline=None)
-@given(marks())
-def test_fused_boxes_overlap_too_little_to_fuse_again(
-    drawn: tuple[np.ndarray, np.ndarray, np.ndarray],
-) -> None:
-    boxes, labels, readers = drawn
-    found = consensus(boxes, labels, readers, iou=IOU)
-    same_class = found.labels[:, None] == found.labels[None, :]
-    overlap = np.triu(iou_matrix(found.boxes, found.boxes), k=1) * same_class
-    assert overlap.max(initial=0.0) <= IOU
+@given(tables())
+def test_fusing_a_consensus_again_changes_nothing(marks: Marks) -> None:
+    once = fuse(marks, policy="consensus", iou=IOU)
+    readers = np.full(len(once.boxes), "R1")
+    again = fuse(Marks(once.boxes, once.labels, readers, once.images), policy="consensus", iou=IOU)
+    assert np.array_equal(once.boxes, again.boxes)
+    assert np.array_equal(once.labels, again.labels)
 
 
 @settings(max_examples=100, deadline=None)
-@given(marks())
-def test_fused_boxes_stay_inside_the_hull_of_their_class(
-    drawn: tuple[np.ndarray, np.ndarray, np.ndarray],
+@given(tables(), st.sampled_from(POLICIES))
+def test_every_box_lies_in_the_hull_of_its_members_who_are_of_its_class_and_image(
+    marks: Marks, policy: str
 ) -> None:
-    boxes, labels, readers = drawn
-    found = consensus(boxes, labels, readers, iou=IOU)
-    assert set(found.labels.tolist()) == set(labels.tolist())
-    for box, label in zip(found.boxes, found.labels, strict=True):
-        own = boxes[labels == label]
-        assert (box >= own.min(axis=0) - 1e-9).all()
-        assert (box <= own.max(axis=0) + 1e-9).all()
+    found = fuse(marks, policy=policy, iou=IOU)
+    for row, box in enumerate(found.boxes):
+        members = found.members(row)
+        assert len(members) >= 1
+        assert set(marks.labels[members]) == {found.labels[row]}
+        assert set(marks.images[members]) == {found.images[row]}
+        own = marks.boxes[members]
+        assert (box >= own.min(axis=0) - 1e-4).all()
+        assert (box <= own.max(axis=0) + 1e-4).all()
 
 
-def test_nothing_drawn_gives_nothing() -> None:
-    found = consensus(np.empty((0, 4)), np.empty(0, np.int64), np.empty(0, str), iou=IOU)
+@settings(max_examples=100, deadline=None)
+@given(tables())
+def test_support_counts_the_readers_among_the_members_of_a_consensus(marks: Marks) -> None:
+    found = fuse(marks, policy="consensus", iou=IOU)
+    counted = [len(set(marks.readers[found.members(row)])) for row in range(len(found.boxes))]
+    assert found.support.tolist() == counted
+    assert sorted(np.concatenate([found.members(row) for row in range(len(counted))] or [[]])) == (
+        list(range(len(marks)))
+    )
+
+
+@settings(max_examples=100, deadline=None)
+@given(tables())
+def test_support_under_wbf_counts_the_readers_whose_boxes_overlap_the_fused_one(
+    marks: Marks,
+) -> None:
+    found = fuse(marks, policy="wbf", iou=IOU)
+    for row, box in enumerate(found.boxes):
+        own = (marks.labels == found.labels[row]) & (marks.images == found.images[row])
+        over = iou_matrix(box[None], marks.boxes[own])[0] > IOU
+        assert found.support[row] == max(1, len(set(marks.readers[own][over])))
+
+
+@settings(max_examples=100, deadline=None)
+@given(tables())
+def test_a_majority_keeps_the_consensus_boxes_that_so_many_readers_drew(marks: Marks) -> None:
+    whole = fuse(marks, policy="consensus", iou=IOU)
+    sets = [fuse(marks, policy=f"majority:{least}", iou=IOU) for least in (1, 2, 3)]
+    assert same(sets[0], whole)
+    for least, found in enumerate(sets, start=1):
+        assert found.boxes.tolist() == whole.boxes[whole.support >= least].tolist()
+        for mark, box in enumerate(found.box_of_mark):
+            expected = whole.boxes[whole.box_of_mark[mark]]
+            enough = whole.support[whole.box_of_mark[mark]] >= least
+            assert (box >= 0) == enough
+            assert not enough or np.array_equal(found.boxes[box], expected)
+    assert all(len(fewer.boxes) <= len(more.boxes) for more, fewer in pairwise(sets))
+
+
+@settings(max_examples=50, deadline=None)
+@given(tables())
+def test_union_and_single_keep_boxes_as_they_were_drawn(marks: Marks) -> None:
+    union, single = (fuse(marks, policy=policy, iou=IOU) for policy in ("union", "single:R2"))
+    assert sorted(union.boxes.tolist()) == sorted(marks.boxes.tolist())
+    assert set(union.support.tolist()) <= {1}
+    own = marks.readers == "R2"
+    assert sorted(single.boxes.tolist()) == sorted(marks.boxes[own].tolist())
+    assert ((single.box_of_mark >= 0) == own).all()
+    for found in (union, single):
+        kept = found.box_of_mark >= 0
+        assert np.array_equal(found.boxes[found.box_of_mark[kept]], marks.boxes[kept])
+
+
+def test_three_readers_boxes_become_their_mean_with_support_three() -> None:
+    marks = drawn(
+        ([0, 0, 10, 10], 4, "R8", 7),
+        ([1, 0, 11, 10], 4, "R9", 7),
+        ([2, 0, 12, 10], 4, "R10", 7),
+        ([50, 50, 60, 60], 4, "R9", 7),
+        ([0, 0, 10, 10], 5, "R9", 7),
+        ([0, 0, 10, 10], 4, "R9", 8),
+    )
+    for policy in ("consensus", "wbf"):
+        found = fuse(marks, policy=policy, iou=IOU)
+        assert found.boxes.tolist() == [
+            [1, 0, 11, 10], [50, 50, 60, 60], [0, 0, 10, 10], [0, 0, 10, 10],
+        ]  # fmt: skip
+        assert found.support.tolist() == [3, 1, 1, 1]
+        assert found.images.tolist() == [7, 7, 7, 8]
+        assert found.box_of_mark.tolist() == [0, 0, 0, 1, 2, 3]
+        assert found.members(0).tolist() == [0, 1, 2]
+
+
+def test_one_reader_drawing_twice_counts_once() -> None:
+    marks = drawn(([0, 0, 10, 10], 0, "R8", 0), ([1, 0, 11, 10], 0, "R8", 0))
+    for policy in ("consensus", "wbf"):
+        assert fuse(marks, policy=policy, iou=IOU).support.tolist() == [1]
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_nothing_drawn_gives_nothing(policy: str) -> None:
+    found = fuse(drawn(), policy=policy, iou=IOU)
     assert found.boxes.shape == (0, 4)
+    assert len(found.box_of_mark) == 0
 
 
 def test_a_lower_threshold_merges_what_a_higher_one_keeps_apart() -> None:
-    boxes = np.array([[0, 0, 10, 10], [5, 0, 15, 10]], float)  # overlap 1/3
-    readers = np.array(["R8", "R9"])
-    counts = [len(consensus(boxes, np.zeros(2, int), readers, iou=i).boxes) for i in (0.3, 0.35)]
-    assert counts == [1, 2]
-    assert iou_matrix(boxes[:1], boxes[1:])[0, 0] == pytest.approx(1 / 3)
+    marks = drawn(([0, 0, 10, 10], 0, "R8", 0), ([5, 0, 15, 10], 0, "R9", 0))  # overlap 1/3
+    for policy in ("consensus", "wbf"):
+        assert [len(fuse(marks, policy=policy, iou=iou).boxes) for iou in (0.3, 0.35)] == [1, 2]
+
+
+@pytest.mark.parametrize("policy", ["nms", "majority", "majority:0", "single:", "wbf:2", ""])
+def test_an_unknown_policy_is_refused_with_the_choices(policy: str) -> None:
+    with pytest.raises(DataError, match=r"is unknown; expected consensus, wbf, union, majority:K"):
+        fuse(drawn(), policy=policy, iou=IOU)
+    assert reader_of("single:R9") == "R9"
+    assert reader_of("wbf") is None
+
+
+@pytest.mark.parametrize("box", [[5, 0, 5, 9], [0, 0, float("nan"), 9], [9, 0, 1, 9]])
+def test_boxes_without_an_area_are_refused(box: list[float]) -> None:
+    with pytest.raises(DataError, match=r"1 box\(es\) without an area, the first"):
+        drawn((box, 0, "R1", 0))

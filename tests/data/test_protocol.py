@@ -1,4 +1,4 @@
-"""Splits and fractions: functions of the image id, nested, and without overlap."""
+"""Splits and label shares: functions of the image id or the table's order, nested, no overlap."""
 
 from itertools import pairwise
 
@@ -7,9 +7,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cxrssl.core.errors import DataError
-from cxrssl.data.protocol import labelled_ids, pool_ids, split_of
+from cxrssl.data.protocol import (
+    PROTOCOLS,
+    Protocol,
+    labelled_ids,
+    pool_ids,
+    split_images,
+    split_of,
+)
 
 IDS = [f"image-{number}" for number in range(2000)]
+SHARES = (0.1, 0.3, 0.5, 0.9, 1.0)
 
 
 def test_splits_are_seventy_ten_twenty() -> None:
@@ -29,33 +37,96 @@ def test_the_split_of_an_image_never_changes() -> None:
     ]
 
 
+@given(st.permutations(IDS[:60]), st.integers(0, 60))
+def test_corrected_and_described_do_not_depend_on_the_order_of_rows(
+    order: list[str], left_out: int
+) -> None:
+    for protocol in ("corrected", "described"):
+        assert split_images(order, protocol=protocol) == split_images(IDS[:60], protocol=protocol)
+    fewer = split_images(order[left_out:], protocol="corrected")
+    assert all(split == split_of(name) for name, split in fewer.items())
+
+
+def test_published_takes_the_order_of_the_table() -> None:
+    found = split_images(IDS[:10], protocol="published")
+    assert list(found.values()) == ["train"] * 7 + ["val"] + ["test"] * 2
+    assert next(iter(split_images(IDS[9::-1], protocol="published"))) == "image-9"
+
+
+def test_described_shuffles_before_it_cuts() -> None:
+    found = split_images(IDS, protocol="described")
+    assert [list(found.values()).count(split) for split in ("train", "val", "test")] == [
+        1400, 200, 400,
+    ]  # fmt: skip
+    train = [split == "train" for split in found.values()]
+    assert 0.6 < sum(train[:1000]) / 1000 < 0.8
+
+
+def test_an_official_test_part_is_the_test_split_of_corrected_and_no_part_of_the_others() -> None:
+    parts = {name: "test" if number % 5 == 0 else "train" for number, name in enumerate(IDS)}
+    corrected = split_images(IDS, protocol="corrected", parts=parts)
+    assert all((corrected[name] == "test") == (parts[name] == "test") for name in IDS)
+    assert list(corrected.values()).count("val") == pytest.approx(200, abs=40)
+    for protocol in ("published", "described"):
+        found = split_images(IDS, protocol=protocol, parts=parts)
+        assert set(found) == {name for name in IDS if parts[name] == "train"}
+
+
 @settings(max_examples=50)
-@given(st.integers(2, 200), st.integers(1, 99), st.integers(0, 5))
+@given(st.integers(2, 200), st.integers(1, 99), st.integers(0, 5), st.sampled_from(PROTOCOLS))
 def test_pool_and_labels_share_nothing_and_leave_nothing(
-    number: int, percent: int, seed: int
+    number: int, percent: int, seed: int, protocol: Protocol
 ) -> None:
     ids = IDS[:number]
-    count = round((1 - percent / 100) * number)
-    if count in (0, number):
+    try:
+        pool = pool_ids(ids, fraction=percent / 100, seed=seed, protocol=protocol)
+        labelled = labelled_ids(ids, fraction=(100 - percent) / 100, seed=seed, protocol=protocol)
+    except DataError:
+        assert (1 - percent / 100) * number < 1 or percent / 100 * number <= 1
         return
-    pool = pool_ids(ids, fraction=percent / 100, seed=seed)
-    labelled = labelled_ids(ids, fraction=(100 - percent) / 100, seed=seed)
     assert sorted(pool + labelled) == sorted(ids)
 
 
-@given(st.integers(0, 3), st.permutations(IDS[:40]))
-def test_smaller_fractions_lie_inside_larger_ones_in_any_order(seed: int, order: list[str]) -> None:
-    sets = [set(labelled_ids(order, fraction=f, seed=seed)) for f in (0.1, 0.3, 0.5, 0.9, 1.0)]
+@given(st.integers(0, 3), st.permutations(IDS[:40]), st.sampled_from(PROTOCOLS))
+def test_smaller_fractions_lie_inside_larger_ones(
+    seed: int, order: list[str], protocol: Protocol
+) -> None:
+    sets = [
+        set(labelled_ids(order, fraction=share, seed=seed, protocol=protocol)) for share in SHARES
+    ]
     assert all(small < large for small, large in pairwise(sets))
+    if protocol != "published":
+        again = [
+            set(labelled_ids(IDS[:40], fraction=share, seed=seed, protocol=protocol))
+            for share in SHARES
+        ]
+        assert sets == again
+
+
+def test_published_hides_the_labels_of_the_first_images() -> None:
+    pool = pool_ids(IDS[:10], fraction=0.3, seed=7, protocol="published")
+    assert pool == ["image-0", "image-1", "image-2"]
 
 
 def test_another_seed_labels_other_images() -> None:
-    first, second = (set(labelled_ids(IDS, fraction=0.1, seed=seed)) for seed in (0, 1))
+    first, second = (
+        set(labelled_ids(IDS, fraction=0.1, seed=seed, protocol="corrected")) for seed in (0, 1)
+    )
     assert len(first & second) < 60
+
+
+def test_the_papers_table_one_counts_labels_cut_not_rounded() -> None:
+    ids = [f"image-{number}" for number in range(3075)]
+    for protocol in ("published", "described"):
+        counts = [
+            len(labelled_ids(ids, fraction=1 - pool / 10, seed=0, protocol=protocol))
+            for pool in range(10)
+        ]
+        assert counts == [3075, 2767, 2460, 2152, 1845, 1537, 1230, 922, 615, 307]
 
 
 def test_a_fraction_that_is_no_image_is_an_error() -> None:
     with pytest.raises(DataError, match="1% of 10 training images is none"):
-        labelled_ids(IDS[:10], fraction=0.01, seed=0)
+        labelled_ids(IDS[:10], fraction=0.01, seed=0, protocol="corrected")
     with pytest.raises(DataError, match="a pool of 1% of 10 training images is none"):
-        pool_ids(IDS[:10], fraction=0.01, seed=0)
+        pool_ids(IDS[:10], fraction=0.01, seed=0, protocol="corrected")

@@ -78,3 +78,11 @@ def test_repeat_factors_are_met_on_average() -> None:
     counts = sum(np.bincount(whole.order(epoch), minlength=3) for epoch in range(400)) / 400
     assert counts == pytest.approx(factors, abs=0.08)
     assert whole.num_steps == sum(len(whole.order(epoch)) for epoch in range(400))
+
+
+def test_rounding_up_repeats_every_image_by_the_next_whole_number() -> None:
+    factors = np.array([1.0, 1.2, 2.5])
+    whole = BatchPlan(3, batch_size=1, num_epochs=2, seed=0, factors=factors, rounding="ceil")
+    for epoch in (0, 1):
+        assert np.bincount(whole.order(epoch)).tolist() == [1, 2, 3]
+    assert whole.num_steps == 12

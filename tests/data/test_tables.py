@@ -1,5 +1,6 @@
 """Tables and layouts: what is wrong is said with its place, and nothing odd passes in silence."""
 
+import gzip
 import json
 from pathlib import Path
 
@@ -7,9 +8,12 @@ import pandas as pd
 import pytest
 
 from cxrssl.core.errors import DataError
-from cxrssl.data.tables import COLUMNS, checked_id, read_kaggle_table, read_source
+from cxrssl.core.labels import FINDINGS, LOCAL_FINDINGS
+from cxrssl.data.tables import COLUMNS, checked_id, read_source, read_table
 
 HEADER = "image_id,class_name,class_id,rad_id,x_min,y_min,x_max,y_max\n"
+PHYSIONET = "image_id,rad_id,class_name,x_min,y_min,x_max,y_max\n"
+AGREED = "image_id,class_name,x_min,y_min,x_max,y_max\n"
 
 
 def table(folder: Path, text: str) -> Path:
@@ -18,13 +22,38 @@ def table(folder: Path, text: str) -> Path:
     return path
 
 
-def test_kaggle_rows_keep_reader_class_and_box(tmp_path: Path) -> None:
-    text = HEADER + "a,Pulmonary Fibrosis,13,R8,1,2,3,4\nb,No finding,14,R9,,,,\n"
-    found = read_kaggle_table(table(tmp_path, text))
-    assert list(found.columns) == list(COLUMNS)
-    assert found.iloc[0].tolist() == ["a", "R8", "Pulmonary fibrosis", 1, 2, 3, 4]
-    assert found.iloc[1]["category"] == "No finding"
-    assert pd.isna(found.iloc[1]["x_min"])
+def test_kaggle_rows_keep_reader_class_and_box_in_the_order_of_the_file(tmp_path: Path) -> None:
+    text = HEADER + "b,No finding,14,R9,,,,\na,Pulmonary Fibrosis,13,R8,1,2,3,4\n"
+    found = read_table(table(tmp_path, text))
+    assert list(found.rows.columns) == list(COLUMNS)
+    assert found.rows.iloc[1].tolist() == ["a", "R8", "Pulmonary fibrosis", 1, 2, 3, 4]
+    assert found.rows.iloc[0]["category"] == "No finding"
+    assert pd.isna(found.rows.iloc[0]["x_min"])
+    assert (found.classes, found.faults, found.parts) == (FINDINGS, {}, {})
+
+
+def test_a_zipped_table_is_the_same_table(tmp_path: Path) -> None:
+    text = HEADER + "a,ILD,5,R8,1,2,3,4\n"
+    (tmp_path / "train.csv.gz").write_bytes(gzip.compress(text.encode()))
+    plain, zipped = read_table(table(tmp_path, text)), read_table(tmp_path / "train.csv.gz")
+    assert plain.rows.equals(zipped.rows)
+    (tmp_path / "cut.csv.gz").write_bytes(gzip.compress(text.encode())[:-9])
+    with pytest.raises(DataError, match=r"cut\.csv\.gz is no table"):
+        read_table(tmp_path / "cut.csv.gz")
+
+
+@pytest.mark.parametrize(
+    "change", [str.upper, str.lower, str.title], ids=["upper", "lower", "title"]
+)
+def test_class_names_are_known_in_any_case_and_spelt_in_one(tmp_path: Path, change: object) -> None:
+    lines = [f"a,{change(name)},{number},R8,1,2,3,4\n" for number, name in enumerate(FINDINGS)]  # type: ignore[operator]
+    found = read_table(table(tmp_path, HEADER + "".join(lines)))
+    assert tuple(found.rows["category"]) == FINDINGS
+    lines = [f"a,R8,{change(name)},1,2,3,4\n" for name in LOCAL_FINDINGS]  # type: ignore[operator]
+    found = read_table(table(tmp_path, PHYSIONET + "".join(lines)))
+    assert tuple(found.rows["category"]) == LOCAL_FINDINGS
+    assert len(LOCAL_FINDINGS) == 22
+    assert set(FINDINGS) < set(LOCAL_FINDINGS)
 
 
 @pytest.mark.parametrize(
@@ -32,23 +61,123 @@ def test_kaggle_rows_keep_reader_class_and_box(tmp_path: Path) -> None:
     [
         (
             "image_id,class_name\na,ILD\n",
-            r"train.csv has no column class_id, rad_id, x_min, .*; it has",
+            r"train.csv has no column x_min, y_min, x_max, y_max; it has image_id, class_name",
+        ),
+        (
+            "image_id,class_name,class_id,x_min,y_min,x_max,y_max\na,ILD,5,1,2,3,4\n",
+            r"train.csv has no column rad_id",
         ),
         (HEADER, "has a header and no rows"),
         ("", "is no table"),
-        (HEADER + "a,Pneumonia,3,R8,1,2,3,4\n", "class 'Pneumonia' is not one of"),
-        (HEADER + "a,ILD,5,R8,1,2,3,4\na,ILD,5,R8,1,,3,4\n", "line 3: ILD in image a has no whole"),
+        (
+            HEADER + "b,ILD,5,R8,1,2,3,4\na,Pneumonia,3,R8,1,2,3,4\n",
+            "line 3: class 'Pneumonia' is not one of",
+        ),
+        (HEADER + "a,Edema,3,R8,1,2,3,4\n", "line 2: class 'Edema' is not one of"),
         (
             HEADER + "a,ILD,5,,1,2,3,4\n",
             "line 2: image_id, class_name and rad_id must not be empty",
         ),
-        (HEADER + "a,ILD,5,R8,one,2,3,4\n", "column x_min holds something that is no number"),
+        (
+            HEADER + "a,ILD,4,R8,1,2,3,4\n",
+            "line 2: class_id is 4 and class_name ILD, whose id is 5. Correct one",
+        ),
     ],
-    ids=["column", "rows", "empty", "class", "box", "reader", "number"],
+    ids=["columns", "reader-column", "rows", "empty", "class", "physionet-class", "reader", "id"],
 )
 def test_a_faulty_table_is_refused_with_the_reason(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        read_kaggle_table(table(tmp_path, text))
+        read_table(table(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("row", "fault"),
+    [
+        ("a,ILD,5,R8,1,,3,4", "line 3: ILD has no whole box; expected four numbers"),
+        ("a,ILD,5,R8,one,2,3,4", "line 3: ILD has no whole box"),
+        ("a,ILD,5,R8,1,2,inf,4", "line 3: ILD has no whole box"),
+        ("a,ILD,5,R8,3,2,3,4", r"line 3: ILD has a box without an area, (3, 2, 3, 4); expected"),
+        ("a,ILD,5,R8,1,9,3,4", r"line 3: ILD has a box without an area"),
+    ],
+    ids=["missing", "word", "infinite", "flat", "swapped"],
+)
+def test_a_faulty_row_costs_its_image_and_no_other(tmp_path: Path, row: str, fault: str) -> None:
+    text = f"{HEADER}b,ILD,5,R8,1,2,3,4\n{row}\nc,No finding,14,R8,0,0,1,1\n"
+    found = read_table(table(tmp_path, text))
+    assert set(found.faults) == {"a"}
+    assert found.faults["a"].startswith(fault)
+    assert found.rows["image_id"].tolist() == ["b", "a", "c"]
+    assert pd.isna(found.rows["x_max"].iloc[2])
+
+
+def test_an_id_that_is_none_is_a_fault_named_by_its_line_and_never_quoted(tmp_path: Path) -> None:
+    text = f"{HEADER}DOE^JANE,ILD,5,R8,1,2,3,4\n../b,ILD,5,R8,1,2,3,4\nc,ILD,5,R8,1,2,3,4\n"
+    found = read_table(table(tmp_path, text))
+    assert set(found.faults) == {"line-2", "line-3"}
+    assert "characters other than letters" in found.faults["line-2"]
+    assert found.rows["image_id"].tolist() == ["c"]
+
+
+def physionet(folder: Path, **tables: str) -> Path:
+    """Make a PhysioNet folder: every table, and an empty file for each image it should hold."""
+    texts = {
+        "annotations_train": PHYSIONET + "a,R1,Edema,1,2,3,4\na,R2,No finding,,,,\n",
+        "annotations_test": AGREED + "t,Rib fracture,1,2,3,4\n",
+        "image_labels_train": "image_id,rad_id,Edema\na,R1,1\na,R2,0\nn,R1,0\nn,R3,0\n",
+        "image_labels_test": "image_id,Edema\nt,0\nu,0\n",
+    } | tables
+    (folder / "annotations").mkdir()
+    for name, text in texts.items():
+        (folder / "annotations" / f"{name}.csv").write_text(text)
+    for part, names in (("train", "an"), ("test", "tu")):
+        (folder / part).mkdir()
+        for name in names:
+            (folder / part / f"{name}.dicom").write_bytes(b"")
+    return folder
+
+
+def test_physionet_has_two_parts_and_the_test_part_is_what_five_readers_agreed_on(
+    tmp_path: Path,
+) -> None:
+    found = read_source(physionet(tmp_path))
+    assert found.layout == "physionet"
+    assert found.table.classes == LOCAL_FINDINGS
+    assert found.table.parts == {"a": "train", "n": "train", "t": "test", "u": "test"}
+    rows = found.table.rows[["image_id", "reader", "category"]].to_numpy().tolist()
+    assert rows == [
+        ["a", "R1", "Edema"],
+        ["a", "R2", "No finding"],
+        ["n", "R1", "No finding"],
+        ["n", "R3", "No finding"],
+        ["t", "consensus", "Rib fracture"],
+        ["u", "consensus", "No finding"],
+    ]
+    assert {name: path.parent.name for name, path in found.files.items()} == found.table.parts
+
+
+def test_an_image_in_both_parts_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="both hold image a and 0 more"):
+        read_source(physionet(tmp_path, annotations_test=AGREED + "a,Edema,1,2,3,4\n"))
+
+
+def test_physionet_without_its_test_table_is_refused(tmp_path: Path) -> None:
+    folder = physionet(tmp_path)
+    (folder / "annotations" / "annotations_test.csv").unlink()
+    with pytest.raises(DataError, match=r"annotations_test\.csv is missing\. .*physionet layout"):
+        read_source(folder)
+
+
+def test_files_with_odd_or_equal_names_are_faults_and_the_rest_is_read(tmp_path: Path) -> None:
+    for name in ("a.png", "b.dcm", "Jane Doe.png", "deeper/a.jpg", "notes.txt"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"")
+    (tmp_path / "1.2.840.7").write_bytes(bytes(128) + b"DICM")
+    found = read_source(tmp_path)
+    assert set(found.files) == {"a", "b", "1.2.840.7"}
+    assert found.faults["a"] == "two files have this image id. Rename one of them"
+    assert set(found.faults) == {"a", f"{tmp_path.name}-file-2"}
+    assert "Doe" not in str(found.faults)
 
 
 def test_a_missing_folder_or_table_names_what_was_expected(tmp_path: Path) -> None:
@@ -79,9 +208,9 @@ def test_coco_boxes_become_corners_and_an_image_without_any_is_read_as_normal(
 ) -> None:
     coco(tmp_path)
     found = read_source(tmp_path)
-    assert (found.layout, found.classes) == ("coco", ("Heart", "Lung"))
-    assert found.findings.iloc[0].tolist() == ["one", "R5", "Lung", 1, 2, 4, 6]
-    assert found.findings.iloc[1]["category"] == "No finding"
+    assert (found.layout, found.table.classes) == ("coco", ("Heart", "Lung"))
+    assert found.table.rows.iloc[0].tolist() == ["one", "R5", "Lung", 1, 2, 4, 6]
+    assert found.table.rows.iloc[1]["category"] == "No finding"
     assert {name: path.name for name, path in found.files.items()} == {
         "one": "one.png", "two": "two.png",
     }  # fmt: skip
@@ -107,15 +236,37 @@ def test_coco_annotations_must_name_what_is_listed(tmp_path: Path) -> None:
         read_source(tmp_path)
 
 
-def test_coco_names_cannot_leave_the_folder(tmp_path: Path) -> None:
-    outside = tmp_path / "secret.png"
-    outside.write_bytes(b"")
+def test_coco_faults_of_one_image_leave_the_others(tmp_path: Path) -> None:
+    images = [
+        {"id": 7, "file_name": "one.png"},
+        {"id": 8, "file_name": "two.png"},
+        {"id": 9, "file_name": "../secret.png"},
+        {"id": 10, "file_name": "Jane Doe.png"},
+        {"id": 11, "file_name": "/etc/passwd.png"},
+    ]
+    marks = [
+        {"image_id": 7, "category_id": 2, "bbox": [1, 2, 0, 4]},
+        {"image_id": 8, "category_id": 2, "bbox": [1, 2, 3, 4]},
+        {"image_id": 9, "category_id": 2, "bbox": [1, 2, 3, 4]},
+    ]
+    (tmp_path / "secret.png").write_bytes(b"")
     inner = tmp_path / "data"
     inner.mkdir()
-    coco(inner, images=[{"id": 7, "file_name": "../secret.png"}])
+    coco(inner, images=images, annotations=marks)
     found = read_source(inner)
-    assert found.files["secret"] != outside
-    assert not found.files["secret"].is_file()
+    assert set(found.files) == {"one", "two"}
+    assert set(found.faults) == {"one", "secret", "image-3", "passwd"}
+    assert "annotation 0: Lung has a box without an area" in found.faults["one"]
+    assert found.faults["secret"] == found.faults["passwd"]
+    assert "leads out of the folder" in found.faults["secret"]
+    assert "Doe" not in str(found.faults)
+    assert "secret" not in set(found.table.rows["image_id"])
+
+
+def test_coco_categories_that_share_a_name_or_id_are_refused(tmp_path: Path) -> None:
+    coco(tmp_path, categories=[{"id": 2, "name": "Lung"}, {"id": 1, "name": "Lung"}])
+    with pytest.raises(DataError, match="one id or name to two categories"):
+        read_source(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["../a", "a b", ".hidden", "", "a/b"])

@@ -90,7 +90,7 @@ def test_views_do_not_depend_on_the_number_of_workers(store: Store) -> None:
 
 
 def test_detection_mirrors_image_and_boxes_together(store: Store) -> None:
-    examples = [e for e in examples_of(store, consensus_iou=0.2) if len(e.boxes)]
+    examples = [e for e in examples_of(store, fusion="consensus", iou=0.2) if len(e.boxes)]
     plain, mirrored = (
         DetectionImages(store, examples, INTENSITY, flip_probability=p, seed=0)[Visit(0, 0)]
         for p in (0.0, 1.0)

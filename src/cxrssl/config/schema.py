@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from cxrssl.data.fusion import POLICY
+
 Share = Annotated[float, Field(gt=0, le=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Range = tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]]
@@ -24,10 +26,16 @@ class DataSection(Section):
 
     store: Path
     """Folder that `cxrssl ingest` wrote."""
-    protocol: Literal["corrected"]
+    protocol: Literal["published", "described", "corrected"]
     """How images are split; see data/protocol.py."""
     normals: bool
     """Whether images without findings take part; the paper leaves them out."""
+
+    @model_validator(mode="after")
+    def _protocol_knows_normals(self) -> "DataSection":
+        if self.normals and self.protocol != "corrected":
+            raise ValueError(f"normals: protocol {self.protocol} leaves them out; set it to false")
+        return self
 
 
 class PoolSection(DataSection):
@@ -43,10 +51,14 @@ class LabelSection(DataSection):
 
     label_fraction: Share
     """Share of the training images whose labels are seen."""
+    fusion: Annotated[str, Field(pattern=f"^({POLICY})$")]
+    """How readers' boxes become one set: consensus, wbf, union, majority:K or single:READER."""
     consensus_iou: Annotated[float, Field(gt=0, lt=1)]
     """Overlap above which readers' boxes of one class are one finding."""
     oversample_threshold: Annotated[float, Field(gt=0, le=1)] | None
     """Repeat-factor sampling, or null for none."""
+    oversample_rounding: Literal["stochastic", "ceil"]
+    """How a factor becomes a number of visits: at random by its fraction, or up (the paper's)."""
     flip_probability: Probability
     num_workers: int = Field(default=0, ge=0)
 

@@ -22,10 +22,27 @@ def iou_matrix(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDA
     return overlap
 
 
-def rescaled(boxes_original_px: NDArray[np.floating], *, x_scale: float, y_scale: float) -> Boxes:
-    """Carry boxes [N, 4] from an image to its resampled copy, float32."""
+def rescaled(
+    boxes_original_px: NDArray[np.floating],
+    *,
+    x_scale: float,
+    y_scale: float,
+    x_offset_px: float = 0.0,
+    y_offset_px: float = 0.0,
+) -> Boxes:
+    """Carry boxes [N, 4] from an image to its resampled copy, float32.
+
+    Args:
+        boxes_original_px: xyxy in the image.
+        x_scale: Pixels of the copy per pixel of the image.
+        y_scale: Likewise.
+        x_offset_px: Where in the copy the image's left edge lies.
+        y_offset_px: Where its upper edge does.
+    """
     factors = np.array([x_scale, y_scale, x_scale, y_scale], dtype=np.float64)
-    return (np.asarray(boxes_original_px, np.float64).reshape(-1, 4) * factors).astype(np.float32)
+    shift = np.array([x_offset_px, y_offset_px, x_offset_px, y_offset_px], dtype=np.float64)
+    boxes = np.asarray(boxes_original_px, np.float64).reshape(-1, 4)
+    return (boxes * factors + shift).astype(np.float32)
 
 
 def flipped(boxes: Boxes, *, width_px: int) -> Boxes:

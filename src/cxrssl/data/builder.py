@@ -5,6 +5,8 @@ For exploring and for the Hub. Training reads the same examples from the store's
     builder = VinDrCXR(store="build/s")
     builder.download_and_prepare()
     data = builder.as_dataset()      # splits train, val, test
+
+    VinDrCXR(store="build/s").export("parquet")      # then, without cxrssl: load_dataset("parquet")
 """
 
 import hashlib
@@ -16,12 +18,14 @@ from typing import Any
 import datasets
 
 from cxrssl.core.boxes import Boxes
-from cxrssl.data.detection import Example, examples_of
-from cxrssl.data.protocol import split_of
+from cxrssl.core.errors import DataError
+from cxrssl.core.files import write_text
+from cxrssl.data.detection import Example, examples_of, splits_of
+from cxrssl.data.protocol import SPLITS, Protocol
 from cxrssl.data.store import Store
 
 # Raised when the examples change: `datasets` hashes settings, not code.
-EXAMPLES_VERSION = "1.0.0"
+EXAMPLES_VERSION = "2.0.0"
 
 
 @dataclass
@@ -30,35 +34,76 @@ class VinDrCXRConfig(datasets.BuilderConfig):  # type: ignore[misc]
 
     Attributes:
         store: Folder of the store.
+        protocol: How images are split; see `data.protocol`.
+        normals: Whether images without findings are among them; protocol `corrected` only.
+        fusion: How readers' boxes become one set; see `data.fusion`.
         consensus_iou: Overlap above which boxes of one class are one finding.
     """
 
     store: str = ""
+    protocol: Protocol = "corrected"
+    normals: bool = True
+    fusion: str = "consensus"
     consensus_iou: float = 0.2
 
 
 class VinDrCXR(datasets.GeneratorBasedBuilder):  # type: ignore[misc]
-    """Chest radiographs with consensus boxes (`objects`) and readers' boxes (`readers`).
+    """Chest radiographs with fused boxes (`objects`) and readers' boxes (`readers`).
 
-    Boxes are xyxy float pixels of `image`; `support` is the number of readers behind a box.
+    Boxes are xyxy float pixels of `image`; `support` is the number of readers behind a box;
+    `readers.object` is the place in `objects` of the box that a reader's is part of, -1 for none.
     """
 
     BUILDER_CONFIG_CLASS = VinDrCXRConfig
 
     def __init__(
-        self, *, store: str | Path, consensus_iou: float = 0.2, cache_dir: str | None = None
+        self,
+        *,
+        store: str | Path,
+        protocol: Protocol = "corrected",
+        normals: bool = True,
+        fusion: str = "consensus",
+        consensus_iou: float = 0.2,
+        cache_dir: str | None = None,
     ) -> None:
-        """Open a store; its fingerprint is part of the cache's name, so a new ingest is seen."""
+        """Open a store; its fingerprint is part of the cache's name, so a new ingest is seen.
+
+        Raises:
+            DataError: If there is no store, or the settings do not go together.
+        """
         self._store = Store(Path(store))
-        key = f"{EXAMPLES_VERSION}/{self._store.fingerprint}/{consensus_iou}"
+        self._splits = splits_of(self._store, protocol=protocol, normals=normals)
+        settings = (EXAMPLES_VERSION, self._store.fingerprint, protocol, normals, fusion)
+        key = "/".join(map(str, (*settings, consensus_iou)))
         super().__init__(
             cache_dir=cache_dir,
-            config_name="consensus",
+            config_name="store",
             hash=hashlib.sha256(key.encode()).hexdigest()[:16],
             store=str(Path(store).resolve()),
+            protocol=protocol,
+            normals=normals,
+            fusion=fusion,
             consensus_iou=consensus_iou,
             version=EXAMPLES_VERSION,
         )
+
+    def export(self, folder: str | Path) -> None:
+        """Write Parquet files that plain `datasets.load_dataset(folder)` reads, images in them.
+
+        Raises:
+            DataError: If the folder holds something already.
+        """
+        target = Path(folder)
+        if target.exists() and any(target.iterdir()):
+            raise DataError(f"{target} is not empty. Name a folder that is, or a new one.")
+        self.download_and_prepare(str(target), file_format="parquet")
+        # By file names alone, load_dataset would call the val split "validation".
+        files = "".join(
+            f"  - split: {name}\n    path: {self.dataset_name}-{name}*.parquet\n"
+            for name in self.info.splits
+        )
+        card = f"---\nconfigs:\n- config_name: default\n  data_files:\n{files}---\n"
+        write_text(target / "README.md", card)
 
     def _info(self) -> datasets.DatasetInfo:
         box = datasets.List(datasets.Value("float32"), length=4)
@@ -78,6 +123,7 @@ class VinDrCXR(datasets.GeneratorBasedBuilder):  # type: ignore[misc]
                     "bbox": datasets.List(box),
                     "category": datasets.List(label),
                     "reader": datasets.List(datasets.Value("string")),
+                    "object": datasets.List(datasets.Value("int32")),
                 },
             }
         )
@@ -86,10 +132,10 @@ class VinDrCXR(datasets.GeneratorBasedBuilder):  # type: ignore[misc]
     def _split_generators(
         self, _downloads: datasets.DownloadManager
     ) -> list[datasets.SplitGenerator]:
-        examples = examples_of(self._store, consensus_iou=self.config.consensus_iou)
+        config = self.config
+        examples = examples_of(self._store, fusion=config.fusion, iou=config.consensus_iou)
         chosen = {
-            name: [e for e in examples if split_of(e.image_id) == name]
-            for name in ("train", "val", "test")
+            name: [e for e in examples if self._splits.get(e.image_id) == name] for name in SPLITS
         }
         return [
             datasets.SplitGenerator(name=name, gen_kwargs={"examples": own})
@@ -116,6 +162,7 @@ class VinDrCXR(datasets.GeneratorBasedBuilder):  # type: ignore[misc]
                         "bbox": _rows(example.reader_boxes),
                         "category": example.reader_labels.tolist(),
                         "reader": list(example.readers),
+                        "object": example.box_of_mark.tolist(),
                     },
                 },
             )

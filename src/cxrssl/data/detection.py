@@ -1,17 +1,19 @@
-"""A store as detection examples: consensus boxes in store pixels, images chosen by split."""
+"""A store as detection examples: fused boxes in store pixels, images chosen by split."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from cxrssl.core.boxes import Boxes, rescaled
 from cxrssl.core.errors import DataError
 from cxrssl.core.labels import NO_FINDING
-from cxrssl.data.fusion import consensus
-from cxrssl.data.protocol import Split, split_of
+from cxrssl.data.fusion import Fused, Marks, fuse, reader_of
+from cxrssl.data.protocol import Protocol, Split, split_images
 from cxrssl.data.store import Store
+from cxrssl.data.tables.rows import BOX_COLUMNS
 
 
 @dataclass(frozen=True)
@@ -21,12 +23,13 @@ class Example:
     Attributes:
         row: Its row in the store.
         image_id: Its id.
-        boxes: [N, 4] consensus boxes, xyxy, store pixels, float32.
+        boxes: [N, 4] fused boxes, xyxy, store pixels, float32.
         labels: [N] 0-based class ids.
         support: [N] readers behind each box.
         reader_boxes: [R, 4] what the readers drew, store pixels.
         reader_labels: [R] 0-based class ids.
         readers: [R] reader ids.
+        box_of_mark: [R] which of the N boxes each mark is part of, -1 for none.
     """
 
     row: int
@@ -37,66 +40,132 @@ class Example:
     reader_boxes: Boxes
     reader_labels: NDArray[np.int64]
     readers: tuple[str, ...]
+    box_of_mark: NDArray[np.int64]
 
 
-def examples_of(store: Store, *, consensus_iou: float) -> list[Example]:
-    """Return every image of a store with its consensus boxes, in store order.
+def examples_of(store: Store, *, fusion: str, iou: float) -> list[Example]:
+    """Return the images of a store with their fused boxes, in store order.
 
     Args:
         store: An ingested data set.
-        consensus_iou: Overlap above which boxes of one class are one finding, in (0, 1).
+        fusion: `consensus`, `wbf`, `union`, `majority:K` or `single:READER`; see `data.fusion`.
+            With a single reader, images that reader never read are no examples.
+        iou: Overlap above which boxes of one class are one finding, in (0, 1).
+
+    Raises:
+        DataError: If there is no such fusion or reader.
     """
-    ids = {name: number for number, name in enumerate(store.classes)}
-    marks = store.findings[store.findings["category"].ne(NO_FINDING)]
-    by_image = {str(name): group for name, group in marks.groupby("image_id")}
-    found = []
-    for row, image in enumerate(store.images):
-        group = by_image.get(image.image_id)
-        rows = marks.iloc[:0] if group is None else group
-        original_px = rows[["x_min", "y_min", "x_max", "y_max"]].to_numpy(np.float64)
-        labels = rows["category"].map(ids).to_numpy().astype(np.int64)
-        readers = rows["reader"].to_numpy(np.str_)
-        fused = consensus(original_px, labels, readers, iou=consensus_iou)
-        x_scale = image.width / image.original_width
-        y_scale = image.height / image.original_height
-        found.append(
-            Example(
-                row,
-                image.image_id,
-                rescaled(fused.boxes, x_scale=x_scale, y_scale=y_scale),
-                fused.labels,
-                fused.support,
-                rescaled(original_px, x_scale=x_scale, y_scale=y_scale),
-                labels,
-                tuple(readers.tolist()),
-            )
+    marks = marks_of(store)
+    fused = fuse(marks, policy=fusion, iou=iou)
+    mark_ends = np.searchsorted(marks.images, np.arange(len(store) + 1))
+    box_ends = np.searchsorted(fused.images, np.arange(len(store) + 1))
+    return [
+        _example(
+            store,
+            row,
+            marks,
+            fused,
+            (slice(*mark_ends[row : row + 2]), slice(*box_ends[row : row + 2])),
         )
-    return found
+        for row in _rows_read_by(store, reader_of(fusion))
+    ]
 
 
-def training_ids(store: Store, *, normals: bool) -> list[str]:
-    """Return the ids of the training split, by protocol; images without a box only if `normals`.
+def marks_of(store: Store) -> Marks:
+    """Return every reader's boxes: image number = row in the store, original pixels.
+
+    Sorted by image; within one, in the order of the source's table.
+    """
+    row_of = {image.image_id: row for row, image in enumerate(store.images)}
+    class_of = {name: number for number, name in enumerate(store.classes)}
+    drawn = store.findings[store.findings["category"].ne(NO_FINDING)]
+    images = drawn["image_id"].map(row_of).to_numpy().astype(np.int64)
+    order = np.argsort(images, kind="stable")
+    return Marks(
+        drawn[BOX_COLUMNS].to_numpy(np.float64)[order],
+        drawn["category"].map(class_of).to_numpy().astype(np.int64)[order],
+        drawn["reader"].to_numpy(np.str_)[order],
+        images[order],
+    )
+
+
+def _rows_read_by(store: Store, reader: str | None) -> list[int]:
+    if reader is None:
+        return list(range(len(store)))
+    own = set(store.findings.loc[store.findings["reader"].eq(reader), "image_id"])
+    if not own:
+        readers = ", ".join(sorted(set(store.findings["reader"]))[:20]) or "none"
+        raise DataError(f"no image was read by {reader!r}; the store's readers are {readers}.")
+    return [row for row, image in enumerate(store.images) if image.image_id in own]
+
+
+def _example(
+    store: Store, row: int, marks: Marks, fused: Fused, part: tuple[slice, slice]
+) -> Example:
+    mark, box = part
+    of_mark = fused.box_of_mark[mark]
+    return Example(
+        row,
+        store.images[row].image_id,
+        store_px(fused.boxes[box], store, row),
+        fused.labels[box],
+        fused.support[box],
+        store_px(marks.boxes[mark], store, row),
+        marks.labels[mark],
+        tuple(marks.readers[mark].tolist()),
+        np.where(of_mark < 0, -1, of_mark - box.start),
+    )
+
+
+def store_px(boxes_original_px: NDArray[np.float64], store: Store, row: int) -> Boxes:
+    """Carry boxes [N, 4] of an original image to its stored copy, float32."""
+    place = store.placement(row)
+    return rescaled(
+        boxes_original_px,
+        x_scale=place.x_scale,
+        y_scale=place.y_scale,
+        x_offset_px=place.x_offset_px,
+        y_offset_px=place.y_offset_px,
+    )
+
+
+def splits_of(store: Store, *, protocol: Protocol, normals: bool) -> dict[str, Split]:
+    """Return the split of every image that takes part, in the order of the source's table.
 
     A store without any box is a pool: all its images count, labels or none.
+
+    Args:
+        store: An ingested data set.
+        protocol: By which rule.
+        normals: Whether images without findings take part; only `corrected` knows how.
+
+    Raises:
+        DataError: If `normals` are wanted of a protocol that leaves them out.
     """
-    marks = store.findings[store.findings["category"].ne(NO_FINDING)]
-    abnormal = set(marks["image_id"].tolist())
-    ids = (image.image_id for image in store.images)
-    everything = normals or not store.classes
-    return [n for n in ids if split_of(n) == "train" and (everything or n in abnormal)]
+    if normals and protocol != "corrected":
+        raise DataError(
+            f"protocol {protocol} splits images with findings alone, as the paper does. "
+            "Set normals to false, or take protocol corrected."
+        )
+    drawn = store.findings[store.findings["category"].ne(NO_FINDING)]
+    chosen = store.findings if normals else drawn
+    ids = [str(name) for name in pd.unique(chosen["image_id"])]
+    if not store.classes:
+        ids = [image.image_id for image in store.images]
+    parts = {image.image_id: image.part for image in store.images}
+    return split_images(ids, protocol=protocol, parts=parts)
 
 
-def in_split(examples: Sequence[Example], split: Split, *, normals: bool) -> list[Example]:
-    """Return the examples of a split; images without any box only if `normals`.
+def in_split(examples: Sequence[Example], splits: dict[str, Split], split: Split) -> list[Example]:
+    """Return the examples of a split, in their order; `splits` is what `splits_of` returns.
 
     Raises:
         DataError: If there is none.
     """
-    chosen = [e for e in examples if split_of(e.image_id) == split and (normals or len(e.boxes))]
+    chosen = [e for e in examples if splits.get(e.image_id) == split]
     if not chosen:
-        kind = "images" if normals else "images with findings"
         raise DataError(
-            f"the {split} split holds none of the {len(examples)} images' {kind}. "
-            "Ingest more images."
+            f"the {split} split holds none of the {len(examples)} images: {len(splits)} of them "
+            "take part. Ingest more images."
         )
     return chosen

@@ -1,38 +1,98 @@
 """Which image is for training, validation or test, and which labels a run may see.
 
-Protocol `corrected`: an image's split is a hash of its id, so adding or reordering files moves no
-image. Labelled sets are nested: that of a smaller fraction lies inside that of a larger one.
-The pool of x % is what the labelled set of (100 - x) % leaves.
+| protocol | split | pool of x % |
+|---|---|---|
+| `published` | 70/10/20 in the order of the table, as the paper's code has it | the first x % |
+| `described` | 70/10/20 of a seeded shuffle, as the paper's text has it | a seeded x % |
+| `corrected` | a hash of the image id, so adding or reordering rows moves no image | a seeded x % |
+
+The first two know only images with findings, and leave a source's official test part out.
+`corrected` takes that part as its test split where there is one. Labelled sets are nested: that of
+a smaller fraction lies inside that of a larger one, and a pool is what its labelled set leaves.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from math import floor
 from typing import Literal
+
+import numpy as np
 
 from cxrssl.core.errors import DataError
 
 Split = Literal["train", "val", "test"]
+Protocol = Literal["published", "described", "corrected"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+PROTOCOLS: tuple[Protocol, ...] = ("published", "described", "corrected")
 
 # 70/10/20, the paper's section II.A.
 _TRAIN_BELOW, _VAL_BELOW = 0.7, 0.8
+# Of an official training part, which needs no test images of its own: 70 to 10.
+_OFFICIAL_TRAIN_BELOW = 0.875
+# The paper names no seed for its split; one for all runs keeps their test images the same.
+_SPLIT_SEED = 0
 
 
-def split_of(image_id: str) -> Split:
-    """Return the split of an image: a function of its id alone."""
+def split_of(image_id: str, *, part: str = "") -> Split:
+    """Return the split of an image under `corrected`: a function of its id and official part.
+
+    Args:
+        image_id: Of the image.
+        part: "train" or "test" if the source itself divides its images, else "".
+    """
     place = _hash_in_unit(f"split/{image_id}")
+    if part:
+        return "test" if part == "test" else "train" if place < _OFFICIAL_TRAIN_BELOW else "val"
     if place < _TRAIN_BELOW:
         return "train"
     return "val" if place < _VAL_BELOW else "test"
 
 
-def labelled_ids(train_ids: Iterable[str], *, fraction: float, seed: int) -> list[str]:
+def split_images(
+    ids: Sequence[str], *, protocol: Protocol, parts: Mapping[str, str] | None = None
+) -> dict[str, Split]:
+    """Divide images into train, val and test.
+
+    Args:
+        ids: Distinct images in the order of their table; for `published` and `described` those with
+            findings alone.
+        protocol: By which rule.
+        parts: Official part of each image, "train" or "test", where the source has such.
+
+    Returns:
+        The split of every image that takes part, in the order of `ids`.
+    """
+    part_of = parts or {}
+    if protocol == "corrected":
+        return {name: split_of(name, part=part_of.get(name, "")) for name in ids}
+    order = [name for name in ids if part_of.get(name) != "test"]
+    if protocol == "described":
+        shuffled = np.random.default_rng(_SPLIT_SEED).permutation(len(order))
+        by_id = sorted(order)
+        order = [by_id[place] for place in shuffled]
+    ends = int(_TRAIN_BELOW * len(order)), int(_VAL_BELOW * len(order))
+    found: dict[str, Split] = dict.fromkeys(order[: ends[0]], "train")
+    found |= dict.fromkeys(order[ends[0] : ends[1]], "val")
+    found |= dict.fromkeys(order[ends[1] :], "test")
+    return {name: found[name] for name in ids if name in found}
+
+
+def labelled_ids(
+    train_ids: Iterable[str], *, fraction: float, seed: int, protocol: Protocol
+) -> list[str]:
     """Return the training images whose labels a run at `fraction` in (0, 1] may see, sorted by id.
+
+    Args:
+        train_ids: Training images; for `published` in the order of their table.
+        fraction: Share of them.
+        seed: Of the run; `published` takes no notice of it.
+        protocol: By which rule.
 
     Raises:
         DataError: If that is no image at all.
     """
-    order = _order(train_ids, seed)
-    kept = order[: _count(order, fraction)]
+    order = _order(train_ids, seed, protocol)
+    kept = order[: _count(order, fraction, protocol)]
     if not kept:
         raise DataError(
             f"{fraction:.0%} of {len(order)} training images is none. "
@@ -41,14 +101,18 @@ def labelled_ids(train_ids: Iterable[str], *, fraction: float, seed: int) -> lis
     return sorted(kept)
 
 
-def pool_ids(train_ids: Iterable[str], *, fraction: float, seed: int) -> list[str]:
+def pool_ids(
+    train_ids: Iterable[str], *, fraction: float, seed: int, protocol: Protocol
+) -> list[str]:
     """Return the unlabelled pool of `fraction` in (0, 1], sorted by id: what `labelled_ids` leaves.
+
+    Arguments as there.
 
     Raises:
         DataError: If that is no image at all.
     """
-    order = _order(train_ids, seed)
-    pool = order[_count(order, 1 - fraction) :]
+    order = _order(train_ids, seed, protocol)
+    pool = order[_count(order, 1 - fraction, protocol) :]
     if not pool:
         raise DataError(
             f"a pool of {fraction:.0%} of {len(order)} training images is none. "
@@ -57,12 +121,17 @@ def pool_ids(train_ids: Iterable[str], *, fraction: float, seed: int) -> list[st
     return sorted(pool)
 
 
-def _count(order: list[str], fraction: float) -> int:
+def _count(order: list[str], fraction: float, protocol: Protocol) -> int:
     # Rounded before it is cut: 1 - 0.9 is 0.09999999999999998, and 0.1 * 30 is 3.0000000000000004.
-    return round(round(fraction, 9) * len(order))
+    exact = round(round(fraction, 9) * len(order), 6)
+    # The paper's table I counts 2767 of 3075 images at 90 %, that is 2767.5 cut.
+    return round(exact) if protocol == "corrected" else floor(exact)
 
 
-def _order(train_ids: Iterable[str], seed: int) -> list[str]:
+def _order(train_ids: Iterable[str], seed: int, protocol: Protocol) -> list[str]:
+    """Return the images, those whose labels are seen first at the front."""
+    if protocol == "published":
+        return list(train_ids)[::-1]
     return sorted(train_ids, key=lambda name: (_hash_in_unit(f"labels/{seed}/{name}"), name))
 
 

@@ -5,10 +5,12 @@ and each process takes its own slice of the same global batch.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+Rounding = Literal["stochastic", "ceil"]
 
 
 class Visit(NamedTuple):
@@ -55,6 +57,7 @@ class BatchPlan:
         seed: int,
         max_steps: int | None = None,
         factors: NDArray[np.float64] | None = None,
+        rounding: Rounding = "stochastic",
         drop_last: bool = False,
     ) -> None:
         """Plan `num_epochs` over `num_images` rows.
@@ -65,12 +68,16 @@ class BatchPlan:
             num_epochs: Epochs in all.
             seed: Of the run.
             max_steps: Where the run ends at the latest, >= 1; None for after `num_epochs`.
-            factors: [num_images] repeat factors; each is rounded up or down at random every epoch.
+            factors: [num_images] repeat factors.
+            rounding: `stochastic` rounds each up or down at random every epoch, so that the mean is
+                right; `ceil` rounds all up, as the paper's code does.
             drop_last: Leave out the last, smaller batch of an epoch rather than fill it up with
                 images from the start of the same epoch.
         """
         self._num_images, self._batch_size, self._seed = num_images, batch_size, seed
         self._factors, self._drop_last = factors, drop_last
+        if factors is not None and rounding == "ceil":
+            self._factors = np.ceil(factors)
         sizes = [self._batches_in(len(self.order(epoch))) for epoch in range(num_epochs)]
         ends = np.cumsum(sizes, dtype=np.int64)
         if max_steps is not None and max_steps < ends[-1]:

@@ -7,8 +7,8 @@ A fault of one file or image is listed in the shard's record and never stops the
 
 import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,125 +18,200 @@ from numpy.typing import NDArray
 
 from cxrssl.core.errors import DataError
 from cxrssl.core.files import replacing, write_json
-from cxrssl.data.dicom.read import read_dicom
-from cxrssl.data.rasters import read_raster
+from cxrssl.core.images import Fit
+from cxrssl.data.dicom.read import decode_dicom
+from cxrssl.data.rasters import decode_raster
 from cxrssl.data.store import SCHEMA, STORE_VERSION
-from cxrssl.data.tables import COLUMNS, Source
+from cxrssl.data.tables import Source
+from cxrssl.data.tables.rows import BOX_COLUMNS
+from cxrssl.data.tables.source import RASTER_SUFFIXES
 
 SHARD_IMAGES = 64
 # A box may end on the last pixel's far edge, and readers' tools round; more outside is a fault.
 _EDGE_TOLERANCE_PX = 1.0
+# 150 megapixels of 16 bits are 300 MB; a file of more is no radiograph that can be decoded here.
+_MOST_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What shapes a stored image.
+
+    Attributes:
+        size_px: Side of the stored square.
+        fit: `squash` to the square, or `letterbox` into it.
+        exact: Whether JPEG 2000 is decoded whole even where less would do.
+    """
+
+    size_px: int
+    fit: Fit = "squash"
+    exact: bool = False
+
+    def __str__(self) -> str:
+        """Return a text that differs where stores would."""
+        return f"{STORE_VERSION}/{self.size_px}/{self.fit}/{'exact' if self.exact else 'fast'}"
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One unit of work, all a worker process needs."""
+    """One unit of work, all a worker process needs.
+
+    Attributes:
+        path: The Arrow file it becomes.
+        number: Of all shards, from 0.
+        files: Image id -> file.
+        boxes: Image id -> [N, 4] boxes in original pixels, where there are any.
+        parts: Image id -> official part, where the source has such.
+        settings: What shapes an image.
+        fingerprint: Equal for equal files, boxes, parts and settings.
+        deadly: Image id -> how its decoder ended the process. These are not opened again.
+    """
 
     path: Path
+    number: int
     files: dict[str, Path]
     boxes: dict[str, NDArray[np.float64]]
-    size_px: int
+    parts: dict[str, str]
+    settings: Settings
     fingerprint: str
+    deadly: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def record(self) -> Path:
+        """The JSON beside it: hashes and failures; written last."""
+        return self.path.with_suffix(".json")
+
+    @property
+    def mark(self) -> Path:
+        """The file that names the image being decoded, while the shard is written."""
+        return self.path.with_suffix(".at.tmp")
+
+    @property
+    def is_there(self) -> bool:
+        """Return whether it has been written, for the same files and settings."""
+        if not (self.path.is_file() and self.record.is_file()):
+            return False
+        return bool(json.loads(self.record.read_text())["fingerprint"] == self.fingerprint)
+
+    def without(self, image_id: str, *, fault: str) -> "Shard":
+        """Return the shard with one image that is not to be opened again."""
+        return replace(self, deadly={**self.deadly, image_id: fault})
 
 
 def plan_shards(
-    source: Source, usable: list[str], folder: Path, *, size_px: int
+    source: Source, usable: list[str], folder: Path, *, settings: Settings
 ) -> Iterator[Shard]:
     """Cut the usable images, sorted ids, into shards that depend on nothing else."""
-    coordinates = list(COLUMNS[3:])
+    rows = source.table.rows
+    drawn = rows[rows["image_id"].isin(set(usable))].dropna(subset=BOX_COLUMNS)
     boxes = {
-        str(name): group[coordinates].to_numpy(np.float64)
-        for name, group in source.findings.dropna(subset=coordinates, how="all").groupby("image_id")
+        str(name): group[BOX_COLUMNS].to_numpy(np.float64)
+        for name, group in drawn.groupby("image_id", sort=False)
     }
     count = -(-len(usable) // SHARD_IMAGES)
     for number in range(count):
         ids = usable[number * SHARD_IMAGES : (number + 1) * SHARD_IMAGES]
         files = {name: source.files[name] for name in ids}
         own = {name: boxes[name] for name in ids if name in boxes}
+        parts = {name: source.table.parts.get(name, "") for name in ids}
         path = folder / f"images-{number:05d}-of-{count:05d}.arrow"
-        yield Shard(path, files, own, size_px, _fingerprint(files, own, size_px))
+        fingerprint = _fingerprint(files, own, parts, settings)
+        yield Shard(path, number, files, own, parts, settings, fingerprint)
 
 
 def _fingerprint(
-    files: dict[str, Path], boxes: dict[str, NDArray[np.float64]], size_px: int
+    files: dict[str, Path],
+    boxes: dict[str, NDArray[np.float64]],
+    parts: dict[str, str],
+    settings: Settings,
 ) -> str:
-    digest = hashlib.sha256(f"{STORE_VERSION}/{size_px}/squash".encode())
+    digest = hashlib.sha256(str(settings).encode())
     for name, path in files.items():
         stat = path.stat()
-        digest.update(f"{name}/{stat.st_size}/{stat.st_mtime_ns}".encode())
+        digest.update(f"{name}/{parts[name]}/{stat.st_size}/{stat.st_mtime_ns}".encode())
         digest.update(boxes[name].tobytes() if name in boxes else b"-")
     return digest.hexdigest()
 
 
-def ensure_shard(shard: Shard) -> bool:
-    """Write a shard unless it is there already; return whether it was."""
-    record = shard.path.with_suffix(".json")
-    if shard.path.is_file() and record.is_file():
-        if json.loads(record.read_text())["fingerprint"] == shard.fingerprint:
-            return True
-        record.unlink()
+def write_shard(shard: Shard, *, before_image: Callable[[str], None]) -> None:
+    """Decode and write a shard, its record last; `before_image` is called with each image's id."""
+    shard.record.unlink(missing_ok=True)
     images: list[dict[str, Any]] = []
-    failures: dict[str, str] = {}
+    failures: dict[str, str] = dict(shard.deadly)
     with (
         replacing(shard.path) as temporary,
         pa.OSFile(str(temporary), "wb") as sink,
         pa.ipc.new_file(sink, SCHEMA) as writer,
     ):
-        for name, path in shard.files.items():
+        for name in shard.files:
+            if name in shard.deadly:
+                continue
+            before_image(name)
             try:
-                row = _decoded(name, path, shard)
+                row, digest = decoded(shard, name)
             except DataError as error:
                 failures[name] = str(error)
                 continue
             writer.write_batch(pa.RecordBatch.from_pylist([row], schema=SCHEMA))
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
             images.append({"image_id": name, "source_sha256": digest})
-    write_json(record, {"fingerprint": shard.fingerprint, "images": images, "failures": failures})
-    return False
+    failures = dict(sorted(failures.items()))
+    write_json(
+        shard.record, {"fingerprint": shard.fingerprint, "images": images, "failures": failures}
+    )
 
 
-def _decoded(name: str, path: Path, shard: Shard) -> dict[str, Any]:
-    if path.suffix.lower() in {".dicom", ".dcm"}:
-        image = read_dicom(path, size_px=shard.size_px)
-        pixels, width, height, route = (
-            image.pixels,
-            image.original_width,
-            image.original_height,
-            image.route,
-        )
+def decoded(shard: Shard, name: str) -> tuple[dict[str, Any], str]:
+    """Decode one image of a shard.
+
+    Returns:
+        Its row in the store, and the sha256 of its file.
+
+    Raises:
+        DataError: If it, or a box on it, is faulty.
+    """
+    content = _content(shard.files[name], name)
+    settings = shard.settings
+    if shard.files[name].suffix.lower() in RASTER_SUFFIXES:
+        image = decode_raster(content, name=name, size_px=settings.size_px, fit=settings.fit)
     else:
-        pixels, width, height, route = read_raster(path, size_px=shard.size_px)
+        image = decode_dicom(
+            content, name=name, size_px=settings.size_px, fit=settings.fit, exact=settings.exact
+        )
+    width, height = image.original_width, image.original_height
     _check_boxes(shard.boxes.get(name), width=width, height=height)
-    return {
+    row = {
         "image_id": name,
-        "pixels": pixels.tobytes(),
-        "width": pixels.shape[1],
-        "height": pixels.shape[0],
+        "pixels": image.pixels.tobytes(),
+        "width": image.pixels.shape[1],
+        "height": image.pixels.shape[0],
         "original_width": width,
         "original_height": height,
-        "route": route,
+        "part": shard.parts[name],
+        "route": image.route,
     }
+    return row, hashlib.sha256(content).hexdigest()
+
+
+def _content(path: Path, name: str) -> bytes:
+    try:
+        size = path.stat().st_size
+        if size > _MOST_BYTES:
+            raise DataError(
+                f"{name}: the file has {size >> 20} MiB; at most {_MOST_BYTES >> 20} are read"
+            )
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{name}: the file can't be read ({error.strerror})") from error
 
 
 def _check_boxes(boxes: NDArray[np.float64] | None, *, width: int, height: int) -> None:
     if boxes is None:
         return
     limits = np.array([width, height, width, height]) + _EDGE_TOLERANCE_PX
-    bad = (
-        ~np.isfinite(boxes).all(axis=1)
-        | (boxes < -_EDGE_TOLERANCE_PX).any(axis=1)
-        | (boxes > limits).any(axis=1)
-    )
+    bad = (boxes < -_EDGE_TOLERANCE_PX).any(axis=1) | (boxes > limits).any(axis=1)
     if bad.any():
         box = ", ".join(f"{value:g}" for value in boxes[bad][0])
         raise DataError(
             f"{int(bad.sum())} box(es) outside the image of {width}x{height} pixels, "
             f"the first ({box})"
-        )
-    flat = (boxes[:, 2:] <= boxes[:, :2]).any(axis=1)
-    if flat.any():
-        box = ", ".join(f"{value:g}" for value in boxes[flat][0])
-        raise DataError(
-            f"{int(flat.sum())} box(es) without an area, the first ({box}); "
-            "expected x_min < x_max and y_min < y_max"
         )

@@ -15,9 +15,9 @@ import pandas as pd
 import pyarrow as pa
 
 from cxrssl.core.errors import DataError
-from cxrssl.core.images import Pixels
+from cxrssl.core.images import Pixels, Placement, placement
 
-STORE_VERSION = 1
+STORE_VERSION = 2
 SCHEMA = pa.schema(
     [
         ("image_id", pa.string()),
@@ -26,6 +26,7 @@ SCHEMA = pa.schema(
         ("height", pa.int32()),
         ("original_width", pa.int32()),
         ("original_height", pa.int32()),
+        ("part", pa.string()),
         ("route", pa.string()),
     ]
 )
@@ -33,13 +34,17 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class StoredImage:
-    """One row of a store, without its pixels; sizes in pixels."""
+    """One row of a store, without its pixels; sizes in pixels.
+
+    `part` is "train" or "test" where the source itself divides its images, else "".
+    """
 
     image_id: str
     width: int
     height: int
     original_width: int
     original_height: int
+    part: str
     route: str
 
 
@@ -50,7 +55,8 @@ class Store:
         folder: Where it lies.
         manifest: Settings, classes, counts and failures of the ingest.
         images: A row an image, sorted by image id.
-        findings: Every reader's marks, columns of `data.tables.COLUMNS`, boxes in original pixels.
+        findings: Every reader's marks in the order of the source's table, columns of
+            `data.tables.COLUMNS`, boxes in original pixels.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -90,6 +96,16 @@ class Store:
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self.images)
+
+    def placement(self, row: int) -> Placement:
+        """Return where the original image of a row lies in its stored square."""
+        image = self.images[row]
+        return placement(
+            image.original_width,
+            image.original_height,
+            size_px=self.manifest["size_px"],
+            fit=self.manifest["fit"],
+        )
 
     def pixels(self, row: int) -> Pixels:
         """Return the read-only grey image [H, W] uint8 of a row."""

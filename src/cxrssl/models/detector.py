@@ -33,6 +33,7 @@ class DetectorSettings:
     Attributes:
         backbone: timm architecture.
         classes: Names of labels 1..K.
+        protocol: How the images it was trained on were split from those it is tested on.
         size_px: Side to which an image is resized inside the detector.
         intensity: How grey levels reach it.
         norm: `bn` trains BatchNorm with the batch's statistics, `frozen` keeps those loaded.
@@ -49,6 +50,7 @@ class DetectorSettings:
 
     backbone: str
     classes: tuple[str, ...]
+    protocol: Literal["published", "described", "corrected"]
     size_px: int
     intensity: Intensity
     norm: Norm

@@ -1,5 +1,6 @@
 """Scores as tables on a terminal."""
 
+import json
 from typing import Any
 
 from rich.console import Console
@@ -27,3 +28,40 @@ def print_scores(found: dict[str, Any]) -> None:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
+
+
+def print_diagnosis(found: dict[str, Any]) -> None:
+    """Print the content of `cxrssl doctor --json` on stdout: what is wrong, then what is well."""
+    console = Console(highlight=False)
+    for fault in found["table"]:
+        console.print(f"table: {fault}", markup=False)
+    for name, entry in found["files"].items():
+        if "fault" in entry:
+            console.print(f"{name}: {entry['fault'].removeprefix(f'{name}: ')}", markup=False)
+    for pair in found["duplicates"]:
+        (first, second), (one, other) = pair["images"], pair["splits"]
+        console.print(
+            f"{first} ({one}) and {second} ({other}) are one image: {pair['bits']} of 256 bits "
+            f"differ, correlation {pair['correlation']:.3f}. Leave one of them out.",
+            markup=False,
+        )
+    routes = Table(title=f"{found['images']} images decoded")
+    routes.add_column("route")
+    routes.add_column("images", justify="right")
+    for route, count in found["routes"].items():
+        routes.add_row(route, str(count))
+    console.print(routes)
+    if found["ok"]:
+        console.print("Nothing is wrong.")
+        return
+    console.print(
+        f"{found['faults']} files, {len(found['table'])} things about the table and "
+        f"{len(found['duplicates'])} pairs across splits are wrong."
+    )
+
+
+def print_json(found: dict[str, Any]) -> None:
+    """Print one JSON object on stdout, and nothing else."""
+    Console(soft_wrap=True, highlight=False).print(
+        json.dumps(found, indent=2, allow_nan=False), markup=False
+    )

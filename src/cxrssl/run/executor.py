@@ -14,6 +14,8 @@ from typing import NoReturn
 
 import torch
 
+from cxrssl.run.cores import available_cores
+
 # More processes than this would exhaust memory before they exhaust a large machine's cores.
 _MOST_PROCESSES = 8
 
@@ -58,11 +60,6 @@ class Outcome:
         lines = [line.strip() for line in self.log.read_text(errors="replace").splitlines()]
         last = next((line for line in reversed(lines) if line), "nothing was said")
         return f"exit code {self.exit_code}: {last} (all of it in {self.log})"
-
-
-def available_cores() -> int:
-    """Return the cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_jobs(

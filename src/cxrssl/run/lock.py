@@ -1,7 +1,8 @@
-"""One command at a time in a folder, for as long as it or anything it began is alive."""
+"""One command at a time in a folder, or in a part of it, for as long as it is alive."""
 
 import fcntl
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -34,3 +35,43 @@ def sole_user(folder: Path, *, on_wait: Callable[[], None]) -> Iterator[int]:
                 f"{folder} can't be locked ({error.strerror}). Take one on another file system."
             ) from error
         yield file.fileno()
+
+
+@contextmanager
+def claimed(folder: Path, parts: Sequence[int]) -> Iterator[Callable[[], None]]:
+    """Hold numbered parts of a folder, which other processes and machines may work in as well.
+
+    Record locks hold a byte of `.lock` for every part; they end with the process, and not when a
+    child does.
+
+    Args:
+        folder: It must exist.
+        parts: Numbers >= 0.
+
+    Yields:
+        A function that waits until this process alone may write what is common to all parts. Then
+        it holds that too.
+
+    Raises:
+        RunError: If another process holds one of them, or the file system has no locks.
+    """
+    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        for part in parts:
+            _claim(descriptor, part, folder)
+        yield lambda: fcntl.lockf(descriptor, fcntl.LOCK_EX, 1, 0)
+    finally:
+        os.close(descriptor)
+
+
+def _claim(descriptor: int, part: int, folder: Path) -> None:
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, part + 1)
+    except (BlockingIOError, PermissionError) as error:
+        raise RunError(
+            f"another process works in {folder} on the same shards. Wait until it has ended."
+        ) from error
+    except OSError as error:
+        raise RunError(
+            f"{folder} can't be locked ({error.strerror}). Take one on another file system."
+        ) from error

@@ -1,19 +1,14 @@
-"""What a run says while it works: a JSON-lines log for the report, and progress for a person."""
+"""What a run says while it works, for the report: JSON lines."""
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from cxrssl.core.errors import TrainingError
 from cxrssl.core.files import write_text
-
-_PLAIN_LINES = 10
 
 
 class Log:
@@ -72,39 +67,6 @@ def check_finite(losses: Mapping[str, Tensor], *, step: int) -> None:
     raise TrainingError(
         f"the loss is not finite at step {step}: {parts}. Lower optim.peak_lr, or set clip_norm."
     )
-
-
-class Meter:
-    """Progress of one piece of work."""
-
-    def __init__(
-        self, title: str, total: int, done: int, console: Console, bar: Progress | None
-    ) -> None:
-        self._title, self._total, self._console, self._bar = title, total, console, bar
-        self._task = bar.add_task(title, total=total, completed=done) if bar else None
-        self._last_tenth = done * _PLAIN_LINES // max(1, total)
-
-    def at(self, done: int, note: str = "") -> None:
-        """Say that `done` of the total is done; `note` follows it."""
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=done, description=f"{self._title} {note}")
-            return
-        tenth = done * _PLAIN_LINES // max(1, self._total)
-        if tenth > self._last_tenth:
-            self._last_tenth = tenth
-            self._console.print(f"{self._title}: {done}/{self._total} {note}", highlight=False)
-
-
-@contextmanager
-def progress(title: str, *, total: int, done: int = 0, shown: bool = True) -> Iterator[Meter]:
-    """Show work as a bar on a terminal, and as about ten plain lines elsewhere, on stderr."""
-    console = Console(stderr=True, quiet=not shown)
-    if not console.is_terminal:
-        yield Meter(title, total, done, console, None)
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console) as bar:
-        yield Meter(title, total, done, console, bar)
 
 
 def _lines(path: Path) -> list[str]:

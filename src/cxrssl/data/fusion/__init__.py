@@ -1,0 +1,76 @@
+"""Consensus of several readers: one set of boxes out of what each of them drew.
+
+Policies, all over whole tables:
+
+* `consensus`: groups whose mean boxes overlap are merged; any order of rows gives the same boxes.
+* `wbf`: weighted boxes fusion exactly as the paper's code ran it; the order of rows matters.
+* `union`: every box as drawn, nothing merged.
+* `majority:K`: the boxes of `consensus` that at least K readers drew.
+* `single:READER`: what one reader drew, as drawn; images that others alone have read are no
+  examples then.
+"""
+
+import re
+
+import numpy as np
+
+from cxrssl.core.errors import DataError
+from cxrssl.data.fusion.linkage import linked
+from cxrssl.data.fusion.marks import Fused, Marks, gathered
+from cxrssl.data.fusion.weighted import as_published
+
+__all__ = ["POLICY", "Fused", "Marks", "fuse", "reader_of"]
+
+POLICY = r"consensus|wbf|union|majority:[1-9][0-9]*|single:[A-Za-z0-9._-]+"
+
+
+def fuse(marks: Marks, *, policy: str, iou: float) -> Fused:
+    """Make one set of boxes out of the marks of several readers.
+
+    Args:
+        marks: N boxes of any number of images.
+        policy: `consensus`, `wbf`, `union`, `majority:K` or `single:READER`.
+        iou: Overlap above which boxes of one class are one finding, in (0, 1); `union` and
+            `single` merge nothing and do not use it.
+
+    Raises:
+        DataError: If there is no such policy.
+    """
+    _check(policy)
+    match policy.split(":", 1):
+        case ["consensus"]:
+            return linked(marks, iou=iou)
+        case ["wbf"]:
+            return as_published(marks, iou=iou)
+        case ["majority", least]:
+            return linked(marks, iou=iou).with_support(int(least))
+        case ["single", reader]:
+            return _as_drawn(marks, marks.readers == reader)
+        case _:
+            return _as_drawn(marks, np.ones(len(marks), bool))
+
+
+def reader_of(policy: str) -> str | None:
+    """Return the reader of a `single:READER` policy, None for the others.
+
+    Raises:
+        DataError: If there is no such policy.
+    """
+    _check(policy)
+    return policy.removeprefix("single:") if policy.startswith("single:") else None
+
+
+def _check(policy: str) -> None:
+    if not re.fullmatch(POLICY, policy):
+        raise DataError(
+            f"fusion {policy!r} is unknown; expected consensus, wbf, union, majority:K with "
+            "K >= 1, or single:READER with the id of a reader."
+        )
+
+
+def _as_drawn(marks: Marks, kept: np.typing.NDArray[np.bool_]) -> Fused:
+    own = marks.chosen(kept)
+    found = gathered(own, np.arange(len(own)), own.boxes)
+    box_of_mark = np.full(len(marks), -1, np.int64)
+    box_of_mark[kept] = found.box_of_mark
+    return Fused(found.boxes, found.labels, found.support, found.images, box_of_mark)

@@ -1,0 +1,120 @@
+"""What readers drew, and what becomes of it: the arrays that all ways of fusing share.
+
+N marks of any number of images and classes, M boxes that come out of them. Boxes are xyxy float64
+in the frame they came in; nothing here knows an image's size.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrssl.core.errors import DataError
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Marks:
+    """Boxes as drawn, in the order of their table.
+
+    Attributes:
+        boxes: [N, 4] xyxy, float64.
+        labels: [N] class ids, >= 0.
+        readers: [N] who drew each box.
+        images: [N] number of the image that each box is in, >= 0.
+    """
+
+    boxes: Floats
+    labels: Integers
+    readers: NDArray[np.str_]
+    images: Integers
+
+    def __post_init__(self) -> None:
+        """Check that boxes have an area: an overlap with nothing is not defined.
+
+        Raises:
+            DataError: If one has none, or holds something that is no number.
+        """
+        sides = self.boxes[:, 2:] - self.boxes[:, :2]
+        bad = ~(np.isfinite(self.boxes).all(axis=1) & (sides > 0).all(axis=1))
+        if bad.any():
+            box = ", ".join(f"{value:g}" for value in self.boxes[bad][0])
+            raise DataError(
+                f"{int(bad.sum())} box(es) without an area, the first ({box}); "
+                "expected x_min < x_max and y_min < y_max. Leave their images out."
+            )
+
+    def __len__(self) -> int:
+        """Return the number of boxes."""
+        return len(self.boxes)
+
+    def of_one_kind(self) -> Integers:
+        """Return [N] a number a mark, equal for marks of one class in one image."""
+        width = int(self.labels.max(initial=0)) + 1
+        kind: Integers = np.unique(self.images * width + self.labels, return_inverse=True)[1]
+        return kind.reshape(-1)
+
+    def chosen(self, rows: NDArray[np.bool_]) -> "Marks":
+        """Return some of the marks, in order."""
+        return Marks(self.boxes[rows], self.labels[rows], self.readers[rows], self.images[rows])
+
+
+@dataclass(frozen=True)
+class Fused:
+    """What the marks became, sorted by image, class, then corner.
+
+    Attributes:
+        boxes: [M, 4] xyxy, float64, in the frame of the marks.
+        labels: [M] class ids.
+        support: [M] distinct readers behind each box, >= 1.
+        images: [M] number of the image that each box is in.
+        box_of_mark: [N] row of the box that each mark is part of, -1 for marks left out.
+    """
+
+    boxes: Floats
+    labels: Integers
+    support: Integers
+    images: Integers
+    box_of_mark: Integers
+
+    def members(self, box: int) -> Integers:
+        """Return the rows of the marks behind one box."""
+        return np.flatnonzero(self.box_of_mark == box)
+
+    def with_support(self, least: int) -> "Fused":
+        """Return the boxes that at least `least` readers drew."""
+        kept = self.support >= least
+        # The last entry answers for marks that were out before: index -1.
+        new_row = np.append(np.where(kept, np.cumsum(kept) - 1, -1), -1)
+        return Fused(
+            self.boxes[kept],
+            self.labels[kept],
+            self.support[kept],
+            self.images[kept],
+            new_row[self.box_of_mark],
+        )
+
+
+def gathered(marks: Marks, cluster_of_mark: Integers, boxes: Floats) -> Fused:
+    """Turn clusters into sorted boxes with their support.
+
+    Args:
+        marks: As drawn.
+        cluster_of_mark: [N] in 0..M-1; no cluster mixes images or classes.
+        boxes: [M, 4] the box of each cluster.
+    """
+    num = len(boxes)
+    labels, images = np.zeros(num, np.int64), np.zeros(num, np.int64)
+    labels[cluster_of_mark], images[cluster_of_mark] = marks.labels, marks.images
+    reader = np.unique(marks.readers, return_inverse=True)[1].reshape(-1)
+    width = int(reader.max(initial=0)) + 1
+    votes = np.unique(cluster_of_mark * width + reader)
+    support = np.bincount(votes // width, minlength=num).astype(np.int64)
+    order = np.lexsort((*boxes.T[::-1], labels, images))
+    new_row = np.empty(num, np.int64)
+    new_row[order] = np.arange(num)
+    return Fused(
+        boxes[order], labels[order], support[order], images[order], new_row[cluster_of_mark]
+    )

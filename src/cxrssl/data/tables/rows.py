@@ -1,0 +1,99 @@
+"""The one form that every table is brought into, and what can be wrong with its rows."""
+
+import re
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from cxrssl.core.errors import DataError
+from cxrssl.core.labels import NO_FINDING
+
+COLUMNS = ("image_id", "reader", "category", "x_min", "y_min", "x_max", "y_max")
+BOX_COLUMNS = list(COLUMNS[3:])
+_IMAGE_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Findings as readers marked them.
+
+    Attributes:
+        rows: A row a mark in the order of the file, columns `COLUMNS`; boxes xyxy in original
+            pixels, float64. A reader who found nothing in an image has one row of category
+            "No finding" with NaN for a box.
+        classes: Class names in the order of their ids.
+        faults: Image id -> what is wrong with its rows. These images can't be used.
+        parts: Image id -> "train" or "test", where the source itself divides its images.
+    """
+
+    rows: pd.DataFrame
+    classes: tuple[str, ...]
+    faults: dict[str, str] = field(default_factory=dict)
+    parts: dict[str, str] = field(default_factory=dict)
+
+
+def checked_id(name: str) -> str:
+    """Return an image id that is safe as a file name.
+
+    Raises:
+        DataError: If it has a character other than letters, digits, dot, dash and underscore.
+    """
+    if not _IMAGE_ID.fullmatch(name):
+        raise DataError(
+            f"image id {name!r}: only letters, digits, '.', '_' and '-' are allowed, "
+            "and no leading dot."
+        )
+    return name
+
+
+def is_id(name: str) -> bool:
+    """Return whether `name` may be an image id; see `checked_id`."""
+    return _IMAGE_ID.fullmatch(name) is not None
+
+
+def checked_rows(
+    rows: pd.DataFrame, *, first: int, unit: str
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Bring boxes into shape and find the rows that can't be used.
+
+    Args:
+        rows: Columns `COLUMNS`; box columns may hold anything.
+        first: Number of the first row, for the messages.
+        unit: What a row is called in them, such as "line".
+
+    Returns:
+        The rows with boxes as float64, NaN throughout for "No finding"; rows whose image id is no
+        id left out. And image id (or place, for a bad id) -> its first fault.
+    """
+    rows = rows.copy()
+    rows[BOX_COLUMNS] = rows[BOX_COLUMNS].apply(pd.to_numeric, errors="coerce").astype("float64")
+    drawn = rows["category"].ne(NO_FINDING)
+    rows.loc[~drawn, BOX_COLUMNS] = np.nan
+    boxes = rows[BOX_COLUMNS].to_numpy(np.float64)
+    whole = np.isfinite(boxes).all(axis=1)
+    flat = whole & ~(boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    named = rows["image_id"].map(is_id).to_numpy(bool)
+    faults: dict[str, str] = {}
+    for place in np.flatnonzero(~named | (drawn.to_numpy(bool) & (~whole | flat))):
+        where, row = f"{unit} {place + first}", rows.iloc[place]
+        if not named[place]:
+            # Not quoted: a name that is no id may be anything, a patient's among it.
+            faults[where.replace(" ", "-")] = (
+                "its image id has characters other than letters, digits, '.', '_' and '-', or a "
+                "leading dot. Rename the image and its file."
+            )
+        elif flat[place]:
+            box = ", ".join(f"{value:g}" for value in boxes[place])
+            faults.setdefault(
+                row["image_id"],
+                f"{where}: {row['category']} has a box without an area, ({box}); "
+                "expected x_min < x_max and y_min < y_max",
+            )
+        else:
+            faults.setdefault(
+                row["image_id"],
+                f"{where}: {row['category']} has no whole box; "
+                "expected four numbers: x_min, y_min, x_max, y_max",
+            )
+    return rows[named].reset_index(drop=True), faults

@@ -1,0 +1,123 @@
+"""A source folder: which layout it has, its image files and its table.
+
+Layouts: `kaggle` (VinBigData: `train.csv`, `train/*.dicom`), `physionet` (VinDr-CXR 1.0.0:
+`annotations/*.csv`, `train/*.dicom`, `test/*.dicom`), `coco` (one COCO JSON and its images; an
+annotation may name its `reader`) and `images` (a folder of images without boxes: a pool).
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, assert_never
+
+import pandas as pd
+
+from cxrssl.core.errors import DataError
+from cxrssl.data.tables.coco import read_coco
+from cxrssl.data.tables.rows import COLUMNS, Table, is_id
+from cxrssl.data.tables.vindr import physionet_table, read_physionet, read_table
+
+Found = Literal["kaggle", "physionet", "coco", "images"]
+Layout = Literal["auto", "kaggle", "physionet", "coco", "images"]
+
+RASTER_SUFFIXES = {".png", ".jpg", ".jpeg"}
+_DICOM_SUFFIXES = {".dicom", ".dcm"}
+_TWO_FILES = "two files have this image id. Rename one of them"
+_BAD_NAME = (
+    "its file name has characters other than letters, digits, '.', '_' and '-', or a leading dot. "
+    "Rename it"
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Files and findings of one source folder.
+
+    Attributes:
+        layout: Which layout it is.
+        files: Image id -> file.
+        table: What the readers marked; without rows for a pool.
+        faults: Image id, or place of a bad name, -> why that image can't be used; the table's
+            faults among them.
+    """
+
+    layout: Found
+    files: dict[str, Path]
+    table: Table
+    faults: dict[str, str] = field(default_factory=dict)
+
+
+def read_source(folder: Path, *, layout: Layout = "auto") -> Source:
+    """Read the table of a source folder and list its image files.
+
+    Raises:
+        DataError: If the folder, its table or a column is missing, or the table is empty.
+    """
+    if not folder.is_dir():
+        raise DataError(
+            f"{folder} is no folder. Name one that holds train.csv, annotations/, a COCO JSON, or "
+            "images."
+        )
+    found = layout_of(folder) if layout == "auto" else layout
+    match found:
+        case "kaggle":
+            table = read_table(folder / "train.csv")
+            return _with_files(found, table, [folder / "train"])
+        case "physionet":
+            table = read_physionet(folder)
+            return _with_files(found, table, [folder / "train", folder / "test"])
+        case "coco":
+            table, files = read_coco(folder)
+            return Source(found, files, table, table.faults)
+        case "images":
+            source = _with_files(found, Table(pd.DataFrame(columns=list(COLUMNS)), ()), [folder])
+            if not source.files and not source.faults:
+                raise DataError(
+                    f"{folder} holds no DICOM, PNG or JPEG file, no table and no COCO JSON."
+                )
+            return source
+        case _:
+            assert_never(found)
+
+
+def layout_of(folder: Path) -> Found:
+    """Return the layout of a folder, by the table that it holds."""
+    if (folder / "train.csv").is_file():
+        return "kaggle"
+    if physionet_table(folder, "train").is_file():
+        return "physionet"
+    return "coco" if list(folder.glob("*.json")) else "images"
+
+
+def _with_files(layout: Found, table: Table, folders: list[Path]) -> Source:
+    files: dict[str, Path] = {}
+    faults = dict(table.faults)
+    for folder in folders:
+        if not folder.is_dir():
+            raise DataError(f"{folder} is missing. Expected the image files there.")
+        for number, path in enumerate(_image_files(folder), start=1):
+            name = path.stem if path.suffix.lower() in _KNOWN_SUFFIXES else path.name
+            if not is_id(name):
+                # Not quoted: a file name may be a patient's.
+                faults[f"{folder.name}-file-{number}"] = f"{_BAD_NAME} (in the order of names)"
+            elif name in files:
+                faults[name] = _TWO_FILES
+            else:
+                files[name] = path
+    return Source(layout, files, table, faults)
+
+
+_KNOWN_SUFFIXES = RASTER_SUFFIXES | _DICOM_SUFFIXES
+
+
+def _image_files(folder: Path) -> list[Path]:
+    """Return the files that are images by their suffix or, as exported by archives, without."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return [p for p in paths if p.suffix.lower() in _KNOWN_SUFFIXES or _is_dicom(p)]
+
+
+def _is_dicom(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False

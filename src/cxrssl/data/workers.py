@@ -1,0 +1,116 @@
+"""Worker processes that write shards, and outlive whatever a decoder does.
+
+A broken file can crash a decoder written in C, or keep it busy for ever. Such a file ends its
+process; it is found, listed, and the rest goes on.
+"""
+
+import os
+import resource
+import signal
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import Process, connection, parent_process
+from threading import Thread
+
+from cxrssl.core.errors import DataError, RunError
+from cxrssl.core.files import write_text
+from cxrssl.core.images import one_thread
+from cxrssl.data.shards import Shard, decoded, write_shard
+
+# Decoding 150 megapixels takes under 2 GiB and a minute; what wants more is not asked for it.
+_MOST_MEMORY_BYTES = 6 << 30
+_MOST_SECONDS_AN_IMAGE = 300
+_MOST_ROUNDS_WITHOUT_CULPRIT = 3
+
+
+def written(shards: Iterable[Shard], *, num_workers: int) -> Iterator[Shard]:
+    """Write shards side by side; yield each as it is done.
+
+    Args:
+        shards: To write.
+        num_workers: Processes, >= 1.
+
+    Raises:
+        RunError: If processes end again and again, and no file is to blame.
+    """
+    waiting = {shard.number: shard for shard in shards}
+    rounds = 0
+    while waiting:
+        with ProcessPoolExecutor(num_workers, initializer=protect) as pool:
+            futures: dict[Future[None], int] = {
+                pool.submit(_write, shard): number for number, shard in waiting.items()
+            }
+            for future in as_completed(futures):
+                try:
+                    future.result()
+                except BrokenProcessPool:
+                    continue
+                yield waiting.pop(futures[future])
+        culprits = list(_culprits(waiting.values()))
+        for shard in culprits:
+            waiting[shard.number] = shard
+        rounds = 0 if culprits else rounds + 1
+        if waiting and rounds == _MOST_ROUNDS_WITHOUT_CULPRIT:
+            raise RunError(
+                f"the worker processes ended {rounds} times, with {len(waiting)} shards to write, "
+                "and no image ends one when it is decoded alone. Is memory short? Try --workers 1."
+            )
+
+
+def protect() -> None:
+    """Limit what this worker process can take, and end it with its parent."""
+    one_thread()
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    most = _MOST_MEMORY_BYTES if hard == resource.RLIM_INFINITY else min(hard, _MOST_MEMORY_BYTES)
+    resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
+    parent = parent_process()
+    if parent is not None:
+        Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_with(sentinel: int) -> None:
+    connection.wait([sentinel])
+    os._exit(1)
+
+
+def _write(shard: Shard) -> None:
+    def before_image(name: str) -> None:
+        write_text(shard.mark, name)
+        # The signal's default action ends the process whatever its decoder is doing.
+        signal.alarm(_MOST_SECONDS_AN_IMAGE)
+
+    write_shard(shard, before_image=before_image)
+    signal.alarm(0)
+    shard.mark.unlink(missing_ok=True)
+
+
+def _culprits(shards: Iterable[Shard]) -> Iterator[Shard]:
+    """Yield shards without the image that ends a process, for those that have one."""
+    for shard in shards:
+        if not shard.mark.is_file():
+            continue
+        name = shard.mark.read_text()
+        alone = Process(target=_decode, args=(shard, name))
+        alone.start()
+        alone.join()
+        if alone.exitcode:
+            yield shard.without(name, fault=f"{name}: {_how_it_ended(alone.exitcode)}")
+        shard.mark.unlink(missing_ok=True)
+
+
+def _decode(shard: Shard, name: str) -> None:
+    protect()
+    signal.alarm(_MOST_SECONDS_AN_IMAGE)
+    try:
+        decoded(shard, name)
+    except DataError:
+        return
+
+
+def _how_it_ended(exitcode: int) -> str:
+    if exitcode == -signal.SIGALRM:
+        return f"decoding it took more than {_MOST_SECONDS_AN_IMAGE} seconds and was ended"
+    if exitcode < 0:
+        return f"its decoder ended the process ({signal.Signals(-exitcode).name})"
+    return "decoding it ends the process"

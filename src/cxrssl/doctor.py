@@ -1,0 +1,135 @@
+"""`cxrssl doctor`: what is wrong with a source, file by file, before days are spent on it.
+
+Every file is decoded whole, by the same workers as an ingest's, into a store of thumbnails that is
+thrown away. From those come the routes by which files were decoded, the faults of the rest, and
+near-duplicates across splits.
+"""
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cxrssl.core.errors import DataError
+from cxrssl.core.labels import NO_FINDING
+from cxrssl.data.duplicates import near_duplicates, perceptual_hash
+from cxrssl.data.protocol import split_of
+from cxrssl.data.shards import Settings
+from cxrssl.data.store import Store
+from cxrssl.data.tables import Layout, Table, read_source
+from cxrssl.data.tables.rows import BOX_COLUMNS
+from cxrssl.ingest import ingest
+
+_THUMBNAIL_PX = 64
+
+
+def doctor(
+    source_folder: Path,
+    *,
+    layout: Layout = "auto",
+    num_workers: int,
+    on_images: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Examine a source folder.
+
+    Args:
+        source_folder: As for an ingest.
+        layout: Which layout it has, or "auto".
+        num_workers: Processes, >= 1.
+        on_images: Called with (images done, images in all) now and then.
+
+    Returns:
+        The content of `--json`: `ok`, `layout`, counts of `images` and of `routes`, `files` (image
+        id -> its `route` or its `fault`), `table` (faults of the table as a whole) and `duplicates`
+        (pairs of images in different splits, with bits of difference and correlation).
+
+    Raises:
+        DataError: If there is no such folder.
+    """
+    if not source_folder.is_dir():
+        raise DataError(f"{source_folder} is no folder. Name one with a table and images.")
+    try:
+        source = read_source(source_folder, layout=layout)
+    except DataError as error:
+        return _report(layout, [str(error)], {}, [])
+    with tempfile.TemporaryDirectory(prefix="cxrssl-doctor-") as folder:
+        summary = ingest(
+            source_folder,
+            Path(folder),
+            Settings(_THUMBNAIL_PX, exact=True),
+            layout=source.layout,
+            num_workers=num_workers,
+            on_images=on_images,
+        )
+        store = Store(Path(folder))
+        files = {name: {"fault": fault} for name, fault in summary.failures.items()}
+        files |= {image.image_id: {"route": image.route} for image in store.images}
+        return _report(source.layout, table_faults(source.table), files, _across_splits(store))
+
+
+def table_faults(table: Table) -> list[str]:
+    """Return what is odd about a table: rows made twice, readers who contradict themselves, ..."""
+    rows, found = table.rows, []
+    twice = rows[rows.duplicated()]
+    if len(twice):
+        names = ", ".join(sorted(set(twice["image_id"]))[:3])
+        found.append(
+            f"{len(twice)} rows repeat another row word for word, in images such as {names}. "
+            "Leave them out, or a reader's box counts twice."
+        )
+    kinds = rows.assign(nothing=rows["category"].eq(NO_FINDING))
+    kinds = kinds.groupby(["image_id", "reader"])["nothing"].agg(["any", "all"])
+    torn = kinds[kinds["any"] & ~kinds["all"]]
+    if len(torn):
+        image, reader = torn.index[0]
+        found.append(
+            f"{len(torn)} times a reader both found something and marked '{NO_FINDING}', first "
+            f"{reader} in image {image}. Leave out one of the two."
+        )
+    outside = rows[(rows[BOX_COLUMNS] < 0).any(axis=1)]
+    if len(outside):
+        found.append(
+            f"{len(outside)} boxes begin left of or above their image, first in image "
+            f"{outside['image_id'].iloc[0]}. Cut them at 0."
+        )
+    return found
+
+
+def _across_splits(store: Store) -> list[dict[str, Any]]:
+    """Return the pairs of images that are one and lie in different splits."""
+    thumbnails = [store.pixels(row) for row in range(len(store))]
+    hashes = np.array([perceptual_hash(pixels) for pixels in thumbnails], bool).reshape(-1, 256)
+    splits = [split_of(image.image_id, part=image.part) for image in store.images]
+    return [
+        {
+            "images": [store.images[twins.first].image_id, store.images[twins.second].image_id],
+            "splits": [splits[twins.first], splits[twins.second]],
+            "bits": twins.num_bits,
+            "correlation": round(twins.correlation, 4),
+        }
+        for twins in near_duplicates(hashes, thumbnails)
+        if splits[twins.first] != splits[twins.second]
+    ]
+
+
+def _report(
+    layout: str,
+    table: list[str],
+    files: dict[str, dict[str, str]],
+    duplicates: list[dict[str, Any]],
+) -> dict[str, Any]:
+    routes = Counter(entry["route"] for entry in files.values() if "route" in entry)
+    faults = sum("fault" in entry for entry in files.values())
+    return {
+        "ok": not (table or faults or duplicates),
+        "layout": layout,
+        "images": len(files) - faults,
+        "faults": faults,
+        "routes": dict(routes.most_common()),
+        "table": table,
+        "duplicates": duplicates,
+        "files": dict(sorted(files.items())),
+    }

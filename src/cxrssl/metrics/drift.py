@@ -1,0 +1,97 @@
+"""Whether two parts of a data set look like random draws from one: tests of a split.
+
+Not for telling how large a difference is; the two means or shares stand beside every p-value.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Values that differ by rounding alone are equally extreme.
+_SLACK = 1e-9
+
+
+def permutation_p(
+    first: NDArray[np.number],
+    second: NDArray[np.number],
+    *,
+    seed: int,
+    num_permutations: int = 10_000,
+) -> float | None:
+    """Return the two-sided p-value for a difference of two means, None where a part is empty.
+
+    Members are dealt anew to two parts of the old sizes; p is the share of deals whose means are at
+    least as far apart, the real one among them: (hits + 1) / (deals + 1), so never 0. A deal is
+    drawn as how many of each distinct value it holds, which has the same distribution as
+    shuffling the members and is cheap for counts.
+
+    Args:
+        first: [N] values of one part.
+        second: [M] values of the other.
+        seed: Of the deals.
+        num_permutations: Deals, >= 1.
+
+    Source: Phipson and Smyth 2010, "Permutation p-values should never be zero", for the + 1.
+    """
+    if not len(first) or not len(second):
+        return None
+    values, counts = np.unique(np.concatenate([first, second]), return_counts=True)
+    values = values.astype(np.float64)
+    generator = np.random.default_rng(seed)
+    dealt = generator.multivariate_hypergeometric(
+        counts, len(second), size=num_permutations, method="marginals"
+    )
+    total = float(counts @ values)
+
+    def gap(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.abs(sums / len(second) - (total - sums) / len(first))
+
+    observed = gap(np.asarray([second.astype(np.float64).sum()]))[0]
+    hits = int((gap(dealt @ values) >= observed * (1 - _SLACK) - _SLACK).sum())
+    return (hits + 1) / (num_permutations + 1)
+
+
+def fisher_p(*, hits: tuple[int, int], sizes: tuple[int, int]) -> float | None:
+    """Return Fisher's exact two-sided p-value for two shares, None where a part is empty.
+
+    The p-value is the chance of all tables with the same margins that are at most as likely as the
+    one found. Swapping the parts changes nothing.
+
+    Args:
+        hits: Members with the property in each part.
+        sizes: Members of each part, >= hits.
+
+    Source: Fisher 1922; the two-sided form is that of R's `fisher.test`.
+    """
+    if not sizes[0] or not sizes[1]:
+        return None
+    total, with_it = sum(sizes), sum(hits)
+    log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, total + 1)))])
+
+    def log_choose(n: int, k: NDArray[np.int64]) -> NDArray[np.float64]:
+        found: NDArray[np.float64] = log_factorial[n] - log_factorial[k] - log_factorial[n - k]
+        return found
+
+    possible = np.arange(max(0, with_it - sizes[1]), min(with_it, sizes[0]) + 1)
+    log_ways = log_choose(sizes[0], possible) + log_choose(sizes[1], with_it - possible)
+    chances = np.exp(log_ways - log_choose(total, np.array([with_it])))
+    found = chances[hits[0] - possible[0]]
+    # R's slack: a table as likely as the one found must not be lost to rounding.
+    return min(1.0, float(chances[chances <= found * (1 + 1e-7)].sum()))
+
+
+def holm_adjusted(p_values: Sequence[float | None]) -> list[float | None]:
+    """Return p-values adjusted for their number, in the same order; None stays None.
+
+    Rejecting those at or below 0.05 wrongly rejects any at all with a chance of 5 % at most.
+
+    Source: Holm 1979.
+    """
+    known = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
+    adjusted: list[float | None] = [None] * len(p_values)
+    largest = 0.0
+    for rank, (p, place) in enumerate(known):
+        largest = max(largest, min(1.0, p * (len(known) - rank)))
+        adjusted[place] = largest
+    return adjusted

@@ -1,0 +1,198 @@
+"""An ingest outlives kills, crashing decoders and company: the store is as if nothing happened."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from cxrssl.core.errors import DataError, RunError
+from cxrssl.data import shards, workers
+from cxrssl.data.shards import Settings, Shard
+from cxrssl.data.store import Store
+from cxrssl.ingest import ingest, share_of
+
+NUM_COPIES = 24
+NUM_SHARDS = 12
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def many(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the phantom many times over, under other ids."""
+    folder = tmp_path_factory.mktemp("many")
+    (folder / "train").mkdir()
+    table = pd.read_csv(source / "train.csv")
+    copies = []
+    for number in range(NUM_COPIES):
+        copies.append(table.assign(image_id=f"{number}-" + table["image_id"]))
+        for path in (source / "train").iterdir():
+            os.link(path, folder / "train" / f"{number}-{path.name}")
+    pd.concat(copies).to_csv(folder / "train.csv", index=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(many: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the store of an ingest that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("whole") / "store"
+    assert ingest(many, folder, Settings(64), num_workers=2).num_images == 30 * NUM_COPIES
+    return folder
+
+
+def begun(source: Path, store: Path, *options: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "cxrssl", "ingest", str(source), str(store), "--size", "64"]
+    return subprocess.Popen([*command, "--workers", "2", *options], stdout=subprocess.DEVNULL)
+
+
+def alive_with(text: str) -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if text in path.read_text() and int(path.parent.name) != os.getpid():
+                found.append(int(path.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_killed_at_random_moments_it_ends_bitwise_as_an_undisturbed_one(
+    many: Path, whole: Path, tmp_path: Path
+) -> None:
+    store = tmp_path / "killed"
+    generator = random.Random(0)
+    for _ in range(6):
+        process = begun(many, store)
+        while len(alive_with(str(store))) < 3:  # the call and its workers
+            assert process.poll() is None
+            time.sleep(0.01)
+        time.sleep(generator.uniform(0, 0.3))
+        assert process.poll() is None
+        process.kill()
+        process.wait()
+    assert begun(many, store).wait() == 0
+    assert contents(store) == contents(whole)
+
+
+def test_workers_end_with_the_call_that_was_killed(many: Path, tmp_path: Path) -> None:
+    process = begun(many, tmp_path / "store")
+    while len(alive_with(str(tmp_path / "store"))) < 3:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    for _ in range(100):
+        if not alive_with(str(tmp_path / "store")):
+            return
+        time.sleep(0.1)
+    pytest.fail("workers live on")
+
+
+def test_calls_that_share_the_work_make_the_same_store(
+    many: Path, whole: Path, tmp_path: Path
+) -> None:
+    store = tmp_path / "shared"
+    first = ingest(many, store, Settings(64), num_workers=1, share=(2, 2))
+    assert (first.num_images, first.num_missing) == (5 * 64 + 16, 6)
+    with pytest.raises(DataError, match="is no finished store"):
+        Store(store)
+    second = ingest(many, store, Settings(64), num_workers=1, share=(1, 2))
+    assert (second.num_images, second.num_missing) == (6 * 64, 0)
+    assert contents(store) == contents(whole)
+
+
+def test_calls_that_share_the_work_at_once_make_the_same_store(
+    many: Path, whole: Path, tmp_path: Path
+) -> None:
+    store = tmp_path / "shared"
+    processes = [begun(many, store, "--shard", f"{number}/3") for number in (1, 2, 3)]
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    assert contents(store) == contents(whole)
+
+
+def test_two_calls_on_the_same_shards_are_one_too_many(many: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    process = begun(many, store)
+    while process.poll() is None and not (store / ".lock").exists():
+        time.sleep(0.01)
+    time.sleep(0.1)
+    with pytest.raises(RunError, match=r"another process works in .* on the same shards"):
+        ingest(many, store, Settings(64), num_workers=1)
+    assert process.wait() == 0
+
+
+def test_a_store_being_made_anew_with_other_settings_is_none_until_it_is_whole(
+    many: Path, whole: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(whole, tmp_path / "store")
+    ingest(many, tmp_path / "store", Settings(32), num_workers=1, share=(1, 2))
+    with pytest.raises(DataError, match="is no finished store"):
+        Store(tmp_path / "store")
+
+
+@pytest.mark.parametrize("text", ["0/4", "5/4", "1", "a/b", "1/0", "-1/4", ""])
+def test_a_share_is_counted_from_one(text: str) -> None:
+    assert share_of("2/8") == (2, 8)
+    with pytest.raises(DataError, match="expected I/N with I from 1 to N"):
+        share_of(text)
+
+
+def crash_on(monkeypatch: pytest.MonkeyPatch, ends: dict[str, int]) -> None:
+    """Let decoding some images end the process, as a broken decoder in C does."""
+    decode = shards.decoded
+
+    def decoded(shard: Shard, name: str) -> object:
+        if name in ends:
+            os.kill(os.getpid(), ends[name])
+        return decode(shard, name)
+
+    monkeypatch.setattr(shards, "decoded", decoded)
+    monkeypatch.setattr(workers, "decoded", decoded)
+
+
+def test_a_file_that_crashes_its_decoder_is_listed_and_the_rest_is_stored(
+    many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = sorted(pd.read_csv(many / "train.csv")["image_id"].unique())
+    ends = {names[3]: signal.SIGSEGV, names[70]: signal.SIGABRT, names[71]: signal.SIGALRM}
+    crash_on(monkeypatch, {name: int(number) for name, number in ends.items()})
+    summary = ingest(many, tmp_path / "store", Settings(64), num_workers=2)
+    assert summary.num_images == 30 * NUM_COPIES - 3
+    assert summary.failures == {
+        names[3]: f"{names[3]}: its decoder ended the process (SIGSEGV)",
+        names[70]: f"{names[70]}: its decoder ended the process (SIGABRT)",
+        names[71]: f"{names[71]}: decoding it took more than 300 seconds and was ended",
+    }
+    assert json.loads((tmp_path / "store/manifest.json").read_text())["failures"] == (
+        summary.failures
+    )
+    assert not list((tmp_path / "store").glob("*.tmp"))
+    assert len(Store(tmp_path / "store")) == summary.num_images
+
+
+def killed(_shard: Shard) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_processes_that_end_without_a_culprit_are_given_up_on(
+    many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "_write", killed)
+    with pytest.raises(RunError, match="ended 3 times, with 12 shards to write, and no image"):
+        ingest(many, tmp_path / "store", Settings(64), num_workers=1)
+
+
+def test_a_worker_may_not_take_all_memory(tmp_path: Path) -> None:
+    code = "from cxrssl.data.workers import protect; protect(); bytearray(7 << 30)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "MemoryError" in done.stderr

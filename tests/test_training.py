@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from cxrssl.config.load import to_yaml
 from cxrssl.core.errors import DataError, RunError, TransferError
+from cxrssl.data.detection import splits_of
 from cxrssl.data.loaders import DetectionImages
 from cxrssl.data.sampling import Visit
 from cxrssl.data.shards import Settings
@@ -21,7 +22,7 @@ from cxrssl.data.store import Store
 from cxrssl.evaluate import detect, evaluate, scores_of
 from cxrssl.finetune import build_model, detector_settings, finetune, labelled_splits
 from cxrssl.pretrain import build_model as build_simclr
-from cxrssl.pretrain import pretrain
+from cxrssl.pretrain import pool_views, pretrain
 from support import ROOT, finetune_recipe, pretrain_recipe
 
 QUICK = ("batch_size=8", "epochs=1")
@@ -193,3 +194,35 @@ def test_a_detector_learns_four_images_by_heart(store_folder: Path, store: Store
     found = detect(model, store, four, intensity=settings.intensity, device=device)
     score = scores_of(found, four, classes=store.classes)["metrics"]["AP50"]["value"]
     assert score > 0.8
+
+
+def test_the_published_protocol_trains_on_what_its_pool_leaves_and_is_tested_on_its_own_split(
+    store: Store, store_folder: Path, tmp_path: Path
+) -> None:
+    changes = (
+        "data.protocol=published",
+        "data.normals=false",
+        "data.fusion=wbf",
+        "data.oversample_rounding=ceil",
+        "data.label_fraction=0.5",
+    )
+    recipe = finetune_recipe(store_folder, *changes, *QUICK)
+    splits = splits_of(store, protocol="published", normals=False)
+    train, _, test = labelled_splits(store, recipe)
+    order = [name for name, split in splits.items() if split == "train"]
+    assert {e.image_id for e in train} == set(order[-(len(order) // 2) :])
+    assert {e.image_id for e in test} == {n for n, split in splits.items() if split == "test"}
+    pool = pretrain_recipe(
+        store_folder, "data.protocol=published", "data.normals=false", "data.pool_fraction=0.5",
+        "batch_size=4",
+    )  # fmt: skip
+    views, _ = pool_views(store, pool)
+    assert {store.images[row].image_id for row in views.rows} == set(order[: -(len(order) // 2)])
+    run = tmp_path / "run"
+    finetune(recipe, run, resume=False)
+    found = evaluate(
+        run, store_folder, split="test", fusion="wbf", consensus_iou=0.2, normals=False
+    )
+    assert found["n_images"] == len(test)
+    with pytest.raises(DataError, match="protocol published splits images with findings alone"):
+        evaluate(run, store_folder, split="test", fusion="wbf", consensus_iou=0.2, normals=True)

@@ -89,6 +89,26 @@ def test_a_missing_broken_or_misspelt_recipe_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ("data.protocol=paper", "data.protocol: Input should be 'published', 'described' or"),
+        ("data.fusion=nms", "data.fusion: String should match pattern"),
+        ("data.fusion=majority:0", "data.fusion: String should match pattern"),
+        ("data.oversample_rounding=floor", "data.oversample_rounding: Input should be"),
+    ],
+)
+def test_a_faulty_data_section_is_refused(change: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(ROOT / "recipes/finetune/smoke.yaml", FinetuneRecipe, overrides=[change])
+
+
+def test_a_protocol_that_leaves_normals_out_does_not_take_them(tmp_path: Path) -> None:
+    changes = ["data.protocol=described", "data.normals=true"]
+    with pytest.raises(RecipeError, match="protocol described leaves them out; set it to false"):
+        load_recipe(ROOT / "recipes/finetune/smoke.yaml", FinetuneRecipe, overrides=changes)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
         ("pool_percents=[0]", "pool_percents.0: Input should be greater than or equal to 1"),
         ("pool_percents=[100]", "pool_percents.0: Input should be less than or equal to 99"),
         ("pool_percents=[50, 50]", "pool_percents names one value twice"),

@@ -53,7 +53,7 @@ def check_jpeg(frame: memoryview, header: Header, name: str) -> None:
     """Refuse a JPEG or JPEG-LS stream whose frame is not the one that the header describes.
 
     Raises:
-        DataError: If size or components differ, there are several frames, or markers are broken.
+        DataError: If size or components differ, there are several frames, or it is cut or broken.
     """
     size, scan = _jpeg_size(frame, name)
     if size != (header.columns, header.rows, 1):
@@ -61,7 +61,9 @@ def check_jpeg(frame: memoryview, header: Header, name: str) -> None:
             f"{name}: the JPEG stream holds {size[0]}x{size[1]} pixels of {size[2]} component(s); "
             f"the header says {header.columns}x{header.rows} of 1"
         )
-    # In coded data no byte 0xFF is followed by one of these.
+    # In coded data no byte 0xFF is followed by one of these. Decoders fill up a cut stream.
+    if not re.compile(b"\xff\xd9").search(frame, scan):
+        raise DataError(f"{name}: the JPEG stream is cut: it has no end marker")
     if _ANY_FRAME_START.search(frame, scan):
         raise DataError(f"{name}: the JPEG stream holds a second frame; expected one")
 

@@ -160,16 +160,22 @@ def _segments(frame: memoryview) -> Iterator[tuple[int, memoryview]]:
             at, part_end = part_end, -1  # only a new tile-part may come now
             continue
         (length,) = struct.unpack_from(">H", frame, at + 2)
-        if length < 2 or at + 2 + length > len(frame) or (part_end == -1 and marker != _SOT):
+        if length < 2 or (part_end == -1 and marker != _SOT):
             raise IndexError
         if marker == _SOT:
-            (part_length,) = struct.unpack_from(">I", frame, at + 6)
-            if 0 < part_length < 14:  # its own marker segment and SOD take 14 bytes
-                raise IndexError
-            part_end = at + part_length if part_length else 0
+            part_end = _part_end(frame, at)
         yield marker, frame[at + 4 : at + 2 + length]
         at += 2 + length
     raise IndexError
+
+
+def _part_end(frame: memoryview, at: int) -> int:
+    """Return where the tile-part that begins at `at` ends; 0 for the last, without a length."""
+    (length,) = struct.unpack_from(">I", frame, at + 6)
+    # Its own marker segment and SOD take 14 bytes.
+    if 0 < length < 14 or at + length > len(frame):
+        raise IndexError
+    return at + length if length else 0
 
 
 def _described(siz: memoryview, cod: memoryview, *, plain: bool) -> Codestream:
@@ -209,7 +215,7 @@ def _check_blocks(stream: Codestream, style: bytes, layers: int, name: str) -> N
     if blocks > _MAX_BLOCKS or precincts * (layers + 1) > _MAX_LAYERED_PRECINCTS:
         raise DataError(
             f"{name}: the JPEG 2000 stream claims {blocks} blocks in {layers} layers; "
-            "a decoder's memory is not risked on it"
+            "far more than its image needs"
         )
 
 

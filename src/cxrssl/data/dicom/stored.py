@@ -1,4 +1,7 @@
-"""The stored levels of one frame, exactly and in full: uncompressed here, else by pydicom.
+"""The stored levels of one frame, exactly and in full.
+
+Uncompressed here, RLE and JPEG lossless by imagecodecs where it is installed (`lossless`), all else
+by pydicom's plugin pylibjpeg.
 
 Not for decodes at a smaller size (`jpeg2000`) and not for showing (`display`).
 Shapes: levels [H, W] uint8, int8, uint16 or int16.
@@ -12,6 +15,8 @@ from pydicom.pixels import get_decoder
 from pydicom.uid import (
     UID,
     JPEG2000TransferSyntaxes,
+    JPEGLossless,
+    JPEGLosslessSV1,
     JPEGLSTransferSyntaxes,
     JPEGTransferSyntaxes,
     RLELossless,
@@ -24,6 +29,7 @@ from cxrssl.data.dicom.elements import Elements
 from cxrssl.data.dicom.frames import check_jpeg, check_rle, joined_fragments
 from cxrssl.data.dicom.header import Header
 from cxrssl.data.dicom.jpeg2000 import read_codestream
+from cxrssl.data.dicom.lossless import imagecodecs_is_there, jpeg_lossless, run_lengths
 
 Stored = NDArray[np.uint8] | NDArray[np.int8] | NDArray[np.uint16] | NDArray[np.int16]
 
@@ -98,11 +104,7 @@ def _meaningful(levels: Stored, header: Header) -> Stored:
 
 def _decoded(frame: memoryview, syntax: str, header: Header, name: str) -> Stored:
     try:
-        levels = (
-            _run_lengths(frame, header)
-            if syntax == RLELossless
-            else _by_pydicom(frame, syntax, header)
-        )
+        levels = _by_codec(frame, syntax, header)
     except (KeyboardInterrupt, SystemExit, MemoryError):
         raise
     # Decoders raise whatever they like on a broken stream, and the one in Rust panics with a
@@ -120,8 +122,24 @@ def _decoded(frame: memoryview, syntax: str, header: Header, name: str) -> Store
     return levels
 
 
+def _by_codec(frame: memoryview, syntax: str, header: Header) -> Stored:
+    levels: Stored
+    shape = header.rows, header.columns
+    if syntax == RLELossless:
+        return _meaningful(_run_lengths(frame, header).reshape(shape), header)
+    if syntax in (JPEGLossless, JPEGLosslessSV1) and imagecodecs_is_there():
+        levels = jpeg_lossless(frame)
+        # Eight bits in sixteen are valid; more bits than the header allows are not.
+        if 8 * levels.dtype.itemsize <= header.bits_allocated and levels.shape == shape:
+            return _meaningful(levels.astype(f"u{header.bits_allocated // 8}", copy=False), header)
+        raise ValueError("the stream is not what the header says")
+    return _by_pydicom(frame, syntax, header)
+
+
 def _run_lengths(frame: memoryview, header: Header) -> Stored:
-    """Decode RLE by pydicom's own plugin, without the three copies that pydicom makes."""
+    """Decode RLE; by pydicom's own plugin without the three copies that pydicom makes."""
+    if imagecodecs_is_there():
+        return run_lengths(frame, num_pixels=header.rows * header.columns)
     content = decode_pixel_data(
         bytes(frame),
         version=2,
@@ -129,8 +147,7 @@ def _run_lengths(frame: memoryview, header: Header) -> Stored:
         columns=header.columns,
         bits_allocated=header.bits_allocated,
     )
-    levels = np.frombuffer(content, f"<u{header.bits_allocated // 8}")
-    return _meaningful(levels.reshape(header.rows, header.columns), header)
+    return np.frombuffer(content, f"<u{header.bits_allocated // 8}")
 
 
 def _by_pydicom(frame: memoryview, syntax: str, header: Header) -> Stored:

@@ -1,0 +1,137 @@
+"""Which decoder reads what, that they agree, and what is said where there is none."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.data import get_testdata_files
+from pydicom.encaps import encapsulate
+from pydicom.uid import (
+    MPEG2MPML,
+    AllTransferSyntaxes,
+    JPEGLossless,
+    JPEGLosslessSV1,
+)
+
+from cxrssl.core.errors import DataError
+from cxrssl.data.dicom import advice, lossless, stored
+from cxrssl.data.dicom.advice import decode_advice
+from cxrssl.data.dicom.elements import read_elements
+from cxrssl.data.dicom.header import read_header
+from cxrssl.data.dicom.read import read_dicom
+from cxrssl.data.dicom.values import WANTED
+from cxrssl.data.dicom.write import FileIdentity, PixelForm, write_dicom
+
+PIXELS = (np.add.outer(np.arange(61) ** 2, np.arange(83) * 7) % 4096).astype(np.uint16)
+has_imagecodecs = lossless.imagecodecs_is_there()
+
+
+def levels(path: Path) -> np.ndarray:
+    elements = read_elements(path.read_bytes(), path.name, WANTED)
+    return stored.stored_levels(elements, read_header(elements, path.name), path.name)
+
+
+def benchmark() -> ModuleType:
+    """Load the benchmark, which has an encoder for JPEG lossless."""
+    path = Path(__file__).parents[2] / "benchmarks" / "ingest.py"
+    spec = importlib.util.spec_from_file_location("benchmark_ingest", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def lossless_jpeg(path: Path, syntax: str, *, cut: int = 0) -> Path:
+    write_dicom(path, PIXELS, form=PixelForm(), identity=FileIdentity(key="test"))
+    dataset = pydicom.dcmread(path)
+    stream = benchmark().jpeg_lossless(PIXELS, bits=12)
+    dataset.PixelData = encapsulate([stream[: len(stream) - cut]])
+    dataset["PixelData"].is_undefined_length = True
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.save_as(path)
+    return path
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_pydicoms_own_grey_files_give_the_levels_that_pydicom_gives() -> None:
+    agreed = 0
+    for path in sorted(map(Path, get_testdata_files())):
+        try:
+            found = levels(path) if path.is_file() else None
+        except DataError:
+            continue
+        if found is not None:
+            assert np.array_equal(found, pydicom.dcmread(path).pixel_array), path.name
+            agreed += 1
+    assert agreed == 48
+
+
+@pytest.mark.parametrize("syntax", [JPEGLossless, JPEGLosslessSV1])
+@pytest.mark.parametrize("with_imagecodecs", [False, True])
+def test_jpeg_lossless_gives_what_was_encoded(
+    syntax: str, with_imagecodecs: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if with_imagecodecs and not has_imagecodecs:
+        pytest.skip("imagecodecs is not installed")
+    monkeypatch.setattr(stored, "imagecodecs_is_there", lambda: with_imagecodecs)
+    assert np.array_equal(levels(lossless_jpeg(tmp_path / "image.dcm", syntax)), PIXELS)
+
+
+@pytest.mark.parametrize("with_imagecodecs", [False, True])
+@pytest.mark.parametrize("bits", [8, 12])
+def test_run_lengths_give_what_was_encoded(
+    bits: int, with_imagecodecs: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if with_imagecodecs and not has_imagecodecs:
+        pytest.skip("imagecodecs is not installed")
+    monkeypatch.setattr(stored, "imagecodecs_is_there", lambda: with_imagecodecs)
+    pixels = (PIXELS >> 4).astype(np.uint8) if bits == 8 else PIXELS
+    path = tmp_path / "image.dcm"
+    form = PixelForm("rle", bits)
+    write_dicom(path, pixels, form=form, identity=FileIdentity(key="test"))
+    assert np.array_equal(levels(path), pixels)
+
+
+def test_a_jpeg_stream_without_its_end_is_refused(tmp_path: Path) -> None:
+    path = lossless_jpeg(tmp_path / "image.dcm", JPEGLosslessSV1, cut=100)
+    with pytest.raises(DataError, match="the JPEG stream is cut: it has no end marker"):
+        read_dicom(path, size_px=32)
+
+
+def test_what_can_be_decoded_needs_no_advice() -> None:
+    decoded = [uid for uid in AllTransferSyntaxes if decode_advice(uid) is None]
+    assert len(decoded) == 16
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Bare:
+        available_plugins = ("gdcm",)
+        missing_dependencies = ("pylibjpeg - requires pylibjpeg>=2.0 and pylibjpeg-openjpeg>=2.0",)
+
+    monkeypatch.setattr(advice, "get_decoder", lambda _: Bare())
+    assert decode_advice("1.2.840.10008.1.2.4.90") == (
+        "JPEG 2000 Image Compression (Lossless Only) needs pylibjpeg>=2.0 and "
+        "pylibjpeg-openjpeg>=2.0: pip install 'pylibjpeg[all]'"
+    )
+
+
+@pytest.mark.parametrize("uid", [MPEG2MPML, "1.2.840.10008.1.2.4.110"])
+def test_what_no_package_decodes_is_to_be_stored_otherwise(uid: str) -> None:
+    assert "store the file uncompressed or as JPEG 2000 lossless" in str(decode_advice(uid))
+
+
+def test_a_transfer_syntax_that_is_none_is_not_quoted() -> None:
+    found = str(decode_advice("Doe^John"))
+    assert "an unknown transfer syntax" in found
+    assert "Doe" not in found
+
+
+def test_the_message_for_a_missing_decoder_says_what_to_do(tmp_path: Path) -> None:
+    path = lossless_jpeg(tmp_path / "image.dcm", MPEG2MPML)
+    message = r"image\.dcm: pixels can't be decoded: no package decodes MPEG2 .*: store the file"
+    with pytest.raises(DataError, match=message):
+        read_dicom(path, size_px=32)

@@ -1,0 +1,280 @@
+"""What a viewer would show: every rule against pydicom's own, or numbers worked out by hand."""
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from openjpeg.utils import encode_array
+from pydicom.encaps import encapsulate
+from pydicom.pixels import apply_modality_lut, apply_voi_lut
+from pydicom.uid import JPEG2000Lossless, RLELossless
+
+from cxrssl.core.errors import DataError
+from cxrssl.data.dicom.read import read_dicom
+from cxrssl.data.dicom.write import FileIdentity, PixelForm, write_dicom
+
+WINDOWS = [
+    ("LINEAR", 2048.0, 4096.0),
+    ("LINEAR", 1000.0, 1.0),
+    ("LINEAR", 1000.5, 2.0),
+    ("LINEAR_EXACT", 1000.0, 0.5),
+    ("LINEAR_EXACT", 2048.0, 4096.0),
+    ("SIGMOID", 2048.0, 1024.0),
+    ("SIGMOID", 2048.0, 0.01),
+]
+
+
+def ramp(bits: int, *, signed: bool = False) -> np.ndarray:
+    """Return [48, 64] levels over the whole range of so many bits."""
+    low = -(2 ** (bits - 1)) if signed else 0
+    levels = np.linspace(low, low + 2**bits - 1, 48 * 64).reshape(48, 64)
+    size = 1 if bits <= 8 else 2
+    return np.rint(levels).astype(f"{'i' if signed else 'u'}{size}")
+
+
+def stored(folder: Path, levels: np.ndarray, *, bits: int = 12, **values: object) -> Path:
+    """Write levels as they are, signed or not, with header values by keyword."""
+    path = folder / "image.dcm"
+    unsigned = levels.view(f"u{levels.dtype.itemsize}")
+    allowed = np.zeros_like(unsigned)
+    write_dicom(path, allowed, form=PixelForm(bits_stored=bits), identity=FileIdentity(key="test"))
+    dataset = pydicom.dcmread(path)
+    dataset.PixelData = unsigned.tobytes()
+    dataset.PixelRepresentation = int(levels.dtype.kind == "i")
+    for keyword, value in values.items():
+        if keyword.startswith("PixelPadding"):
+            dataset.add_new(keyword, "US" if levels.dtype.kind == "u" else "SS", value)
+        else:
+            setattr(dataset, keyword, value)
+    dataset.save_as(path)
+    return path
+
+
+def shown(path: Path, size_px: int | None = None) -> np.ndarray:
+    return read_dicom(path, size_px=size_px).pixels.astype(int)
+
+
+def table(entries: np.ndarray, *, first: int, bits: int, packed: bool = False) -> pydicom.Dataset:
+    item = pydicom.Dataset()
+    item.add_new("LUTDescriptor", "SS" if first < 0 else "US", [len(entries) % 65536, first, bits])
+    item.add_new("LUTData", "OW", entries.astype("u1" if packed else "<u2").tobytes())
+    return item
+
+
+def by_pydicom(path: Path) -> np.ndarray:
+    """Return what pydicom shows, in grey levels: its output range is the stored one, rescaled."""
+    dataset = pydicom.dcmread(path)
+    levels = apply_voi_lut(apply_modality_lut(dataset.pixel_array, dataset), dataset)
+    low = -(2 ** (dataset.BitsStored - 1)) if dataset.PixelRepresentation else 0
+    ends = np.array([low, low + 2**dataset.BitsStored - 1], float)
+    ends = ends * float(dataset.get("RescaleSlope", 1)) + float(dataset.get("RescaleIntercept", 0))
+    return np.rint(np.clip((levels - ends[0]) / (ends[1] - ends[0]), 0, 1) * 255).astype(int)
+
+
+@pytest.mark.filterwarnings("ignore:overflow")  # pydicom's own sigmoid
+@pytest.mark.parametrize(("function", "centre", "width"), WINDOWS)
+def test_every_window_function_shows_what_pydicom_shows(
+    function: str, centre: float, width: float, tmp_path: Path
+) -> None:
+    path = stored(
+        tmp_path, ramp(12), WindowCenter=centre, WindowWidth=width, VOILUTFunction=function
+    )
+    assert np.abs(shown(path) - by_pydicom(path)).max() <= 1
+    assert f"window {function}" in read_dicom(path, size_px=None).route
+
+
+@pytest.mark.parametrize("bits", [8, 9, 10, 11, 13, 14, 15, 16])
+@pytest.mark.parametrize("signed", [False, True])
+def test_every_depth_shows_what_pydicom_shows(bits: int, signed: bool, tmp_path: Path) -> None:
+    values = {"WindowCenter": 2.0 ** (bits - 1) + 7, "WindowWidth": 2.0**bits - 3}
+    path = stored(
+        tmp_path, ramp(bits, signed=signed), bits=bits, RescaleSlope=2, RescaleIntercept=7, **values
+    )
+    assert np.abs(shown(path) - by_pydicom(path)).max() <= 1
+
+
+def test_a_linear_window_narrower_than_one_is_not_valid(tmp_path: Path) -> None:
+    path = stored(tmp_path, ramp(12), WindowCenter=2048, WindowWidth=0.5)
+    assert "percentile range" in read_dicom(path, size_px=None).route
+
+
+@pytest.mark.parametrize("function", ["LINEAR_EXACT", "SIGMOID"])
+def test_a_window_without_width_is_not_valid(function: str, tmp_path: Path) -> None:
+    path = stored(tmp_path, ramp(12), WindowCenter=2048, WindowWidth=0, VOILUTFunction=function)
+    assert "percentile range" in read_dicom(path, size_px=None).route
+
+
+def test_an_unknown_window_function_is_refused_without_being_quoted(tmp_path: Path) -> None:
+    path = stored(tmp_path, ramp(12), WindowCenter=2048, WindowWidth=100, VOILUTFunction="DOE")
+    with pytest.raises(DataError, match="VOILUTFunction is none of LINEAR, LINEAR_EXACT") as error:
+        read_dicom(path, size_px=None)
+    assert "DOE" not in str(error.value)
+
+
+def test_the_first_of_several_windows_decides(tmp_path: Path) -> None:
+    one = stored(tmp_path, ramp(12), WindowCenter=1000, WindowWidth=500)
+    expected = shown(one)
+    several = stored(tmp_path, ramp(12), WindowCenter=[1000, 3000], WindowWidth=[500, 9])
+    assert np.array_equal(shown(several), expected)
+
+
+def test_a_lookup_table_goes_before_a_window(tmp_path: Path) -> None:
+    entries = np.arange(4096)[::-1] * 16
+    path = stored(
+        tmp_path,
+        ramp(12),
+        WindowCenter=2048,
+        WindowWidth=4096,
+        VOILUTSequence=[table(entries, first=0, bits=16)],
+    )
+    expected = np.rint(entries[ramp(12)] / 65535 * 255)
+    assert np.array_equal(shown(path), expected)
+
+
+def test_beyond_a_lookup_table_its_ends_go_on(tmp_path: Path) -> None:
+    entries = np.array([10, 20, 30, 250])
+    path = stored(
+        tmp_path, ramp(12, signed=True), VOILUTSequence=[table(entries, first=-2, bits=8)]
+    )
+    levels = np.clip(ramp(12, signed=True).astype(int), -2, 1)
+    assert np.array_equal(shown(path), entries[levels + 2])
+
+
+def test_entries_of_eight_bits_may_be_packed(tmp_path: Path) -> None:
+    entries = np.arange(256)
+    item = table(entries, first=0, bits=8, packed=True)
+    path = stored(tmp_path, ramp(8), bits=8, VOILUTSequence=[item])
+    assert np.array_equal(shown(path), ramp(8))
+
+
+def test_a_lookup_table_shorter_than_it_says_is_refused(tmp_path: Path) -> None:
+    item = table(np.arange(100), first=0, bits=16)
+    item.LUTDescriptor = [4096, 0, 16]
+    path = stored(tmp_path, ramp(12), VOILUTSequence=[item])
+    with pytest.raises(DataError, match="a value of the DICOM header is broken: VOILUTSequence"):
+        read_dicom(path, size_px=None)
+
+
+def test_a_modality_table_is_applied_before_resampling(tmp_path: Path) -> None:
+    # Level 0 becomes 0, level 1 becomes 4000, level 2 becomes 100: no mean of levels tells that.
+    levels = np.tile(np.array([[0, 2], [2, 0]], np.uint16), (32, 32))
+    item = table(np.array([0, 4000, 100]), first=0, bits=12)
+    path = stored(tmp_path, levels, ModalityLUTSequence=[item], WindowCenter=100.5, WindowWidth=201)
+    assert (shown(path, 16) == round(50 / 200 * 255)).all()
+
+
+def test_inversion_comes_last(tmp_path: Path) -> None:
+    window = {"WindowCenter": 1000, "WindowWidth": 300, "VOILUTFunction": "SIGMOID"}
+    plain = shown(stored(tmp_path, ramp(12), **window))
+    inverted = stored(tmp_path, ramp(12), PhotometricInterpretation="MONOCHROME1", **window)
+    assert np.abs(shown(inverted) - (255 - plain)).max() <= 1
+
+
+def test_bits_above_the_stored_ones_are_not_seen(tmp_path: Path) -> None:
+    window = {"WindowCenter": 2048, "WindowWidth": 4096}
+    clean = shown(stored(tmp_path, ramp(12), **window))
+    overlay = ramp(12) | (np.arange(64, dtype=np.uint16) % 3 << 13)
+    assert np.array_equal(shown(stored(tmp_path, overlay, **window)), clean)
+
+
+def test_bits_above_the_stored_ones_are_not_seen_in_signed_levels(tmp_path: Path) -> None:
+    window = {"WindowCenter": 0, "WindowWidth": 4096}
+    clean = shown(stored(tmp_path, ramp(12, signed=True), **window))
+    unextended = ramp(12, signed=True) & 0x0FFF  # 12 bits of two's complement, zeros above
+    assert np.array_equal(shown(stored(tmp_path, unextended, **window)), clean)
+
+
+@pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless])
+@pytest.mark.parametrize("bits", [11, 16])
+def test_signed_levels_show_the_same_compressed(syntax: str, bits: int, tmp_path: Path) -> None:
+    window = {"WindowCenter": 0, "WindowWidth": 2**bits}
+    levels = ramp(bits, signed=True)
+    path = stored(tmp_path, levels, bits=bits, **window)
+    expected, small = shown(path), shown(path, 16)
+    dataset = pydicom.dcmread(path)
+    if syntax == RLELossless:
+        dataset.compress(RLELossless)
+    else:
+        dataset.PixelData = encapsulate([encode_array(levels, bits_stored=bits)])
+        dataset["PixelData"].is_undefined_length = True
+        dataset.file_meta.TransferSyntaxUID = JPEG2000Lossless
+    dataset.save_as(path)
+    assert np.array_equal(shown(path), expected)
+    assert np.abs(shown(path, 16) - small).max() <= 6  # J2K at a reduced size
+
+
+def padded(folder: Path, value: int, **values: object) -> Path:
+    """Write a ramp whose left quarter and one pixel in the middle are padding."""
+    levels = np.tile(np.linspace(1000, 2000, 64).astype(np.uint16), (64, 1))
+    levels[:, :15] = levels[40, 40] = value
+    window = {"WindowCenter": 1500.5, "WindowWidth": 1001}
+    return stored(folder, levels, PixelPaddingValue=value, **(window | values))
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("value", [0, 4095])
+def test_padding_is_black(photometric: str, value: int, tmp_path: Path) -> None:
+    found = shown(padded(tmp_path, value, PhotometricInterpretation=photometric))
+    assert (found[:, :15] == 0).all()
+    assert found[40, 40] == 0
+    assert found[:, 20:40].min() > 0
+
+
+def test_padding_takes_no_part_in_its_neighbours_averages(tmp_path: Path) -> None:
+    found = shown(padded(tmp_path, 4095), 16)
+    levels = np.linspace(1000, 2000, 64).astype(int)
+    expected = np.rint((levels.reshape(16, 4).mean(axis=1) - 1000) / 1000 * 255)
+    assert (found[:, :3] == 0).all()  # columns 0 to 11
+    assert (found[:, 3] == 0).all()  # 12 to 15, of which only 15 is there
+    assert np.abs(found[:, 4:] - expected[4:]).max() <= 1
+
+
+def test_padding_takes_no_part_in_the_percentile_range(tmp_path: Path) -> None:
+    found = shown(padded(tmp_path, 0, WindowCenter=None, WindowWidth=None))
+    assert found[:, 15:20].min() < 10
+    assert found[:, -5:].max() > 245
+    assert "percentile range" in read_dicom(tmp_path / "image.dcm", size_px=None).route
+
+
+def test_a_padding_range_takes_all_between_its_limits(tmp_path: Path) -> None:
+    levels = np.tile(np.linspace(0, 63, 64).astype(np.uint16), (64, 1))
+    path = stored(
+        tmp_path,
+        levels,
+        PixelPaddingValue=20,
+        PixelPaddingRangeLimit=10,
+        WindowCenter=32,
+        WindowWidth=64,
+    )
+    found = shown(path)
+    assert (found[:, 10:21] == 0).all()
+    assert (found[:, [9, 21]] > 0).all()
+
+
+def test_a_negative_padding_value_may_be_stated_unsigned(tmp_path: Path) -> None:
+    levels = ramp(12, signed=True)
+    levels[:10] = -2000
+    path = stored(tmp_path, levels, WindowCenter=0, WindowWidth=4096)
+    content = path.read_bytes()
+    tag = struct.pack("<HH", 0x0028, 0x1050)
+    padding = struct.pack("<HH2sHH", 0x0028, 0x0120, b"US", 2, 2**16 - 2000)
+    assert content.count(tag) == 1
+    path.write_bytes(content.replace(tag, padding + tag))
+    assert (shown(path)[:10] == 0).all()
+
+
+def test_an_image_that_is_all_padding_is_black(tmp_path: Path) -> None:
+    path = stored(tmp_path, np.full((64, 64), 7, np.uint16), PixelPaddingValue=7)
+    assert (shown(path, 16) == 0).all()
+
+
+def test_where_padding_is_declared_jpeg_2000_is_decoded_whole(tmp_path: Path) -> None:
+    path = padded(tmp_path, 0)
+    expected = shown(path, 16)
+    dataset = pydicom.dcmread(path)
+    dataset.compress(JPEG2000Lossless, encoding_plugin="pylibjpeg", j2k_cr=None)
+    dataset.save_as(path)
+    assert "reduce" not in read_dicom(path, size_px=16).route
+    assert np.array_equal(shown(path, 16), expected)

@@ -1,6 +1,8 @@
-"""What several tests need: the smoke recipes, changed."""
+"""What several tests need: the smoke recipes, changed, and things that go wrong in a worker."""
 
-from pathlib import Path
+import os
+import signal
+from pathlib import Path, PosixPath
 
 from cxrssl.config.load import load_recipe
 from cxrssl.config.schema import FinetuneRecipe, PretrainRecipe
@@ -18,3 +20,20 @@ def finetune_recipe(store: Path, *changes: str) -> FinetuneRecipe:
     """Return the smoke recipe for a store; each change is `a.b=value`."""
     path = ROOT / "recipes/finetune/smoke.yaml"
     return load_recipe(path, FinetuneRecipe, overrides=[f"data.store={store}", *changes])
+
+
+class DeadlyPath(PosixPath):
+    """A file whose reading ends the process by the signal its suffix numbers: `NAME.11`.
+
+    So does a decoder written in C, given the right file.
+    """
+
+    def read_bytes(self) -> bytes:
+        """End the process."""
+        os.kill(os.getpid(), int(self.suffix[1:]))
+        return b""
+
+
+def killed(_shard: object) -> None:
+    """Be killed."""
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -14,10 +14,12 @@ import pandas as pd
 import pytest
 
 from cxrssl.core.errors import DataError, RunError
-from cxrssl.data import shards, workers
-from cxrssl.data.shards import Settings, Shard
+from cxrssl.data import workers
+from cxrssl.data.shards import Settings
 from cxrssl.data.store import Store
+from cxrssl.data.tables import read_source
 from cxrssl.ingest import ingest, share_of
+from support import DeadlyPath, killed
 
 NUM_COPIES = 24
 NUM_SHARDS = 12
@@ -55,14 +57,34 @@ def begun(source: Path, store: Path, *options: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen([*command, "--workers", "2", *options], stdout=subprocess.DEVNULL)
 
 
-def alive_with(text: str) -> list[int]:
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+def parents() -> dict[int, int]:
+    """Return every live process with its parent."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
         try:
-            if text in path.read_text() and int(path.parent.name) != os.getpid():
-                found.append(int(path.parent.name))
+            state, parent = path.read_text().rpartition(")")[2].split()[:2]
         except OSError:
             continue
+        if state != "Z":
+            found[int(path.parent.name)] = int(parent)
+    return found
+
+
+def descendants(pid: int) -> set[int]:
+    """Return the live processes that a process began, and those that they did."""
+    family, of = {pid}, parents()
+    while True:
+        more = {child for child, parent in of.items() if parent in family} - family
+        if not more:
+            return family - {pid}
+        family |= more
+
+
+def at_work(process: subprocess.Popen[bytes]) -> set[int]:
+    """Wait until two workers are there, besides two processes that look after them."""
+    while len(found := descendants(process.pid)) < 4:
+        assert process.poll() is None
+        time.sleep(0.01)
     return found
 
 
@@ -73,9 +95,7 @@ def test_killed_at_random_moments_it_ends_bitwise_as_an_undisturbed_one(
     generator = random.Random(0)
     for _ in range(6):
         process = begun(many, store)
-        while len(alive_with(str(store))) < 3:  # the call and its workers
-            assert process.poll() is None
-            time.sleep(0.01)
+        at_work(process)
         time.sleep(generator.uniform(0, 0.3))
         assert process.poll() is None
         process.kill()
@@ -86,13 +106,11 @@ def test_killed_at_random_moments_it_ends_bitwise_as_an_undisturbed_one(
 
 def test_workers_end_with_the_call_that_was_killed(many: Path, tmp_path: Path) -> None:
     process = begun(many, tmp_path / "store")
-    while len(alive_with(str(tmp_path / "store"))) < 3:
-        assert process.poll() is None
-        time.sleep(0.01)
+    workers = at_work(process)
     process.kill()
     process.wait()
     for _ in range(100):
-        if not alive_with(str(tmp_path / "store")):
+        if not workers & set(parents()):
             return
         time.sleep(0.1)
     pytest.fail("workers live on")
@@ -147,25 +165,17 @@ def test_a_share_is_counted_from_one(text: str) -> None:
         share_of(text)
 
 
-def crash_on(monkeypatch: pytest.MonkeyPatch, ends: dict[str, int]) -> None:
-    """Let decoding some images end the process, as a broken decoder in C does."""
-    decode = shards.decoded
-
-    def decoded(shard: Shard, name: str) -> object:
-        if name in ends:
-            os.kill(os.getpid(), ends[name])
-        return decode(shard, name)
-
-    monkeypatch.setattr(shards, "decoded", decoded)
-    monkeypatch.setattr(workers, "decoded", decoded)
-
-
 def test_a_file_that_crashes_its_decoder_is_listed_and_the_rest_is_stored(
     many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names = sorted(pd.read_csv(many / "train.csv")["image_id"].unique())
-    ends = {names[3]: signal.SIGSEGV, names[70]: signal.SIGABRT, names[71]: signal.SIGALRM}
-    crash_on(monkeypatch, {name: int(number) for name, number in ends.items()})
+    found = read_source(many)
+    names = sorted(found.files)
+    numbers = {names[3]: signal.SIGSEGV, names[70]: signal.SIGABRT, names[71]: signal.SIGALRM}
+    for name, number in numbers.items():
+        deadly = DeadlyPath(tmp_path / f"{name}.{int(number)}")
+        deadly.write_bytes(b"")
+        found.files[name] = deadly
+    monkeypatch.setattr("cxrssl.ingest.read_source", lambda *_, **__: found)
     summary = ingest(many, tmp_path / "store", Settings(64), num_workers=2)
     assert summary.num_images == 30 * NUM_COPIES - 3
     assert summary.failures == {
@@ -178,10 +188,6 @@ def test_a_file_that_crashes_its_decoder_is_listed_and_the_rest_is_stored(
     )
     assert not list((tmp_path / "store").glob("*.tmp"))
     assert len(Store(tmp_path / "store")) == summary.num_images
-
-
-def killed(_shard: Shard) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_processes_that_end_without_a_culprit_are_given_up_on(

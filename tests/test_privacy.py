@@ -1,4 +1,4 @@
-"""No patient data leaves the DICOM: planted names, dates and UIDs are in no output, faults or not."""
+"""No patient data leaves the DICOM: planted names, dates and UIDs are in no output."""
 
 import shutil
 import subprocess

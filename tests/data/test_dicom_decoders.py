@@ -17,21 +17,19 @@ from pydicom.uid import (
 )
 
 from cxrssl.core.errors import DataError
-from cxrssl.data.dicom import advice, lossless, stored
+from cxrssl.data.dicom import advice, stored
 from cxrssl.data.dicom.advice import decode_advice
-from cxrssl.data.dicom.elements import read_elements
+from cxrssl.data.dicom.dataset import read_file
 from cxrssl.data.dicom.header import read_header
 from cxrssl.data.dicom.read import read_dicom
-from cxrssl.data.dicom.values import WANTED
 from cxrssl.data.dicom.write import FileIdentity, PixelForm, write_dicom
 
 PIXELS = (np.add.outer(np.arange(61) ** 2, np.arange(83) * 7) % 4096).astype(np.uint16)
-has_imagecodecs = lossless.imagecodecs_is_there()
 
 
 def levels(path: Path) -> np.ndarray:
-    elements = read_elements(path.read_bytes(), path.name, WANTED)
-    return stored.stored_levels(elements, read_header(elements, path.name), path.name)
+    file = read_file(path.read_bytes(), path.name)
+    return stored.stored_levels(file, read_header(file, path.name), path.name)
 
 
 def benchmark() -> ModuleType:
@@ -67,28 +65,20 @@ def test_pydicoms_own_grey_files_give_the_levels_that_pydicom_gives() -> None:
         if found is not None:
             assert np.array_equal(found, pydicom.dcmread(path).pixel_array), path.name
             agreed += 1
-    assert agreed == 48
+    assert agreed == 47
 
 
 @pytest.mark.parametrize("syntax", [JPEGLossless, JPEGLosslessSV1])
-@pytest.mark.parametrize("with_imagecodecs", [False, True])
-def test_jpeg_lossless_gives_what_was_encoded(
-    syntax: str, with_imagecodecs: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_jpeg_lossless_gives_what_was_encoded_and_what_pydicom_gives(
+    syntax: str, tmp_path: Path
 ) -> None:
-    if with_imagecodecs and not has_imagecodecs:
-        pytest.skip("imagecodecs is not installed")
-    monkeypatch.setattr(stored, "imagecodecs_is_there", lambda: with_imagecodecs)
-    assert np.array_equal(levels(lossless_jpeg(tmp_path / "image.dcm", syntax)), PIXELS)
+    path = lossless_jpeg(tmp_path / "image.dcm", syntax)
+    assert np.array_equal(levels(path), PIXELS)
+    assert np.array_equal(pydicom.dcmread(path).pixel_array, PIXELS)
 
 
-@pytest.mark.parametrize("with_imagecodecs", [False, True])
 @pytest.mark.parametrize("bits", [8, 12])
-def test_run_lengths_give_what_was_encoded(
-    bits: int, with_imagecodecs: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if with_imagecodecs and not has_imagecodecs:
-        pytest.skip("imagecodecs is not installed")
-    monkeypatch.setattr(stored, "imagecodecs_is_there", lambda: with_imagecodecs)
+def test_run_lengths_give_what_was_encoded(bits: int, tmp_path: Path) -> None:
     pixels = (PIXELS >> 4).astype(np.uint8) if bits == 8 else PIXELS
     path = tmp_path / "image.dcm"
     form = PixelForm("rle", bits)
@@ -132,6 +122,6 @@ def test_a_transfer_syntax_that_is_none_is_not_quoted() -> None:
 
 def test_the_message_for_a_missing_decoder_says_what_to_do(tmp_path: Path) -> None:
     path = lossless_jpeg(tmp_path / "image.dcm", MPEG2MPML)
-    message = r"image\.dcm: pixels can't be decoded: no package decodes MPEG2 .*: store the file"
+    message = r"image\.dcm: pixels can't be decoded: no package .* decodes MPEG2 .*: store the file"
     with pytest.raises(DataError, match=message):
         read_dicom(path, size_px=32)

@@ -21,6 +21,7 @@ from cxrssl.models.detector import (
 SMALL = DetectorSettings(
     backbone="test_resnet",
     classes=("a", "b"),
+    protocol="corrected",
     size_px=64,
     intensity=Intensity(equalize=False, mean=0.5, std=0.25),
     norm="bn",

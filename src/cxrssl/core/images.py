@@ -118,6 +118,7 @@ def placed(content: Pixels, where: Placement, *, size_px: int) -> Pixels:
 
 def equalized(pixels: Pixels) -> Pixels:
     """Equalise the histogram of a grey image [H, W] uint8; an image of one value stays as it is."""
+    one_thread()
     return np.asarray(cv2.equalizeHist(np.ascontiguousarray(pixels)), dtype=np.uint8)
 
 
@@ -134,6 +135,7 @@ def resized(levels: Levels, *, height: int, width: int) -> NDArray[np.float32]:
     shrinks = height <= levels.shape[0] and width <= levels.shape[1]
     if shrinks and levels.size >= _LARGE_PIXELS:
         levels = _row_averages(levels, np.linspace(0, levels.shape[0], height + 1))
+    one_thread()
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     result = cv2.resize(
         levels.astype(np.float32, copy=False), (width, height), interpolation=method
@@ -204,12 +206,19 @@ def blurred(pixels: NDArray[np.float32], *, sigma_px: float, kernel_px: int) -> 
     side = min(kernel_px, 2 * int(np.ceil(4 * sigma_px)) + 1)
     if side < 3:
         return pixels
+    one_thread()
     return cv2.GaussianBlur(pixels, (side, side), sigma_px).astype(np.float32, copy=False)
 
 
 def one_thread() -> None:
-    """Let OpenCV use one thread in this process, as befits one of many workers."""
-    cv2.setNumThreads(1)
+    """Let OpenCV start no threads of its own.
+
+    They gain nothing on images this small, and a process that is forked once they are there hangs
+    when it touches them, so everything here that could start them calls this first.
+    """
+    # To set what is set already would touch them, too.
+    if cv2.getNumThreads() != 1:
+        cv2.setNumThreads(1)
 
 
 def low_frequencies(pixels: Pixels, *, num: int) -> NDArray[np.float32]:
@@ -218,5 +227,6 @@ def low_frequencies(pixels: Pixels, *, num: int) -> NDArray[np.float32]:
     The coefficients are those of its area average at 4 `num` pixels a side; the first row and
     column, which tell of brightness and large gradients, are left out.
     """
+    one_thread()
     small = cv2.resize(pixels.astype(np.float32), (4 * num, 4 * num), interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.dct(small)[1 : num + 1, 1 : num + 1], dtype=np.float32)

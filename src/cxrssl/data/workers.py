@@ -10,7 +10,7 @@ import signal
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import Process, connection, parent_process
+from multiprocessing import connection, get_context, parent_process
 from threading import Thread
 
 from cxrssl.core.errors import DataError, RunError
@@ -22,6 +22,10 @@ from cxrssl.data.shards import Shard, decoded, write_shard
 _MOST_MEMORY_BYTES = 6 << 30
 _MOST_SECONDS_AN_IMAGE = 300
 _MOST_ROUNDS_WITHOUT_CULPRIT = 3
+
+# Not forked from here: a fork has none of its parent's threads and all of their locks.
+_CONTEXT = get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["cxrssl.data.workers"])
 
 
 def written(shards: Iterable[Shard], *, num_workers: int) -> Iterator[Shard]:
@@ -37,7 +41,7 @@ def written(shards: Iterable[Shard], *, num_workers: int) -> Iterator[Shard]:
     waiting = {shard.number: shard for shard in shards}
     rounds = 0
     while waiting:
-        with ProcessPoolExecutor(num_workers, initializer=protect) as pool:
+        with ProcessPoolExecutor(num_workers, mp_context=_CONTEXT, initializer=protect) as pool:
             futures: dict[Future[None], int] = {
                 pool.submit(_write, shard): number for number, shard in waiting.items()
             }
@@ -91,7 +95,7 @@ def _culprits(shards: Iterable[Shard]) -> Iterator[Shard]:
         if not shard.mark.is_file():
             continue
         name = shard.mark.read_text()
-        alone = Process(target=_decode, args=(shard, name))
+        alone = _CONTEXT.Process(target=_decode, args=(shard, name))
         alone.start()
         alone.join()
         if alone.exitcode:

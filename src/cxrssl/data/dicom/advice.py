@@ -1,13 +1,14 @@
 """Which decoder a transfer syntax needs, for messages and `doctor`."""
 
 from pydicom.pixels import get_decoder
-from pydicom.uid import UID
+from pydicom.uid import UID, AllTransferSyntaxes
 
 _REENCODE = (
     "store the file uncompressed or as JPEG 2000 lossless, "
     "for example with `gdcmconv --raw` or `dcmdjpeg`"
 )
-_OURS = "pylibjpeg"
+# The one plugin used: pydicom would try others in turn, and they do not always agree.
+PLUGIN = "pylibjpeg"
 
 
 def syntax_name(transfer_syntax_uid: str) -> str:
@@ -16,9 +17,9 @@ def syntax_name(transfer_syntax_uid: str) -> str:
     Args:
         transfer_syntax_uid: As the file has it.
     """
-    uid = UID(transfer_syntax_uid)
-    known = uid.is_valid and uid.name != str(uid) and uid.is_transfer_syntax
-    return str(uid.name) if known else "an unknown transfer syntax"
+    if transfer_syntax_uid not in AllTransferSyntaxes:
+        return "an unknown transfer syntax"
+    return str(UID(transfer_syntax_uid).name)
 
 
 def decode_advice(transfer_syntax_uid: str) -> str | None:
@@ -27,15 +28,19 @@ def decode_advice(transfer_syntax_uid: str) -> str | None:
     Args:
         transfer_syntax_uid: As the file has it.
     """
+    name = syntax_name(transfer_syntax_uid)
+    hopeless = f"no package that cxrssl uses decodes {name}: {_REENCODE}"
+    if transfer_syntax_uid not in AllTransferSyntaxes:
+        return hopeless
     uid = UID(transfer_syntax_uid)
     try:
         decoder = get_decoder(uid)
     except NotImplementedError:
-        return f"no package decodes {syntax_name(transfer_syntax_uid)}: {_REENCODE}"
-    if not uid.is_encapsulated or _OURS in decoder.available_plugins:
+        return hopeless
+    if not uid.is_encapsulated or PLUGIN in decoder.available_plugins:
         return None
     for plugin in decoder.missing_dependencies:
-        if plugin.startswith(_OURS):
+        if plugin.startswith(PLUGIN):
             needed = plugin.partition("requires ")[2]
-            return f"{uid.name} needs {needed}: pip install 'pylibjpeg[all]'"
-    return f"no package that cxrssl uses decodes {uid.name}: {_REENCODE}"
+            return f"{name} needs {needed}: pip install 'pylibjpeg[all]'"
+    return hopeless

@@ -7,13 +7,14 @@ ITU-T T.87, C.2.2 (JPEG-LS).
 
 import re
 import struct
+from io import BytesIO
 from itertools import pairwise
+
+from pydicom.encaps import generate_fragments, parse_basic_offsets
 
 from cxrssl.core.errors import DataError
 from cxrssl.data.dicom.header import Header
 
-_MAX_FRAGMENTS = 100_000
-_ITEM, _SEQUENCE_END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 _RLE_HEADER_BYTES = 64
 # Start of a frame: all SOFs of JPEG, JPEG-LS's, and the hierarchical one.
 _FRAME_STARTS = frozenset((*range(0xC0, 0xD0), 0xDE, 0xF7)) - {0xC4, 0xC8, 0xCC}
@@ -22,31 +23,24 @@ _ANY_FRAME_START = re.compile(b"\xff[" + re.escape(bytes(sorted(_FRAME_STARTS)))
 _MAX_SEGMENTS = 10_000
 
 
-def joined_fragments(pixels: memoryview, name: str) -> memoryview:
+def joined_fragments(pixels: bytes, name: str) -> memoryview:
     """Return the one frame in a fragmented pixel data value.
 
     The offset table in front is not used: a single frame is all the fragments together.
 
     Raises:
-        DataError: If the fragments are cut or broken.
+        DataError: If the fragments are broken, or hold nothing.
     """
-    fragments: list[memoryview] = []
-    at = 0
-    while at + 8 <= len(pixels) and bytes(pixels[at : at + 4]) != _SEQUENCE_END:
-        (length,) = struct.unpack_from("<I", pixels, at + 4)
-        if bytes(pixels[at : at + 4]) != _ITEM or len(fragments) > _MAX_FRAGMENTS:
-            raise DataError(f"{name}: the fragments of the pixel data are broken")
-        if at + 8 + length > len(pixels):
-            raise DataError(
-                f"{name}: the pixel data is cut: a fragment of {length} bytes, "
-                f"and {len(pixels) - at - 8} bytes are left"
-            )
-        fragments.append(pixels[at + 8 : at + 8 + length])
-        at += 8 + length
-    frame = fragments[1:]
-    if not any(len(fragment) for fragment in frame):
+    buffer = BytesIO(pixels)
+    try:
+        parse_basic_offsets(buffer)
+        fragments = list(generate_fragments(buffer))
+    # pydicom's messages quote what it found.
+    except (ValueError, struct.error) as error:
+        raise DataError(f"{name}: the fragments of the pixel data are broken") from error
+    if not any(fragments):
         raise DataError(f"{name}: no image: the pixel data is empty")
-    return frame[0] if len(frame) == 1 else memoryview(b"".join(frame))
+    return memoryview(fragments[0] if len(fragments) == 1 else b"".join(fragments))
 
 
 def check_jpeg(frame: memoryview, header: Header, name: str) -> None:

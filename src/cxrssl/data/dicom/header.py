@@ -8,7 +8,7 @@ Source: DICOM PS3.3, C.7.6.3 (image pixel), C.7.5.1.1.2 (padding), C.11.1 and C.
 from dataclasses import dataclass
 
 from cxrssl.core.errors import DataError
-from cxrssl.data.dicom.elements import Elements
+from cxrssl.data.dicom.dataset import DicomFile
 from cxrssl.data.dicom.values import Table, Values
 
 MAX_PIXELS = 150_000_000
@@ -68,14 +68,14 @@ class Header:
         return "MONOCHROME1" if self.inverted else "MONOCHROME2"
 
 
-def read_header(elements: Elements, name: str) -> Header:
+def read_header(file: DicomFile, name: str) -> Header:
     """Read and check the values of one grey frame.
 
     Raises:
         DataError: If a value is missing or broken, or the file is not one grey frame of at most
             150 megapixels and 16 bits.
     """
-    reader = Values(elements, name)
+    reader = Values(file.dataset, name, file.big_endian)
     allocated, stored = _check_frame(reader)
     signed = bool(reader.integer("PixelRepresentation", 0))
     modality = reader.table("ModalityLUTSequence", signed=signed)
@@ -100,7 +100,7 @@ def _check_frame(reader: Values) -> tuple[int, int]:
     """Refuse what is not one grey frame; return bits allocated and stored."""
     name = reader.name
     needed = ("Rows", "Columns", "BitsAllocated", "BitsStored", "PhotometricInterpretation")
-    missing = [keyword for keyword in needed if len(reader.value(keyword)) == 0]
+    missing = [keyword for keyword in needed if not reader.has(keyword)]
     if missing:
         raise DataError(f"{name}: no image: the file has no {', '.join(missing)}")
     photometric = reader.text("PhotometricInterpretation")
@@ -133,7 +133,7 @@ def _check_frame(reader: Values) -> tuple[int, int]:
 
 def _padding(reader: Values, allocated: int, signed: bool) -> tuple[int, int] | None:
     """Return the range of levels that stand for no pixel; often stated with the wrong sign."""
-    if len(reader.value("PixelPaddingValue")) == 0:
+    if not reader.has("PixelPaddingValue"):
         return None
     value = reader.integer("PixelPaddingValue")
     ends = [value, reader.integer("PixelPaddingRangeLimit", value)]

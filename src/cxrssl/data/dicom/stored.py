@@ -1,7 +1,7 @@
 """The stored levels of one frame, exactly and in full.
 
-Uncompressed here, RLE and JPEG lossless by imagecodecs where it is installed (`lossless`), all else
-by pydicom's plugin pylibjpeg.
+Uncompressed here, RLE and JPEG lossless by imagecodecs (`lossless`), all else by pydicom's plugin
+pylibjpeg.
 
 Not for decodes at a smaller size (`jpeg2000`) and not for showing (`display`).
 Shapes: levels [H, W] uint8, int8, uint16 or int16.
@@ -21,71 +21,67 @@ from pydicom.uid import (
     JPEGTransferSyntaxes,
     RLELossless,
 )
-from rle.utils import decode_pixel_data
 
 from cxrssl.core.errors import DataError
-from cxrssl.data.dicom.advice import decode_advice, syntax_name
-from cxrssl.data.dicom.elements import Elements
+from cxrssl.data.dicom.advice import PLUGIN, decode_advice, syntax_name
+from cxrssl.data.dicom.dataset import DicomFile
 from cxrssl.data.dicom.frames import check_jpeg, check_rle, joined_fragments
 from cxrssl.data.dicom.header import Header
 from cxrssl.data.dicom.jpeg2000 import read_codestream
-from cxrssl.data.dicom.lossless import imagecodecs_is_there, jpeg_lossless, run_lengths
+from cxrssl.data.dicom.lossless import jpeg_lossless, run_lengths
 
 Stored = NDArray[np.uint8] | NDArray[np.int8] | NDArray[np.uint16] | NDArray[np.int16]
 
-# The one plugin used: pydicom would try others in turn, and they do not always agree.
-_PLUGIN = "pylibjpeg"
 
-
-def stored_levels(elements: Elements, header: Header, name: str) -> Stored:
+def stored_levels(file: DicomFile, header: Header, name: str) -> Stored:
     """Return the levels of the whole frame.
 
     Raises:
         DataError: If the pixel data is cut, is not what the header says, or can't be decoded.
     """
-    encapsulated = _is_encapsulated(elements, name)
-    if encapsulated != elements.fragmented:
+    encapsulated = _is_encapsulated(file, name)
+    if encapsulated != file.fragmented:
         raise DataError(
-            f"{name}: pixel data {'in' if elements.fragmented else 'without'} fragments; "
-            f"{syntax_name(elements.syntax)} has it {'in' if encapsulated else 'without'}"
+            f"{name}: pixel data {'in' if file.fragmented else 'without'} fragments; "
+            f"{syntax_name(file.syntax)} has it {'in' if encapsulated else 'without'}"
         )
     if not encapsulated:
-        return _meaningful(_native_levels(elements, header, name), header)
-    frame = joined_fragments(elements.pixels, name)
-    if elements.syntax == RLELossless:
+        return _meaningful(_native_levels(file, header, name), header)
+    frame = joined_fragments(file.pixels, name)
+    if file.syntax == RLELossless:
         check_rle(frame, header, name)
-    elif elements.syntax in JPEG2000TransferSyntaxes:
+    elif file.syntax in JPEG2000TransferSyntaxes:
         read_codestream(frame, width=header.columns, height=header.rows, name=name)
-    elif elements.syntax in (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes):
+    elif file.syntax in (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes):
         check_jpeg(frame, header, name)
     else:  # no stream reaches a decoder unchecked
-        raise DataError(f"{name}: {syntax_name(elements.syntax)} is not decoded")
-    return _decoded(frame, elements.syntax, header, name)
+        raise DataError(f"{name}: {syntax_name(file.syntax)} is not decoded")
+    return _decoded(frame, file.syntax, header, name)
 
 
-def _is_encapsulated(elements: Elements, name: str) -> bool:
-    advice = decode_advice(elements.syntax)
+def _is_encapsulated(file: DicomFile, name: str) -> bool:
+    advice = decode_advice(file.syntax)
     if advice is not None:
         raise DataError(f"{name}: pixels can't be decoded: {advice}")
-    return bool(UID(elements.syntax).is_encapsulated)
+    return bool(UID(file.syntax).is_encapsulated)
 
 
-def _native_levels(elements: Elements, header: Header, name: str) -> Stored:
+def _native_levels(file: DicomFile, header: Header, name: str) -> Stored:
     """Return a view of uncompressed levels as they are stored, unused bits and all."""
     size = header.bits_allocated // 8
     count = header.rows * header.columns
-    if len(elements.pixels) < count * size:
+    if len(file.pixels) < count * size:
         raise DataError(
-            f"{name}: the pixel data is cut: {len(elements.pixels)} bytes, and "
+            f"{name}: the pixel data is cut: {len(file.pixels)} bytes, and "
             f"{header.columns}x{header.rows} pixels of {header.bits_allocated} bits take "
             f"{count * size}"
         )
-    order = ">" if elements.big_endian else "<"
-    if size == 1 and elements.big_endian and elements.words:
+    order = ">" if file.big_endian else "<"
+    if size == 1 and file.big_endian and file.words:
         # Bytes that were swapped with the words they were put in; the last may lack its partner.
-        words = np.frombuffer(elements.pixels[: len(elements.pixels) // 2 * 2], ">u2")
+        words = np.frombuffer(file.pixels[: len(file.pixels) // 2 * 2], ">u2")
         return words.astype("<u2").view(np.uint8)[:count].reshape(header.rows, header.columns)
-    levels = np.frombuffer(elements.pixels[: count * size], f"{order}u{size}")
+    levels = np.frombuffer(file.pixels[: count * size], f"{order}u{size}")
     return levels.reshape(header.rows, header.columns)
 
 
@@ -126,28 +122,15 @@ def _by_codec(frame: memoryview, syntax: str, header: Header) -> Stored:
     levels: Stored
     shape = header.rows, header.columns
     if syntax == RLELossless:
-        return _meaningful(_run_lengths(frame, header).reshape(shape), header)
-    if syntax in (JPEGLossless, JPEGLosslessSV1) and imagecodecs_is_there():
+        content = run_lengths(frame, num_pixels=header.rows * header.columns)
+        return _meaningful(content.reshape(shape), header)
+    if syntax in (JPEGLossless, JPEGLosslessSV1):
         levels = jpeg_lossless(frame)
         # Eight bits in sixteen are valid; more bits than the header allows are not.
         if 8 * levels.dtype.itemsize <= header.bits_allocated and levels.shape == shape:
             return _meaningful(levels.astype(f"u{header.bits_allocated // 8}", copy=False), header)
         raise ValueError("the stream is not what the header says")
     return _by_pydicom(frame, syntax, header)
-
-
-def _run_lengths(frame: memoryview, header: Header) -> Stored:
-    """Decode RLE; by pydicom's own plugin without the three copies that pydicom makes."""
-    if imagecodecs_is_there():
-        return run_lengths(frame, num_pixels=header.rows * header.columns)
-    content = decode_pixel_data(
-        bytes(frame),
-        version=2,
-        rows=header.rows,
-        columns=header.columns,
-        bits_allocated=header.bits_allocated,
-    )
-    return np.frombuffer(content, f"<u{header.bits_allocated // 8}")
 
 
 def _by_pydicom(frame: memoryview, syntax: str, header: Header) -> Stored:
@@ -158,7 +141,7 @@ def _by_pydicom(frame: memoryview, syntax: str, header: Header) -> Stored:
     levels, _ = get_decoder(UID(syntax)).as_array(
         value,
         index=0,
-        decoding_plugin=_PLUGIN,
+        decoding_plugin=PLUGIN,
         rows=header.rows,
         columns=header.columns,
         samples_per_pixel=1,

@@ -1,0 +1,58 @@
+"""What commands share: their application, common options, and names to choose from."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="cxrssl",
+    help="How few boxes do you need? Pretraining and detection for chest radiographs.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class LayoutName(StrEnum):
+    """Layouts of a source folder."""
+
+    auto = "auto"
+    kaggle = "kaggle"
+    physionet = "physionet"
+    coco = "coco"
+    images = "images"
+
+
+class FitName(StrEnum):
+    """How an image becomes a square."""
+
+    squash = "squash"
+    letterbox = "letterbox"
+
+
+class ProtocolName(StrEnum):
+    """Rules by which images are divided, fused and oversampled."""
+
+    published = "published"
+    described = "described"
+    corrected = "corrected"
+
+
+class SplitName(StrEnum):
+    """Splits of a store."""
+
+    train = "train"
+    val = "val"
+    test = "test"
+
+
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change a recipe field: a.b=value. Repeatable.", metavar="A.B=V"),
+]
+Out = Annotated[Path | None, typer.Option("--out", help="Run folder; runs/COMMAND/RECIPE if not.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run that was cut short.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes; one a core if not given.")]

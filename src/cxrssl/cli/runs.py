@@ -1,0 +1,101 @@
+"""Commands about runs: pretrain, finetune, eval, reproduce, report; heavy imports wait as well."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cxrssl.cli.options import Out, Resume, Set, SplitName, app
+
+
+@app.command()
+def pretrain(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, such as recipes/pretrain/smoke.yaml.")],
+    set_: Set = None,
+    out: Out = None,
+    resume: Resume = False,
+) -> None:
+    """Pretrain a backbone on unlabelled images."""
+    from cxrssl.config.load import load_recipe
+    from cxrssl.config.schema import PretrainRecipe
+
+    merged = load_recipe(recipe, PretrainRecipe, overrides=set_ or [])
+    from cxrssl.pretrain import pretrain as run
+
+    typer.echo(run(merged, out or Path("runs/pretrain") / recipe.stem, resume=resume))
+
+
+@app.command()
+def finetune(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, such as recipes/finetune/smoke.yaml.")],
+    set_: Set = None,
+    out: Out = None,
+    resume: Resume = False,
+) -> None:
+    """Train a detector on labelled images, from any start."""
+    from cxrssl.config.load import load_recipe
+    from cxrssl.config.schema import FinetuneRecipe
+
+    merged = load_recipe(recipe, FinetuneRecipe, overrides=set_ or [])
+    from cxrssl.finetune import finetune as run
+
+    typer.echo(run(merged, out or Path("runs/finetune") / recipe.stem, resume=resume))
+
+
+@app.command("eval")
+def evaluate(
+    checkpoint: Annotated[Path, typer.Argument(help="A finetune run, or its detector/ folder.")],
+    data: Annotated[Path, typer.Option("--data", help="A store.")],
+    split: Annotated[SplitName, typer.Option(help="Which of its images.")] = SplitName.test,
+    fusion: Annotated[
+        str, typer.Option(help="consensus, wbf, union, majority:K or single:READER.")
+    ] = "consensus",
+    consensus_iou: Annotated[
+        float, typer.Option(min=0.01, max=0.99, help="Overlap that fuses readers' boxes.")
+    ] = 0.2,
+    normals: Annotated[bool, typer.Option(help="Count images without findings too.")] = False,
+    json_: Annotated[Path | None, typer.Option("--json", help="Write the scores here.")] = None,
+) -> None:
+    """Score a detector against the readers' consensus."""
+    from cxrssl.core.files import write_json
+    from cxrssl.evaluate import evaluate as run
+    from cxrssl.output.terminal import print_scores
+
+    found = run(
+        checkpoint,
+        data,
+        split=split.value,
+        fusion=fusion,
+        consensus_iou=consensus_iou,
+        normals=normals,
+    )
+    print_scores(found)
+    if json_ is not None:
+        write_json(json_, found)
+
+
+@app.command()
+def reproduce(
+    plan: Annotated[str, typer.Argument(help="A packaged plan, such as demo, or a file.")],
+    set_: Set = None,
+    out: Annotated[Path | None, typer.Option("--out", help="runs/NAME if not given.")] = None,
+) -> None:
+    """Run all arms of a plan, then the report. Called again, it goes on, or says it is done."""
+    from cxrssl.config.load import load_recipe, recipe_path
+    from cxrssl.config.schema import Plan
+
+    path = recipe_path(plan if Path(plan).is_file() else f"plans/{plan}")
+    merged = load_recipe(path, Plan, overrides=set_ or [])
+    from cxrssl.reproduce import reproduce as run
+
+    typer.echo(f"Report: {run(merged, out or Path('runs') / merged.name, say=typer.echo)}")
+
+
+@app.command()
+def report(
+    runs: Annotated[Path, typer.Argument(help="Folder of a reproduce, such as runs/demo.")],
+) -> None:
+    """Write the runs of a plan as one HTML page and a CSV."""
+    from cxrssl.report import report as run
+
+    typer.echo(run(runs))

@@ -124,10 +124,12 @@ def hostile_files() -> dict[str, bytes]:
     return {
         "claimed": in_file(EXPLICIT, image(rows=60000, columns=60000) + plain),
         "nested": in_file(EXPLICIT, image(before=opened(100_000)) + plain),
-        "nested_less": in_file(EXPLICIT, image(before=opened(10_000)) + plain),
         "nested_known": in_file(EXPLICIT, image(before=inner) + plain),
         "items": in_file(
             EXPLICIT, element(0x00400275, b"SQ", empty_items, length=0xFFFFFFFF) + image() + plain
+        ),
+        "elements": in_file(
+            EXPLICIT, element(0x00090010, b"LO", b"") * 1_000_000 + image() + plain
         ),
         "deflated": in_file(DEFLATED, bomb),
         "j2k_size": in_file(J2K, image() + fragments(codestream(at_8=huge))),
@@ -160,10 +162,10 @@ def hostile_files() -> dict[str, bytes]:
 
 EXPECTED = {
     "claimed": "the header claims 60000x60000 pixels; at least 1 and at most 150 megapixels",
-    "nested": "more than 20,000 sequence items",
-    "nested_less": "sequences are nested too deeply",
+    "nested": "sequences are nested too deeply",
     "nested_known": "decoded: Explicit VR Little Endian",
-    "items": "more than 20,000 sequence items",
+    "items": "more elements and sequence items than any radiograph",
+    "elements": "more elements and sequence items than any radiograph",
     "deflated": "the data set is deflated, which no limit could be set to",
     "j2k_size": "the JPEG 2000 stream holds 60000x60000 pixels of 1 component(s); "
     "the header says 64x64 of 1",

@@ -221,6 +221,13 @@ def one_thread() -> None:
         cv2.setNumThreads(1)
 
 
+def joined_bytes(*, high: Pixels, low: Pixels) -> NDArray[np.uint16]:
+    """Put the two bytes of 16-bit levels [N] together; four times as fast as shifting does."""
+    one_thread()
+    pairs = cv2.merge([low[:, None], high[:, None]])  # [N, 1, 2]
+    return pairs.reshape(-1).view("<u2").astype(np.uint16, copy=False)
+
+
 def low_frequencies(pixels: Pixels, *, num: int) -> NDArray[np.float32]:
     """Return the `num` x `num` coarsest cosine coefficients of an image [H, W] uint8, DC apart.
 

@@ -1,8 +1,8 @@
 """A DICOM file in memory as far as its picture needs it: read by pydicom, within limits.
 
 pydicom reads what it is given, and some files are made to cost: 8 MB of empty sequence items take
-it half a minute and 750 MB. What such files need is looked for before it begins. Not for what the
-values mean (`header`).
+it half a minute and 750 MB. So it is given only so many reads. Not for what the values mean
+(`header`).
 """
 
 from dataclasses import dataclass
@@ -23,9 +23,9 @@ WANTED = (
     "PixelPaddingRangeLimit", "WindowCenter", "WindowWidth", "RescaleIntercept", "RescaleSlope",
     "VOILUTFunction", "ModalityLUTSequence", "VOILUTSequence",
 )  # fmt: skip
-# A radiograph has some dozens; compressed pixel data may come in so many fragments, not more.
-_MAX_ITEMS = 20_000
-_ITEM_MARKS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
+# Every element and item takes pydicom a read or more, a radiograph's some hundreds. Compressed
+# pixels are read in pieces of 8 KiB: 150 megapixels of 16 bits fit, even if nothing is gained.
+_MAX_READS = 50_000
 # The file meta information, with the transfer syntax in it, is the first thing after 132 bytes.
 _META_BYTES = 4096
 
@@ -59,13 +59,11 @@ def read_file(content: bytes, name: str) -> DicomFile:
         name: What messages call it.
 
     Raises:
-        DataError: If it is no DICOM file, is broken or cut, has more sequence items than any
-            radiograph, nests them too deeply, is deflated, or holds no integer pixel data.
+        DataError: If it is no DICOM file, is broken or cut, has more parts than any radiograph,
+            nests them too deeply, is deflated, or holds no integer pixel data.
     """
     if content[128:132] != b"DICM":
         raise DataError(f"{name}: not a readable DICOM file: 'DICM' is missing at byte 128")
-    if sum(content.count(mark) for mark in _ITEM_MARKS) > _MAX_ITEMS:
-        raise DataError(f"{name}: more than {_MAX_ITEMS:,} sequence items")
     if DeflatedExplicitVRLittleEndian.encode() in content[:_META_BYTES]:
         raise DataError(
             f"{name}: the data set is deflated, which no limit could be set to. "
@@ -91,16 +89,36 @@ def read_file(content: bytes, name: str) -> DicomFile:
     )
 
 
+class _Limited(BytesIO):
+    """Bytes that can be read from a limited number of times."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(content)
+        self.reads_left = _MAX_READS
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read as `BytesIO` does, while there are reads left."""
+        self.reads_left -= 1
+        if self.reads_left < 0:
+            raise OSError("no reads left")
+        return super().read(size)
+
+
 def _dataset(content: bytes, name: str) -> Dataset:
     wanted: list[str | int | BaseTag] = [*WANTED, *map(Tag, (*_FLOAT_PIXELS, PIXEL_DATA))]
+    limited = _Limited(content)
     try:
-        return pydicom.dcmread(BytesIO(content), specific_tags=wanted)
+        return pydicom.dcmread(limited, specific_tags=wanted)
     except MemoryError:
         raise
     # Its messages quote the values they complain of, which may be the patient's.
     except RecursionError as error:
         raise DataError(f"{name}: sequences are nested too deeply") from error
     except Exception as error:
+        if limited.reads_left < 0:
+            raise DataError(
+                f"{name}: more elements and sequence items than any radiograph"
+            ) from error
         raise DataError(
             f"{name}: the structure of the DICOM file is broken ({type(error).__name__})"
         ) from error

@@ -57,7 +57,9 @@ def shown(levels: Levels, header: Header, valid: NDArray[np.bool_] | None) -> tu
 
 def _shaded(levels: NDArray[np.float64], header: Header) -> Pixels:
     """Shade levels of any shape, one by one."""
-    modality = levels * header.slope + header.intercept
+    # In place: a new array of this size costs as much as the arithmetic on it.
+    modality = levels * header.slope
+    modality += header.intercept
     if header.voi is not None:
         bright = (
             _looked_up(np.rint(modality), header.voi.first, header.voi.values) / header.voi.highest
@@ -65,10 +67,11 @@ def _shaded(levels: NDArray[np.float64], header: Header) -> Pixels:
     else:
         assert header.window is not None
         bright = _windowed(modality, header.window)
-    bright = np.clip(bright, 0, 1)
+    np.clip(bright, 0, 1, out=bright)
     if header.inverted:
-        bright = 1 - bright
-    return np.rint(bright * 255).astype(np.uint8)
+        np.subtract(1, bright, out=bright)
+    bright *= 255
+    return np.rint(bright, out=bright).astype(np.uint8)
 
 
 def _looked_up(levels: Levels, first: int, values: NDArray[_Value]) -> NDArray[_Value]:
@@ -85,7 +88,10 @@ def _looked_up(levels: Levels, first: int, values: NDArray[_Value]) -> NDArray[_
 
 
 def _windowed(levels: NDArray[np.float64], window: Window) -> NDArray[np.float64]:
-    """Apply a window; about [0, 1]. Source: PS3.3 C.11.2.1.2.1, C.11.2.1.3.1 and C.11.2.1.3.2."""
+    """Apply a window, in place where it can; about [0, 1].
+
+    Source: PS3.3 C.11.2.1.2.1, C.11.2.1.3.1 and C.11.2.1.3.2.
+    """
     centre, width = window.centre, window.width
     if window.function == "SIGMOID":
         # Beyond 50 the exponential says nothing that 8 bits could show, and overflows later.
@@ -95,7 +101,10 @@ def _windowed(levels: NDArray[np.float64], window: Window) -> NDArray[np.float64
         centre, width = centre - 0.5, width - 1
         if width == 0:
             return (levels > centre).astype(np.float64)
-    return (levels - centre) / width + 0.5
+    levels -= centre
+    levels /= width
+    levels += 0.5
+    return levels
 
 
 def _percentile_window(levels: Levels, header: Header, valid: NDArray[np.bool_] | None) -> Window:

@@ -12,6 +12,8 @@ import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
+from cxrssl.core.images import joined_bytes
+
 Coded = NDArray[np.uint8] | NDArray[np.uint16]
 
 
@@ -43,7 +45,4 @@ def run_lengths(frame: memoryview, *, num_pixels: int) -> Coded:
     if count == 1:
         single: Coded = planes[0]
         return single
-    levels: NDArray[np.uint16] = planes[0].astype(np.uint16)  # the high bytes come first
-    np.left_shift(levels, 8, out=levels)
-    np.bitwise_or(levels, planes[1], out=levels)
-    return levels
+    return joined_bytes(high=planes[0], low=planes[1])  # in the file the high ones come first

@@ -198,6 +198,30 @@ def test_processes_that_end_without_a_culprit_are_given_up_on(
         ingest(many, tmp_path / "store", Settings(64), num_workers=1)
 
 
+def peak_mb(source: Path, store: Path) -> float:
+    """Return the most memory that an ingest takes, its shards written by the process itself."""
+    code = (
+        "import resource, sys; from pathlib import Path; import cxrssl.ingest as command\n"
+        "from cxrssl.data.shards import Settings, write_shard\n"
+        "def written(shards, *, num_workers):\n"
+        "    for shard in shards:\n"
+        "        write_shard(shard, before_image=lambda name: None)\n"
+        "        yield shard\n"
+        "command.written = written\n"
+        "command.ingest(Path(sys.argv[1]), Path(sys.argv[2]), Settings(64), num_workers=1)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+    )
+    command = [sys.executable, "-c", code, str(source), str(store)]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def test_memory_does_not_grow_with_the_number_of_files(
+    many: Path, source: Path, tmp_path: Path
+) -> None:
+    # 690 images more, each 0.1 MB when it is decoded.
+    assert peak_mb(many, tmp_path / "many") < peak_mb(source, tmp_path / "few") + 20
+
+
 def test_a_worker_may_not_take_all_memory(tmp_path: Path) -> None:
     code = "from cxrssl.data.workers import protect; protect(); bytearray(7 << 30)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -116,6 +116,27 @@ def test_workers_end_with_the_call_that_was_killed(many: Path, tmp_path: Path) -
     pytest.fail("workers live on")
 
 
+def test_ctrl_c_ends_it_at_once_and_it_goes_on_later(
+    many: Path, whole: Path, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    command = [sys.executable, "-m", "cxrssl", "ingest", str(many), str(store), "--size", "64"]
+    process = subprocess.Popen(
+        [*command, "--workers", "2"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    workers = at_work(process)
+    os.killpg(process.pid, signal.SIGINT)
+    _, words = process.communicate(timeout=20)
+    assert process.returncode != 0
+    assert b"Traceback" not in words
+    assert not workers & set(parents())
+    assert begun(many, store).wait() == 0
+    assert contents(store) == contents(whole)
+
+
 def test_calls_that_share_the_work_make_the_same_store(
     many: Path, whole: Path, tmp_path: Path
 ) -> None:

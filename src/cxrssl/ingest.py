@@ -165,6 +165,8 @@ def _finish(
     settings: Settings,
 ) -> None:
     """Write the boxes and, last, the manifest; drop what an earlier ingest left."""
+    # A manifest never stands beside boxes that are not its own.
+    (folder / "manifest.json").unlink(missing_ok=True)
     stored = {row["image_id"] for record in records for row in record["images"]}
     rows: pd.DataFrame = source.table.rows
     findings = rows[rows["image_id"].isin(stored)].reset_index(drop=True)

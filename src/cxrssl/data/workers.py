@@ -10,7 +10,8 @@ import signal
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import connection, get_context, parent_process
+from contextlib import contextmanager
+from multiprocessing import active_children, connection, get_context, parent_process
 from threading import Thread
 
 from cxrssl.core.errors import DataError, RunError
@@ -41,7 +42,7 @@ def written(shards: Iterable[Shard], *, num_workers: int) -> Iterator[Shard]:
     waiting = {shard.number: shard for shard in shards}
     rounds = 0
     while waiting:
-        with ProcessPoolExecutor(num_workers, mp_context=_CONTEXT, initializer=protect) as pool:
+        with _pool(num_workers) as pool:
             futures: dict[Future[None], int] = {
                 pool.submit(_write, shard): number for number, shard in waiting.items()
             }
@@ -62,8 +63,24 @@ def written(shards: Iterable[Shard], *, num_workers: int) -> Iterator[Shard]:
             )
 
 
+@contextmanager
+def _pool(num_workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Yield a pool of workers; whoever leaves early, on Ctrl-C too, does not wait for them."""
+    others = set(active_children())
+    with ProcessPoolExecutor(num_workers, mp_context=_CONTEXT, initializer=protect) as pool:
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in set(active_children()) - others:
+                process.kill()
+            raise
+
+
 def protect() -> None:
     """Limit what this worker process can take, and end it with its parent."""
+    # Ctrl-C reaches the whole group; the parent decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     one_thread()
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     most = _MOST_MEMORY_BYTES if hard == resource.RLIM_INFINITY else min(hard, _MOST_MEMORY_BYTES)

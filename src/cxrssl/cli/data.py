@@ -105,7 +105,8 @@ def ingest(
     for image_id, reason in summary.failures.items():
         typer.echo(f"  {image_id}: {reason}", err=True)
     if summary.failures:
-        typer.echo(f"{len(summary.failures)} failed, listed in {store / 'manifest.json'}", err=True)
+        listed = "" if summary.num_missing else f", listed in {store / 'manifest.json'}"
+        typer.echo(f"{len(summary.failures)} failed{listed}", err=True)
         raise typer.Exit(1)
 
 

@@ -1,5 +1,7 @@
 """Ingest: every fault is listed and none stops the rest; a cut ingest goes on where it stopped."""
 
+import json
+import os
 import shutil
 from pathlib import Path
 
@@ -7,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cxrssl.core.errors import DataError
+from cxrssl.core.errors import DataError, RunError
 from cxrssl.data.shards import Settings
 from cxrssl.data.store import Store
 from cxrssl.ingest import IngestSummary, ingest
@@ -116,3 +118,64 @@ def test_a_folder_of_images_is_a_pool(tmp_path: Path) -> None:
     assert summary.num_images == 2
     assert "c: can't be decoded: no PNG or JPEG" in summary.failures["c"]
     assert Store(tmp_path / "store").classes == ()
+
+
+def test_a_fault_that_was_mended_is_forgotten(source: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "source"
+    shutil.copytree(source, folder)
+    path = sorted((folder / "train").iterdir())[0]
+    whole, times = path.read_bytes(), path.stat()
+    path.write_bytes(bytes(len(whole)))
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert set(run(folder, tmp_path / "store").failures) == {path.stem}
+    path.write_bytes(whole)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert run(folder, tmp_path / "store").failures == {}
+    run(folder, tmp_path / "fresh")
+    assert contents(tmp_path / "store") == contents(tmp_path / "fresh")
+
+
+@pytest.mark.parametrize("end", ["arrow", "json"])
+def test_a_shard_that_was_cut_is_written_again(source: Path, tmp_path: Path, end: str) -> None:
+    run(source, tmp_path / "store")
+    before = contents(tmp_path / "store")
+    (path,) = (tmp_path / "store").glob(f"images-*.{end}")
+    path.write_bytes(path.read_bytes()[:100])
+    assert run(source, tmp_path / "store").num_reused == 0
+    assert contents(tmp_path / "store") == before
+
+
+def test_other_class_names_are_another_store(tmp_path: Path) -> None:
+    from PIL import Image
+
+    folder = tmp_path / "coco"
+    folder.mkdir()
+    Image.new("L", (40, 30), 128).save(folder / "a.png")
+    prints = set()
+    for names in (("one", "two"), ("two", "one"), ("one", "two", "three")):
+        document = {
+            "images": [{"id": 1, "file_name": "a.png"}],
+            "categories": [{"id": n, "name": name} for n, name in enumerate(names)],
+            "annotations": [
+                {"image_id": 1, "category_id": names.index("one"), "bbox": [1, 2, 3, 4]}
+            ],
+        }
+        (folder / "coco.json").write_text(json.dumps(document))
+        run(folder, tmp_path / "store")
+        prints.add(Store(tmp_path / "store").fingerprint)
+    assert len(prints) == 3
+
+
+def test_a_store_that_can_not_be_written_is_a_fault_with_advice(
+    source: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="is a file; a store is a folder"):
+        run(source, tmp_path / "file")
+    with pytest.raises(RunError, match=r"can't be written .*Make room, or name another folder"):
+        run(source, Path("/proc/store"))
+
+
+def test_the_manifest_names_the_decoders(store: Store) -> None:
+    (decoders,) = store.manifest["decoders"]
+    assert {"imagecodecs", "pydicom", "pillow"} <= set(decoders)

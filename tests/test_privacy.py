@@ -60,9 +60,38 @@ def no_pixels(path: Path) -> None:
     dataset.save_as(path)
 
 
+def lookup_table(value: str, kind: str = "LO") -> Callable[[Path], None]:
+    """Return a change that adds a VOI table whose entries are words."""
+
+    def change(path: Path) -> None:
+        dataset = pydicom.dcmread(path)
+        item = Dataset()
+        item.LUTDescriptor = [256, 0, 8]
+        item.add_new(0x00283006, kind, value)
+        dataset.VOILUTSequence = [item]
+        dataset.save_as(path)
+
+    return change
+
+
+def frames(path: Path) -> None:
+    dataset = pydicom.dcmread(path)
+    dataset.NumberOfFrames = int(DATE)
+    dataset.save_as(path)
+
+
+def broken_kind(path: Path) -> None:
+    content = path.read_bytes()
+    at = content.rindex(b"\xe0\x7f\x10\x00O") + 5
+    path.write_bytes(content[:at] + b"\xff" + content[at + 1 :])
+
+
 FAULTS: dict[str, Callable[[Path], None]] = {
     "cut": cut,
     "no pixels": no_pixels,
+    "lookup table": lookup_table(NAME),
+    "frames": frames,
+    "kind of pixels": broken_kind,
     "photometric": with_raw("PhotometricInterpretation", b"Plantedname^Jane"),
     "explanation": with_raw("WindowCenterWidthExplanation", b"Plantedname^Jane 19330417"),
     "voi function": with_raw("VOILUTFunction", b"Plantedname^Jane"),
@@ -81,7 +110,7 @@ def planted(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         dataset = pydicom.dcmread(path)
         plant(dataset)
         dataset.save_as(path)
-        if number < 2 * len(changes):
+        if number < len(changes):
             changes[number % len(changes)](path)
     shutil.copy(folder / "train" / path.name, folder / "train" / f"{NAME}.dicom")
     (folder / "train" / f"{HOSPITAL}.dicom").write_bytes(b"no DICOM at all")

@@ -7,15 +7,14 @@ share the work; whichever finds all shards written finishes the store.
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from cxrssl.core.errors import DataError
+from cxrssl.core.errors import DataError, RunError
 from cxrssl.core.files import replacing, write_json
 from cxrssl.data.shards import Settings, Shard, plan_shards
 from cxrssl.data.store import STORE_VERSION
@@ -28,10 +27,6 @@ _NO_ROWS = (
     "there is a file, and the table has no row for it; "
     "an image without findings needs a 'No finding' row a reader"
 )
-_DECODERS = (
-    "opencv-python-headless", "pillow", "pydicom", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg",
-    "pylibjpeg-rle",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -75,28 +70,50 @@ def ingest(
 
     Raises:
         DataError: If the source or its table can't be used at all.
-        RunError: If another process writes the same shards.
+        RunError: If another process writes the same shards, or the store can't be written.
     """
+    if store_folder.exists() and not store_folder.is_dir():
+        raise RunError(f"{store_folder} is a file; a store is a folder. Name another one.")
     source = read_source(source_folder, layout=layout)
+    try:
+        return _ingested(
+            source, store_folder, settings, num_workers=num_workers, share=share, say=on_images
+        )
+    except OSError as error:
+        raise RunError(
+            f"{store_folder} can't be written ({error.strerror}). Make room, or name another "
+            "folder; the same call then goes on where this one stopped."
+        ) from error
+
+
+def _ingested(
+    source: Source,
+    store_folder: Path,
+    settings: Settings,
+    *,
+    num_workers: int,
+    share: tuple[int, int],
+    say: Callable[[int, int], None] | None,
+) -> IngestSummary:
     usable, failures = usable_images(source)
     shards = list(plan_shards(source, usable, store_folder, settings=settings))
     own = _own(shards, share)
     store_folder.mkdir(parents=True, exist_ok=True)
     with claimed(store_folder, [shard.number for shard in own]) as claim_all:
-        there = {shard.number for shard in own if shard.is_there}
+        there = {shard.number for shard in own if shard.is_settled}
         if len(there) < len(own):
             # Until all shards are of one kind again, there is no store.
             (store_folder / "manifest.json").unlink(missing_ok=True)
-        _write(own, there, num_workers=num_workers, on_images=on_images)
+        _write(own, there, num_workers=num_workers, on_images=say)
         missing = [shard for shard in shards if not shard.is_there]
-        records = [_record(shard) for shard in (own if missing else shards)]
+        records = [shard.read_record() for shard in (own if missing else shards)]
         for record in records:
             failures |= record["failures"]
         if not missing:
             claim_all()
             failures = dict(sorted(failures.items()))
             _finish(store_folder, source, shards, records, failures, settings=settings)
-    stored = {shard.number: len(_record(shard)["images"]) for shard in own}
+    stored = {shard.number: len(shard.read_record()["images"]) for shard in own}
     reused = sum(count for number, count in stored.items() if number in there)
     return IngestSummary(sum(stored.values()), reused, failures, len(missing))
 
@@ -150,9 +167,9 @@ def _write(
         say(done, total)
 
 
-def _record(shard: Shard) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads(shard.record.read_text())
-    return record
+def _distinct(versions: Iterable[dict[str, str]]) -> list[dict[str, str]]:
+    """Return each set of decoders that shards were written with, once."""
+    return [dict(one) for one in sorted({tuple(sorted(own.items())) for own in versions})]
 
 
 def _finish(
@@ -177,6 +194,7 @@ def _finish(
         for row in record["images"]:
             part = source.table.parts.get(row["image_id"], "")
             digest.update(f"{row['image_id']}/{part}/{row['source_sha256']}".encode())
+    digest.update(json.dumps(source.table.classes).encode())
     digest.update(findings.to_csv(index=False).encode())
     names = {path.name for shard in shards for path in (shard.path, shard.record)}
     for path in folder.glob("images-*-of-*"):
@@ -194,7 +212,7 @@ def _finish(
         "classes": list(source.table.classes),
         "num_images": len(stored),
         "shards": [shard.path.name for shard in shards],
-        "decoders": {name: version(name) for name in _DECODERS},
+        "decoders": _distinct(record["decoders"] for record in records),
         "failures": failures,
     }
     write_json(folder / "manifest.json", manifest)

@@ -76,7 +76,7 @@ def plan_jobs(plan: Plan, out: Path) -> Iterator[Job]:
         "ingest",
         (
             *("ingest", str(plan.data.source or out / "phantom"), str(store)),
-            *("--size", str(plan.data.size_px)),
+            *("--size", str(plan.data.size_px), "--fit", plan.data.fit),
         ),
         store / "manifest.json",
         needs=("phantom",),

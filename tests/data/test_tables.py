@@ -163,7 +163,7 @@ def test_an_image_in_both_parts_is_refused(tmp_path: Path) -> None:
 def test_physionet_without_its_test_table_is_refused(tmp_path: Path) -> None:
     folder = physionet(tmp_path)
     (folder / "annotations" / "annotations_test.csv").unlink()
-    with pytest.raises(DataError, match=r"annotations_test\.csv is missing\. .*physionet layout"):
+    with pytest.raises(DataError, match=r"annotations_test\.csv is no file\. .*physionet layout"):
         read_source(folder)
 
 
@@ -183,7 +183,7 @@ def test_files_with_odd_or_equal_names_are_faults_and_the_rest_is_read(tmp_path:
 def test_a_missing_folder_or_table_names_what_was_expected(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is no folder"):
         read_source(tmp_path / "nowhere")
-    with pytest.raises(DataError, match=r"train.csv is missing"):
+    with pytest.raises(DataError, match=r"train.csv is no file"):
         read_source(tmp_path, layout="kaggle")
     with pytest.raises(DataError, match="holds no DICOM, PNG or JPEG"):
         read_source(tmp_path)
@@ -220,9 +220,14 @@ def test_coco_annotations_must_name_what_is_listed(tmp_path: Path) -> None:
     coco(tmp_path, annotations=[{"image_id": 9, "category_id": 2, "bbox": [1, 2, 3, 4]}])
     with pytest.raises(DataError, match="names image 9 and category 2"):
         read_source(tmp_path)
-    coco(tmp_path, annotations=[{"image_id": 7, "category_id": 2, "bbox": [1, 2, 3]}])
-    with pytest.raises(DataError, match=r"labels\.json is no COCO file: .*expected 4"):
-        read_source(tmp_path)
+    for entry in (
+        {"image_id": [7], "category_id": 2, "bbox": [1, 2, 3, 4]},
+        {"image_id": 7, "category_id": float("inf"), "bbox": [1, 2, 3, 4]},
+        {"image_id": 7, "category_id": 2, "bbox": [1, 2, 3, 10**400]},
+    ):
+        coco(tmp_path, annotations=[entry])
+        with pytest.raises(DataError, match=r"labels\.json is no COCO file: "):
+            read_source(tmp_path)
     twins = [{"id": 7, "file_name": "a/one.png"}, {"id": 8, "file_name": "b/one.png"}]
     coco(tmp_path, images=twins, annotations=[])
     with pytest.raises(DataError, match="lists two images named one"):
@@ -261,6 +266,70 @@ def test_coco_faults_of_one_image_leave_the_others(tmp_path: Path) -> None:
     assert "leads out of the folder" in found.faults["secret"]
     assert "Doe" not in str(found.faults)
     assert "secret" not in set(found.table.rows["image_id"])
+
+
+def test_coco_entries_without_a_box_cost_their_image_and_odd_words_are_understood(
+    tmp_path: Path,
+) -> None:
+    coco(
+        tmp_path,
+        images=[
+            {"id": 7, "file_name": "1.2.3"},
+            {"id": 8, "file_name": "1.2.4"},
+            {"id": 9, "file_name": "a" * 300},
+        ],
+        categories=[{"id": 1, "name": "Lung"}, {"id": 2, "name": "no finding"}],
+        annotations=[
+            {"image_id": 7, "category_id": 1, "segmentation": [[1, 2, 3]]},
+            {"image_id": 8, "category_id": 2, "bbox": [1, 2, 3, 4], "reader": None},
+        ],
+    )
+    found = read_source(tmp_path)
+    assert set(found.files) == {"1.2.3", "1.2.4"}
+    assert "annotation 0: Lung has no whole box" in found.faults["1.2.3"]
+    assert "image-2" in found.faults
+    assert found.table.classes == ("Lung",)
+    assert found.table.rows.iloc[1].tolist()[:3] == ["1.2.4", "R0", "No finding"]
+
+
+def test_coco_may_lie_in_annotations_and_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    coco(tmp_path)
+    (tmp_path / "annotations").mkdir()
+    text = (tmp_path / "labels.json").read_text()
+    (tmp_path / "annotations" / "instances.json").write_text(text, encoding="utf-8-sig")
+    (tmp_path / "labels.json").unlink()
+    assert read_source(tmp_path).layout == "coco"
+
+
+def test_an_annotated_data_set_without_its_table_is_not_taken_for_a_pool(tmp_path: Path) -> None:
+    folder = physionet(tmp_path)
+    for path in (folder / "annotations").iterdir():
+        path.unlink()
+    with pytest.raises(DataError, match="or say --layout images to take all its images as a pool"):
+        read_source(folder)
+    assert read_source(folder, layout="images").layout == "images"
+
+
+def test_rows_of_image_labels_are_checked_too(tmp_path: Path) -> None:
+    labels = "image_id,Edema\nt,0\nSmith^John 1933,0\n"
+    found = read_source(physionet(tmp_path, image_labels_test=labels))
+    assert "test-labels-line-3" in found.faults
+    assert "Smith" not in str(found.faults) + str(found.table.rows.to_numpy().tolist())
+    path = tmp_path / "annotations/image_labels_test.csv"
+    path.write_text("image_id,Edema\nt,0\n,0\n")
+    with pytest.raises(DataError, match="line 3: image_id must not be empty"):
+        read_source(tmp_path)
+
+
+def test_a_table_of_one_part_says_which(tmp_path: Path) -> None:
+    folder = physionet(tmp_path) / "annotations"
+    assert read_table(folder / "annotations_train.csv").parts == {"a": "train"}
+    assert read_table(folder / "annotations_test.csv").parts == {"t": "test"}
+
+
+def test_ids_that_pandas_takes_for_nothing_are_ids(tmp_path: Path) -> None:
+    found = read_table(table(tmp_path, HEADER + "NA,ILD,5,null,1,2,3,4\n"))
+    assert found.rows.iloc[0].tolist()[:2] == ["NA", "null"]
 
 
 def test_coco_categories_that_share_a_name_or_id_are_refused(tmp_path: Path) -> None:

@@ -202,6 +202,8 @@ class PlanData(Section):
     source: Path | None
     phantom: PhantomSection | None
     size_px: int = Field(gt=0)
+    fit: Literal["squash", "letterbox"]
+    """How an image becomes a square: stretched, as in the paper, or with black borders."""
 
     @model_validator(mode="after")
     def _one_origin(self) -> "PlanData":

@@ -56,11 +56,20 @@ def perceptual_hash(pixels: Pixels) -> Hashes:
 def near_duplicates(hashes: Hashes, thumbnails: Sequence[Pixels]) -> list[Twins]:
     """Return the pairs of images that are one, each once, sorted by rows.
 
+    Of several images with one hash, each is paired with the first of them alone.
+
     Args:
         hashes: [N, 256] of `perceptual_hash`.
         thumbnails: N images [h, w] uint8 of one size.
     """
-    pairs = np.concatenate([np.zeros((0, 2), np.int64), *_candidates(hashes)])
+    # Images of one hash stand behind the first of them: many copies of one image are compared with
+    # that one, not all with all. Images without a picture are no copies of each other.
+    told = np.flatnonzero([np.ptp(image) > 0 for image in thumbnails])
+    _, first_of, kind = np.unique(hashes[told], axis=0, return_index=True, return_inverse=True)
+    same = np.stack([first_of[kind.reshape(-1)], np.arange(len(told))], axis=1)
+    among = [first_of[pairs] for pairs in _candidates(hashes[told][first_of])]
+    pairs = np.concatenate([np.zeros((0, 2), np.int64), *among, same[same[:, 0] != same[:, 1]]])
+    pairs = np.sort(told[pairs], axis=1)
     found = []
     for first, second in np.unique(pairs, axis=0).tolist():
         num_bits = int((hashes[first] != hashes[second]).sum())

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,13 @@ from cxrssl.data.dicom.read import decode_dicom
 from cxrssl.data.rasters import decode_raster
 from cxrssl.data.store import SCHEMA, STORE_VERSION
 from cxrssl.data.tables import Source
-from cxrssl.data.tables.rows import BOX_COLUMNS
-from cxrssl.data.tables.source import RASTER_SUFFIXES
+from cxrssl.data.tables.rows import BOX_COLUMNS, RASTER_SUFFIXES
 
 SHARD_IMAGES = 64
+_DECODERS = (
+    "imagecodecs", "numpy", "opencv-python-headless", "pillow", "pydicom", "pylibjpeg",
+    "pylibjpeg-libjpeg", "pylibjpeg-openjpeg",
+)  # fmt: skip
 # A box may end on the last pixel's far edge, and readers' tools round; more outside is a fault.
 _EDGE_TOLERANCE_PX = 1.0
 # 150 megapixels of 16 bits are 300 MB; a file of more is no radiograph that can be decoded here.
@@ -89,9 +93,25 @@ class Shard:
     @property
     def is_there(self) -> bool:
         """Return whether it has been written, for the same files and settings."""
-        if not (self.path.is_file() and self.record.is_file()):
-            return False
-        return bool(json.loads(self.record.read_text())["fingerprint"] == self.fingerprint)
+        record = self.read_record()
+        return (
+            record.get("fingerprint") == self.fingerprint
+            and self.path.is_file()
+            and (self.path.stat().st_size == record.get("bytes"))
+        )
+
+    @property
+    def is_settled(self) -> bool:
+        """Return whether it is there and nothing is left to try: a fault may have been mended."""
+        return self.is_there and not self.read_record()["failures"]
+
+    def read_record(self) -> dict[str, Any]:
+        """Return the record; {} where there is none, or a broken one."""
+        try:
+            record = json.loads(self.record.read_text())
+        except (OSError, ValueError):
+            return {}
+        return record if isinstance(record, dict) else {}
 
     def without(self, image_id: str, *, fault: str) -> "Shard":
         """Return the shard with one image that is not to be opened again."""
@@ -128,7 +148,8 @@ def _fingerprint(
     digest = hashlib.sha256(str(settings).encode())
     for name, path in files.items():
         stat = path.stat()
-        digest.update(f"{name}/{parts[name]}/{stat.st_size}/{stat.st_mtime_ns}".encode())
+        kind = f"{path.suffix}/{parts[name]}"
+        digest.update(f"{name}/{kind}/{stat.st_size}/{stat.st_mtime_ns}".encode())
         digest.update(boxes[name].tobytes() if name in boxes else b"-")
     return digest.hexdigest()
 
@@ -154,10 +175,14 @@ def write_shard(shard: Shard, *, before_image: Callable[[str], None]) -> None:
                 continue
             writer.write_batch(pa.RecordBatch.from_pylist([row], schema=SCHEMA))
             images.append({"image_id": name, "source_sha256": digest})
-    failures = dict(sorted(failures.items()))
-    write_json(
-        shard.record, {"fingerprint": shard.fingerprint, "images": images, "failures": failures}
-    )
+    record = {
+        "fingerprint": shard.fingerprint,
+        "bytes": shard.path.stat().st_size,
+        "decoders": {name: version(name) for name in _DECODERS},
+        "images": images,
+        "failures": dict(sorted(failures.items())),
+    }
+    write_json(shard.record, record)
 
 
 def decoded(shard: Shard, name: str) -> tuple[dict[str, Any], str]:

@@ -28,7 +28,7 @@ class Findings:
         readings: A row for each image and reader who read it, columns `image_id` and `reader`;
             those who found nothing are among them.
         ids: I images with findings.
-        splits: [I] which split each is in.
+        splits: [I] which split each is in, "" for none.
         marks: N boxes; a mark's image is its place in `ids`, its label its place in `classes`.
         present: [I, K] whether an image holds a class.
         fused: The consensus of the marks.
@@ -53,7 +53,7 @@ def findings_of(table: Table, *, protocol: Protocol) -> Findings:
     rows = table.rows[~table.rows["image_id"].isin(list(table.faults))]
     drawn = rows[rows["category"].ne(NO_FINDING)]
     ids = tuple(dict.fromkeys(drawn["image_id"]))
-    split_of = split_images(ids, protocol=protocol)
+    split_of = split_images(ids, protocol=protocol, parts=table.parts)
     marks = Marks(
         drawn[["x_min", "y_min", "x_max", "y_max"]].to_numpy(np.float64),
         _places(drawn["category"], table.classes),
@@ -67,7 +67,7 @@ def findings_of(table: Table, *, protocol: Protocol) -> Findings:
         classes=table.classes,
         readings=rows[["image_id", "reader"]].drop_duplicates(),
         ids=ids,
-        splits=np.array([split_of[name] for name in ids], dtype=str),
+        splits=np.array([split_of.get(name, "") for name in ids], dtype=str),
         marks=marks,
         present=present,
         fused=fuse(marks, policy=policy, iou=FUSION_IOU),

@@ -1,6 +1,7 @@
 """Scores as tables on a terminal."""
 
 import json
+import sys
 from typing import Any
 
 from rich.console import Console
@@ -68,6 +69,5 @@ def print_diagnosis(found: dict[str, Any]) -> None:
 
 def print_json(found: dict[str, Any]) -> None:
     """Print one JSON object on stdout, and nothing else."""
-    Console(soft_wrap=True, highlight=False).print(
-        json.dumps(found, indent=2, allow_nan=False), markup=False
-    )
+    # Not by rich, which would turn ":heart:" into a picture.
+    sys.stdout.write(json.dumps(found, indent=2, allow_nan=False) + "\n")

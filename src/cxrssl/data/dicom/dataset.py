@@ -10,6 +10,7 @@ from io import BytesIO
 
 import pydicom
 from pydicom.dataset import Dataset
+from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
@@ -26,8 +27,6 @@ WANTED = (
 # Every element and item takes pydicom a read or more, a radiograph's some hundreds. Compressed
 # pixels are read in pieces of 8 KiB: 150 megapixels of 16 bits fit, even if nothing is gained.
 _MAX_READS = 50_000
-# The file meta information, with the transfer syntax in it, is the first thing after 132 bytes.
-_META_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -64,29 +63,22 @@ def read_file(content: bytes, name: str) -> DicomFile:
     """
     if content[128:132] != b"DICM":
         raise DataError(f"{name}: not a readable DICOM file: 'DICM' is missing at byte 128")
-    if DeflatedExplicitVRLittleEndian.encode() in content[:_META_BYTES]:
+    limited = _Limited(content)
+    try:
+        return _read(limited, name)
+    except (DataError, MemoryError):
+        raise
+    except RecursionError as error:
+        raise DataError(f"{name}: sequences are nested too deeply") from error
+    # pydicom's messages quote the values they complain of, which may be the patient's.
+    except Exception as error:
+        if limited.reads_left < 0:
+            raise DataError(
+                f"{name}: more elements and sequence items than any radiograph"
+            ) from error
         raise DataError(
-            f"{name}: the data set is deflated, which no limit could be set to. "
-            "Re-encode it, for example with dcmtk: dcmconv +te IN OUT"
-        )
-    dataset = _dataset(content, name)
-    if any(tag in dataset for tag in _FLOAT_PIXELS):
-        raise DataError(f"{name}: the pixels are floating-point numbers; expected integers")
-    if PIXEL_DATA not in dataset:
-        raise DataError(f"{name}: no image: the file has no pixel data, or is cut inside it")
-    syntax = str(dataset.file_meta.get("TransferSyntaxUID", ""))
-    if not syntax:
-        raise DataError(f"{name}: no image: the file has no transfer syntax")
-    pixels = dataset.get_item(PIXEL_DATA)
-    return DicomFile(
-        syntax,
-        dataset,
-        pixels.value or b"",
-        fragmented=bool(getattr(pixels, "is_undefined_length", False))
-        or getattr(pixels, "length", 0) == 0xFFFFFFFF,
-        big_endian=not dataset.original_encoding[1],
-        words=pixels.VR == "OW",
-    )
+            f"{name}: the structure of the DICOM file is broken ({type(error).__name__})"
+        ) from error
 
 
 class _Limited(BytesIO):
@@ -104,21 +96,31 @@ class _Limited(BytesIO):
         return super().read(size)
 
 
-def _dataset(content: bytes, name: str) -> Dataset:
-    wanted: list[str | int | BaseTag] = [*WANTED, *map(Tag, (*_FLOAT_PIXELS, PIXEL_DATA))]
-    limited = _Limited(content)
-    try:
-        return pydicom.dcmread(limited, specific_tags=wanted)
-    except MemoryError:
-        raise
-    # Its messages quote the values they complain of, which may be the patient's.
-    except RecursionError as error:
-        raise DataError(f"{name}: sequences are nested too deeply") from error
-    except Exception as error:
-        if limited.reads_left < 0:
-            raise DataError(
-                f"{name}: more elements and sequence items than any radiograph"
-            ) from error
+def _read(limited: _Limited, name: str) -> DicomFile:
+    limited.seek(132)
+    meta = read_dataset(limited, False, True, stop_when=lambda tag, _vr, _length: tag.group != 2)
+    syntax = str(meta.get("TransferSyntaxUID", ""))
+    if not syntax:
+        raise DataError(f"{name}: no image: the file has no transfer syntax")
+    if syntax == DeflatedExplicitVRLittleEndian:
         raise DataError(
-            f"{name}: the structure of the DICOM file is broken ({type(error).__name__})"
-        ) from error
+            f"{name}: the data set is deflated, which no limit could be set to. "
+            "Re-encode it, for example with dcmtk: dcmconv +te IN OUT"
+        )
+    limited.seek(0)
+    wanted: list[str | int | BaseTag] = [*WANTED, *map(Tag, (*_FLOAT_PIXELS, PIXEL_DATA))]
+    dataset = pydicom.dcmread(limited, specific_tags=wanted)
+    if any(tag in dataset for tag in _FLOAT_PIXELS):
+        raise DataError(f"{name}: the pixels are floating-point numbers; expected integers")
+    if PIXEL_DATA not in dataset:
+        raise DataError(f"{name}: no image: the file has no pixel data, or is cut inside it")
+    pixels = dataset.get_item(PIXEL_DATA)
+    undefined = bool(getattr(pixels, "is_undefined_length", False))
+    return DicomFile(
+        syntax,
+        dataset,
+        pixels.value or b"",
+        fragmented=undefined or getattr(pixels, "length", 0) == 0xFFFFFFFF,
+        big_endian=not dataset.original_encoding[1],
+        words=pixels.VR == "OW",
+    )

@@ -87,7 +87,7 @@ def read_header(file: DicomFile, name: str) -> Header:
         bits_stored=stored,
         signed=signed,
         inverted=reader.text("PhotometricInterpretation") == "MONOCHROME1",
-        padding=_padding(reader, allocated, signed),
+        padding=_padding(reader, allocated, stored, signed),
         slope=1.0 if modality else reader.decimal("RescaleSlope", 1.0),
         intercept=0.0 if modality else reader.decimal("RescaleIntercept", 0.0),
         modality=modality,
@@ -116,9 +116,11 @@ def _check_frame(reader: Values) -> tuple[int, int]:
         )
     frames = reader.decimal("NumberOfFrames", 1)
     if frames > 1:
-        raise DataError(f"{name}: {frames:.0f} frames; expected a single radiograph")
+        # A number of many digits may be a date in the wrong place.
+        count = f"{frames:.0f}" if frames < 1000 else "many"
+        raise DataError(f"{name}: {count} frames; expected a single radiograph")
     rows, columns = reader.integer("Rows"), reader.integer("Columns")
-    if not 0 < rows * columns <= MAX_PIXELS:
+    if rows < 1 or columns < 1 or rows * columns > MAX_PIXELS:
         raise DataError(
             f"{name}: the header claims {columns}x{rows} pixels; "
             "at least 1 and at most 150 megapixels are decoded"
@@ -131,7 +133,7 @@ def _check_frame(reader: Values) -> tuple[int, int]:
     return allocated, stored
 
 
-def _padding(reader: Values, allocated: int, signed: bool) -> tuple[int, int] | None:
+def _padding(reader: Values, allocated: int, stored: int, signed: bool) -> tuple[int, int] | None:
     """Return the range of levels that stand for no pixel; often stated with the wrong sign."""
     if not reader.has("PixelPaddingValue"):
         return None
@@ -141,6 +143,9 @@ def _padding(reader: Values, allocated: int, signed: bool) -> tuple[int, int] | 
     ends = [end % (2 * half) for end in ends]
     if signed:
         ends = [end - 2 * half if end >= half else end for end in ends]
+    elif max(ends) >= 2**stored:
+        # Stated in more bits than the pixels keep, which lose the same ones.
+        ends = [end % 2**stored for end in ends]
     return min(ends), max(ends)
 
 

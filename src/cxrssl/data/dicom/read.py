@@ -76,8 +76,13 @@ def decode_dicom(
     with _silence():
         try:
             return _decoded(content, name, size_px=size_px, fit=fit, exact=exact)
+        except DataError:
+            raise
         except MemoryError as error:
             raise DataError(f"{name}: decoding it takes more memory than there is") from error
+        # What nobody thought of costs its file and no other; its message may quote a value.
+        except Exception as error:
+            raise DataError(f"{name}: can't be decoded ({type(error).__name__})") from error
 
 
 @contextmanager

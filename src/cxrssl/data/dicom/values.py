@@ -92,11 +92,11 @@ class Values:
             return None
         if isinstance(descriptor, bytes):
             descriptor = np.frombuffer(descriptor, ">u2" if self.big_endian else "<u2").tolist()
-        if len(descriptor) != 3:
+        if not isinstance(descriptor, list | MultiValue) or len(descriptor) != 3:
             raise self.broken(keyword)
         count, first, bits = (self._short(keyword, number) % 2**16 for number in descriptor)
         count = count or 2**16  # PS3.3 C.11.1.1: 0 means 65536
-        values = self._entries(data, count)
+        values = self._entries(keyword, data, count)
         if not 1 <= bits <= 16 or len(values) < count:
             raise self.broken(keyword)
         # The descriptor has the type of the levels it maps, rescaled ones included.
@@ -108,13 +108,17 @@ class Values:
         """Return the error that names a value and does not quote it."""
         return DataError(f"{self.name}: a value of the DICOM header is broken: {keyword}")
 
-    def _entries(self, data: Any, count: int) -> NDArray[np.uint16]:  # noqa: ANN401 - pydicom's
+    def _entries(self, keyword: str, data: Any, count: int) -> NDArray[np.uint16]:  # noqa: ANN401
         if isinstance(data, bytes):
             # Entries of 8 bits come as bytes or as words.
             size = 1 if len(data) < 2 * count else 2
             kind = f"{'>' if self.big_endian else '<'}u{size}"
             return np.frombuffer(data[: len(data) // size * size], kind).astype(np.uint16)
-        return (np.atleast_1d(np.asarray(data, np.int64)) % 2**16).astype(np.uint16)
+        try:
+            return (np.atleast_1d(np.asarray(data, np.int64)) % 2**16).astype(np.uint16)
+        # The message quotes what is no number.
+        except (TypeError, ValueError, OverflowError):
+            raise self.broken(keyword) from None
 
     def _short(self, keyword: str, value: Any) -> int:  # noqa: ANN401 - pydicom's
         if isinstance(value, bytes) and len(value) >= 2:

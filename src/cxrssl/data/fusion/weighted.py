@@ -37,7 +37,9 @@ def as_published(marks: Marks, *, iou: float) -> Fused:
     kind = marks.of_one_kind()
     order = np.lexsort((-np.arange(len(marks)), kind))
     sizes = np.bincount(kind)
-    place, means = _placed(marks.boxes[order] / scale, sizes, iou=iou)
+    # As that library does; readers' tools let boxes begin a fraction of a pixel outside.
+    inside = np.clip(marks.boxes[order] / scale, 0, 1)
+    place, means = _placed(inside, sizes, iou=iou)
     used, cluster = np.unique(place, return_inverse=True)
     cluster_of_mark = np.empty(len(marks), np.int64)
     cluster_of_mark[order] = cluster.reshape(-1)

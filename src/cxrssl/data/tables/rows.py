@@ -11,6 +11,8 @@ from cxrssl.core.labels import NO_FINDING
 
 COLUMNS = ("image_id", "reader", "category", "x_min", "y_min", "x_max", "y_max")
 BOX_COLUMNS = list(COLUMNS[3:])
+RASTER_SUFFIXES = {".png", ".jpg", ".jpeg"}
+IMAGE_SUFFIXES = RASTER_SUFFIXES | {".dicom", ".dcm"}
 _IMAGE_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 
 

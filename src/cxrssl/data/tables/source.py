@@ -12,15 +12,13 @@ from typing import Literal, assert_never
 import pandas as pd
 
 from cxrssl.core.errors import DataError
-from cxrssl.data.tables.coco import read_coco
-from cxrssl.data.tables.rows import COLUMNS, Table, is_id
+from cxrssl.data.tables.coco import coco_documents, read_coco
+from cxrssl.data.tables.rows import COLUMNS, IMAGE_SUFFIXES, Table, is_id
 from cxrssl.data.tables.vindr import physionet_table, read_physionet, read_table
 
 Found = Literal["kaggle", "physionet", "coco", "images"]
 Layout = Literal["auto", "kaggle", "physionet", "coco", "images"]
 
-RASTER_SUFFIXES = {".png", ".jpg", ".jpeg"}
-_DICOM_SUFFIXES = {".dicom", ".dcm"}
 _TWO_FILES = "two files have this image id. Rename one of them"
 _BAD_NAME = (
     "its file name has characters other than letters, digits, '.', '_' and '-', or a leading dot. "
@@ -60,7 +58,7 @@ def read_source(folder: Path, *, layout: Layout = "auto") -> Source:
     found = layout_of(folder) if layout == "auto" else layout
     match found:
         case "kaggle":
-            table = read_table(folder / "train.csv")
+            table = read_table(kaggle_table(folder))
             return _with_files(found, table, [folder / "train"])
         case "physionet":
             table = read_physionet(folder)
@@ -80,12 +78,31 @@ def read_source(folder: Path, *, layout: Layout = "auto") -> Source:
 
 
 def layout_of(folder: Path) -> Found:
-    """Return the layout of a folder, by the table that it holds."""
-    if (folder / "train.csv").is_file():
+    """Return the layout of a folder, by the table that it holds.
+
+    Raises:
+        DataError: If it looks as if a table is missing: as a pool it would hide what it is.
+    """
+    if kaggle_table(folder).is_file():
         return "kaggle"
     if physionet_table(folder, "train").is_file():
         return "physionet"
-    return "coco" if list(folder.glob("*.json")) else "images"
+    if coco_documents(folder):
+        return "coco"
+    divided = (folder / "train").is_dir() and (folder / "test").is_dir()
+    if divided or (folder / "annotations").is_dir() or list(folder.glob("annotations_*.csv*")):
+        raise DataError(
+            f"{folder} has folders or files of an annotated data set, and neither train.csv, "
+            "annotations_train.csv nor a COCO JSON. Put the table there, or say --layout images "
+            "to take all its images as a pool without boxes."
+        )
+    return "images"
+
+
+def kaggle_table(folder: Path) -> Path:
+    """Return where Kaggle's table lies, zipped or not."""
+    zipped = folder / "train.csv.gz"
+    return zipped if zipped.is_file() else folder / "train.csv"
 
 
 def _with_files(layout: Found, table: Table, folders: list[Path]) -> Source:
@@ -95,7 +112,7 @@ def _with_files(layout: Found, table: Table, folders: list[Path]) -> Source:
         if not folder.is_dir():
             raise DataError(f"{folder} is missing. Expected the image files there.")
         for number, path in enumerate(_image_files(folder), start=1):
-            name = path.stem if path.suffix.lower() in _KNOWN_SUFFIXES else path.name
+            name = path.stem if path.suffix.lower() in IMAGE_SUFFIXES else path.name
             if not is_id(name):
                 # Not quoted: a file name may be a patient's.
                 faults[f"{folder.name}-file-{number}"] = f"{_BAD_NAME} (in the order of names)"
@@ -106,13 +123,10 @@ def _with_files(layout: Found, table: Table, folders: list[Path]) -> Source:
     return Source(layout, files, table, faults)
 
 
-_KNOWN_SUFFIXES = RASTER_SUFFIXES | _DICOM_SUFFIXES
-
-
 def _image_files(folder: Path) -> list[Path]:
     """Return the files that are images by their suffix or, as exported by archives, without."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    return [p for p in paths if p.suffix.lower() in _KNOWN_SUFFIXES or _is_dicom(p)]
+    return [p for p in paths if p.suffix.lower() in IMAGE_SUFFIXES or _is_dicom(p)]
 
 
 def _is_dicom(path: Path) -> bool:

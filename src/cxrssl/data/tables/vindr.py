@@ -30,12 +30,10 @@ def read_table(path: Path) -> Table:
     raw = _read_csv(path)
     _check_columns(raw, path)
     classes = FINDINGS if "class_id" in raw.columns else LOCAL_FINDINGS
-    if "rad_id" not in raw.columns:
+    agreed = "rad_id" not in raw.columns
+    if agreed:
         raw["rad_id"] = CONSENSUS_READER
-    required = raw[["image_id", "class_name", "rad_id"]]
-    if required.isna().any(axis=None):
-        line = int(required.isna().any(axis=1).to_numpy().argmax()) + 2
-        raise DataError(f"{path}, line {line}: image_id, class_name and rad_id must not be empty.")
+    _check_filled(raw[["image_id", "class_name", "rad_id"]], path)
     names = {name: _canonical(name, classes, raw, path) for name in raw["class_name"].unique()}
     rows = pd.DataFrame(
         {
@@ -48,7 +46,11 @@ def read_table(path: Path) -> Table:
     )
     _check_class_ids(raw, rows, path)
     rows, faults = checked_rows(rows, first=2, unit="line")
-    return Table(rows, classes, faults)
+    # Kaggle's has both; PhysioNet's test table, agreed on by all readers, names none.
+    parts = {}
+    if classes is LOCAL_FINDINGS:
+        parts = dict.fromkeys(rows["image_id"], "test" if agreed else "train")
+    return Table(rows, classes, faults, parts)
 
 
 def read_physionet(folder: Path) -> Table:
@@ -66,7 +68,8 @@ def read_physionet(folder: Path) -> Table:
     for part in ("train", "test"):
         path = physionet_table(folder, part)
         table = read_table(path)
-        rows = pd.concat([table.rows, _unmarked(path, table.rows)], ignore_index=True)
+        unmarked, odd = _unmarked(path, table.rows)
+        rows = pd.concat([table.rows, unmarked], ignore_index=True)
         twice = sorted(set(rows["image_id"]) & set(parts))
         if twice:
             raise DataError(
@@ -77,6 +80,7 @@ def read_physionet(folder: Path) -> Table:
         found.append(rows)
         # A place is named by its table as well: both have a line 2.
         faults |= {k if k in parts else f"{part}-{k}": why for k, why in table.faults.items()}
+        faults |= {f"{part}-labels-{place}": why for place, why in odd.items()}
     return Table(pd.concat(found, ignore_index=True), LOCAL_FINDINGS, faults, parts)
 
 
@@ -89,30 +93,51 @@ def physionet_table(folder: Path, part: str, *, kind: str = "annotations") -> Pa
     return next((place for place in places if place.is_file()), places[0])
 
 
-def _unmarked(annotations: Path, rows: pd.DataFrame) -> pd.DataFrame:
-    """Return "No finding" rows of the images that only the table of image labels lists."""
+def _unmarked(annotations: Path, rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Return "No finding" rows of the images that only the table of image labels lists.
+
+    And the faults of rows whose image id is none, by their lines.
+    """
     path = annotations.with_name(annotations.name.replace("annotations_", "image_labels_"))
     if not path.is_file():
-        return rows.iloc[:0]
+        return rows.iloc[:0], {}
     labels = _read_csv(path)
     if "image_id" not in labels.columns:
         raise DataError(f"{path} has no column image_id; it has {', '.join(labels.columns)}.")
-    labels = labels[~labels["image_id"].isin(set(rows["image_id"]))]
+    named = [name for name in ("image_id", "rad_id") if name in labels.columns]
+    _check_filled(labels[named], path)
     readers = labels["rad_id"] if "rad_id" in labels.columns else CONSENSUS_READER
-    unmarked = pd.DataFrame({"image_id": labels["image_id"], "reader": readers})
-    unmarked = unmarked.drop_duplicates().assign(category=NO_FINDING)
-    return unmarked.reindex(columns=list(COLUMNS)).astype(dict.fromkeys(BOX_COLUMNS, "float64"))
+    listed = pd.DataFrame({"image_id": labels["image_id"], "reader": readers})
+    listed = listed.assign(category=NO_FINDING).reindex(columns=list(COLUMNS))
+    checked, faults = checked_rows(listed, first=2, unit="line")
+    return checked[~checked["image_id"].isin(set(rows["image_id"]))].drop_duplicates(), faults
+
+
+def _check_filled(required: pd.DataFrame, path: Path) -> None:
+    if required.isna().any(axis=None):
+        line = int(required.isna().any(axis=1).to_numpy().argmax()) + 2
+        *names, last = required.columns
+        words = f"{', '.join(names)} and {last}" if names else last
+        raise DataError(f"{path}, line {line}: {words} must not be empty.")
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise DataError(
-            f"{path} is missing. The kaggle layout needs train.csv beside the folder train/, the "
+            f"{path} is no file. The kaggle layout needs train.csv beside the folder train/, the "
             "physionet layout annotations/annotations_train.csv and annotations_test.csv."
         )
     text = dict.fromkeys(("image_id", "rad_id", "class_name"), str)
     try:
-        table = pd.read_csv(path, dtype=text)
+        # Ids such as "NA" are ids, and a row with too many fields is a fault, not an index.
+        table = pd.read_csv(
+            path,
+            dtype=text,
+            index_col=False,
+            keep_default_na=False,
+            na_values=[""],
+            low_memory=False,
+        )
     except (ValueError, OSError, EOFError) as error:
         # Pandas' own faults and broken encodings are ValueErrors, a broken gzip one of the others.
         raise DataError(

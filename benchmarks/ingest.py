@@ -22,7 +22,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pydicom
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom.encaps import encapsulate
@@ -54,6 +53,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     cv2.setNumThreads(1)
+    # Not above: every worker process imports this file anew.
+    import torch
+
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         files = make_files(Path(folder))

@@ -50,7 +50,7 @@ def test_help_loads_nothing_heavy() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["describe", "nowhere.csv", "--json"], "Error: nowhere.csv is missing"),
+        (["describe", "nowhere.csv", "--json"], "Error: nowhere.csv is no file"),
         (["ingest", "nowhere", "store"], "Error: nowhere is no folder"),
         (["eval", "nowhere", "--data", "store"], "Error: nowhere is no detector"),
         (["report", "nowhere"], "Error: nowhere holds no plan.yaml"),

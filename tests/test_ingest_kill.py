@@ -96,7 +96,7 @@ def test_killed_at_random_moments_it_ends_bitwise_as_an_undisturbed_one(
     for _ in range(6):
         process = begun(many, store)
         at_work(process)
-        time.sleep(generator.uniform(0, 0.3))
+        time.sleep(generator.uniform(0, 0.15))
         assert process.poll() is None
         process.kill()
         process.wait()

@@ -82,7 +82,7 @@ def test_the_detector_begins_with_the_pretrained_weights_and_its_control_does_no
     ("change", "message"),
     [
         ("intensity.mean=0.4", "was trained on Intensity.*Both phases need the same grey levels"),
-        ("model.backbone=resnet10t", "is a test_resnet; the recipe's detector has a resnet10t"),
+        ("model.backbone=resnet10t", "is a test_resnet; the recipe has a resnet10t"),
     ],
 )
 def test_a_backbone_that_does_not_fit_stops_the_run_before_it_begins(

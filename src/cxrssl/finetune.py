@@ -13,7 +13,6 @@ from torchvision.models.detection import FasterRCNN
 
 from cxrssl.config.load import to_yaml
 from cxrssl.config.schema import FinetuneRecipe
-from cxrssl.core.errors import TransferError
 from cxrssl.core.files import write_json
 from cxrssl.core.images import Intensity
 from cxrssl.data.detection import Example, examples_of, in_split, splits_of
@@ -22,7 +21,7 @@ from cxrssl.data.protocol import labelled_ids
 from cxrssl.data.sampling import BatchPlan, repeat_factors
 from cxrssl.data.store import Store
 from cxrssl.evaluate import as_coco, detect, score, scores_of
-from cxrssl.models.backbone import imagenet_weights, load_backbone
+from cxrssl.models.backbone import imagenet_weights
 from cxrssl.models.detector import (
     DetectorSettings,
     build_detector,
@@ -30,15 +29,17 @@ from cxrssl.models.detector import (
     save_detector,
     settle_norm,
 )
+from cxrssl.models.starts import run_start
 from cxrssl.models.weights import transfer
 from cxrssl.run.checkpoint import Checkpoints
 from cxrssl.run.folder import RunFolder, open_run
 from cxrssl.run.log import Log
+from cxrssl.run.optimizer import build_optimizer
 from cxrssl.run.progress import progress
 from cxrssl.run.provenance import provenance
 from cxrssl.run.schedule import LearningRate, set_lr
 from cxrssl.run.seed import INITIALISATION, STEP, seed_torch
-from cxrssl.run.start import build_optimizer, clip_gradients, start_accelerator
+from cxrssl.run.start import clip_gradients, start_accelerator
 
 
 def finetune(recipe: FinetuneRecipe, out: Path, *, resume: bool) -> Path:
@@ -60,17 +61,14 @@ def finetune(recipe: FinetuneRecipe, out: Path, *, resume: bool) -> Path:
     )
     optimizer = build_optimizer(model, optim.name, optim.momentum, optim.weight_decay)
     rate = LearningRate(optim.schedule, optim.peak_lr, optim.warmup_steps, plan.num_steps)
-    checkpoints = Checkpoints(run.checkpoints, recipe.checkpoint_every_steps, writes=is_main)
+    checkpoints = Checkpoints(
+        run.checkpoints, recipe.checkpoint_every_steps, is_main, accelerator.scaler
+    )
     step = checkpoints.restore(model, optimizer)
     batches = plan.batches(from_step=step, rank=rank, num_processes=accelerator.num_processes)
     loader = iter(detection_loader(images, batches, num_workers=recipe.data.num_workers))
-    log = Log(
-        run.log,
-        every_steps=recipe.log_every_steps,
-        num_steps=plan.num_steps,
-        steps_done=step,
-        writes=is_main,
-    )
+    every = recipe.log_every_steps
+    log = Log(run.log, every, num_steps=plan.num_steps, steps_done=step, writes=is_main)
     network, optimizer = accelerator.prepare(model, optimizer)
     validation = Validation(store, val, settings.intensity, recipe.validate_every_epochs, is_main)
     network.train()
@@ -196,18 +194,10 @@ def build_model(
         weights = imagenet_weights(settings.backbone)
         transfers.append(transfer(body, weights, source="timm ImageNet").as_json())
     if init.backbone is not None:
-        architecture, weights, intensity = load_backbone(init.backbone)
-        if architecture != settings.backbone:
-            raise TransferError(
-                f"{init.backbone} is a {architecture}; the recipe's detector has a "
-                f"{settings.backbone}. Set model.backbone={architecture}."
-            )
-        if intensity is not None and intensity != settings.intensity:
-            raise TransferError(
-                f"{init.backbone} was trained on {intensity}; the recipe has "
-                f"{settings.intensity}. Both phases need the same grey levels."
-            )
-        transfers.append(transfer(body, weights, source=str(init.backbone)).as_json())
+        weights, source = run_start(
+            init.backbone, architecture=settings.backbone, intensity=settings.intensity
+        )
+        transfers.append(transfer(body, weights, source=source).as_json())
     settle_norm(model, settings.norm)
     model.to(memory_format=torch.channels_last)  # measured: 7 % less time a step
     return model, {"start": init.start, "transfers": transfers}

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from cxrssl.config.load import load_recipe
-from cxrssl.config.schema import FinetuneRecipe, Plan
+from cxrssl.config.plan import Plan
+from cxrssl.config.schema import FinetuneRecipe
 from cxrssl.core.errors import RunError
 from cxrssl.core.files import write_text
 from cxrssl.data.detection import Example, examples_of, in_split, splits_of

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from cxrssl.config.load import recipe_path, to_yaml
-from cxrssl.config.schema import Plan
+from cxrssl.config.plan import Plan
 from cxrssl.core.errors import RunError
 from cxrssl.core.files import write_text
 from cxrssl.run.arms import Arm, arms_of

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from cxrssl.config.load import load_recipe, packaged_names, recipe_path, to_yaml
-from cxrssl.config.schema import FinetuneRecipe, Plan, PretrainRecipe
+from cxrssl.config.plan import Plan
+from cxrssl.config.schema import FinetuneRecipe, PretrainRecipe
 from cxrssl.core.errors import RecipeError
 from support import ROOT
 
@@ -48,17 +49,30 @@ def test_overrides_are_yaml_and_reach_nested_fields() -> None:
         ("optim.peak_l=1", r"a recipe has no key optim\.peak_l\. Did you mean optim\.peak_lr\?"),
         ("nothing.at.all=1", "a recipe has no key nothing.at.all"),
         ("seed", "expected a.b=value"),
-        ("precision=no", r"precision: Input should be 'fp32' or 'bf16' \(got False\)"),
+        ("precision=no", r"precision: Input should be 'fp32', 'bf16' or 'fp16' \(got False\)"),
         ("data.pool_fraction=0", r"data\.pool_fraction: Input should be greater than 0 \(got 0\)"),
         ("data.pool_fraction=1.5", "data.pool_fraction: Input should be less than or equal to 1"),
         ("views.crop_area=[1, 0.2]", r"crop_area must be \[least, largest\], got \[1.0, 0.2\]"),
         ("views.blur_kernel_px=20", "blur_kernel_px must be odd, got 20"),
+        ("views.noise_draw=normal", "views.noise_draw: Input should be 'uniform' or 'divisor'"),
+        ("model.weights=a.safetensors", "start: random takes no weights, got a.safetensors"),
+        ("model.start=run", "start: run needs weights: the backbone/ folder"),
+        ("model.start=moco", "model.start: Input should be 'random', 'imagenet', 'coco' or 'run'"),
+        ("model.projector_layers=4", "model.projector_layers: Input should be 2 or 3"),
+        ("max_chunk_images=0", "max_chunk_images: Input should be greater than or equal to 1"),
+        ("optim.name=adam", "optim.name: Input should be 'sgd', 'lars' or 'adamw'"),
         ("batch_size=1", "a contrast needs at least 2 images a batch"),
     ],
 )
 def test_a_faulty_override_is_named(change: str, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         load_recipe(SMOKE, PretrainRecipe, overrides=[change])
+
+
+def test_a_divisor_of_the_mean_needs_shares_above_zero() -> None:
+    changes = ["views.noise_draw=divisor", "views.noise_share=[0, 0.25]"]
+    with pytest.raises(RecipeError, match="a divisor of the mean needs shares above 0"):
+        load_recipe(SMOKE, PretrainRecipe, overrides=changes)
 
 
 def test_all_faults_of_a_file_are_listed_at_once(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ from cxrssl.core.images import (
     Fit,
     Intensity,
     Placement,
-    blurred,
     box_averaged,
     equalized,
     one_thread,
@@ -37,19 +36,6 @@ def test_equalising_fills_the_range_and_keeps_the_order() -> None:
 def test_intensity_without_equalisation_leaves_pixels_alone() -> None:
     pixels = np.full((4, 4), 7, dtype=np.uint8)
     assert Intensity(equalize=False, mean=0.5, std=0.25).prepare(pixels) is pixels
-
-
-def test_blur_spreads_a_point_by_its_sigma() -> None:
-    point = np.zeros((41, 41), dtype=np.float32)
-    point[20, 20] = 1
-    found = blurred(point, sigma_px=2.0, kernel_px=21)
-    variance = float((found * (np.arange(41) - 20) ** 2).sum() / found.sum())
-    assert abs(variance**0.5 - 2.0) < 0.05
-
-
-def test_blur_narrower_than_a_pixel_leaves_the_image_alone() -> None:
-    point = np.eye(5, dtype=np.float32)
-    assert np.allclose(blurred(point, sigma_px=0.05, kernel_px=21), point, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int16, np.float32])

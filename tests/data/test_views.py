@@ -1,15 +1,31 @@
 """Views: functions of (seed, epoch, image, view), spread as their ranges say."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
+from scipy import stats
+from torchvision.transforms import RandomResizedCrop
+from torchvision.transforms.v2 import functional
 
-from cxrssl.core.images import Intensity
+from cxrssl.core.images import Intensity, Pixels
+from cxrssl.core.pixels import rescaled
 from cxrssl.data.detection import examples_of
 from cxrssl.data.loaders import DetectionImages, ViewPairs, view_loader
+from cxrssl.data.phantom.painting import paint_image
+from cxrssl.data.phantom.plan import PhantomSettings, plan_image
 from cxrssl.data.sampling import BatchPlan, Visit
 from cxrssl.data.store import Store
-from cxrssl.data.views import ViewRanges, random_crop, random_view
+from cxrssl.data.views import (
+    ViewDraw,
+    ViewRanges,
+    draw_view,
+    random_crop,
+    random_view,
+    view_generator,
+    view_of,
+)
 
 PLAIN = ViewRanges(
     size_px=32,
@@ -19,6 +35,7 @@ PLAIN = ViewRanges(
     blur_sigma_px=(0.0, 0.0),
     blur_kernel_px=21,
     noise_share=(0.0, 0.0),
+    noise_draw="uniform",
 )
 FULL = ViewRanges(
     size_px=32,
@@ -28,6 +45,7 @@ FULL = ViewRanges(
     blur_sigma_px=(0.1, 1.0),
     blur_kernel_px=21,
     noise_share=(0.125, 0.25),
+    noise_draw="uniform",
 )
 INTENSITY = Intensity(equalize=True, mean=0.5, std=0.25)
 
@@ -60,6 +78,87 @@ def test_noise_is_a_share_of_the_mean_level() -> None:
     assert noisy.mean() == pytest.approx(100, abs=0.5)
 
 
+# The paper's ranges at its size, on which the statistics below are taken.
+PAPER = ViewRanges(
+    size_px=512,
+    crop_area=(0.2, 1.0),
+    crop_aspect=(0.75, 4 / 3),
+    flip_probability=0.5,
+    blur_sigma_px=(0.1, 2.0),
+    blur_kernel_px=21,
+    noise_share=(0.125, 0.25),
+    noise_draw="uniform",
+)
+
+
+def drawn(ranges: ViewRanges, number: int = 4000) -> list[ViewDraw]:
+    return [draw_view(512, 512, ranges, view_generator(0, 0, row, 0)) for row in range(number)]
+
+
+def test_crops_are_spread_as_torchvisions() -> None:
+    torch.manual_seed(0)  # torchvision draws from the global generator
+    image = torch.zeros(1, 512, 512)
+    theirs = [RandomResizedCrop.get_params(image, [0.2, 1.0], [0.75, 4 / 3]) for _ in range(4000)]
+    ours = [(draw.top, draw.left, draw.height, draw.width) for draw in drawn(PAPER)]
+    for one, two in zip(spread_of(ours), spread_of(theirs), strict=True):
+        assert stats.ks_2samp(one, two).pvalue > 0.001
+
+
+def spread_of(crops: list[tuple[int, int, int, int]]) -> list[np.ndarray]:
+    top, left, height, width = np.array(crops).T
+    return [height * width, width / height, top, left + width / 2]
+
+
+def test_sigmas_of_blur_and_noise_are_uniform_in_their_ranges() -> None:
+    draws = drawn(PAPER)
+    for values, (least, largest) in (
+        ([draw.blur_sigma_px for draw in draws], (0.1, 2.0)),
+        ([draw.noise_share for draw in draws], (0.125, 0.25)),
+        ([draw.noise_place for draw in draws], (0.0, 1.0)),
+    ):
+        assert stats.kstest(values, stats.uniform(least, largest - least).cdf).pvalue > 0.001
+    assert 0.47 < np.mean([draw.is_mirrored for draw in draws]) < 0.53
+
+
+def test_the_published_noise_divides_the_mean_by_four_to_seven() -> None:
+    ranges = dataclasses.replace(PAPER, noise_share=(1 / 7, 1 / 4), noise_draw="divisor")
+    shares, counts = np.unique([draw.noise_share for draw in drawn(ranges)], return_counts=True)
+    assert shares.tolist() == [1 / 7, 1 / 6, 1 / 5, 1 / 4]
+    assert stats.chisquare(counts).pvalue > 0.001
+
+
+def stated(pixels: Pixels, draw: ViewDraw) -> torch.Tensor:
+    """Return a view as torchvision makes it in float, with fresh noise: 0..255, [512, 512]."""
+    view = torch.from_numpy(pixels.astype(np.float32))[None]
+    box = (draw.top, draw.left, draw.height, draw.width)
+    view = functional.resized_crop(view, *box, [512, 512], antialias=True)
+    view = functional.horizontal_flip(view) if draw.is_mirrored else view
+    view = functional.gaussian_blur(view, [21, 21], [draw.blur_sigma_px] * 2)
+    noise = torch.normal(0.0, float(draw.noise_share * view.mean()), view.shape)
+    return (view + noise).clamp(0, 255)[0]
+
+
+def test_views_have_the_moments_and_detail_of_the_stated_transforms() -> None:
+    painted = paint_image(plan_image(PhantomSettings(seed=5), 0), seed=5)
+    whole = rescaled(np.rint(255 * painted).astype(np.uint8), height=512, width=512)
+    pixels = INTENSITY.prepare(whole)
+    torch.manual_seed(0)  # of the reference's noise
+    for row in range(12):
+        draw = draw_view(512, 512, PAPER, view_generator(1, 0, row, 0))
+        ours = torch.from_numpy(view_of(pixels, draw, PAPER).astype(np.float32))
+        theirs = stated(pixels, draw)
+        assert ours.mean() == pytest.approx(float(theirs.mean()), abs=0.3)
+        assert ours.std() == pytest.approx(float(theirs.std()), rel=0.01)
+        assert ours.quantile(0.1) == pytest.approx(float(theirs.quantile(0.1)), abs=1.5)
+        assert ours.quantile(0.9) == pytest.approx(float(theirs.quantile(0.9)), abs=1.5)
+        # Differences of neighbours: what blur and noise leave of detail.
+        assert ours.diff().std() == pytest.approx(float(theirs.diff().std()), rel=0.02)
+        # And without noise they are one image, pixel by pixel.
+        still = dataclasses.replace(draw, noise_share=0.0)
+        plain = torch.from_numpy(view_of(pixels, still, PAPER).astype(np.float32))
+        assert float((plain - stated(pixels, still)).abs().max()) <= 2.0
+
+
 def test_half_of_the_views_are_mirrored() -> None:
     ranges = ViewRanges(**(vars(PLAIN) | {"flip_probability": 0.5}))
     ramp = np.tile(np.arange(32, dtype=np.uint8), (32, 1))
@@ -83,8 +182,8 @@ def test_views_depend_on_seed_epoch_image_and_view_and_nothing_else(store: Store
 
 def test_views_do_not_depend_on_the_number_of_workers(store: Store) -> None:
     batches = BatchPlan(len(store), batch_size=8, num_epochs=1, seed=0).batches()
-    alone = list(view_loader(pairs(store), batches, num_workers=0))
-    helped = list(view_loader(pairs(store), batches, num_workers=2))
+    alone = list(view_loader(pairs(store), batches, num_workers=0, pin=False))
+    helped = list(view_loader(pairs(store), batches, num_workers=2, pin=False))
     assert len(alone) == 4
     assert all(torch.equal(one, two) for one, two in zip(alone, helped, strict=True))
 

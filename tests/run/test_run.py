@@ -11,8 +11,8 @@ from cxrssl.core.errors import RunError, TrainingError
 from cxrssl.run.checkpoint import Checkpoints
 from cxrssl.run.folder import open_run
 from cxrssl.run.log import Log
+from cxrssl.run.optimizer import build_optimizer
 from cxrssl.run.schedule import LearningRate
-from cxrssl.run.start import build_optimizer
 
 
 def test_the_rate_rises_then_falls_as_a_cosine() -> None:
@@ -91,25 +91,25 @@ def test_a_folder_with_other_things_is_not_taken(tmp_path: Path) -> None:
 
 def test_the_log_forgets_what_came_after_the_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    log = Log(path, every_steps=2, num_steps=7, steps_done=0, writes=True)
+    log = Log(path, 2, num_steps=7, steps_done=0, writes=True)
     for done in range(1, 7):
         log.losses_if_due({"loss": torch.tensor(1.0)}, steps_done=done, epoch=0, lr=0.1)
-    Log(path, every_steps=2, num_steps=7, steps_done=4, writes=True)
+    Log(path, 2, num_steps=7, steps_done=4, writes=True)
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [2, 4]
 
 
 def test_the_last_step_is_logged_and_known_after_a_kill(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    log = Log(path, every_steps=5, num_steps=7, steps_done=0, writes=True)
+    log = Log(path, 5, num_steps=7, steps_done=0, writes=True)
     for done in range(1, 8):
         loss = {"loss": torch.tensor(float(done))}
         log.losses_if_due(loss, steps_done=done, epoch=0, lr=0.1)
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [5, 7]
-    assert Log(path, every_steps=5, num_steps=7, steps_done=7, writes=True).last("loss") == 7.0
+    assert Log(path, 5, num_steps=7, steps_done=7, writes=True).history("loss")[-1] == 7.0
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_names_its_part(tmp_path: Path) -> None:
-    log = Log(tmp_path / "log", every_steps=1, num_steps=7, steps_done=0, writes=True)
+    log = Log(tmp_path / "log", 1, num_steps=7, steps_done=0, writes=True)
     losses = {"loss_box_reg": torch.tensor(float("nan")), "loss_classifier": torch.tensor(1.0)}
     with pytest.raises(TrainingError, match="step 3: loss_box_reg = nan, loss_classifier = 1"):
         log.losses_if_due(losses, steps_done=3, epoch=0, lr=0.1)

@@ -82,7 +82,7 @@ def reproduce(
 ) -> None:
     """Run all arms of a plan, then the report. Called again, it goes on, or says it is done."""
     from cxrssl.config.load import load_recipe, recipe_path
-    from cxrssl.config.schema import Plan
+    from cxrssl.config.plan import Plan
 
     path = recipe_path(plan if Path(plan).is_file() else f"plans/{plan}")
     merged = load_recipe(path, Plan, overrides=set_ or [])

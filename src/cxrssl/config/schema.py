@@ -1,4 +1,4 @@
-"""What a recipe or a plan may say. The only door to pydantic.
+"""What a recipe may say; `config.plan` has what a plan may.
 
 Whatever changes a number has no default: the recipe states it. A field carries its unit.
 """
@@ -81,6 +81,8 @@ class ViewSection(Section):
     blur_sigma_px: Range
     blur_kernel_px: int = Field(ge=1)
     noise_share: Range
+    noise_draw: Literal["uniform", "divisor"]
+    """Whether the share is uniform (the paper's text) or one over a whole number (its code)."""
 
     @model_validator(mode="after")
     def _ranges_rise(self) -> "ViewSection":
@@ -90,6 +92,8 @@ class ViewSection(Section):
                 raise ValueError(f"{name} must be [least, largest], got [{low}, {high}]")
         if self.blur_kernel_px % 2 == 0:
             raise ValueError(f"blur_kernel_px must be odd, got {self.blur_kernel_px}")
+        if self.noise_draw == "divisor" and self.noise_share[0] == 0:
+            raise ValueError("noise_share: a divisor of the mean needs shares above 0")
         return self
 
 
@@ -98,19 +102,35 @@ class ContrastSection(Section):
 
     backbone: str
     """timm architecture."""
-    start: Literal["random", "imagenet"]
+    start: Literal["random", "imagenet", "coco", "run"]
+    """What the backbone starts from; see models/starts.py."""
+    weights: Path | None
+    """File for `imagenet` and `coco`, null for timm's and torchvision's own; folder for `run`."""
+    frozen_stages: int = Field(ge=0)
+    """Stages that are not trained: 1 is the stem, 2 the first stage as well."""
+    projector_layers: Literal[2, 3]
     projector_hidden: int = Field(gt=0)
     projector_outputs: int = Field(gt=0)
+    projector_batch_norm: bool
+    """Whether BatchNorm follows the head's linear layers: in SimCLR's code, not in its text."""
     temperature: Annotated[float, Field(gt=0)]
+
+    @model_validator(mode="after")
+    def _weights_fit_the_start(self) -> "ContrastSection":
+        if self.start == "random" and self.weights is not None:
+            raise ValueError(f"start: random takes no weights, got {self.weights}")
+        if self.start == "run" and self.weights is None:
+            raise ValueError("start: run needs weights: the backbone/ folder of a pretraining run")
+        return self
 
 
 class OptimSection(Section):
     """Optimizer and learning rate."""
 
-    name: Literal["sgd", "adamw"]
+    name: Literal["sgd", "lars", "adamw"]
     peak_lr: Annotated[float, Field(gt=0)]
     momentum: Probability
-    """Of SGD; the first beta of AdamW."""
+    """Of SGD and LARS; the first beta of AdamW."""
     weight_decay: Annotated[float, Field(ge=0)]
     schedule: Literal["cosine", "constant"]
     warmup_steps: int = Field(ge=0)
@@ -122,7 +142,7 @@ class Training(Section):
     """What both loops have."""
 
     seed: int = Field(ge=0)
-    precision: Literal["fp32", "bf16"]
+    precision: Literal["fp32", "bf16", "fp16"]
     intensity: IntensitySection
     optim: OptimSection
     batch_size: int = Field(ge=1)
@@ -141,6 +161,13 @@ class PretrainRecipe(Training):
     data: PoolSection
     views: ViewSection
     model: ContrastSection
+    max_chunk_images: Annotated[int, Field(ge=1)] | None
+    """Images a process embeds at once, views in pairs, for the batch's exact gradient in less
+    memory; null for its whole share. Halved when memory runs out."""
+    compile: bool
+    """Whether torch.compile fuses the network; starts slowly, and rounds a little differently."""
+    health_images: int = Field(default=128, ge=8)
+    """Images of the pool on which the representation is measured at each epoch's end."""
 
     @model_validator(mode="after")
     def _needs_negatives(self) -> "PretrainRecipe":
@@ -184,51 +211,3 @@ class FinetuneRecipe(Training):
     """Side to which the detector resizes an image, usually the store's."""
     validate_every_epochs: Annotated[int, Field(ge=1)] | None
     """How often the validation split is scored; null is never."""
-
-
-class PhantomSection(Section):
-    """A made data set."""
-
-    images: int = Field(ge=1)
-    seed: int = Field(ge=0)
-    normal_share: Annotated[float, Field(ge=0, lt=1)]
-    min_side_px: int = Field(ge=64)
-    max_side_px: int = Field(ge=64)
-
-
-class PlanData(Section):
-    """Where a plan's images come from: a source folder, or a phantom if `source` is null."""
-
-    source: Path | None
-    phantom: PhantomSection | None
-    size_px: int = Field(gt=0)
-    fit: Literal["squash", "letterbox"]
-    """How an image becomes a square: stretched, as in the paper, or with black borders."""
-
-    @model_validator(mode="after")
-    def _one_origin(self) -> "PlanData":
-        if self.source is None and self.phantom is None:
-            raise ValueError("source and phantom are both null: name a source folder")
-        return self
-
-
-class Plan(Section):
-    """`cxrssl reproduce`: a baseline, and at each pool an SSL arm and its control."""
-
-    task: Literal["plan"]
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
-    data: PlanData
-    pretrain: str
-    """Packaged recipe, such as `pretrain/demo`, or a path."""
-    finetune: str
-    pool_percents: tuple[Annotated[int, Field(ge=1, le=99)], ...] = Field(min_length=1)
-    """Shares of the training images moved to the pool; an arm fine-tunes on the rest."""
-    seeds: tuple[int, ...] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _no_twins(self) -> "Plan":
-        for name in ("pool_percents", "seeds"):
-            values = getattr(self, name)
-            if len(set(values)) != len(values):
-                raise ValueError(f"{name} names one value twice: {list(values)}")
-        return self

@@ -200,16 +200,6 @@ def _box_weights(
     return first, last, shares.astype(np.float32)
 
 
-def blurred(pixels: NDArray[np.float32], *, sigma_px: float, kernel_px: int) -> NDArray[np.float32]:
-    """Blur an image [H, W] with a Gaussian cut to an odd kernel of at most `kernel_px`."""
-    # Beyond four sigma the kernel adds nothing but time.
-    side = min(kernel_px, 2 * int(np.ceil(4 * sigma_px)) + 1)
-    if side < 3:
-        return pixels
-    one_thread()
-    return cv2.GaussianBlur(pixels, (side, side), sigma_px).astype(np.float32, copy=False)
-
-
 def one_thread() -> None:
     """Let OpenCV start no threads of its own.
 

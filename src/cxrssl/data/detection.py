@@ -89,6 +89,16 @@ def marks_of(store: Store) -> Marks:
     )
 
 
+def findings_of(store: Store, rows: Sequence[int]) -> NDArray[np.bool_] | None:
+    """Return which image of `rows` has which class by any reader, [N, K]; None without classes."""
+    if not store.classes:
+        return None
+    marks = marks_of(store)
+    held = np.zeros((len(store), len(store.classes)), dtype=bool)
+    held[marks.images, marks.labels] = True
+    return held[np.asarray(rows, dtype=np.int64)]
+
+
 def _rows_read_by(store: Store, reader: str | None) -> list[int]:
     if reader is None:
         return list(range(len(store)))

@@ -15,11 +15,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from cxrssl.core.boxes import flipped
-from cxrssl.core.images import Intensity
+from cxrssl.core.images import Intensity, Pixels
 from cxrssl.data.detection import Example
 from cxrssl.data.sampling import Visit
 from cxrssl.data.store import Store
-from cxrssl.data.views import ViewRanges, random_view
+from cxrssl.data.views import ViewRanges, random_view, view_generator
 
 
 class Target(TypedDict):
@@ -44,13 +44,16 @@ class ViewPairs(Dataset[Tensor]):
 
     def __getitem__(self, visit: Visit) -> Tensor:
         """Return both views of an image; a function of (seed, epoch, image, view)."""
-        row = self.rows[visit.row]
-        pixels = self.intensity.prepare(self.store.pixels(row))
+        pixels, row = self.image(visit.row), self.rows[visit.row]
         views = [
-            random_view(pixels, self.ranges, _generator(self.seed, visit.epoch, row, view))
+            random_view(pixels, self.ranges, view_generator(self.seed, visit.epoch, row, view))
             for view in (0, 1)
         ]
         return torch.from_numpy(np.stack(views)[:, None])
+
+    def image(self, index: int) -> Pixels:
+        """Return the image [H, W] uint8 that the views of the pool's `index` are cut from."""
+        return self.intensity.prepare(self.store.pixels(self.rows[index]))
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class DetectionImages(Dataset[tuple[Tensor, Target]]):
         example = self.examples[visit.row]
         pixels = self.intensity.prepare(self.store.pixels(example.row))
         boxes = example.boxes
-        generator = _generator(self.seed, visit.epoch, example.row, 0)
+        generator = view_generator(self.seed, visit.epoch, example.row, 0)
         if generator.random() < self.flip_probability:
             pixels = pixels[:, ::-1]
             boxes = flipped(boxes, width_px=pixels.shape[1])
@@ -80,13 +83,13 @@ class DetectionImages(Dataset[tuple[Tensor, Target]]):
 
 
 def view_loader(
-    images: ViewPairs,
-    batches: Sequence[list[Visit]],
-    *,
-    num_workers: int,
+    images: ViewPairs, batches: Sequence[list[Visit]], num_workers: int, *, pin: bool
 ) -> DataLoader[Tensor]:
-    """Load the given batches in order, each [B, 2, 1, H, W] uint8."""
-    return DataLoader(images, batch_sampler=batches, num_workers=num_workers)
+    """Load the given batches in order, each [B, 2, 1, H, W] uint8.
+
+    Pinned memory is copied to a GPU while it computes; elsewhere it gains nothing.
+    """
+    return DataLoader(images, batch_sampler=batches, num_workers=num_workers, pin_memory=pin)
 
 
 def detection_loader(
@@ -113,7 +116,3 @@ def network_input(pixels: Tensor, intensity: Intensity, *, num_channels: int) ->
     levels = (pixels.to(torch.float32) / 255 - intensity.mean) / intensity.std
     wide = levels.expand(-1, num_channels, -1, -1)
     return wide.contiguous(memory_format=torch.channels_last)
-
-
-def _generator(seed: int, epoch: int, row: int, view: int) -> np.random.Generator:
-    return np.random.default_rng(np.random.SeedSequence((seed, epoch, row, view, 0x1A6E)))

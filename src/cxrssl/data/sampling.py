@@ -110,6 +110,10 @@ class BatchPlan:
         first, end = int(self._first_steps[epoch]), int(self._first_steps[epoch + 1])
         return range(max(first, from_step), end)
 
+    def is_boundary(self, steps_done: int) -> bool:
+        """Return whether an epoch ends after that many steps, or none has been made."""
+        return steps_done in self._first_steps
+
     def batches(
         self, *, from_step: int = 0, rank: int = 0, num_processes: int = 1
     ) -> list[list[Visit]]:

@@ -4,12 +4,17 @@ All randomness comes from the generator that is passed in: f(seed, epoch, image,
 Source: the paper's section III.C: crop, flip, blur, noise, in that order.
 """
 
+import math
 from dataclasses import dataclass
+from typing import Literal, assert_never
 
 import numpy as np
-from numpy.typing import NDArray
 
-from cxrssl.core.images import Pixels, blurred, resized
+from cxrssl.core.images import Pixels
+from cxrssl.core.pixels import blurred, mirrored, rescaled, with_noise
+
+NoiseDraw = Literal["uniform", "divisor"]
+Generator = np.random.Generator
 
 
 @dataclass(frozen=True)
@@ -23,7 +28,10 @@ class ViewRanges:
         flip_probability: Of mirroring left to right.
         blur_sigma_px: Least and largest sigma, pixels of the view.
         blur_kernel_px: Largest side of the blur's kernel, odd.
-        noise_share: Least and largest sigma of the noise as a share of the view's mean level.
+        noise_share: Least and largest sigma of the noise as a share of the view's mean level, > 0
+            for `divisor`.
+        noise_draw: `uniform` draws the share uniformly (the paper's text); `divisor` draws a whole
+            number by which the mean is divided (its code: 4, 5, 6 or 7).
     """
 
     size_px: int
@@ -33,20 +41,80 @@ class ViewRanges:
     blur_sigma_px: tuple[float, float]
     blur_kernel_px: int
     noise_share: tuple[float, float]
+    noise_draw: NoiseDraw
 
 
-def random_view(pixels: Pixels, ranges: ViewRanges, generator: np.random.Generator) -> Pixels:
+@dataclass(frozen=True)
+class ViewDraw:
+    """What was drawn for one view: all that sets it apart from another view of its image.
+
+    Attributes:
+        top: First row of the crop, pixels of the image.
+        left: First column.
+        height: Rows of the crop.
+        width: Columns.
+        is_mirrored: Whether it is turned left to right.
+        blur_sigma_px: Sigma of the blur, pixels of the view.
+        noise_share: Sigma of the noise as a share of the view's mean level.
+        noise_place: Which noise, in [0, 1).
+    """
+
+    top: int
+    left: int
+    height: int
+    width: int
+    is_mirrored: bool
+    blur_sigma_px: float
+    noise_share: float
+    noise_place: float
+
+
+def view_generator(seed: int, epoch: int, row: int, view: int) -> Generator:
+    """Return the randomness of one view (0 or 1) of the store's image `row` in an epoch."""
+    return np.random.default_rng(np.random.SeedSequence((seed, epoch, row, view, 0x1A6E)))
+
+
+def random_view(pixels: Pixels, ranges: ViewRanges, generator: Generator) -> Pixels:
     """Return one view [size_px, size_px] uint8 of an image [H, W] uint8."""
+    height, width = pixels.shape
+    return view_of(pixels, draw_view(height, width, ranges, generator), ranges)
+
+
+def draw_view(
+    image_height: int, image_width: int, ranges: ViewRanges, generator: Generator
+) -> ViewDraw:
+    """Draw what a view of an image of that size, in pixels, will be."""
     top, left, height, width = random_crop(
-        *pixels.shape, area=ranges.crop_area, aspect=ranges.crop_aspect, generator=generator
+        image_height,
+        image_width,
+        area=ranges.crop_area,
+        aspect=ranges.crop_aspect,
+        generator=generator,
     )
-    crop = pixels[top : top + height, left : left + width].astype(np.float32)
-    view = resized(crop, height=ranges.size_px, width=ranges.size_px)
-    if generator.random() < ranges.flip_probability:
-        view = view[:, ::-1]
-    sigma_px = generator.uniform(*ranges.blur_sigma_px)
-    view = blurred(np.ascontiguousarray(view), sigma_px=sigma_px, kernel_px=ranges.blur_kernel_px)
-    return _with_noise(view, share=generator.uniform(*ranges.noise_share), generator=generator)
+    return ViewDraw(
+        top,
+        left,
+        height,
+        width,
+        is_mirrored=bool(generator.random() < ranges.flip_probability),
+        blur_sigma_px=float(generator.uniform(*ranges.blur_sigma_px)),
+        noise_share=_noise_share(ranges, generator),
+        noise_place=float(generator.random()),
+    )
+
+
+def view_of(pixels: Pixels, draw: ViewDraw, ranges: ViewRanges) -> Pixels:
+    """Return the view [size_px, size_px] uint8 of an image [H, W] uint8 that was drawn.
+
+    Unlike the published code's, noise is clipped to 0..255: a detector's input is, too.
+    """
+    crop = pixels[draw.top : draw.top + draw.height, draw.left : draw.left + draw.width]
+    view = rescaled(crop, height=ranges.size_px, width=ranges.size_px)
+    if draw.is_mirrored:
+        view = mirrored(view)
+    view = blurred(view, sigma_px=draw.blur_sigma_px, kernel_px=ranges.blur_kernel_px)
+    sigma = draw.noise_share * float(view.mean())
+    return with_noise(view, sigma=sigma, place=draw.noise_place)
 
 
 def random_crop(
@@ -55,7 +123,7 @@ def random_crop(
     *,
     area: tuple[float, float],
     aspect: tuple[float, float],
-    generator: np.random.Generator,
+    generator: Generator,
 ) -> tuple[int, int, int, int]:
     """Draw a crop: top, left, height, width in pixels.
 
@@ -64,9 +132,9 @@ def random_crop(
     """
     for _ in range(10):
         share = generator.uniform(*area)
-        ratio = float(np.exp(generator.uniform(np.log(aspect[0]), np.log(aspect[1]))))
-        height = round(image_height * float(np.sqrt(share / ratio)))
-        width = round(image_width * float(np.sqrt(share * ratio)))
+        ratio = math.exp(generator.uniform(math.log(aspect[0]), math.log(aspect[1])))
+        height = round(image_height * math.sqrt(share / ratio))
+        width = round(image_width * math.sqrt(share * ratio))
         if 0 < height <= image_height and 0 < width <= image_width:
             break
     else:
@@ -76,10 +144,12 @@ def random_crop(
     return top, left, height, width
 
 
-def _with_noise(
-    view: NDArray[np.float32], *, share: float, generator: np.random.Generator
-) -> Pixels:
-    """Add Gaussian noise whose sigma is `share` of the mean level, and clip to 0..255."""
-    sigma = np.float32(share * float(view.mean()))
-    noisy = view + sigma * generator.standard_normal(view.shape, dtype=np.float32)
-    return np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
+def _noise_share(ranges: ViewRanges, generator: Generator) -> float:
+    least, largest = ranges.noise_share
+    match ranges.noise_draw:
+        case "uniform":
+            return float(generator.uniform(least, largest))
+        case "divisor":
+            return 1 / int(generator.integers(round(1 / largest), round(1 / least) + 1))
+        case _:
+            assert_never(ranges.noise_draw)

@@ -6,12 +6,12 @@ A saved backbone is a folder that plain timm opens, without cxrssl:
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import timm
 import torch
 from safetensors.torch import load_file
-from timm.layers import freeze_batch_norm_2d
+from timm.layers import convert_sync_batchnorm, freeze_batch_norm_2d
 from torch import Tensor, nn
 
 from cxrssl.core.errors import TransferError
@@ -19,6 +19,7 @@ from cxrssl.core.files import write_json
 from cxrssl.core.images import Intensity
 
 NUM_CHANNELS = 3
+Model = TypeVar("Model", bound=nn.Module)
 
 
 def encoder(architecture: str) -> nn.Module:
@@ -70,6 +71,23 @@ def body_channels(body: nn.Module) -> list[int]:
 def freeze_batch_norm(module: nn.Module) -> None:
     """Turn every BatchNorm inside `module` into one that keeps its statistics and scale."""
     freeze_batch_norm_2d(module)
+
+
+def freeze_stages(model: nn.Module, num_stages: int) -> None:
+    """Keep the parameters of an encoder's first stages as they are: 1 is the stem, 2 adds a stage.
+
+    A BatchNorm among them still normalises with the batch while training.
+    """
+    groups = timm.models.group_parameters(model, model.group_matcher(coarse=True))  # type: ignore[operator]
+    frozen = {name for stage in range(num_stages) for name in groups.get(stage, [])}
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name not in frozen)
+
+
+def sync_batch_norm(model: Model) -> Model:
+    """Return the model with BatchNorms that normalise over all processes; needs GPUs to train."""
+    synced: Model = convert_sync_batchnorm(model)
+    return synced
 
 
 def imagenet_weights(architecture: str) -> dict[str, Tensor]:

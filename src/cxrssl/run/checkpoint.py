@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from cxrssl.core.files import write_json
@@ -26,11 +27,13 @@ class Checkpoints:
         folder: Where they lie, as `step-00000120/`.
         every_steps: How often one is due.
         writes: Whether this process is the one that writes them.
+        scaler: What scales the loss in fp16, or None; how far it has got is part of a checkpoint.
     """
 
     folder: Path
     every_steps: int
     writes: bool
+    scaler: GradScaler | None = None
 
     def save_if_due(self, model: nn.Module, optimizer: Optimizer, *, steps_done: int) -> None:
         """Write a checkpoint after every `every_steps` steps."""
@@ -46,7 +49,9 @@ class Checkpoints:
         save_file(_contiguous(model.state_dict()), temporary / "model.safetensors")
         tensors, rest = _flat(optimizer)
         save_file(tensors, temporary / "optimizer.safetensors")
-        write_json(temporary / "state.json", {"steps_done": steps_done, "optimizer": rest})
+        scaler = self.scaler.state_dict() if self.scaler is not None else {}
+        state = {"steps_done": steps_done, "optimizer": rest, "scaler": scaler}
+        write_json(temporary / "state.json", state)
         shutil.rmtree(final, ignore_errors=True)
         temporary.rename(final)
         for path in self.folder.iterdir():
@@ -62,6 +67,8 @@ class Checkpoints:
         model.load_state_dict(load_file(last / "model.safetensors"), strict=True)
         state = json.loads((last / "state.json").read_text())
         _restore_optimizer(optimizer, load_file(last / "optimizer.safetensors"), state["optimizer"])
+        if self.scaler is not None:
+            self.scaler.load_state_dict(state["scaler"])
         return int(state["steps_done"])
 
 

@@ -12,19 +12,24 @@ from cxrssl.core.files import write_text
 
 
 class Log:
-    """Append-only JSON lines; a run that goes on first drops lines after its checkpoint."""
+    """Append-only JSON lines; a run that goes on first drops lines after its checkpoint.
+
+    Attributes:
+        num_steps: Steps of the whole run.
+    """
 
     def __init__(
-        self, path: Path, *, every_steps: int, num_steps: int, steps_done: int, writes: bool
+        self, path: Path, every_steps: int, *, num_steps: int, steps_done: int, writes: bool
     ) -> None:
         """Open the log of a run of `num_steps`, of which `steps_done` are done.
 
         Losses are due every `every_steps` steps and at the last.
         """
         self._path, self._writes = path, writes
-        self._every_steps, self._num_steps = every_steps, num_steps
+        self._every_steps, self.num_steps = every_steps, num_steps
         if writes:
-            kept = [line for line in _lines(path) if json.loads(line)["step"] <= steps_done]
+            lines = _lines(path) if steps_done else []
+            kept = [line for line in lines if json.loads(line)["step"] <= steps_done]
             write_text(path, "".join(f"{line}\n" for line in kept))
 
     def losses_if_due(
@@ -37,7 +42,7 @@ class Log:
         Raises:
             TrainingError: If a part is infinite or not a number.
         """
-        if steps_done % self._every_steps and steps_done != self._num_steps:
+        if steps_done % self._every_steps and steps_done != self.num_steps:
             return
         check_finite(losses, step=steps_done)
         values = {name: float(loss.detach()) for name, loss in losses.items()}
@@ -49,10 +54,10 @@ class Log:
             with self._path.open("a") as file:
                 file.write(json.dumps({"step": steps_done, "epoch": epoch, **values}) + "\n")
 
-    def last(self, name: str) -> float:
-        """Return the value of the last line that has `name`."""
+    def history(self, name: str) -> list[float]:
+        """Return the value of every line that has `name`, oldest first."""
         lines = [json.loads(line) for line in _lines(self._path)]
-        return float(next(line[name] for line in reversed(lines) if name in line))
+        return [float(line[name]) for line in lines if name in line]
 
 
 def check_finite(losses: Mapping[str, Tensor], *, step: int) -> None:

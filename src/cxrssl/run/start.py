@@ -1,45 +1,87 @@
-"""Devices and processes through accelerate, and the optimizer; what both loops begin with."""
+"""Devices and processes through accelerate; what both loops begin with."""
 
+import os
+from collections.abc import Mapping
 from typing import Literal
 
-from accelerate import Accelerator
+import torch
+from accelerate import Accelerator as Accelerator
+from rich.console import Console
 from torch import nn
-from torch.optim import SGD, AdamW, Optimizer
 
 from cxrssl.core.errors import RunError
+from cxrssl.run.memory import keep_freed_memory
 
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "bf16", "fp16"]
 
 
 def start_accelerator(precision: Precision, *, batch_size: int) -> Accelerator:
-    """Return the accelerator of this process.
+    """Return the accelerator of this process, after saying if it has less than it was meant to.
 
     The precision is always the recipe's, so no accelerate configuration on a machine changes a run.
 
     Raises:
-        RunError: If the global batch does not divide among the processes.
+        RunError: If the global batch does not divide among the processes, or the precision is not
+            to be had on this device.
     """
-    accelerator = Accelerator(mixed_precision="no" if precision == "fp32" else precision)
+    if precision == "fp16" and not torch.cuda.is_available():
+        raise RunError("precision fp16 needs a CUDA GPU, and there is none. Set precision=fp32.")
+    accelerator = Accelerator(
+        # Unless told so, accelerate lets each of torchrun's processes on CPUs run on its own.
+        cpu=not torch.accelerator.is_available(),
+        mixed_precision="no" if precision == "fp32" else precision,
+    )
     if batch_size % accelerator.num_processes:
         raise RunError(
             f"batch_size {batch_size} does not divide among {accelerator.num_processes} processes. "
             "It counts images over all processes; choose a multiple."
         )
+    if accelerator.device.type == "cpu":
+        keep_freed_memory()
+    shortfall = missing_processes(
+        os.environ, num_processes=accelerator.num_processes, num_gpus=torch.cuda.device_count()
+    )
+    if shortfall is not None and accelerator.is_main_process:
+        warn(shortfall)
     return accelerator
+
+
+def missing_processes(
+    environment: Mapping[str, str], *, num_processes: int, num_gpus: int
+) -> str | None:
+    """Say how fewer processes run than a launcher was asked for, or than there are GPUs.
+
+    `accelerate launch --cpu --num_processes 2` starts one process and says nothing; all it leaves
+    is the address where the others would have met. `srun -n 2` without torchrun starts two that
+    know nothing of each other.
+    """
+    asked = int(environment.get("SLURM_NTASKS") or 1)
+    met_nobody = "MASTER_ADDR" in environment and "WORLD_SIZE" not in environment
+    if num_processes == 1 and met_nobody and "ACCELERATE_MIXED_PRECISION" in environment:
+        return (
+            "accelerate was asked for several processes and started ONE: with --cpu it does. "
+            "Use `torchrun --nproc_per_node N -m cxrssl ...`, or on GPUs "
+            "`accelerate launch --multi_gpu --num_processes N -m cxrssl ...`."
+        )
+    if num_processes == 1 and asked > 1 and "WORLD_SIZE" not in environment:
+        return (
+            f"Slurm was asked for {asked} tasks and this one runs ALONE: it knows nothing of the "
+            "others. Let one task start `torchrun --nproc_per_node N -m cxrssl ...`."
+        )
+    if num_processes < num_gpus:
+        return (
+            f"{num_processes} of {num_gpus} GPUs is used. For all of them: `accelerate launch "
+            f"--multi_gpu --num_processes {num_gpus} -m cxrssl ...`."
+        )
+    return None
+
+
+def warn(text: str) -> None:
+    """Print a warning that can't be overlooked, on stderr."""
+    Console(stderr=True).print(f"[bold red]WARNING:[/] {text}", highlight=False, soft_wrap=True)
 
 
 def clip_gradients(accelerator: Accelerator, network: nn.Module, clip_norm: float | None) -> None:
     """Shorten the gradient to at most `clip_norm`; None leaves it alone."""
     if clip_norm is not None:
         accelerator.clip_grad_norm_(network.parameters(), clip_norm)
-
-
-def build_optimizer(
-    model: nn.Module, name: Literal["sgd", "adamw"], momentum: float, weight_decay: float
-) -> Optimizer:
-    """Return a fused optimizer over the trainable parameters; its rate is set every step."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    if name == "sgd":
-        return SGD(parameters, lr=0.0, momentum=momentum, weight_decay=weight_decay, fused=True)
-    betas = (momentum, 0.999)
-    return AdamW(parameters, lr=0.0, betas=betas, weight_decay=weight_decay, fused=True)

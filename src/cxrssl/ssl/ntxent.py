@@ -38,8 +38,16 @@ def nt_xent(first: Tensor, second: Tensor, *, temperature: float) -> Tensor:
         The mean over this process's 2B anchors; the mean of that over processes, which is what
         gradient averaging takes, is the loss of the whole batch. Computed in float32 at least.
     """
+    return anchor_losses(first, second, temperature=temperature).mean()
+
+
+def anchor_losses(first: Tensor, second: Tensor, *, temperature: float) -> Tensor:
+    """Return NT-Xent's term of each anchor, [2B]: this process's first views, then its second.
+
+    Arguments as for `nt_xent`.
+    """
     first, second = (functional.normalize(_full(view), dim=1) for view in (first, second))
-    all_first, all_second = _all_processes(first), _all_processes(second)
+    all_first, all_second = all_processes(first), all_processes(second)
     own = torch.arange(len(first), device=first.device) + _rank() * len(first)
     num_images = len(all_first)
     everyone = torch.cat([all_first, all_second])  # [2BW, D]
@@ -47,18 +55,19 @@ def nt_xent(first: Tensor, second: Tensor, *, temperature: float) -> Tensor:
     itself = torch.cat([own, own + num_images])
     partner = torch.cat([own + num_images, own])
     logits = logits.scatter(1, itself[:, None], float("-inf"))
-    return functional.cross_entropy(logits, partner)
+    return functional.cross_entropy(logits, partner, reduction="none")
 
 
-def _full(embeddings: Tensor) -> Tensor:
-    return embeddings if embeddings.dtype == torch.float64 else embeddings.float()
-
-
-def _all_processes(own: Tensor) -> Tensor:
+def all_processes(own: Tensor) -> Tensor:
+    """Return [BW, D]: every process's rows [B, D] in order of rank, with gradients."""
     if not _is_distributed():
         return own
     gathered: Tensor = _Gather.apply(own)
     return gathered.flatten(0, 1)
+
+
+def _full(embeddings: Tensor) -> Tensor:
+    return embeddings if embeddings.dtype == torch.float64 else embeddings.float()
 
 
 def _rank() -> int:

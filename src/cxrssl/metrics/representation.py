@@ -1,0 +1,128 @@
+"""How well a representation is spread, and what its neighbourhoods mean; no label is needed.
+
+Shapes: N images, F features of the encoder, D the embedding's length, K findings.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+NEIGHBOURS = 5
+# Spread embeddings come to -3 and below; the same one for all comes to 0.
+_COLLAPSED_UNIFORMITY = -0.1
+_COLLAPSED_RANK = 1.5
+
+
+@dataclass(frozen=True)
+class Health:
+    """The state of a representation on a fixed sample of images.
+
+    Attributes:
+        alignment: Mean squared distance of an image's two embeddings on the unit sphere, 0..4;
+            less is better aligned.
+        uniformity: Log of the mean Gaussian potential of two images' embeddings, <= 0; less is
+            better spread.
+        rankme: Effective rank of the features, 1..min(N, F).
+        knn_findings: Share of an image's nearest neighbours with a finding in common, over images
+            that have findings; None where there are no labels.
+        knn_chance: What neighbours picked at random would come to.
+    """
+
+    alignment: float
+    uniformity: float
+    rankme: float
+    knn_findings: float | None
+    knn_chance: float | None
+
+    def as_json(self) -> dict[str, float | None]:
+        """Return the values by name."""
+        return asdict(self)
+
+    @property
+    def collapse(self) -> str | None:
+        """Say what has collapsed and what to change, or None."""
+        if self.uniformity <= _COLLAPSED_UNIFORMITY and self.rankme >= _COLLAPSED_RANK:
+            return None
+        return (
+            f"the representation has collapsed: uniformity {self.uniformity:.3f} (0 is one point, "
+            f"spread embeddings reach -2 and less), RankMe {self.rankme:.1f}. Lower optim.peak_lr "
+            "or lengthen optim.warmup_steps; if it stays, raise batch_size or model.temperature."
+        )
+
+
+def health_of(
+    features: Tensor, first: Tensor, second: Tensor, findings: NDArray[np.bool_] | None
+) -> Health:
+    """Measure a representation.
+
+    Args:
+        features: [N, F] of the encoder, of images as they are.
+        first: [N, D] embeddings of one view of each image, any scale.
+        second: [N, D] of another.
+        findings: [N, K] which image has which, or None.
+    """
+    knn, chance = (None, None) if findings is None else knn_consistency(features, findings)
+    return Health(
+        alignment(first, second),
+        uniformity(torch.cat([first, second])),
+        rankme(features),
+        knn,
+        chance,
+    )
+
+
+def alignment(first: Tensor, second: Tensor) -> float:
+    """Return the mean squared distance of positive pairs [N, D] on the unit sphere.
+
+    Source: arXiv 2005.10242, equation 1 with alpha = 2.
+    """
+    distance = functional.normalize(first, dim=1) - functional.normalize(second, dim=1)
+    return float(distance.square().sum(dim=1).mean())
+
+
+def uniformity(embeddings: Tensor) -> float:
+    """Return log E exp(-2 d^2) over all pairs of embeddings [N, D] on the unit sphere.
+
+    Source: arXiv 2005.10242, equation 2 with t = 2.
+    """
+    distances = torch.pdist(functional.normalize(embeddings.double(), dim=1))
+    return float(distances.square().mul(-2).exp().mean().log())
+
+
+def rankme(features: Tensor) -> float:
+    """Return exp of the entropy of the singular values of features [N, F].
+
+    Source: RankMe, arXiv 2210.02885, equations 1 and 2.
+    """
+    values = torch.linalg.svdvals(features.double())
+    shares = values / values.sum() + 1e-7
+    return math.exp(float(-(shares * shares.log()).sum()))
+
+
+def knn_consistency(
+    features: Tensor, findings: NDArray[np.bool_]
+) -> tuple[float | None, float | None]:
+    """Return how often an image's nearest neighbours share a finding with it, and chance.
+
+    Args:
+        features: [N, F]; nearest by cosine.
+        findings: [N, K] which image has which.
+
+    Returns:
+        Means over the images with findings, or None for both if fewer than two have any.
+    """
+    asking = np.flatnonzero(findings.any(axis=1))
+    if len(asking) < 2:
+        return None, None
+    counts = findings.astype(np.int64)
+    common = (counts @ counts.T > 0) & ~np.eye(len(findings), dtype=bool)  # [N, N]
+    unit = functional.normalize(features.double(), dim=1)
+    likeness = (unit @ unit.T).fill_diagonal_(-torch.inf)
+    nearest = likeness.topk(min(NEIGHBOURS, len(findings) - 1), dim=1).indices.numpy()
+    hits = np.take_along_axis(common, nearest, axis=1)[asking]
+    return float(hits.mean()), float(common[asking].sum(axis=1).mean() / (len(findings) - 1))

@@ -1,0 +1,124 @@
+"""What a network starts from: the weights of other files, to be put in by `models.weights`.
+
+Sources are timm's ImageNet weights, torchvision's COCO detector, safetensors files, and the
+`backbone/` of another run. A pickle is read from nowhere but torchvision's own hub, whose file is
+checked against its hash.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
+
+from cxrssl.core.errors import TransferError
+from cxrssl.core.images import Intensity
+from cxrssl.models.backbone import imagenet_weights, load_backbone
+
+_COCO_BODY = "backbone.body."
+
+
+def imagenet_start(architecture: str, file: Path | None) -> tuple[dict[str, Tensor], str]:
+    """Return ImageNet weights of a timm architecture, and where they come from.
+
+    Args:
+        architecture: timm's name.
+        file: A safetensors file with timm's keys; None takes timm's own, from its cache or the Hub.
+
+    Raises:
+        TransferError: If they are not to be had.
+    """
+    if file is not None:
+        return read_tensors(file), str(file)
+    return imagenet_weights(architecture), "timm ImageNet"
+
+
+def coco_start(architecture: str, file: Path | None) -> tuple[dict[str, Tensor], str]:
+    """Return torchvision's COCO Faster R-CNN, keys of its body as the backbone names them.
+
+    The keys of its FPN and heads stay as they are, for the audit to record that they are left.
+
+    Args:
+        architecture: Must be resnet50; torchvision has no other body that fits timm's.
+        file: A safetensors file with torchvision's keys; None takes torchvision's own.
+
+    Raises:
+        TransferError: If they are not to be had.
+    """
+    if architecture != "resnet50":
+        raise TransferError(
+            f"start: coco is the body of torchvision's fasterrcnn_resnet50_fpn, and the recipe's "
+            f"backbone is {architecture}. Set model.backbone=resnet50, or another start."
+        )
+    if file is not None:
+        return with_counters(_without_prefix(read_tensors(file))), str(file)
+    weights = FasterRCNN_ResNet50_FPN_Weights.COCO_V1
+    try:
+        state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except (OSError, RuntimeError) as error:
+        raise TransferError(
+            f"torchvision's COCO weights can't be had: {error}. Run once with a network, or turn "
+            f"{weights.url.rsplit('/', 1)[-1]} into safetensors and name it in model.weights."
+        ) from error
+    return with_counters(_without_prefix(state)), f"torchvision {weights}"
+
+
+def run_start(
+    folder: Path, *, architecture: str, intensity: Intensity
+) -> tuple[dict[str, Tensor], str]:
+    """Return the backbone of another run.
+
+    Args:
+        folder: Its `backbone/`, or any folder in timm's `local-dir:` format.
+        architecture: What the recipe wants.
+        intensity: The recipe's grey levels, which must be those the backbone was trained on.
+
+    Raises:
+        TransferError: If it is another architecture, or was trained on other grey levels.
+    """
+    found, weights, trained_on = load_backbone(folder)
+    if found != architecture:
+        raise TransferError(
+            f"{folder} is a {found}; the recipe has a {architecture}. Set model.backbone={found}."
+        )
+    if trained_on is not None and trained_on != intensity:
+        raise TransferError(
+            f"{folder} was trained on {trained_on}; the recipe has {intensity}. "
+            "Both phases need the same grey levels."
+        )
+    return weights, str(folder)
+
+
+def read_tensors(file: Path) -> dict[str, Tensor]:
+    """Read a safetensors file.
+
+    Raises:
+        TransferError: If it is missing or something else.
+    """
+    if not file.is_file():
+        raise TransferError(f"{file} is no file. Expected weights as safetensors.")
+    try:
+        return load_file(file)
+    except SafetensorError as error:
+        raise TransferError(
+            f"{file} is not safetensors ({error}). A pickle can run any code when it is read, so "
+            "convert it where you trust it: safetensors.torch.save_file(torch.load(FILE, "
+            "weights_only=True), 'weights.safetensors')."
+        ) from error
+
+
+def with_counters(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Add the counters of steps, which a frozen BatchNorm does not save and no weight depends on."""
+    counters = {
+        key.replace("running_var", "num_batches_tracked"): torch.tensor(0)
+        for key in state
+        if key.endswith("running_var")
+    }
+    return counters | dict(state)
+
+
+def _without_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key.removeprefix(_COCO_BODY): tensor for key, tensor in state.items()}

@@ -1,0 +1,126 @@
+"""`cxrssl pretrain`: SimCLR on the unlabelled pool of a store, to a backbone that plain timm opens.
+
+Shapes: B images in this process's slice of a batch.
+"""
+
+import math
+from pathlib import Path
+
+from cxrssl.config.load import to_yaml
+from cxrssl.config.schema import PretrainRecipe
+from cxrssl.core.images import Intensity
+from cxrssl.data.loaders import view_loader
+from cxrssl.data.store import Store
+from cxrssl.models.backbone import save_backbone, sync_batch_norm
+from cxrssl.pretrain.contrast import Contrast, chunk_that_fits
+from cxrssl.pretrain.health import health_check
+from cxrssl.pretrain.pool import pool_views
+from cxrssl.pretrain.start import build_model
+from cxrssl.run.checkpoint import Checkpoints
+from cxrssl.run.folder import RunFolder, open_run
+from cxrssl.run.log import Log
+from cxrssl.run.optimizer import build_optimizer
+from cxrssl.run.progress import progress
+from cxrssl.run.provenance import provenance
+from cxrssl.run.schedule import LearningRate, set_lr
+from cxrssl.run.start import Accelerator, clip_gradients, start_accelerator
+from cxrssl.ssl.simclr import SimCLR
+
+
+def pretrain(recipe: PretrainRecipe, out: Path, *, resume: bool) -> Path:
+    """Train a SimCLR encoder and return the folder of its backbone, in timm's format.
+
+    Raises:
+        CxrsslError: If the store, the pool, the run folder or a start can't be used.
+    """
+    accelerator = start_accelerator(recipe.precision, batch_size=recipe.batch_size)
+    rank, is_main = accelerator.process_index, accelerator.is_main_process
+    device, num_processes = accelerator.device, accelerator.num_processes
+    store, optim, every = Store(recipe.data.store), recipe.optim, recipe.log_every_steps
+    views, plan = pool_views(store, recipe)
+    model, transfers = build_model(recipe)
+    run = open_run(out, recipe_yaml=to_yaml(recipe), resume=resume, writes=is_main)
+    run.write_start(
+        transfer=transfers, provenance=provenance(accelerator, data_fingerprint=store.fingerprint)
+    )
+    model, chunk = on_device(model, accelerator, recipe)
+    optimizer = build_optimizer(model, optim.name, optim.momentum, optim.weight_decay)
+    rate = LearningRate(optim.schedule, optim.peak_lr, optim.warmup_steps, plan.num_steps)
+    checkpoints = Checkpoints(
+        run.checkpoints, recipe.checkpoint_every_steps, is_main, accelerator.scaler
+    )
+    step = checkpoints.restore(model, optimizer)
+    batches = plan.batches(from_step=step, rank=rank, num_processes=num_processes)
+    loader = iter(view_loader(views, batches, recipe.data.num_workers, pin=device.type == "cuda"))
+    log = Log(run.log, every, num_steps=plan.num_steps, steps_done=step, writes=is_main)
+    health = health_check(views, plan, recipe.health_images, seed=recipe.seed, measures=is_main)
+    network, optimizer = accelerator.prepare(model, optimizer)
+    contrast = Contrast(
+        accelerator, network, views.intensity, recipe.model.temperature, recipe.seed, chunk
+    )
+    network.train()
+    health.log_start(model, log, steps_done=step)
+
+    with progress("pretrain", total=plan.num_steps, done=step, shown=is_main) as meter:
+        for epoch in plan.epochs(from_step=step):
+            for _ in plan.steps_of(epoch, from_step=step):
+                lr = rate.at(step)
+                set_lr(optimizer, lr)
+                pixels = next(loader).to(device, non_blocking=True)  # [B, 2, 1, H, W] uint8
+                loss = contrast.backward(pixels, step=step)
+                clip_gradients(accelerator, network, optim.clip_norm)
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+                step += 1
+                log.losses_if_due({"loss": loss}, steps_done=step, epoch=epoch, lr=lr)
+                health.log_if_due(model, log, steps_done=step, epoch=epoch)
+                checkpoints.save_if_due(model, optimizer, steps_done=step)
+                meter.at(step, f"epoch {epoch + 1}/{plan.num_epochs}")
+    return finish(run, model, recipe, log, num_images=len(views.rows))
+
+
+def on_device(
+    model: SimCLR, accelerator: Accelerator, recipe: PretrainRecipe
+) -> tuple[SimCLR, int]:
+    """Put the model where it is trained, and find how many images it can embed there at once."""
+    model.to(accelerator.device)
+    model.train()
+    share = recipe.batch_size // accelerator.num_processes
+    chunk = chunk_that_fits(
+        accelerator,
+        model,
+        wanted=min(recipe.max_chunk_images or share, share),
+        size_px=recipe.views.size_px,
+        intensity=Intensity(**recipe.intensity.model_dump()),
+    )
+    if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
+        model = sync_batch_norm(model)  # torch has none for CPUs
+    if recipe.compile:
+        model.compile()
+    return model, chunk
+
+
+def finish(
+    run: RunFolder, model: SimCLR, recipe: PretrainRecipe, log: Log, *, num_images: int
+) -> Path:
+    """Write the backbone and end the run."""
+    if run.writes:
+        save_backbone(
+            model.encoder,
+            run.backbone,
+            tag="simclr_cxr",
+            size_px=recipe.views.size_px,
+            intensity=Intensity(**recipe.intensity.model_dump()),
+        )
+        start, end = log.history("rankme")[0], log.history("rankme")[-1]
+        run.finish(
+            {
+                "loss": log.history("loss")[-1],
+                "chance_loss": math.log(2 * recipe.batch_size - 1),
+                "rankme_start": start,
+                "rankme": end,
+                "num_images": num_images,
+                "num_steps": log.num_steps,
+            }
+        )
+    return run.backbone

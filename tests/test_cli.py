@@ -16,7 +16,7 @@ OPTIONS = {
     "describe": "table --protocol --out --json",
     "ingest": "source store --layout --size --fit --exact --shard --workers",
     "doctor": "source --layout --json --workers",
-    "pretrain": "recipe --set --out --resume",
+    "pretrain": "recipe --set --out --resume --preview",
     "finetune": "recipe --set --out --resume",
     "eval": "checkpoint --data --split --fusion --consensus-iou --normals --json",
     "reproduce": "plan --set --out",

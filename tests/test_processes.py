@@ -1,4 +1,4 @@
-"""Several processes on CPUs: they train one network on one global batch."""
+"""Several processes on CPUs: they train one network on one global batch, or it is said why not."""
 
 import json
 import os
@@ -9,40 +9,77 @@ from pathlib import Path
 import pytest
 
 from cxrssl.config.load import to_yaml
+from cxrssl.run.start import missing_processes
 from support import ROOT, finetune_recipe, pretrain_recipe
 
+TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m")
+ACCELERATE = ("accelerate.commands.launch", "--num_machines=1", "--mixed_precision=no")
+TWO_ON_CPUS = (*ACCELERATE, "--multi_gpu", "--num_processes=2", "--dynamo_backend=no", "-m")
 
-@pytest.mark.parametrize("task", ["pretrain", "finetune"])
-def test_two_processes_share_a_run(task: str, store_folder: Path, tmp_path: Path) -> None:
+
+def launched(
+    launcher: tuple[str, ...], task: str, recipe_yaml: str, folder: Path, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    (folder / "recipe.yaml").write_text(recipe_yaml)
+    arguments = [task, str(folder / "recipe.yaml"), "--out", str(folder / "run")]
+    command = [sys.executable, "-m", *launcher, "cxrssl", *arguments]
+    given = os.environ | {"OMP_NUM_THREADS": "1"} | environment
+    return subprocess.run(command, env=given, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("launcher", "task"),
+    [(TORCHRUN, "pretrain"), (TORCHRUN, "finetune"), (TWO_ON_CPUS, "pretrain")],
+    ids=["torchrun pretrain", "torchrun finetune", "accelerate pretrain"],
+)
+def test_two_processes_share_a_run(
+    launcher: tuple[str, ...], task: str, store_folder: Path, tmp_path: Path
+) -> None:
     make = {"pretrain": pretrain_recipe, "finetune": finetune_recipe}[task]
-    recipe = make(store_folder, "epochs=1")
-    (tmp_path / "recipe.yaml").write_text(to_yaml(recipe))
-    out = tmp_path / "run"
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
-    command = [*launch, "-m", "cxrssl", task, str(tmp_path / "recipe.yaml"), "--out", str(out)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    done = subprocess.run(
-        command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    recipe = to_yaml(make(store_folder, "epochs=1"))
+    # Without this accelerate looks for the GPUs that --multi_gpu promises.
+    environment = {"ACCELERATE_USE_CPU": "true"} if launcher is TWO_ON_CPUS else {}
+    done = launched(launcher, task, recipe, tmp_path, **environment)
     assert done.returncode == 0, done.stderr[-3000:]
+    assert "WARNING: " not in done.stderr.replace("W1", "")
+    out = tmp_path / "run"
     assert json.loads((out / "provenance.json").read_text())["num_processes"] == 2
-    steps = [json.loads(line)["step"] for line in (out / "metrics.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    steps = [line["step"] for line in lines if "lr" in line]
     assert steps == sorted(set(steps))
     assert (out / "metrics.json").is_file()
 
 
 def test_a_batch_that_does_not_divide_is_an_error(store_folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "recipe.yaml").write_text(to_yaml(pretrain_recipe(store_folder, "batch_size=5")))
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
-    arguments = ["pretrain", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "run")]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    done = subprocess.run(
-        [*launch, "-m", "cxrssl", *arguments],
-        env=environment,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    recipe = to_yaml(pretrain_recipe(store_folder, "batch_size=5"))
+    done = launched(TORCHRUN, "pretrain", recipe, tmp_path)
     assert done.returncode != 0
     assert "batch_size 5 does not divide among 2 processes" in done.stderr
+
+
+def test_one_process_where_two_were_asked_for_says_so(store_folder: Path, tmp_path: Path) -> None:
+    recipe = to_yaml(pretrain_recipe(store_folder, "epochs=1", "max_steps=1"))
+    launcher = (*ACCELERATE, "--cpu", "--num_processes=2", "--dynamo_backend=no", "-m")
+    done = launched(launcher, "pretrain", recipe, tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "WARNING: accelerate was asked for several processes and started ONE" in done.stderr
+    assert json.loads((tmp_path / "run/provenance.json").read_text())["num_processes"] == 1
+
+
+@pytest.mark.parametrize(
+    ("environment", "num_processes", "num_gpus", "expected"),
+    [
+        ({}, 1, 0, None),
+        ({}, 1, 1, None),
+        ({}, 4, 4, None),
+        ({}, 1, 4, "1 of 4 GPUs is used"),
+        ({"SLURM_NTASKS": "1"}, 1, 0, None),
+        ({"SLURM_NTASKS": "4"}, 1, 0, "Slurm was asked for 4 tasks and this one runs ALONE"),
+        ({"SLURM_NTASKS": "4", "WORLD_SIZE": "4"}, 4, 4, None),
+    ],
+)
+def test_less_than_was_asked_for_is_told_from_what_a_launcher_leaves(
+    environment: dict[str, str], num_processes: int, num_gpus: int, expected: str | None
+) -> None:
+    found = missing_processes(environment, num_processes=num_processes, num_gpus=num_gpus)
+    assert found is None if expected is None else str(found).startswith(expected)

@@ -11,6 +11,7 @@ import torch
 from cxrssl.core.errors import TransferError
 from cxrssl.core.images import Intensity
 from cxrssl.models.backbone import encoder, load_backbone, pyramid_body, save_backbone
+from cxrssl.models.weights import transfer
 
 INTENSITY = Intensity(equalize=True, mean=0.4, std=0.2)
 WITHOUT_CXRSSL = """
@@ -23,7 +24,7 @@ model = timm.create_model(f"local-dir:{where}", pretrained=True).eval()
 body = timm.create_model(f"local-dir:{where}", pretrained=True, features_only=True).eval()
 config = timm.data.resolve_model_data_config(model)
 assert list(config["mean"]) == [0.4] * 3 and list(config["std"]) == [0.2] * 3, config
-torch.save([model(images).detach(), body(images)[-1].detach()], out)
+torch.save([model(images).detach(), [maps.detach() for maps in body(images)]], out)
 """
 
 
@@ -34,15 +35,25 @@ def saved(folder: Path, architecture: str = "test_resnet") -> torch.nn.Module:
     return model
 
 
-def test_plain_timm_opens_a_backbone_and_computes_the_same(tmp_path: Path) -> None:
-    model = saved(tmp_path / "backbone").eval()
+@pytest.mark.parametrize(
+    "architecture",
+    ["test_resnet", "resnet50", "resnet18", "convnext_atto", "efficientnet_lite0"],
+)
+def test_plain_timm_opens_a_backbone_and_computes_the_same(
+    architecture: str, tmp_path: Path
+) -> None:
+    model = saved(tmp_path / "backbone", architecture).eval()
     out = tmp_path / "out.pt"
     command = [sys.executable, "-c", WITHOUT_CXRSSL, str(tmp_path / "backbone"), str(out)]
     subprocess.run(command, check=True)
-    features, last_map = torch.load(out)  # noqa: TID251 - written by the line above
+    features, maps = torch.load(out)  # noqa: TID251 - written by the line above
     images = torch.linspace(-1, 1, 3 * 64 * 64).reshape(1, 3, 64, 64)
     assert torch.equal(features, model(images))
-    assert torch.equal(last_map, model.forward_features(images))
+    body = pyramid_body(architecture).eval()
+    assert transfer(body, model.state_dict(), source="test").arrived
+    expected = body(images)
+    assert len(expected) == 4
+    assert all(torch.equal(a, b) for a, b in zip(maps[-4:], expected, strict=True))
 
 
 def test_a_backbone_folder_remembers_its_intensity(tmp_path: Path) -> None:

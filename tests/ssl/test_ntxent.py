@@ -1,15 +1,12 @@
-"""NT-Xent equals the paper's Algorithm 1 written as loops, in one process and in two."""
+"""NT-Xent is the paper's Algorithm 1 written as loops, and lightly's; terms belong to images."""
 
 import math
-import tempfile
-from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
+from lightly.loss import NTXentLoss
 
-from cxrssl.ssl.ntxent import nt_xent
+from cxrssl.ssl.ntxent import anchor_losses, nt_xent
 
 
 def algorithm_1(first: torch.Tensor, second: torch.Tensor, temperature: float) -> float:
@@ -39,12 +36,37 @@ def test_equals_the_papers_algorithm(temperature: float, num_images: int) -> Non
     assert found == pytest.approx(algorithm_1(first, second, temperature), abs=1e-12)
 
 
-def test_permuting_the_images_leaves_the_loss() -> None:
+@pytest.mark.parametrize("temperature", [0.1, 0.5])
+@pytest.mark.parametrize("num_images", [2, 16, 128])
+def test_loss_and_gradients_are_lightlys(temperature: float, num_images: int) -> None:
+    ours, theirs = (
+        [view.float().requires_grad_() for view in embeddings(num_images, 64)] for _ in range(2)
+    )
+    own = nt_xent(*ours, temperature=temperature)
+    peer = NTXentLoss(temperature=temperature)(*theirs)
+    own.backward()
+    peer.backward()
+    assert float(own.detach()) == pytest.approx(float(peer.detach()), rel=1e-6)
+    for one, two in zip(ours, theirs, strict=True):
+        assert torch.allclose(one.grad, two.grad, rtol=0, atol=1e-6)
+
+
+def test_permuting_the_images_permutes_their_terms() -> None:
     first, second = embeddings()
     order = torch.tensor([3, 1, 5, 0, 2, 4])
+    terms = anchor_losses(first, second, temperature=0.5)
+    assert terms.shape == (12,)
+    permuted = anchor_losses(first[order], second[order], temperature=0.5)
+    assert torch.allclose(permuted, torch.cat([terms[:6][order], terms[6:][order]]))
+    assert len({round(float(term), 9) for term in terms}) == 12
+    mismatched = nt_xent(first[order], second, temperature=0.5)
+    assert not torch.allclose(mismatched, terms.mean())
+
+
+def test_an_embeddings_length_does_not_matter() -> None:
+    first, second = embeddings()
     whole = nt_xent(first, second, temperature=0.5)
-    assert torch.allclose(nt_xent(first[order], second[order], temperature=0.5), whole)
-    assert not torch.allclose(nt_xent(first[order], second, temperature=0.5), whole)
+    assert torch.allclose(nt_xent(7 * first, second, temperature=0.5), whole)
 
 
 def test_equal_embeddings_have_the_loss_of_chance() -> None:
@@ -52,34 +74,9 @@ def test_equal_embeddings_have_the_loss_of_chance() -> None:
     assert float(nt_xent(same, same, temperature=0.5)) == pytest.approx(math.log(7), abs=1e-6)
 
 
-def test_half_precision_is_contrasted_in_full() -> None:
-    first, second = (x.to(torch.bfloat16) for x in embeddings())
-    assert nt_xent(first, second, temperature=0.5).dtype == torch.float32
-
-
-def _share(rank: int, rendezvous: str, out: str) -> None:
-    dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
-    first, second = (x[rank * 3 : rank * 3 + 3].clone().requires_grad_() for x in embeddings())
-    loss = nt_xent(first, second, temperature=0.5)
-    loss.backward()
-    torch.save([loss.detach(), first.grad, second.grad], f"{out}/{rank}.pt")
-    dist.destroy_process_group()
-
-
-def test_two_processes_have_the_loss_and_gradient_of_one() -> None:
-    first, second = (x.clone().requires_grad_() for x in embeddings())
-    whole = nt_xent(first, second, temperature=0.5)
-    whole.backward()
-    with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(_share, args=(str(Path(folder) / "meet"), folder), nprocs=2)
-        parts = [
-            torch.load(Path(folder) / f"{rank}.pt")  # noqa: TID251 - written four lines above
-            for rank in (0, 1)
-        ]
-    assert float(sum(part[0] for part in parts) / 2) == pytest.approx(
-        float(whole.detach()), abs=1e-12
-    )
-    for index, grad in ((1, first.grad), (2, second.grad)):
-        # Averaging gradients over processes halves what each has.
-        shared = torch.cat([part[index] for part in parts]) / 2
-        assert torch.allclose(shared, grad, atol=1e-12)
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_half_precision_is_contrasted_in_full(kind: torch.dtype) -> None:
+    first, second = (x.to(kind) for x in embeddings())
+    found = nt_xent(first, second, temperature=0.05)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, nt_xent(first.float(), second.float(), temperature=0.05))

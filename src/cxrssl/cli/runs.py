@@ -14,12 +14,20 @@ def pretrain(
     set_: Set = None,
     out: Out = None,
     resume: Resume = False,
+    preview: Annotated[
+        Path | None, typer.Option(help="Write a PNG sheet of view pairs; train nothing.")
+    ] = None,
 ) -> None:
     """Pretrain a backbone on unlabelled images."""
     from cxrssl.config.load import load_recipe
     from cxrssl.config.schema import PretrainRecipe
 
     merged = load_recipe(recipe, PretrainRecipe, overrides=set_ or [])
+    if preview is not None:
+        from cxrssl.pretrain.preview import preview as show
+
+        typer.echo(show(merged, preview))
+        return
     from cxrssl.pretrain import pretrain as run
 
     typer.echo(run(merged, out or Path("runs/pretrain") / recipe.stem, resume=resume))

@@ -111,7 +111,7 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
 
 
 def with_counters(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Add the counters of steps, which a frozen BatchNorm does not save and no weight depends on."""
+    """Add the step counters that a frozen BatchNorm does not save; no output depends on them."""
     counters = {
         key.replace("running_var", "num_batches_tracked"): torch.tensor(0)
         for key in state

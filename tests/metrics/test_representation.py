@@ -1,0 +1,105 @@
+"""Health of a representation: formulas by hand, limits that are known, collapse that is seen."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from cxrssl.metrics.representation import (
+    Health,
+    alignment,
+    health_of,
+    knn_consistency,
+    rankme,
+    uniformity,
+)
+
+
+def normal(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_alignment_is_the_mean_squared_distance_on_the_sphere() -> None:
+    first = torch.tensor([[2.0, 0.0], [0.0, 1.0]])
+    second = torch.tensor([[0.0, 5.0], [0.0, 3.0]])
+    assert alignment(first, second) == pytest.approx((2 + 0) / 2)
+
+
+def test_uniformity_is_the_formula_over_all_pairs() -> None:
+    points = normal(7, 4)
+    unit = points / points.norm(dim=1, keepdim=True)
+    potentials = [
+        math.exp(-2 * float((a - b).square().sum())) for a, b in itertools.combinations(unit, 2)
+    ]
+    assert uniformity(points) == pytest.approx(math.log(sum(potentials) / len(potentials)))
+
+
+def test_spread_points_are_more_uniform_than_a_cluster_and_one_point_is_zero() -> None:
+    spread, cluster = uniformity(normal(200, 64)), uniformity(normal(200, 64) + 3)
+    assert spread < -3
+    assert spread < cluster < 0
+    assert uniformity(torch.ones(5, 3)) == pytest.approx(0)
+
+
+@pytest.mark.parametrize("rank", [1, 3, 16])
+def test_rankme_of_equal_singular_values_is_their_number(rank: int) -> None:
+    basis = torch.linalg.qr(normal(64, 64)).Q[:, :rank]
+    assert rankme(basis) == pytest.approx(rank, rel=1e-3)
+
+
+def test_rankme_is_exp_of_the_entropy_of_singular_values() -> None:
+    features = torch.diag(torch.tensor([3.0, 1.0]))
+    shares = (0.75, 0.25)
+    expected = math.exp(-sum(share * math.log(share) for share in shares))
+    assert rankme(features) == pytest.approx(expected, rel=1e-5)
+    assert rankme(100 * features) == pytest.approx(expected, rel=1e-5)
+
+
+def test_neighbours_that_share_findings_are_told_from_chance() -> None:
+    kinds = np.arange(40) % 2
+    findings = np.eye(2, dtype=bool)[kinds]
+    apart = torch.tensor([[1.0, 0.0], [0.0, 1.0]])[torch.from_numpy(kinds)] + normal(40, 2) * 0.01
+    found, chance = knn_consistency(apart, findings)
+    assert found == 1.0
+    assert chance == pytest.approx(19 / 39)
+    mixed, _ = knn_consistency(normal(40, 8), findings)
+    assert 0.3 < mixed < 0.7
+
+
+def test_normal_images_ask_for_no_neighbours_and_without_findings_there_is_no_answer() -> None:
+    findings = np.zeros((10, 3), dtype=bool)
+    assert knn_consistency(normal(10, 4), findings) == (None, None)
+    findings[[0, 1], 2] = True
+    _, chance = knn_consistency(normal(10, 4), findings)
+    assert chance == pytest.approx(1 / 9)
+
+
+def test_a_healthy_representation_is_not_called_collapsed() -> None:
+    found = health_of(normal(50, 32), normal(50, 16), normal(50, 16, seed=1), None)
+    assert found.collapse is None
+    assert found.knn_findings is None
+
+
+@pytest.mark.parametrize(
+    ("features", "embeddings"),
+    [(normal(50, 32), torch.ones(50, 16)), (torch.ones(50, 32), normal(50, 16))],
+)
+def test_a_collapse_is_named_with_what_to_change(
+    features: torch.Tensor, embeddings: torch.Tensor
+) -> None:
+    found = health_of(features, embeddings, embeddings, None)
+    assert "has collapsed" in str(found.collapse)
+    assert "Lower optim.peak_lr" in str(found.collapse)
+    assert f"RankMe {found.rankme:.1f}" in str(found.collapse)
+
+
+def test_health_is_plain_numbers() -> None:
+    assert Health(1.0, -2.0, 3.0, None, None).as_json() == {
+        "alignment": 1.0,
+        "uniformity": -2.0,
+        "rankme": 3.0,
+        "knn_findings": None,
+        "knn_chance": None,
+    }

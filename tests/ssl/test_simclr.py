@@ -1,0 +1,56 @@
+"""SimCLR embeds images, one row an image; its head is that of the paper, or of version 2."""
+
+import pytest
+import torch
+from torch import nn
+
+from cxrssl.models.backbone import encoder, num_features
+from cxrssl.ssl.simclr import SimCLR, projection_head
+
+
+def simclr(architecture: str, num_layers: int = 2) -> SimCLR:
+    torch.manual_seed(0)  # any weights will do
+    body = encoder(architecture)
+    features = num_features(body)
+    head = projection_head(
+        features, hidden=32, num_outputs=16, num_layers=num_layers, batch_norm=False
+    )
+    return SimCLR(body, head).eval()
+
+
+@pytest.mark.parametrize("architecture", ["test_resnet", "resnet18", "convnext_atto"])
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (96, 64)])
+def test_there_is_a_row_an_image(architecture: str, height: int, width: int) -> None:
+    model, images = simclr(architecture), torch.randn(5, 3, height, width)
+    assert model.encoder(images).shape == (5, num_features(model.encoder))
+    assert model(images).shape == (5, 16)
+
+
+def test_a_row_depends_on_its_image_alone_and_permuting_images_permutes_rows() -> None:
+    model, images = simclr("test_resnet"), torch.randn(6, 3, 64, 64)
+    order = torch.tensor([4, 0, 5, 2, 1, 3])
+    whole = model(images)
+    assert torch.allclose(model(images[order]), whole[order], atol=1e-6)
+    changed = images.clone()
+    changed[2] += 1
+    rows = (model(changed) - whole).abs().amax(dim=1) > 1e-6
+    assert rows.tolist() == [False, False, True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("num_layers", "batch_norm", "kinds"),
+    [
+        (2, False, [nn.Linear, nn.ReLU, nn.Linear]),
+        (3, False, [nn.Linear, nn.ReLU, nn.Linear, nn.ReLU, nn.Linear]),
+        (2, True, [nn.Linear, nn.BatchNorm1d, nn.ReLU, nn.Linear, nn.BatchNorm1d]),
+    ],
+)
+def test_the_head_has_the_stated_layers(
+    num_layers: int, batch_norm: bool, kinds: list[type]
+) -> None:
+    head = projection_head(
+        8, hidden=32, num_outputs=16, num_layers=num_layers, batch_norm=batch_norm
+    )
+    assert [type(layer) for layer in head] == kinds
+    assert head(torch.randn(4, 8)).shape == (4, 16)
+    assert (head[0].bias is None) == batch_norm

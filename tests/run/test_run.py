@@ -1,6 +1,9 @@
 """Runs: rates, checkpoints, folders and logs."""
 
 import json
+import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ from cxrssl.run.folder import open_run
 from cxrssl.run.log import Log
 from cxrssl.run.optimizer import build_optimizer
 from cxrssl.run.schedule import LearningRate
+from cxrssl.run.start import start_accelerator
 
 
 def test_the_rate_rises_then_falls_as_a_cosine() -> None:
@@ -27,7 +31,7 @@ def test_a_short_run_still_reaches_its_peak() -> None:
     assert max(rate.at(step) for step in range(10)) == 1.0
 
 
-@pytest.mark.parametrize("name", ["sgd", "adamw"])
+@pytest.mark.parametrize("name", ["sgd", "lars", "adamw"])
 def test_a_restored_run_steps_exactly_as_one_that_went_on(name: str, tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, every_steps=3, writes=True)
 
@@ -57,6 +61,86 @@ def test_a_restored_run_steps_exactly_as_one_that_went_on(name: str, tmp_path: P
         whole.state_dict().values(), restored.state_dict().values(), strict=True
     ):
         assert torch.equal(first, second)
+
+
+def test_lars_takes_the_papers_steps_and_leaves_biases_to_sgd() -> None:
+    layer = nn.Linear(2, 1)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([[3.0, 4.0]]))
+        layer.bias.copy_(torch.tensor([2.0]))
+    optimizer = build_optimizer(layer, "lars", momentum=0.9, weight_decay=0.1)
+    for group in optimizer.param_groups:
+        group["lr"] = 0.5
+    weight, velocity = torch.tensor([3.0, 4.0]), torch.zeros(2)
+    bias, bias_velocity = 2.0, 0.0
+    for gradient in (torch.tensor([1.0, 0.0]), torch.tensor([0.0, 2.0])):
+        layer.weight.grad, layer.bias.grad = gradient[None].clone(), torch.tensor([0.25])
+        optimizer.step()
+        # arXiv 1708.03888, algorithm 1, with its trust coefficient of 0.001.
+        trust = 0.001 * weight.norm() / (gradient.norm() + 0.1 * weight.norm())
+        velocity = 0.9 * velocity + trust * (gradient + 0.1 * weight)
+        weight = weight - 0.5 * velocity
+        bias_velocity = 0.9 * bias_velocity + 0.25
+        bias -= 0.5 * bias_velocity
+        assert torch.allclose(layer.weight.detach()[0], weight, atol=1e-6)
+        assert float(layer.bias.detach()) == pytest.approx(bias)
+
+
+def test_lars_adapts_the_rate_without_decay_too() -> None:
+    layer = nn.Linear(2, 1, bias=False)
+    optimizer = build_optimizer(layer, "lars", momentum=0.0, weight_decay=0.0)
+    optimizer.param_groups[0]["lr"] = 1.0
+    before = layer.weight.detach().clone()
+    layer.weight.grad = torch.full((1, 2), 1000.0)
+    optimizer.step()
+    moved = float((layer.weight.detach() - before).norm())
+    assert moved == pytest.approx(0.001 * float(before.norm()), rel=1e-4)
+
+
+def test_a_frozen_parameter_is_not_optimized() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    model[0].requires_grad_(False)
+    optimizer = build_optimizer(model, "sgd", 0.9, 0.0)
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == 2
+
+
+def test_how_far_loss_scaling_has_got_is_part_of_a_checkpoint(tmp_path: Path) -> None:
+    model = nn.Linear(1, 1)
+    optimizer = build_optimizer(model, "sgd", 0.9, 0.0)
+    scaler, fresh = (torch.amp.GradScaler("cpu") for _ in range(2))
+    scaler.scale(torch.ones(1))
+    scaler.update(1024.0)
+    Checkpoints(tmp_path, 1, True, scaler).save(model, optimizer, steps_done=1)
+    fresh.scale(torch.ones(1))
+    assert fresh.get_scale() != 1024.0
+    assert Checkpoints(tmp_path, 1, True, fresh).restore(model, optimizer) == 1
+    assert fresh.get_scale() == 1024.0
+
+
+def test_half_floats_need_a_gpu() -> None:
+    if torch.cuda.is_available():
+        assert start_accelerator("fp16", batch_size=2).scaler is not None
+        return
+    with pytest.raises(RunError, match="precision fp16 needs a CUDA GPU, and there is none"):
+        start_accelerator("fp16", batch_size=2)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is glibc that is told")
+def test_freed_memory_is_kept_and_used_again() -> None:
+    code = """
+import resource, torch
+from cxrssl.run.memory import keep_freed_memory
+assert keep_freed_memory()
+def faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(3): torch.ones(50_000_000)
+before = faults()
+for _ in range(10): torch.ones(50_000_000)
+print(faults() - before)
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    # 200 MB ten times are half a million pages where each is mapped anew.
+    assert int(done.stdout) < 1000
 
 
 def test_only_the_last_checkpoint_is_kept(tmp_path: Path) -> None:

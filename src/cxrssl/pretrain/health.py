@@ -23,6 +23,8 @@ from cxrssl.ssl.simclr import SimCLR
 
 _BATCH = 16
 _DRAWN = 0x4EA1
+# A random network begins with all embeddings nearly alike; it is given so long to leave that.
+_STEPS_TO_SPREAD = 50
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class HealthCheck:
             return
         found = self.measure(model)
         log.write(found.as_json(), steps_done=steps_done, epoch=epoch)
-        if found.collapse:
+        if found.collapse and steps_done >= _STEPS_TO_SPREAD:
             warn(f"epoch {epoch + 1}: {found.collapse}")
 
     @torch.no_grad()

@@ -1,0 +1,37 @@
+"""A run on a thousand real radiographs without labels, when they are there: it learns."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support import ROOT
+
+POOL = ROOT.parent / "shared/data/nih1024_320"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not POOL.is_dir(), reason=f"{POOL} is not there")
+def test_real_radiographs_are_told_apart_better_than_by_chance(tmp_path: Path) -> None:
+    def cxrssl(*arguments: str) -> None:
+        command = [sys.executable, "-m", "cxrssl", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+        assert done.returncode == 0, done.stderr[-3000:]
+
+    store, run = tmp_path / "store", tmp_path / "run"
+    cxrssl("ingest", str(POOL), str(store), "--size", "128", "--layout", "images")
+    changes = (f"data.store={store}", "data.normals=true", "batch_size=64", "epochs=6")
+    settings = [part for change in changes for part in ("--set", change)]
+    cxrssl("pretrain", "recipes/pretrain/demo.yaml", *settings, "--out", str(run))
+    metrics = json.loads((run / "metrics.json").read_text())
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    last_epoch = [line["loss"] for line in lines if "loss" in line and line["epoch"] == 5]
+    assert metrics["num_images"] > 600
+    # log(2B - 1) is what embeddings come to that tell nothing apart.
+    assert max(last_epoch) < metrics["chance_loss"] - 0.3
+    health = [line for line in lines if "rankme" in line]
+    assert len(health) == 7
+    assert health[-1]["rankme"] > 3 * health[0]["rankme"]
+    assert health[-1]["uniformity"] < health[0]["uniformity"] - 1

@@ -1,0 +1,40 @@
+"""The preview shows the views that training would be given, and trains nothing."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from cxrssl.data.sampling import Visit
+from cxrssl.data.store import Store
+from cxrssl.pretrain.pool import pool_views
+from cxrssl.pretrain.preview import _row
+from support import ROOT, pretrain_recipe
+
+
+def test_a_preview_is_a_picture_and_no_run(store_folder: Path, tmp_path: Path) -> None:
+    sheet = tmp_path / "sheet.png"
+    arguments = ["recipes/pretrain/smoke.yaml", "--set", f"data.store={store_folder}"]
+    command = [sys.executable, "-m", "cxrssl", "pretrain", *arguments, "--preview", str(sheet)]
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path / "run")],
+        capture_output=True, text=True, check=True, cwd=ROOT,
+    )  # fmt: skip
+    assert done.stdout.strip() == str(sheet)
+    assert not (tmp_path / "run").exists()
+    with Image.open(sheet) as picture:
+        pixels = np.asarray(picture.convert("L"))
+    assert pixels.shape[0] > 1500  # six rows
+    assert len(np.unique(pixels)) > 100
+
+
+def test_the_views_shown_are_those_of_the_first_epoch(store: Store, store_folder: Path) -> None:
+    views, plan = pool_views(store, pretrain_recipe(store_folder))
+    index = int(plan.order(0)[0])
+    row, trained_on = _row(views, index), views[Visit(0, index)]
+    for shown, pixels in zip(row.views, trained_on, strict=True):
+        assert np.array_equal(shown.pixels, pixels[0].numpy())
+        assert "crop" in shown.caption
+    assert row.title == store.images[views.rows[index]].image_id

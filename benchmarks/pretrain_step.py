@@ -83,7 +83,7 @@ def cxrssl_step(batch: int, size_px: int) -> Callable[[], None]:
         set_lr(optimizer, optim.peak_lr)
         contrast.backward(pixels, step=0)
         optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=False)
 
     return step
 

@@ -6,6 +6,8 @@ Shapes: B images in this process's slice of a batch.
 import math
 from pathlib import Path
 
+import torch
+
 from cxrssl.config.load import to_yaml
 from cxrssl.config.schema import PretrainRecipe
 from cxrssl.core.images import Intensity
@@ -70,7 +72,7 @@ def pretrain(recipe: PretrainRecipe, out: Path, *, resume: bool) -> Path:
                 loss = contrast.backward(pixels, step=step)
                 clip_gradients(accelerator, network, optim.clip_norm)
                 optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
+                optimizer.zero_grad(set_to_none=False)  # see `on_device`
                 step += 1
                 log.losses_if_due({"loss": loss}, steps_done=step, epoch=epoch, lr=lr)
                 health.log_if_due(model, log, steps_done=step, epoch=epoch)
@@ -97,6 +99,10 @@ def on_device(
         model = sync_batch_norm(model)  # torch has none for CPUs
     if recipe.compile:
         model.compile()
+    # Gradients have their place before activations do, and keep it: less of the heap is holes.
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.grad = torch.zeros_like(parameter)
     return model, chunk
 
 

@@ -144,7 +144,7 @@ def forget(model: nn.Module, before: list[Tensor]) -> None:
     """Undo what a pass that does not count left in buffers, gradients and the device's cache."""
     for buffer, value in zip(model.buffers(), before, strict=True):
         buffer.copy_(value)
-    model.zero_grad(set_to_none=True)
+    model.zero_grad(set_to_none=False)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 

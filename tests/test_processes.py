@@ -57,6 +57,79 @@ def test_a_batch_that_does_not_divide_is_an_error(store_folder: Path, tmp_path: 
     assert "batch_size 5 does not divide among 2 processes" in done.stderr
 
 
+# Runs under torchrun: rank 1 has no memory for more than three images at once. MODE: start | step.
+SHORT_OF_MEMORY = """
+import sys
+import torch
+from torch import nn
+from cxrssl.core.images import Intensity
+from cxrssl.pretrain.contrast import Contrast, chunk_that_fits
+from cxrssl.run.start import start_accelerator
+
+class Net(nn.Sequential):
+    def forward(self, images):
+        if rank == 1 and len(images) > 6:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().forward(images)
+
+accelerator, grey = start_accelerator("fp32", batch_size=16), Intensity(True, 0.5, 0.25)
+rank = accelerator.process_index
+model = Net(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+if sys.argv[1] == "start":
+    found = chunk_that_fits(accelerator, model, wanted=8, size_px=16, intensity=grey)
+    assert int(model[1].num_batches_tracked) == 0
+    assert float(model[0].weight.grad.abs().sum()) == 0
+    print(f"rank {rank} takes {found}")
+else:
+    network = accelerator.prepare(model)
+    contrast = Contrast(accelerator, network, grey, 0.5, 0, 8, lambda n: print(f"noted {n}"))
+    contrast.backward(torch.zeros(8, 2, 1, 16, 16, dtype=torch.uint8), step=7)
+"""
+
+
+@pytest.mark.parametrize("mode", ["start", "step"])
+def test_processes_agree_on_what_the_smallest_has_memory_for(mode: str, tmp_path: Path) -> None:
+    script = tmp_path / "short.py"
+    script.write_text(SHORT_OF_MEMORY)
+    command = [sys.executable, "-m", *TORCHRUN[:-1], str(script), mode]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if mode == "start":
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert "rank 0 takes 2" in done.stdout
+        assert "rank 1 takes 2" in done.stdout
+        assert done.stderr.count("memory runs out at 8 images at once") == 1
+    else:
+        assert "noted 4" in done.stdout
+        assert "memory ran out at step 7 in chunks of 8 images" in done.stderr
+        assert "Go on with --resume: it begins with chunks of 4" in done.stderr
+
+
+def test_two_processes_log_the_loss_that_one_has(store_folder: Path, tmp_path: Path) -> None:
+    # ConvNeXt normalises within an image: so both see the same batch in the same way.
+    changes = ("model.backbone=test_convnext", "batch_size=8", "max_steps=2", "log_every_steps=1")
+    recipe = to_yaml(pretrain_recipe(store_folder, *changes))
+    losses = []
+    for name, launcher in (("two", TORCHRUN), ("one", ())):
+        (tmp_path / name).mkdir()
+        done = launched(launcher, "pretrain", recipe, tmp_path / name)
+        assert done.returncode == 0, done.stderr[-3000:]
+        lines = (tmp_path / name / "run/metrics.jsonl").read_text().splitlines()
+        losses.append([json.loads(line).get("loss") for line in lines])
+    assert [step is None for step in losses[0]] == [True, False, False, True]
+    assert losses[0][1:3] == pytest.approx(losses[1][1:3], abs=1e-5)
+
+
+def test_processes_that_do_not_know_each_other_are_stopped(
+    store_folder: Path, tmp_path: Path
+) -> None:
+    recipe = to_yaml(pretrain_recipe(store_folder, "max_steps=1"))
+    done = launched((), "pretrain", recipe, tmp_path, OMPI_COMM_WORLD_SIZE="2")
+    assert done.returncode == 2
+    assert "a launcher started 2 processes, and this one works with 1" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
 def test_one_process_where_two_were_asked_for_says_so(store_folder: Path, tmp_path: Path) -> None:
     recipe = to_yaml(pretrain_recipe(store_folder, "epochs=1", "max_steps=1"))
     launcher = (*ACCELERATE, "--cpu", "--num_processes=2", "--dynamo_backend=no", "-m")

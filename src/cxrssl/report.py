@@ -26,9 +26,8 @@ _CURVES = {
     "AP": "AP at IoU 0.50:0.95",
     "AR100": "recall at 100 detections",
 }
-# Below this a detector finds too little for a share of it to mean anything.
-_LEAST_BASELINE = 0.05
-_GALLERY_IMAGES, _GALLERY_SCORE = 4, 0.5
+# Below the first a detector finds too little for a share of it to mean anything.
+_LEAST_BASELINE, _GALLERY_IMAGES, _GALLERY_SCORE = 0.05, 4, 0.5
 
 
 def report(runs: Path) -> Path:

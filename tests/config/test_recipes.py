@@ -69,9 +69,10 @@ def test_a_faulty_override_is_named(change: str, message: str) -> None:
         load_recipe(SMOKE, PretrainRecipe, overrides=[change])
 
 
-def test_a_divisor_of_the_mean_needs_shares_above_zero() -> None:
-    changes = ["views.noise_draw=divisor", "views.noise_share=[0, 0.25]"]
-    with pytest.raises(RecipeError, match="a divisor of the mean needs shares above 0"):
+@pytest.mark.parametrize("share", ["[0, 0.25]", "[0.3, 0.4]", "[0.25, 3]"])
+def test_a_divisor_of_the_mean_is_a_whole_number(share: str) -> None:
+    changes = ["views.noise_draw=divisor", f"views.noise_share={share}"]
+    with pytest.raises(RecipeError, match=r"noise_share must be 1 over whole numbers .* got \["):
         load_recipe(SMOKE, PretrainRecipe, overrides=changes)
 
 

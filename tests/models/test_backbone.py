@@ -10,7 +10,13 @@ import torch
 
 from cxrssl.core.errors import TransferError
 from cxrssl.core.images import Intensity
-from cxrssl.models.backbone import encoder, load_backbone, pyramid_body, save_backbone
+from cxrssl.models.backbone import (
+    encoder,
+    load_backbone,
+    pyramid_body,
+    save_backbone,
+    sync_batch_norm,
+)
 from cxrssl.models.weights import transfer
 
 INTENSITY = Intensity(equalize=True, mean=0.4, std=0.2)
@@ -68,6 +74,25 @@ def test_the_saved_config_keeps_transformers_wrapper_alive(tmp_path: Path) -> No
     config = json.loads((tmp_path / "config.json").read_text())
     assert "num_classes" not in config.get("model_args", {})
     assert config["pretrained_cfg"]["tag"] == "test"
+
+
+def test_synchronised_batch_norms_keep_parameters_and_keys() -> None:
+    model = encoder("test_efficientnet")  # timm's own BatchNorm with an activation
+    parameters, keys = list(model.parameters()), list(model.state_dict())
+    synced = sync_batch_norm(model)
+    assert all(a is b for a, b in zip(synced.parameters(), parameters, strict=True))
+    assert list(synced.state_dict()) == keys
+    kinds = {type(m) for m in synced.modules() if hasattr(m, "running_mean")}
+    assert kinds
+    assert all(issubclass(kind, torch.nn.SyncBatchNorm) for kind in kinds)
+    images = torch.randn(2, 3, 64, 64)
+    assert torch.allclose(synced.eval()(images), encoder_with(model).eval()(images), atol=1e-5)
+
+
+def encoder_with(trained: torch.nn.Module) -> torch.nn.Module:
+    plain = encoder("test_efficientnet")
+    plain.load_state_dict(trained.state_dict())
+    return plain
 
 
 def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Starts: real ImageNet weights from a file, COCO's body, another run's backbone; all audited."""
 
+import shutil
 from pathlib import Path
 from urllib.error import URLError
 
@@ -16,6 +17,7 @@ from cxrssl.core.images import Intensity
 from cxrssl.models.backbone import encoder, freeze_stages, save_backbone
 from cxrssl.models.starts import coco_start, read_tensors, run_start
 from cxrssl.models.weights import transfer
+from cxrssl.pretrain import pretrain
 from cxrssl.pretrain.start import build_model
 from support import pretrain_recipe
 
@@ -108,6 +110,23 @@ def test_another_runs_backbone_arrives_whole(tmp_path: Path, store_folder: Path)
     assert record["transfers"][0]["arrived"]
 
 
+def test_a_run_that_goes_on_needs_its_start_no_more(tmp_path: Path, store_folder: Path) -> None:
+    wanted = recipe(store_folder, "run", tmp_path / "gone", "max_steps=4", "epochs=2")
+    first, _ = build_model(pretrain_recipe(store_folder, "seed=5"))
+    save_backbone(first.encoder, tmp_path / "gone", tag="t", size_px=64, intensity=INTENSITY)
+    stopped = wanted.model_copy(update={"checkpoint_every_steps": 2})
+    out = tmp_path / "run"
+    pretrain(stopped, out, resume=False)
+    audit = (out / "transfer.json").read_text()
+    (out / "metrics.json").unlink()  # as if it had been killed before its end
+    shutil.rmtree(tmp_path / "gone")
+    pretrain(stopped, out, resume=True)
+    assert (out / "transfer.json").read_text() == audit
+    with pytest.raises(TransferError, match="gone is no backbone"):
+        pretrain(stopped, tmp_path / "other", resume=False)
+    assert not (tmp_path / "other").exists()
+
+
 def test_another_runs_backbone_must_have_seen_the_same_grey_levels(tmp_path: Path) -> None:
     save_backbone(encoder("test_resnet"), tmp_path, tag="test", size_px=64, intensity=INTENSITY)
     other = Intensity(equalize=False, mean=0.5, std=0.25)
@@ -134,5 +153,13 @@ def test_frozen_stages_are_the_stem_and_the_first_stage(architecture: str) -> No
     trained = {name.split(".")[0] for name, p in model.named_parameters() if p.requires_grad}
     assert frozen == {"conv1", "bn1", "layer1"}
     assert trained == {"layer2", "layer3", "layer4"}
-    freeze_stages(model, 0)
-    assert all(p.requires_grad for p in model.parameters())
+
+
+def test_without_frozen_stages_any_backbone_will_do_and_with_too_many_none() -> None:
+    pooling = encoder("poolformer_s12")  # timm knows no stages of it
+    freeze_stages(pooling, 0)
+    assert all(p.requires_grad for p in pooling.parameters())
+    with pytest.raises(TransferError, match="timm knows no stages of this backbone"):
+        freeze_stages(pooling, 1)
+    with pytest.raises(TransferError, match="frozen_stages is 5, and this backbone has 5 stages"):
+        freeze_stages(encoder("test_resnet"), 5)

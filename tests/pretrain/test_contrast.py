@@ -1,5 +1,6 @@
 """Memory that runs out halves the chunk, and changes neither the batch nor its gradient."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -41,12 +42,13 @@ class Limited(nn.Module):
 
 def gradient(most_images: int) -> tuple[Tensor, Tensor, Contrast, Limited]:
     accelerator = start_accelerator("fp32", batch_size=12)
-    network = Limited(most_images)
-    contrast = Contrast(accelerator, network, INTENSITY, 0.3, 0, 12)
+    network, forced = Limited(most_images), []
+    contrast = Contrast(accelerator, network, INTENSITY, 0.3, 0, 12, forced.append)
     generator = torch.Generator().manual_seed(1)
     pixels = torch.randint(0, 256, (12, 2, 1, 16, 16), generator=generator, dtype=torch.uint8)
     loss = contrast.backward(pixels, step=0)
     parts = [p.grad.flatten() for p in network.parameters() if p.grad is not None]
+    assert forced[-1:] in ([], [contrast.chunk_images])
     return loss, torch.cat(parts), contrast, network
 
 
@@ -75,6 +77,8 @@ def test_other_faults_are_not_taken_for_memory() -> None:
     assert not is_out_of_memory(RuntimeError("shapes do not match"))
     assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
     assert is_out_of_memory(MemoryError())
+    for said in ("std::bad_alloc", "cuDNN error: CUDNN_STATUS_ALLOC_FAILED"):
+        assert is_out_of_memory(RuntimeError(said))
 
 
 # The real thing: from the first step on, what the process may address is limited.
@@ -100,7 +104,9 @@ def limited(self, pixels, *, step):
         held = int(re.search(r"VmSize:\\s+(\\d+)", status).group(1)) * 1024
         most = held + spare_mib * 2**20
         resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
-    return unlimited(self, pixels, step=step)
+    loss = unlimited(self, pixels, step=step)
+    resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    return loss
 
 Contrast.backward = limited
 pretrain(load_recipe(recipe, PretrainRecipe, overrides=[]), out, resume=False)
@@ -123,6 +129,7 @@ def test_a_run_short_of_real_memory_ends_with_the_weights_of_one_begun_in_small_
 
     said, short = ran("short", 500)
     assert "memory runs out at 16 images at once: going on in chunks of 8" in said
-    last = int(said.rsplit("in chunks of ", 1)[1].split(".")[0])
+    last = json.loads((tmp_path / "short/chunk.json").read_text())["chunk_images"]
+    assert json.loads((tmp_path / "short/metrics.json").read_text())["chunk_images"] == last <= 8
     _, small = ran("small", 0, f"max_chunk_images={last}")
     assert all(torch.equal(value, small[key]) for key, value in short.items())

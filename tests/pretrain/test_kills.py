@@ -1,5 +1,6 @@
 """Pretraining killed at random moments, one process and two, ends with the same bytes."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -17,13 +18,13 @@ from support import ROOT, pretrain_recipe
 KILLS = 5
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
 CHANGES = (
-    "epochs=6",
+    "epochs=10",
     "checkpoint_every_steps=4",
     "log_every_steps=1",
     "data.num_workers=1",
     "optim.name=lars",
     "optim.peak_lr=0.1",
-    "max_chunk_images=3",
+    "max_chunk_images=1",
 )
 
 
@@ -40,11 +41,24 @@ def logged(out: Path) -> int:
         return 0
 
 
-def kill(process: subprocess.Popen[bytes]) -> None:
-    """End a process and all it started, at once."""
+def opened(out: Path) -> int:
+    """Return which file the log is: a run that begins or goes on writes it anew."""
+    log = out / "metrics.jsonl"
+    return log.stat().st_ino if log.exists() else 0
+
+
+def kill_at(target: int, process: subprocess.Popen[bytes], out: Path, *, late_s: float) -> None:
+    """End a process and all it started, once it has itself logged a step."""
+    before, deadline = opened(out), time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        if opened(out) != before and logged(out) >= target:
+            break
+        time.sleep(0.002)
+    time.sleep(late_s)
     everyone = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
     for one in everyone:
-        one.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.kill()
     psutil.wait_procs(everyone)
     process.wait()
 
@@ -61,18 +75,16 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(
     num_steps = json.loads((whole / "metrics.json").read_text())["num_steps"]
 
     chance = np.random.default_rng(7)
-    targets = np.sort(chance.choice(np.arange(1, num_steps - 2), KILLS, replace=False))
-    died_at = []
+    targets = np.sort(chance.choice(np.arange(1, num_steps - 8), KILLS, replace=False))
+    died_at: list[int] = []
     for target in targets:
         process = subprocess.Popen([*command, "--out", str(cut)], env=environment, cwd=ROOT)
-        deadline = time.monotonic() + 120
-        while logged(cut) < target and time.monotonic() < deadline and process.poll() is None:
-            time.sleep(0.002)
-        time.sleep(float(chance.uniform(0, 0.03)))
-        kill(process)
+        # It goes on from a checkpoint, and must get beyond where the one before it died.
+        beyond = max([int(target), *(step + 1 for step in died_at)])
+        kill_at(beyond, process, cut, late_s=float(chance.uniform(0, 0.03)))
         assert not (cut / "metrics.json").exists(), "killed too late to show anything"
         died_at.append(logged(cut))
-    assert all(step >= target for step, target in zip(died_at, targets, strict=True))
+    assert died_at == sorted(set(died_at)), "a run died before it had gone on"
     assert any(step % 4 for step in died_at), "all kills fell on a checkpoint"
     subprocess.run([*command, "--out", str(cut)], check=True, env=environment, cwd=ROOT)
     assert products(cut) == products(whole)

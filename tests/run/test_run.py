@@ -1,6 +1,7 @@
 """Runs: rates, checkpoints, folders and logs."""
 
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -53,7 +54,9 @@ def test_a_restored_run_steps_exactly_as_one_that_went_on(name: str, tmp_path: P
 
     whole, optimizer = begin()
     advance(whole, optimizer, range(5))
-    (tmp_path / "step-00000099.7.tmp").mkdir()  # what a kill in the middle of a write leaves
+    # What a kill in the middle of a write leaves; in a container the process id comes again.
+    (tmp_path / "step-00000099.7.tmp").mkdir()
+    (tmp_path / f"step-00000006.{os.getpid()}.tmp").mkdir()
     restored, optimizer = begin()
     assert checkpoints.restore(restored, optimizer) == 3
     advance(restored, optimizer, range(3, 5))
@@ -61,6 +64,8 @@ def test_a_restored_run_steps_exactly_as_one_that_went_on(name: str, tmp_path: P
         whole.state_dict().values(), restored.state_dict().values(), strict=True
     ):
         assert torch.equal(first, second)
+    advance(restored, optimizer, range(5, 6))
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000006"]
 
 
 def test_lars_takes_the_papers_steps_and_leaves_biases_to_sgd() -> None:
@@ -178,6 +183,8 @@ def test_the_log_forgets_what_came_after_the_checkpoint(tmp_path: Path) -> None:
     log = Log(path, 2, num_steps=7, steps_done=0, writes=True)
     for done in range(1, 7):
         log.losses_if_due({"loss": torch.tensor(1.0)}, steps_done=done, epoch=0, lr=0.1)
+    with path.open("a") as file:
+        file.write('{"step": 4, "lo')  # what a full disk leaves
     Log(path, 2, num_steps=7, steps_done=4, writes=True)
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [2, 4]
 

@@ -71,6 +71,11 @@ class IntensitySection(Section):
     std: Annotated[float, Field(gt=0)]
 
 
+def _is_reciprocal(share: float) -> bool:
+    """Return whether a share is 1 / n, to the digits that a recipe writes."""
+    return share > 0 and abs(share * round(1 / share) - 1) < 1e-4
+
+
 class ViewSection(Section):
     """Random views for pretraining."""
 
@@ -92,8 +97,9 @@ class ViewSection(Section):
                 raise ValueError(f"{name} must be [least, largest], got [{low}, {high}]")
         if self.blur_kernel_px % 2 == 0:
             raise ValueError(f"blur_kernel_px must be odd, got {self.blur_kernel_px}")
-        if self.noise_draw == "divisor" and self.noise_share[0] == 0:
-            raise ValueError("noise_share: a divisor of the mean needs shares above 0")
+        if self.noise_draw == "divisor" and not all(map(_is_reciprocal, self.noise_share)):
+            shares = list(self.noise_share)
+            raise ValueError(f"noise_share must be 1 over whole numbers for divisor, got {shares}")
         return self
 
 
@@ -129,7 +135,7 @@ class OptimSection(Section):
 
     name: Literal["sgd", "lars", "adamw"]
     peak_lr: Annotated[float, Field(gt=0)]
-    momentum: Probability
+    momentum: Annotated[float, Field(ge=0, lt=1)]
     """Of SGD and LARS; the first beta of AdamW."""
     weight_decay: Annotated[float, Field(ge=0)]
     schedule: Literal["cosine", "constant"]

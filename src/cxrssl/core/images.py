@@ -1,6 +1,6 @@
 """Plain arithmetic on grey images, and the one intensity treatment both training phases share.
 
-The only door to OpenCV. Not for decoding (`data.dicom`) and not for random views (`data.views`).
+With `core.pixels` the door to OpenCV. Not for decoding (`data.dicom`) and not for random views.
 Shapes: H, W are the image's height and width in pixels; h, w those of the result.
 """
 

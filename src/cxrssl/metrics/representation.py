@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 NEIGHBOURS = 5
-# Spread embeddings come to -3 and below; the same one for all comes to 0.
+# Spread embeddings come to -2 and less; the same one for all comes to 0.
 _COLLAPSED_UNIFORMITY = -0.1
 _COLLAPSED_RANK = 1.5
 
@@ -67,13 +67,8 @@ def health_of(
         findings: [N, K] which image has which, or None.
     """
     knn, chance = (None, None) if findings is None else knn_consistency(features, findings)
-    return Health(
-        alignment(first, second),
-        uniformity(torch.cat([first, second])),
-        rankme(features),
-        knn,
-        chance,
-    )
+    spread = (uniformity(first) + uniformity(second)) / 2
+    return Health(alignment(first, second), spread, rankme(features), knn, chance)
 
 
 def alignment(first: Tensor, second: Tensor) -> float:

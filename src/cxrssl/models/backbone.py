@@ -1,4 +1,4 @@
-"""The only door to timm: encoders for pretraining, bodies for a pyramid, timm's file format.
+"""The door to timm: encoders for pretraining, bodies for a pyramid, timm's file format.
 
 A saved backbone is a folder that plain timm opens, without cxrssl:
 `timm.create_model("local-dir:RUN/backbone", pretrained=True, features_only=True)`.
@@ -77,11 +77,24 @@ def freeze_stages(model: nn.Module, num_stages: int) -> None:
     """Keep the parameters of an encoder's first stages as they are: 1 is the stem, 2 adds a stage.
 
     A BatchNorm among them still normalises with the batch while training.
+
+    Raises:
+        TransferError: If it has fewer stages, or timm does not know its stages.
     """
+    if num_stages == 0:
+        return
+    if not hasattr(model, "group_matcher"):
+        raise TransferError("timm knows no stages of this backbone. Set model.frozen_stages=0.")
     groups = timm.models.group_parameters(model, model.group_matcher(coarse=True))  # type: ignore[operator]
-    frozen = {name for stage in range(num_stages) for name in groups.get(stage, [])}
+    if num_stages >= len(groups):
+        raise TransferError(
+            f"frozen_stages is {num_stages}, and this backbone has {len(groups)} stages with its "
+            "stem. Leave at least one to be trained."
+        )
+    frozen = {name for stage in range(num_stages) for name in groups[stage]}
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name not in frozen)
+        if name in frozen:
+            parameter.requires_grad_(False)
 
 
 def sync_batch_norm(model: Model) -> Model:
@@ -107,6 +120,11 @@ def imagenet_weights(architecture: str) -> dict[str, Tensor]:
         ) from error
     weights: dict[str, Tensor] = model.state_dict()
     return weights
+
+
+def weights_tag(architecture: str) -> str:
+    """Return the name of the weights that timm has for an architecture, such as `a1_in1k`."""
+    return str(timm.get_pretrained_cfg(architecture).tag)
 
 
 def save_backbone(

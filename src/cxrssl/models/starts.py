@@ -16,7 +16,7 @@ from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 
 from cxrssl.core.errors import TransferError
 from cxrssl.core.images import Intensity
-from cxrssl.models.backbone import imagenet_weights, load_backbone
+from cxrssl.models.backbone import imagenet_weights, load_backbone, weights_tag
 
 _COCO_BODY = "backbone.body."
 
@@ -33,7 +33,7 @@ def imagenet_start(architecture: str, file: Path | None) -> tuple[dict[str, Tens
     """
     if file is not None:
         return read_tensors(file), str(file)
-    return imagenet_weights(architecture), "timm ImageNet"
+    return imagenet_weights(architecture), f"timm {architecture}.{weights_tag(architecture)}"
 
 
 def coco_start(architecture: str, file: Path | None) -> tuple[dict[str, Tensor], str]:

@@ -40,17 +40,16 @@ def pretrain(recipe: PretrainRecipe, out: Path, *, resume: bool) -> Path:
     device, num_processes = accelerator.device, accelerator.num_processes
     store, optim, every = Store(recipe.data.store), recipe.optim, recipe.log_every_steps
     views, plan = pool_views(store, recipe)
-    model, transfers = build_model(recipe)
-    run = open_run(out, recipe_yaml=to_yaml(recipe), resume=resume, writes=is_main)
-    run.write_start(
-        transfer=transfers, provenance=provenance(accelerator, data_fingerprint=store.fingerprint)
+    checkpoints = Checkpoints(
+        out / "checkpoints", recipe.checkpoint_every_steps, is_main, accelerator.scaler
     )
-    model, chunk = on_device(model, accelerator, recipe)
+    model, transfers = build_model(recipe, is_resumed=resume and checkpoints.exist())
+    run = open_run(out, recipe_yaml=to_yaml(recipe), resume=resume, writes=is_main)
+    made_with = provenance(accelerator, data_fingerprint=store.fingerprint)
+    run.write_start(transfer=transfers, provenance=made_with)
+    model, chunk = on_device(model, accelerator, recipe, chunk_bound=run.chunk_bound())
     optimizer = build_optimizer(model, optim.name, optim.momentum, optim.weight_decay)
     rate = LearningRate(optim.schedule, optim.peak_lr, optim.warmup_steps, plan.num_steps)
-    checkpoints = Checkpoints(
-        run.checkpoints, recipe.checkpoint_every_steps, is_main, accelerator.scaler
-    )
     step = checkpoints.restore(model, optimizer)
     batches = plan.batches(from_step=step, rank=rank, num_processes=num_processes)
     loader = iter(view_loader(views, batches, recipe.data.num_workers, pin=device.type == "cuda"))
@@ -58,7 +57,13 @@ def pretrain(recipe: PretrainRecipe, out: Path, *, resume: bool) -> Path:
     health = health_check(views, plan, recipe.health_images, seed=recipe.seed, measures=is_main)
     network, optimizer = accelerator.prepare(model, optimizer)
     contrast = Contrast(
-        accelerator, network, views.intensity, recipe.model.temperature, recipe.seed, chunk
+        accelerator,
+        network,
+        views.intensity,
+        recipe.model.temperature,
+        recipe.seed,
+        chunk,
+        run.remember_chunk,
     )
     network.train()
     health.log_start(model, log, steps_done=step)
@@ -78,11 +83,11 @@ def pretrain(recipe: PretrainRecipe, out: Path, *, resume: bool) -> Path:
                 health.log_if_due(model, log, steps_done=step, epoch=epoch)
                 checkpoints.save_if_due(model, optimizer, steps_done=step)
                 meter.at(step, f"epoch {epoch + 1}/{plan.num_epochs}")
-    return finish(run, model, recipe, log, num_images=len(views.rows))
+    return finish(run, model, recipe, log, len(views.rows), contrast.chunk_images)
 
 
 def on_device(
-    model: SimCLR, accelerator: Accelerator, recipe: PretrainRecipe
+    model: SimCLR, accelerator: Accelerator, recipe: PretrainRecipe, *, chunk_bound: int | None
 ) -> tuple[SimCLR, int]:
     """Put the model where it is trained, and find how many images it can embed there at once."""
     model.to(accelerator.device)
@@ -91,7 +96,7 @@ def on_device(
     chunk = chunk_that_fits(
         accelerator,
         model,
-        wanted=min(recipe.max_chunk_images or share, share),
+        wanted=min(share, recipe.max_chunk_images or share, chunk_bound or share),
         size_px=recipe.views.size_px,
         intensity=Intensity(**recipe.intensity.model_dump()),
     )
@@ -107,7 +112,12 @@ def on_device(
 
 
 def finish(
-    run: RunFolder, model: SimCLR, recipe: PretrainRecipe, log: Log, *, num_images: int
+    run: RunFolder,
+    model: SimCLR,
+    recipe: PretrainRecipe,
+    log: Log,
+    num_images: int,
+    chunk_images: int,
 ) -> Path:
     """Write the backbone and end the run."""
     if run.writes:
@@ -127,6 +137,7 @@ def finish(
                 "rankme": end,
                 "num_images": num_images,
                 "num_steps": log.num_steps,
+                "chunk_images": chunk_images,
             }
         )
     return run.backbone

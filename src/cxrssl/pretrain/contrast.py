@@ -3,6 +3,7 @@
 Shapes: B images in this process's slice of a batch, D the embedding's length.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -35,14 +36,19 @@ class Contrast:
         temperature: float,
         seed: int,
         chunk_images: int,
+        remember_chunk: Callable[[int], None],
     ) -> None:
-        """Contrast with a network that the accelerator has prepared."""
+        """Contrast with a network that the accelerator has prepared.
+
+        `remember_chunk` takes a chunk that memory has forced, for the run to begin with if it is
+        resumed.
+        """
         self._accelerator, self._network = accelerator, network
         self._intensity, self._temperature, self._seed = intensity, temperature, seed
-        self.chunk_images = chunk_images
+        self.chunk_images, self._remember_chunk = chunk_images, remember_chunk
 
     def backward(self, pixels: Tensor, *, step: int) -> Tensor:
-        """Add a batch's gradient to the parameters and return its loss, detached.
+        """Add a batch's gradient to the parameters and return its loss over all processes.
 
         Args:
             pixels: [B, 2, 1, H, W] uint8, both views of each image, on the device.
@@ -55,7 +61,7 @@ class Contrast:
         before = [buffer.clone() for buffer in network.buffers()]
         while True:
             try:
-                return backward_in_chunks(
+                loss = backward_in_chunks(
                     partial(self._embed, pixels, step),
                     partial(nt_xent, temperature=self._temperature),
                     num_images=len(pixels),
@@ -67,15 +73,21 @@ class Contrast:
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
+                smaller = halved(min(self.chunk_images, len(pixels)))
+                self._remember_chunk(smaller)
                 if accelerator.num_processes > 1:
                     raise TrainingError(
                         f"memory ran out at step {step} in chunks of {self.chunk_images} images, "
-                        "which fitted at the start. Is something else at work on the device? Go "
-                        "on with --resume: the size of a chunk is tried out anew."
+                        "and the other processes can't be held up in the middle of a step. Go on "
+                        f"with --resume: it begins with chunks of {smaller}."
                     ) from error
+            else:
+                mean: Tensor = accelerator.reduce(loss, "mean")
+                return mean
             # Outside of `except`, whose traceback still holds the graph that did not fit.
             forget(network, before)
-            self.chunk_images = halved(min(self.chunk_images, len(pixels)))
+            warn_of_chunk(smaller, ran_out_at=min(self.chunk_images, len(pixels)))
+            self.chunk_images = smaller
 
     def _embed(self, pixels: Tensor, step: int, chunk: slice) -> tuple[Tensor, Tensor]:
         seed_torch(self._seed, STEP, step, self._accelerator.process_index, chunk.start)
@@ -114,20 +126,22 @@ def chunk_that_fits(
     """
     if accelerator.num_processes == 1:
         return wanted
-    chunk = wanted
+    own = wanted
     pixels = torch.zeros((wanted, 2, 1, size_px, size_px), dtype=torch.uint8)
-    while not _fits(accelerator, model, pixels[:chunk].to(accelerator.device), intensity):
-        chunk = halved(chunk)
-    own = torch.tensor([chunk], device=accelerator.device)
-    return int(accelerator.gather(own).min())
+    while not _fits(accelerator, model, pixels[:own].to(accelerator.device), intensity):
+        own = halved(own)
+    chunk = int(accelerator.gather(torch.tensor([own], device=accelerator.device)).min())
+    if chunk < wanted and accelerator.is_main_process:
+        warn_of_chunk(chunk, ran_out_at=wanted)
+    return chunk
 
 
 def _fits(accelerator: Accelerator, model: nn.Module, pixels: Tensor, intensity: Intensity) -> bool:
-    """Try a chunk beside what the optimizer and the exchange of gradients will hold."""
+    """Try a chunk beside what AdamW and the exchange of gradients will hold."""
     before = [buffer.clone() for buffer in model.buffers()]
     fits = True
     try:
-        held = [torch.zeros_like(p) for p in model.parameters() for _ in range(2)]
+        held = [torch.zeros_like(p) for p in model.parameters() for _ in range(3)]
         with accelerator.autocast():
             first, second = embed_pairs(model, pixels, intensity)
         torch.autograd.backward(first.float().sum() + second.float().sum())
@@ -150,7 +164,7 @@ def forget(model: nn.Module, before: list[Tensor]) -> None:
 
 
 def halved(chunk_images: int) -> int:
-    """Return the next smaller chunk, and say so.
+    """Return the next smaller chunk.
 
     Raises:
         TrainingError: If there is none.
@@ -160,10 +174,13 @@ def halved(chunk_images: int) -> int:
             "memory runs out at a single image. Lower views.size_px, take a smaller "
             "model.backbone, or set precision=bf16 on a GPU."
         )
-    smaller = -(-chunk_images // 2)
+    return -(-chunk_images // 2)
+
+
+def warn_of_chunk(chunk_images: int, *, ran_out_at: int) -> None:
+    """Say that memory forces smaller chunks, and what that changes."""
     warn(
-        f"memory runs out at {chunk_images} images at once: going on in chunks of {smaller}. The "
-        "batch and its gradient stay the same; BatchNorm now normalises over a chunk. Set "
-        f"max_chunk_images={smaller} to begin so."
+        f"memory runs out at {ran_out_at} images at once: going on in chunks of {chunk_images}. "
+        "The batch and what it is contrasted with stay the same; BatchNorm now normalises over a "
+        f"chunk. A new run can begin so with max_chunk_images={chunk_images}."
     )
-    return smaller

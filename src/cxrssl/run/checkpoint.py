@@ -45,6 +45,7 @@ class Checkpoints:
         self.folder.mkdir(parents=True, exist_ok=True)
         final = self.folder / f"step-{steps_done:08d}"
         temporary = self.folder / f"{final.name}.{os.getpid()}.tmp"
+        shutil.rmtree(temporary, ignore_errors=True)  # in a container every run has one process id
         temporary.mkdir()
         save_file(_contiguous(model.state_dict()), temporary / "model.safetensors")
         tensors, rest = _flat(optimizer)
@@ -58,9 +59,13 @@ class Checkpoints:
             if path != final:
                 shutil.rmtree(path)
 
+    def exist(self) -> bool:
+        """Return whether there is a whole checkpoint to go on from."""
+        return bool(self._whole())
+
     def restore(self, model: nn.Module, optimizer: Optimizer) -> int:
         """Load the last whole checkpoint and return the steps done; 0 if there is none."""
-        whole = sorted(path for path in self.folder.glob("step-*") if path.suffix != ".tmp")
+        whole = self._whole()
         if not whole:
             return 0
         last = whole[-1]
@@ -70,6 +75,9 @@ class Checkpoints:
         if self.scaler is not None:
             self.scaler.load_state_dict(state["scaler"])
         return int(state["steps_done"])
+
+    def _whole(self) -> list[Path]:
+        return sorted(path for path in self.folder.glob("step-*") if path.suffix != ".tmp")
 
 
 def _contiguous(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,5 +1,6 @@
 """A run folder: one command's recipe, provenance, log, checkpoints and product."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,11 +41,21 @@ class RunFolder:
         """Return the folder of a fine-tuning's product."""
         return self.path / "detector"
 
-    def write_start(self, *, transfer: dict[str, Any], provenance: dict[str, Any]) -> None:
-        """Record what the run starts from and what it is made with."""
+    def write_start(self, *, transfer: dict[str, Any] | None, provenance: dict[str, Any]) -> None:
+        """Record what the run starts from, None if that is on record, and what it is made with."""
         if self.writes:
-            write_json(self.path / "transfer.json", transfer)
+            if transfer is not None:
+                write_json(self.path / "transfer.json", transfer)
             write_json(self.path / "provenance.json", provenance)
+
+    def remember_chunk(self, chunk_images: int) -> None:
+        """Record, from whichever process ran out of memory, what a later start may begin with."""
+        write_json(self.path / "chunk.json", {"chunk_images": chunk_images})
+
+    def chunk_bound(self) -> int | None:
+        """Return the most images that memory has had room for at once, None if it never ran out."""
+        path = self.path / "chunk.json"
+        return int(json.loads(path.read_text())["chunk_images"]) if path.is_file() else None
 
     def finish(self, metrics: dict[str, Any]) -> None:
         """Write the final metrics, and with them end the run."""

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,8 +30,8 @@ class Log:
         self._every_steps, self.num_steps = every_steps, num_steps
         if writes:
             lines = _lines(path) if steps_done else []
-            kept = [line for line in lines if json.loads(line)["step"] <= steps_done]
-            write_text(path, "".join(f"{line}\n" for line in kept))
+            kept = [line for line in lines if line["step"] <= steps_done]
+            write_text(path, "".join(f"{json.dumps(line)}\n" for line in kept))
 
     def losses_if_due(
         self, losses: Mapping[str, Tensor], *, steps_done: int, epoch: int, lr: float
@@ -56,8 +57,7 @@ class Log:
 
     def history(self, name: str) -> list[float]:
         """Return the value of every line that has `name`, oldest first."""
-        lines = [json.loads(line) for line in _lines(self._path)]
-        return [float(line[name]) for line in lines if name in line]
+        return [float(line[name]) for line in _lines(self._path) if name in line]
 
 
 def check_finite(losses: Mapping[str, Tensor], *, step: int) -> None:
@@ -74,5 +74,9 @@ def check_finite(losses: Mapping[str, Tensor], *, step: int) -> None:
     )
 
 
-def _lines(path: Path) -> list[str]:
-    return path.read_text().splitlines() if path.is_file() else []
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of a log; one that a full disk has cut short is left out."""
+    if not path.is_file():
+        return []
+    text = path.read_text()
+    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]

@@ -8,6 +8,14 @@ import torch
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 _NEVER = -1
+# How a CPU's allocator, C++, cuBLAS, cuDNN and Apple's GPUs say it, without a class of its own.
+_SIGNS = (
+    "can't allocate memory",
+    "std::bad_alloc",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "MPS backend out of memory",
+)
 
 
 def keep_freed_memory() -> bool:
@@ -32,4 +40,4 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error of torch says that memory, a GPU's or the machine's, is used up."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)

@@ -6,23 +6,26 @@ from typing import Literal
 
 import torch
 from accelerate import Accelerator as Accelerator
+from accelerate.utils import GradientAccumulationPlugin
 from rich.console import Console
 from torch import nn
 
 from cxrssl.core.errors import RunError
 from cxrssl.run.memory import keep_freed_memory
 
+_WORLD_SIZES = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
 Precision = Literal["fp32", "bf16", "fp16"]
 
 
 def start_accelerator(precision: Precision, *, batch_size: int) -> Accelerator:
     """Return the accelerator of this process, after saying if it has less than it was meant to.
 
-    The precision is always the recipe's, so no accelerate configuration on a machine changes a run.
+    Precision, compilation and accumulation are always the recipe's, whatever accelerate's
+    configuration on a machine says.
 
     Raises:
-        RunError: If the global batch does not divide among the processes, or the precision is not
-            to be had on this device.
+        RunError: If the global batch does not divide among the processes, the precision is not to
+            be had on this device, or processes that were started together know nothing of it.
     """
     if precision == "fp16" and not torch.cuda.is_available():
         raise RunError("precision fp16 needs a CUDA GPU, and there is none. Set precision=fp32.")
@@ -30,7 +33,16 @@ def start_accelerator(precision: Precision, *, batch_size: int) -> Accelerator:
         # Unless told so, accelerate lets each of torchrun's processes on CPUs run on its own.
         cpu=not torch.accelerator.is_available(),
         mixed_precision="no" if precision == "fp32" else precision,
+        dynamo_backend="no",
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
     )
+    world = max(int(os.environ.get(name) or 1) for name in _WORLD_SIZES)
+    if world > accelerator.num_processes:
+        raise RunError(
+            f"a launcher started {world} processes, and this one works with "
+            f"{accelerator.num_processes}: each would overwrite the others' run. Use torchrun or "
+            "accelerate launch --multi_gpu, on CPUs or CUDA GPUs."
+        )
     if batch_size % accelerator.num_processes:
         raise RunError(
             f"batch_size {batch_size} does not divide among {accelerator.num_processes} processes. "

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from cxrssl.config.load import to_yaml
-from cxrssl.run.start import missing_processes
+from cxrssl.core.errors import RunError
+from cxrssl.run.start import check_company, missing_processes
 from support import ROOT, finetune_recipe, pretrain_recipe
 
 TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m")
@@ -120,14 +121,12 @@ def test_two_processes_log_the_loss_that_one_has(store_folder: Path, tmp_path: P
     assert losses[0][1:3] == pytest.approx(losses[1][1:3], abs=1e-5)
 
 
-def test_processes_that_do_not_know_each_other_are_stopped(
-    store_folder: Path, tmp_path: Path
-) -> None:
-    recipe = to_yaml(pretrain_recipe(store_folder, "max_steps=1"))
-    done = launched((), "pretrain", recipe, tmp_path, OMPI_COMM_WORLD_SIZE="2")
-    assert done.returncode == 2
-    assert "a launcher started 2 processes, and this one works with 1" in done.stderr
-    assert not (tmp_path / "run").exists()
+@pytest.mark.parametrize("name", ["WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE"])
+def test_processes_that_do_not_work_together_are_stopped(name: str) -> None:
+    check_company({name: "2"}, num_processes=2)
+    check_company({}, num_processes=1)
+    with pytest.raises(RunError, match="a launcher started 2 processes, and 1 works here"):
+        check_company({name: "2"}, num_processes=1)
 
 
 def test_one_process_where_two_were_asked_for_says_so(store_folder: Path, tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ import resource, torch
 from cxrssl.run.memory import keep_freed_memory
 assert keep_freed_memory()
 def faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(3): torch.ones(50_000_000)
+for _ in range(20): torch.ones(50_000_000)  # until there is room between what else lies there
 before = faults()
 for _ in range(10): torch.ones(50_000_000)
 print(faults() - before)

@@ -36,13 +36,7 @@ def start_accelerator(precision: Precision, *, batch_size: int) -> Accelerator:
         dynamo_backend="no",
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
     )
-    world = max(int(os.environ.get(name) or 1) for name in _WORLD_SIZES)
-    if world > accelerator.num_processes:
-        raise RunError(
-            f"a launcher started {world} processes, and this one works with "
-            f"{accelerator.num_processes}: each would overwrite the others' run. Use torchrun or "
-            "accelerate launch --multi_gpu, on CPUs or CUDA GPUs."
-        )
+    check_company(os.environ, num_processes=accelerator.num_processes)
     if batch_size % accelerator.num_processes:
         raise RunError(
             f"batch_size {batch_size} does not divide among {accelerator.num_processes} processes. "
@@ -56,6 +50,22 @@ def start_accelerator(precision: Precision, *, batch_size: int) -> Accelerator:
     if shortfall is not None and accelerator.is_main_process:
         warn(shortfall)
     return accelerator
+
+
+def check_company(environment: Mapping[str, str], *, num_processes: int) -> None:
+    """Stop a process that a launcher started with others, and that works without them.
+
+    accelerate joins processes on CPUs and CUDA GPUs, and on other devices lets each run alone.
+
+    Raises:
+        RunError: If there are more processes than work together.
+    """
+    world = max(int(environment.get(name) or 1) for name in _WORLD_SIZES)
+    if world > num_processes:
+        raise RunError(
+            f"a launcher started {world} processes, and {num_processes} works here: each would "
+            "overwrite the others' run. Start one, or use torchrun on CPUs or CUDA GPUs."
+        )
 
 
 def missing_processes(

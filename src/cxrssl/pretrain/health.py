@@ -46,7 +46,10 @@ class HealthCheck:
     measures: bool
 
     def log_start(self, model: SimCLR, log: Log, *, steps_done: int) -> None:
-        """Log the state before the first step, which a collapse is no news in."""
+        """Log the state before the first step, where a collapse is no news.
+
+        BatchNorm in a random network has no statistics yet: ranks of it come out far too low.
+        """
         if self.measures and steps_done == 0:
             log.write(self.measure(model).as_json(), steps_done=0, epoch=0)
 

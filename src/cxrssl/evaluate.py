@@ -5,17 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from cxrssl.core.errors import DataError
-from cxrssl.core.images import Intensity
 from cxrssl.data.detection import Example, examples_of, in_split, splits_of
 from cxrssl.data.loaders import DetectionImages, detection_loader
 from cxrssl.data.protocol import Split
-from cxrssl.data.sampling import Visit
+from cxrssl.data.sampling import in_order
 from cxrssl.data.store import Store
 from cxrssl.metrics.coco import Detections, Truth, coco_scores
-from cxrssl.models.detector import detector_input, load_detector
+from cxrssl.models.detector import Detector, detector_input
+from cxrssl.models.detector_folder import folder_of, load_detector
 from cxrssl.run.progress import progress
 
 BATCH_SIZE = 8
@@ -41,32 +40,18 @@ def evaluate(
     Raises:
         DataError: If the detector or the store can't be used, or their classes differ.
     """
-    folder = checkpoint / "detector" if (checkpoint / "detector").is_dir() else checkpoint
-    detector, settings = load_detector(folder)
+    folder = folder_of(checkpoint)
+    detector = load_detector(folder)
     store = Store(store_folder)
-    if store.classes != settings.classes:
+    if store.classes != detector.classes:
         raise DataError(
-            f"{folder} finds {', '.join(settings.classes)}; {store_folder} holds "
+            f"{folder} finds {', '.join(detector.classes)}; {store_folder} holds "
             f"{', '.join(store.classes)}. Evaluate on a store with the detector's classes."
         )
-    splits = splits_of(store, protocol=settings.protocol, normals=normals)
+    splits = splits_of(store, protocol=detector.protocol, normals=normals)
     examples = in_split(examples_of(store, fusion=fusion, iou=consensus_iou), splits, split)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    detector = detector.to(device)
-    return score(detector, store, examples, intensity=settings.intensity, device=device)
-
-
-def score(
-    detector: nn.Module,
-    store: Store,
-    examples: Sequence[Example],
-    *,
-    intensity: Intensity,
-    device: torch.device,
-) -> dict[str, Any]:
-    """Detect on examples and score what was found; returns what `evaluate` does."""
-    found = detect(detector, store, examples, intensity=intensity, device=device)
-    return scores_of(found, examples, classes=store.classes)
+    detector.model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    return scores_of(detect(detector, store, examples), examples, classes=store.classes)
 
 
 def scores_of(
@@ -105,27 +90,20 @@ def as_coco(found: Sequence[Detections], examples: Sequence[Example]) -> list[di
 
 
 @torch.no_grad()
-def detect(
-    detector: nn.Module,
-    store: Store,
-    examples: Sequence[Example],
-    *,
-    intensity: Intensity,
-    device: torch.device,
-) -> list[Detections]:
+def detect(detector: Detector, store: Store, examples: Sequence[Example]) -> list[Detections]:
     """Return a detector's detections, image by image, in store pixels, on the CPU.
 
-    The detector is left training or not, as it was.
+    Its model stays on its device, and is left training or not, as it was.
     """
-    was_training = detector.training
-    detector.eval()
-    images = DetectionImages(store, examples, intensity, flip_probability=0.0, seed=0)
-    visits = [Visit(0, row) for row in range(len(examples))]
-    batches = [visits[i : i + BATCH_SIZE] for i in range(0, len(visits), BATCH_SIZE)]
+    model = detector.model
+    was_training, device = model.training, next(model.parameters()).device
+    model.eval()
+    images = DetectionImages(store, examples, detector.intensity, flip_probability=0.0, seed=0)
+    batches = in_order(len(examples), BATCH_SIZE)
     found: list[Detections] = []
-    with progress("detect", total=len(visits), shown=len(visits) > 1000) as meter:
+    with progress("detect", total=len(examples), shown=len(examples) > 1000) as meter:
         for pixels, _ in detection_loader(images, batches, num_workers=0):
-            for result in detector(detector_input([image.to(device) for image in pixels])):
+            for result in model(detector_input([image.to(device) for image in pixels])):
                 found.append(
                     Detections(
                         boxes=result["boxes"].cpu(),
@@ -134,5 +112,5 @@ def detect(
                     )
                 )
             meter.at(len(found))
-    detector.train(was_training)
+    model.train(was_training)
     return found

@@ -14,9 +14,11 @@ from cxrssl.models.backbone import (
     encoder,
     load_backbone,
     pyramid_body,
+    recalibrate,
     save_backbone,
     sync_batch_norm,
 )
+from cxrssl.models.published import pyramid_cxr_rcnn as published
 from cxrssl.models.weights import transfer
 
 INTENSITY = Intensity(equalize=True, mean=0.4, std=0.2)
@@ -56,7 +58,7 @@ def test_plain_timm_opens_a_backbone_and_computes_the_same(
     features, maps = torch.load(out)  # noqa: TID251 - written by the line above
     images = torch.linspace(-1, 1, 3 * 64 * 64).reshape(1, 3, 64, 64)
     assert torch.equal(features, model(images))
-    body = pyramid_body(architecture).eval()
+    body = pyramid_body(architecture, size_px=64).eval()
     assert transfer(body, model.state_dict(), source="test").arrived
     expected = body(images)
     assert len(expected) == 4
@@ -106,6 +108,16 @@ def test_an_unknown_architecture_is_refused_with_its_neighbours() -> None:
         encoder("resnet5")
 
 
-def test_a_plain_transformer_can_carry_no_pyramid_yet() -> None:
-    with pytest.raises(TransferError, match="strides"):
-        pyramid_body("vit_tiny_patch16_224")
+def test_frozen_norms_take_the_statistics_of_the_images_at_hand() -> None:
+    body = published.pyramid_body("test_efficientnet", size_px=64)
+    published.freeze_norms(body)
+    body.conv_stem.weight.requires_grad_(False)
+    images = [torch.randn(4, 3, 64, 64) * 2 + 1, torch.randn(4, 3, 64, 64) * 2 + 1]
+    recalibrate(body, images)
+    first = body.conv_stem(torch.cat(images)).detach()
+    assert torch.allclose(body.bn1.running_mean, first.mean((0, 2, 3)), atol=1e-4)
+    # The mean of two unbiased variances, within what separates it from that of the whole.
+    assert torch.allclose(body.bn1.running_var, first.var((0, 2, 3)), rtol=2e-2)
+    assert "num_batches_tracked" not in "".join(body.state_dict())
+    still = {name for name, p in body.named_parameters() if not p.requires_grad}
+    assert still == {"conv_stem.weight"}

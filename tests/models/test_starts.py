@@ -1,5 +1,6 @@
 """Starts: real ImageNet weights from a file, COCO's body, another run's backbone; all audited."""
 
+import hashlib
 import shutil
 from pathlib import Path
 from urllib.error import URLError
@@ -15,7 +16,9 @@ from cxrssl.config.schema import PretrainRecipe
 from cxrssl.core.errors import TransferError
 from cxrssl.core.images import Intensity
 from cxrssl.models.backbone import encoder, freeze_stages, save_backbone
-from cxrssl.models.starts import coco_start, read_tensors, run_start
+from cxrssl.models.detector import build_detector
+from cxrssl.models.published.configuration_cxr_rcnn import CxrRcnnConfig
+from cxrssl.models.starts import _read_hub_file, coco_detector, coco_start, read_tensors, run_start
 from cxrssl.models.weights import transfer
 from cxrssl.pretrain import pretrain
 from cxrssl.pretrain.start import build_model
@@ -84,6 +87,45 @@ def test_the_body_of_torchvisions_coco_detector_arrives_whole(tmp_path: Path) ->
             assert torch.equal(value, saved[f"backbone.body.{key}"])
 
 
+def test_the_whole_of_torchvisions_coco_detector_arrives_but_for_the_classes(
+    tmp_path: Path,
+) -> None:
+    saved, file = torchvision_coco(), tmp_path / "coco.safetensors"
+    save_file(saved, file)
+    weights, source = coco_detector("resnet50", file)
+    model = build_detector(CxrRcnnConfig(norm="frozen", norm_eps=0.0, id2label={0: "a", 1: "b"}))
+    record = transfer(model, weights, source=source, new=("roi_heads.box_predictor.",))
+    assert record.arrived
+    parts = [f"roi_heads.box_predictor.{part}" for part in ("bbox_pred", "cls_score")]
+    assert list(record.new) == [f"{part}.{kind}" for part in parts for kind in ("bias", "weight")]
+    assert set(record.matched) | set(record.new) == set(model.state_dict())
+    for key in record.matched:
+        assert torch.equal(model.state_dict()[key], saved[key])
+    # What is left is torchvision's 91 classes, and nothing of use.
+    assert {key for key in record.unexpected if "num_batches_tracked" not in key} == set(record.new)
+    narrow = build_detector(CxrRcnnConfig(norm="frozen", fpn_channels=64))
+    with pytest.raises(
+        TransferError, match=r"does not fit the detector: 0 missing.* another shape"
+    ):
+        transfer(narrow, weights, source=source, new=("roi_heads.box_predictor.",))
+
+
+def test_a_pickle_is_read_only_if_it_is_torchvisions_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "anything.pth"
+    torch.save(torchvision_coco(), file)
+    with pytest.raises(
+        TransferError, match=r"is a pickle of hash .*torchvision's fasterrcnn.* has 25"
+    ):
+        coco_detector("resnet50", file)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert "fc1.weight" not in _read_hub_file(file, f"fasterrcnn-{digest[:8]}.pth")
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(TransferError, match="is a pickle of hash"):
+        _read_hub_file(file, f"fasterrcnn-{digest[:8]}.pth")
+
+
 def test_coco_has_one_body(tmp_path: Path) -> None:
     with pytest.raises(TransferError, match=r"recipe's backbone is resnet18. Set model.backbone="):
         coco_start("resnet18", None)
@@ -96,7 +138,7 @@ def test_coco_without_a_network_says_what_to_do(monkeypatch: pytest.MonkeyPatch)
         raise URLError("Name or service not known")
 
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", no_network)
-    with pytest.raises(TransferError, match=r"Run once with a network, or turn fasterrcnn.*\.pth"):
+    with pytest.raises(TransferError, match=r"Put fasterrcnn.*258fb6c6\.pth into .*checkpoints"):
         coco_start("resnet50", None)
 
 

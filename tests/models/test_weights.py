@@ -15,7 +15,7 @@ from cxrssl.models.weights import tensors_sha256, transfer
     ["test_resnet", "resnet10t", "convnext_atto", "efficientnet_lite0", "mobilenetv3_small_050"],
 )
 def test_an_encoder_arrives_whole_in_a_body(architecture: str) -> None:
-    source, body = encoder(architecture), pyramid_body(architecture)
+    source, body = encoder(architecture), pyramid_body(architecture, size_px=64)
     record = transfer(body, source.state_dict(), source="test")
     assert record.arrived
     assert len(record.matched) == len(body.state_dict())
@@ -28,14 +28,25 @@ def test_an_encoder_arrives_whole_in_a_body(architecture: str) -> None:
     assert torch.equal(ours[0], [m for m in maps if m.shape == ours[0].shape][-1])
 
 
+@pytest.mark.parametrize("architecture", ["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"])
+def test_a_transformer_arrives_whole_in_a_body_for_images_of_another_size(
+    architecture: str,
+) -> None:
+    source, body = encoder(architecture), pyramid_body(architecture, size_px=256)
+    record = transfer(body, source.state_dict(), source="test")
+    assert record.arrived
+    assert all(key.startswith(("norm.", "head.")) for key in record.unexpected)
+    assert len(body(torch.zeros(1, 3, 256, 256))) in (1, 4)
+
+
 def test_a_head_beyond_the_body_is_recorded_and_left() -> None:
     state = encoder("test_resnet").state_dict() | {"projector.0.weight": torch.ones(2)}
-    record = transfer(pyramid_body("test_resnet"), state, source="test")
+    record = transfer(pyramid_body("test_resnet", size_px=64), state, source="test")
     assert record.unexpected == ("projector.0.weight",)
 
 
 def test_foreign_keys_are_refused_and_nothing_is_changed() -> None:
-    body = pyramid_body("test_resnet")
+    body = pyramid_body("test_resnet", size_px=64)
     before = tensors_sha256(body.state_dict(), order=list(body.state_dict()))
     # The published code saved an nn.Sequential, whose keys are numbers.
     numbered = nn.Sequential(*encoder("test_resnet").children()).state_dict()
@@ -50,10 +61,10 @@ def test_a_single_missing_or_reshaped_tensor_is_refused() -> None:
     state = encoder("test_resnet").state_dict()
     less = {key: value for key, value in state.items() if key != "layer1.0.conv1.weight"}
     with pytest.raises(TransferError, match=r"1 \(layer1\.0\.conv1\.weight\) missing"):
-        transfer(pyramid_body("test_resnet"), less, source="test")
+        transfer(pyramid_body("test_resnet", size_px=64), less, source="test")
     other = state | {"layer1.0.conv1.weight": torch.zeros(1)}
     with pytest.raises(TransferError, match=r"1 \(layer1\.0\.conv1\.weight\) of another shape"):
-        transfer(pyramid_body("test_resnet"), other, source="test")
+        transfer(pyramid_body("test_resnet", size_px=64), other, source="test")
 
 
 def test_hashes_tell_one_changed_value() -> None:

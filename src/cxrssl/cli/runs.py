@@ -1,4 +1,4 @@
-"""Commands about runs: pretrain, finetune, eval, reproduce, report; heavy imports wait as well."""
+"""Commands about runs, from pretrain to report; heavy imports wait as well."""
 
 from pathlib import Path
 from typing import Annotated
@@ -80,6 +80,29 @@ def evaluate(
     print_scores(found)
     if json_ is not None:
         write_json(json_, found)
+
+
+@app.command()
+def predict(
+    checkpoint: Annotated[Path, typer.Argument(help="A finetune run, or its detector/ folder.")],
+    inputs: Annotated[list[Path], typer.Argument(help="DICOM, PNG, JPEG, or folders of them.")],
+    out: Annotated[Path, typer.Option("--out", help="A new folder for what is found.")],
+    threshold: Annotated[
+        float, typer.Option(min=0, max=1, help="Least score of what is drawn; lists hold all.")
+    ] = 0.3,
+    overlays: Annotated[bool, typer.Option(help="Draw what is found on each image.")] = True,
+) -> None:
+    """Detect in image files: COCO JSON, CSV and pictures."""
+    from cxrssl.predict import predict as run
+
+    found = run(checkpoint, inputs, out, threshold=threshold, overlays=overlays)
+    for name, reason in list(found.failures.items())[:20]:
+        typer.echo(f"{name}: {reason}", err=True)
+    looked = found.num_files - len(found.failures)
+    typer.echo(f"{found.num_findings} findings in {looked} of {found.num_files} files: {out}")
+    if found.failures:
+        typer.echo(f"{len(found.failures)} files can't be read; see {out}/failures.json", err=True)
+        raise typer.Exit(1)
 
 
 @app.command()

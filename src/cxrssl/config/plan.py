@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from cxrssl.config.schema import Section
+from cxrssl.config.section import Section
 
 
 class PhantomSection(Section):

@@ -6,19 +6,13 @@ Whatever changes a number has no default: the recipe states it. A field carries 
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from cxrssl.config.detectors import DetectorSection, InitSection
+from cxrssl.config.section import Probability, Section, Share
 from cxrssl.data.fusion import POLICY
 
-Share = Annotated[float, Field(gt=0, le=1)]
-Probability = Annotated[float, Field(ge=0, le=1)]
 Range = tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]]
-
-
-class Section(BaseModel):
-    """A part of a recipe: unknown fields are errors, and nothing is changed after reading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class DataSection(Section):
@@ -138,10 +132,23 @@ class OptimSection(Section):
     momentum: Annotated[float, Field(ge=0, lt=1)]
     """Of SGD and LARS; the first beta of AdamW."""
     weight_decay: Annotated[float, Field(ge=0)]
-    schedule: Literal["cosine", "constant"]
+    schedule: Literal["cosine", "constant", "steps"]
+    drop_epochs: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """For `steps`: after how many epochs the rate falls to a tenth, each time."""
     warmup_steps: int = Field(ge=0)
     clip_norm: Annotated[float, Field(gt=0)] | None
     """Largest norm of the gradient, or null for no limit."""
+
+    @model_validator(mode="after")
+    def _drops_fit_the_schedule(self) -> "OptimSection":
+        if (self.schedule == "steps") != bool(self.drop_epochs):
+            raise ValueError(
+                f"drop_epochs is {list(self.drop_epochs)} and schedule {self.schedule}: "
+                "steps needs some, and nothing else takes any"
+            )
+        if list(self.drop_epochs) != sorted(set(self.drop_epochs)):
+            raise ValueError(f"drop_epochs must rise, got {list(self.drop_epochs)}")
+        return self
 
 
 class Training(Section):
@@ -182,30 +189,6 @@ class PretrainRecipe(Training):
         return self
 
 
-class DetectorSection(Section):
-    """The detector; models/detector.py explains each number."""
-
-    backbone: str
-    norm: Literal["bn", "frozen"]
-    fpn_channels: int = Field(gt=0)
-    head_features: int = Field(gt=0)
-    anchor_sizes_px: tuple[int, int, int, int, int]
-    rpn_proposals: int = Field(gt=0)
-    rpn_samples: int = Field(gt=0)
-    roi_samples: int = Field(gt=0)
-    score_threshold: Probability
-    nms_iou: Probability
-    detections_per_image: int = Field(gt=0)
-
-
-class InitSection(Section):
-    """What the detector's body starts from."""
-
-    start: Literal["random", "imagenet"]
-    backbone: Path | None
-    """backbone/ folder of a pretraining run, put on top of `start`; null for the control."""
-
-
 class FinetuneRecipe(Training):
     """`cxrssl finetune`."""
 
@@ -217,3 +200,13 @@ class FinetuneRecipe(Training):
     """Side to which the detector resizes an image, usually the store's."""
     validate_every_epochs: Annotated[int, Field(ge=1)] | None
     """How often the validation split is scored; null is never."""
+    keep: Literal["last", "best"]
+    """Which weights become detector/: the last, or those of the best AP in validation."""
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> "FinetuneRecipe":
+        if self.keep == "best" and self.validate_every_epochs is None:
+            raise ValueError("keep: best needs validate_every_epochs, to know which is best")
+        if self.init.start == "coco" and self.model.family != "faster_rcnn":
+            raise ValueError(f"init.start: coco is a Faster R-CNN, and model {self.model.family}")
+        return self

@@ -20,6 +20,12 @@ class Visit(NamedTuple):
     row: int
 
 
+def in_order(num_images: int, batch_size: int) -> list[list[Visit]]:
+    """Return batches that visit every image once, in order; the last may be smaller."""
+    visits = [Visit(0, row) for row in range(num_images)]
+    return [visits[i : i + batch_size] for i in range(0, num_images, batch_size)]
+
+
 def repeat_factors(
     labels_per_image: Sequence[NDArray[np.integer]], *, threshold: float
 ) -> NDArray[np.float64]:
@@ -109,6 +115,10 @@ class BatchPlan:
         """Return the steps of an epoch that are not before `from_step`."""
         first, end = int(self._first_steps[epoch]), int(self._first_steps[epoch + 1])
         return range(max(first, from_step), end)
+
+    def starts_of(self, epochs: Sequence[int]) -> tuple[int, ...]:
+        """Return the first step of each epoch that the run reaches, counted from 0."""
+        return tuple(int(self._first_steps[epoch]) for epoch in epochs if epoch < self.num_epochs)
 
     def is_boundary(self, steps_done: int) -> bool:
         """Return whether an epoch ends after that many steps, or none has been made."""

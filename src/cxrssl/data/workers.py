@@ -1,4 +1,4 @@
-"""Worker processes that write shards, and outlive whatever a decoder does.
+"""Worker processes that decode images, and outlive whatever a decoder does.
 
 A broken file can crash a decoder written in C, or keep it busy for ever. Such a file ends its
 process; it is found, listed, and the rest goes on.
@@ -7,22 +7,26 @@ process; it is found, listed, and the rest goes on.
 import os
 import resource
 import signal
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import active_children, connection, get_context, parent_process
+from pathlib import Path
 from threading import Thread
 
 from cxrssl.core.errors import DataError, RunError
 from cxrssl.core.files import write_text
 from cxrssl.core.images import one_thread
+from cxrssl.data.pictures import Picture
 from cxrssl.data.shards import Shard, decoded, write_shard
 
 # Decoding 150 megapixels takes under 2 GiB and a minute; what wants more is not asked for it.
 _MOST_MEMORY_BYTES = 6 << 30
 _MOST_SECONDS_AN_IMAGE = 300
 _MOST_ROUNDS_WITHOUT_CULPRIT = 3
+_FILES_AHEAD = 2
 
 # Not forked from here: a fork has none of its parent's threads and all of their locks.
 _CONTEXT = get_context("forkserver")
@@ -61,6 +65,54 @@ def written(shards: Iterable[Shard], *, num_workers: int) -> Iterator[Shard]:
                 f"the worker processes ended {rounds} times, with {len(waiting)} shards to write, "
                 "and no image ends one when it is decoded alone. Is memory short? Try --workers 1."
             )
+
+
+def read_apart(
+    files: Iterable[Path], read: Callable[[Path], Picture]
+) -> Iterator[tuple[Path, Picture | str]]:
+    """Read files in a process of their own; yield each in order, or why it can't be read.
+
+    The next file is read while the caller works on this one.
+
+    Args:
+        files: In the order they are wanted.
+        read: A function that can be pickled; its DataError is a reason.
+    """
+    waiting = deque(files)
+    while waiting:
+        with _pool(1) as pool:
+            yield from _read_until_it_ends(pool, waiting, read)
+
+
+def _read_until_it_ends(
+    pool: ProcessPoolExecutor, waiting: deque[Path], read: Callable[[Path], Picture]
+) -> Iterator[tuple[Path, Picture | str]]:
+    """Yield what one process reads of `waiting`, and the file that ended it, if one did."""
+    begun: deque[tuple[Path, Future[Picture | str]]] = deque()
+    while waiting or begun:
+        try:
+            while waiting and len(begun) < _FILES_AHEAD:
+                begun.append((waiting[0], pool.submit(_read, read, waiting[0])))
+                waiting.popleft()
+        except BrokenProcessPool:
+            pass  # the file that did it has been begun, and says so below
+        path, future = begun.popleft()
+        try:
+            yield path, future.result()
+        except BrokenProcessPool:
+            yield path, "its decoder ended the process, or took too long"
+            waiting.extendleft(one for one, _ in reversed(begun))
+            return
+
+
+def _read(read: Callable[[Path], Picture], path: Path) -> Picture | str:
+    signal.alarm(_MOST_SECONDS_AN_IMAGE)
+    try:
+        return read(path)
+    except DataError as error:
+        return str(error)
+    finally:
+        signal.alarm(0)
 
 
 @contextmanager

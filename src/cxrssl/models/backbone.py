@@ -5,18 +5,21 @@ A saved backbone is a folder that plain timm opens, without cxrssl:
 """
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import timm
 import torch
 from safetensors.torch import load_file
-from timm.layers import convert_sync_batchnorm, freeze_batch_norm_2d
+from timm.layers import convert_sync_batchnorm, freeze_batch_norm_2d, unfreeze_batch_norm_2d
 from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
 from cxrssl.core.errors import TransferError
 from cxrssl.core.files import write_json
 from cxrssl.core.images import Intensity
+from cxrssl.models.published import pyramid_cxr_rcnn as published
 
 NUM_CHANNELS = 3
 Model = TypeVar("Model", bound=nn.Module)
@@ -28,7 +31,7 @@ def encoder(architecture: str) -> nn.Module:
     Raises:
         TransferError: If timm has no architecture of that name.
     """
-    _check_known(architecture)
+    check_known(architecture)
     model: nn.Module = timm.create_model(architecture, num_classes=0, in_chans=NUM_CHANNELS)
     return model
 
@@ -39,38 +42,19 @@ def num_features(model: nn.Module) -> int:
     return int(features)
 
 
-def pyramid_body(architecture: str) -> nn.Module:
-    """Return a timm backbone with random weights: images -> its last four feature maps.
+def pyramid_body(architecture: str, *, size_px: int) -> nn.Module:
+    """Return a timm backbone with random weights that gives the maps of a pyramid.
+
+    See `models.published.pyramid_cxr_rcnn`.
 
     Raises:
-        TransferError: If timm has no such architecture, or it has no four maps at strides 4 to 32.
+        TransferError: If timm has no such architecture, or it has no such maps.
     """
-    _check_known(architecture)
+    check_known(architecture)
     try:
-        body: nn.Module = timm.create_model(
-            architecture,
-            features_only=True,
-            out_indices=(-4, -3, -2, -1),
-            in_chans=NUM_CHANNELS,
-        )
-    except (RuntimeError, AssertionError, IndexError) as error:
-        raise TransferError(f"{architecture} can't carry a pyramid: {error}") from error
-    strides = list(body.feature_info.reduction())  # type: ignore[union-attr, operator]
-    if strides != [4, 8, 16, 32]:
-        raise TransferError(
-            f"{architecture} has feature maps at strides {strides}; a pyramid needs 4, 8, 16, 32."
-        )
-    return body
-
-
-def body_channels(body: nn.Module) -> list[int]:
-    """Return the channels of the maps that `pyramid_body` gives, from fine to coarse."""
-    return list(body.feature_info.channels())  # type: ignore[union-attr, operator]
-
-
-def freeze_batch_norm(module: nn.Module) -> None:
-    """Turn every BatchNorm inside `module` into one that keeps its statistics and scale."""
-    freeze_batch_norm_2d(module)
+        return published.pyramid_body(architecture, size_px=size_px)
+    except ValueError as error:
+        raise TransferError(f"{error}.") from error
 
 
 def freeze_stages(model: nn.Module, num_stages: int) -> None:
@@ -81,17 +65,10 @@ def freeze_stages(model: nn.Module, num_stages: int) -> None:
     Raises:
         TransferError: If it has fewer stages, or timm does not know its stages.
     """
-    if num_stages == 0:
-        return
-    if not hasattr(model, "group_matcher"):
-        raise TransferError("timm knows no stages of this backbone. Set model.frozen_stages=0.")
-    groups = timm.models.group_parameters(model, model.group_matcher(coarse=True))  # type: ignore[operator]
-    if num_stages >= len(groups):
-        raise TransferError(
-            f"frozen_stages is {num_stages}, and this backbone has {len(groups)} stages with its "
-            "stem. Leave at least one to be trained."
-        )
-    frozen = {name for stage in range(num_stages) for name in groups[stage]}
+    try:
+        frozen = published.stage_parameters(model, num_stages)
+    except ValueError as error:
+        raise TransferError(str(error)) from error
     for name, parameter in model.named_parameters():
         if name in frozen:
             parameter.requires_grad_(False)
@@ -103,13 +80,35 @@ def sync_batch_norm(model: Model) -> Model:
     return synced
 
 
+def recalibrate(body: nn.Module, images: Iterable[Tensor]) -> None:
+    """Give every frozen BatchNorm the mean and variance that the images have at its place.
+
+    A pretrained backbone's statistics are of crops at another scale; frozen, they would stay wrong.
+
+    Source: PreciseBN, arXiv 2105.07576, section 3: the plain average over all batches.
+
+    Args:
+        body: A backbone of frozen norms.
+        images: Batches [B, C, H, W], as they reach the body.
+    """
+    was_training = body.training
+    trained = {name: parameter.requires_grad for name, parameter in body.named_parameters()}
+    unfreeze_batch_norm_2d(body)
+    with torch.no_grad():
+        update_bn(images, body)
+    freeze_batch_norm_2d(body)
+    body.train(was_training)
+    for name, parameter in body.named_parameters():
+        parameter.requires_grad_(trained[name])
+
+
 def imagenet_weights(architecture: str) -> dict[str, Tensor]:
     """Return timm's ImageNet weights of an architecture, from its cache or the Hub.
 
     Raises:
         TransferError: If timm has none, or they are neither in the cache nor to be fetched.
     """
-    _check_known(architecture)
+    check_known(architecture)
     try:
         model = timm.create_model(architecture, pretrained=True, num_classes=0)
     except (OSError, RuntimeError) as error:
@@ -178,7 +177,8 @@ def load_backbone(folder: Path) -> tuple[str, dict[str, Tensor], Intensity | Non
     return str(config["architecture"]), load_file(weights_file), intensity
 
 
-def _check_known(architecture: str) -> None:
+def check_known(architecture: str) -> None:
+    """Raise TransferError, with names like it, unless timm has an architecture of that name."""
     if not timm.is_model(architecture):
         near = timm.list_models(f"*{architecture[:6]}*")[:5]
         hint = f" Near it: {', '.join(near)}." if near else ""

@@ -5,6 +5,7 @@ Sources are timm's ImageNet weights, torchvision's COCO detector, safetensors fi
 checked against its hash.
 """
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -37,33 +38,62 @@ def imagenet_start(architecture: str, file: Path | None) -> tuple[dict[str, Tens
 
 
 def coco_start(architecture: str, file: Path | None) -> tuple[dict[str, Tensor], str]:
-    """Return torchvision's COCO Faster R-CNN, keys of its body as the backbone names them.
+    """Return `coco_detector` for a backbone alone, keys of its body as the backbone names them.
 
     The keys of its FPN and heads stay as they are, for the audit to record that they are left.
 
+    Raises:
+        TransferError: If they are not to be had.
+    """
+    state, source = coco_detector(architecture, file)
+    return {key.removeprefix(_COCO_BODY): tensor for key, tensor in state.items()}, source
+
+
+def coco_detector(architecture: str, file: Path | None) -> tuple[dict[str, Tensor], str]:
+    """Return torchvision's COCO Faster R-CNN (COCO_V1), its keys as torchvision has them.
+
     Args:
         architecture: Must be resnet50; torchvision has no other body that fits timm's.
-        file: A safetensors file with torchvision's keys; None takes torchvision's own.
+        file: torchvision's own file, known by its hash, or a safetensors file with its keys; None
+            takes torchvision's, from the cache of torch.hub or its server.
 
     Raises:
         TransferError: If they are not to be had.
     """
     if architecture != "resnet50":
         raise TransferError(
-            f"start: coco is the body of torchvision's fasterrcnn_resnet50_fpn, and the recipe's "
-            f"backbone is {architecture}. Set model.backbone=resnet50, or another start."
+            f"start: coco is torchvision's fasterrcnn_resnet50_fpn, and the recipe's backbone is "
+            f"{architecture}. Set model.backbone=resnet50, or another start."
         )
-    if file is not None:
-        return with_counters(_without_prefix(read_tensors(file))), str(file)
     weights = FasterRCNN_ResNet50_FPN_Weights.COCO_V1
+    name = weights.url.rsplit("/", 1)[-1]
+    if file is not None:
+        return with_counters(_read_hub_file(file, name)), str(file)
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
     try:
         state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except (OSError, RuntimeError) as error:
         raise TransferError(
-            f"torchvision's COCO weights can't be had: {error}. Run once with a network, or turn "
-            f"{weights.url.rsplit('/', 1)[-1]} into safetensors and name it in model.weights."
+            f"torchvision's COCO weights can't be had: {error}. Put {name} into {folder}, or name "
+            "it in the recipe (model.weights in pretrain, init.weights in finetune)."
         ) from error
-    return with_counters(_without_prefix(state)), f"torchvision {weights}"
+    return with_counters(state), f"torchvision {weights}"
+
+
+def _read_hub_file(file: Path, name: str) -> dict[str, Tensor]:
+    """Read a safetensors file, or the pickle that torchvision publishes as NAME-HASH.pth."""
+    if not file.is_file() or file.suffix != ".pth":
+        return read_tensors(file)
+    expected = Path(name).stem.rsplit("-", 1)[-1]
+    with file.open("rb") as content:
+        found = hashlib.file_digest(content, "sha256").hexdigest()
+    if not found.startswith(expected):
+        raise TransferError(
+            f"{file} is a pickle of hash {found[:8]}, and torchvision's {name} has {expected}. "
+            "Name that file, or one of safetensors."
+        )
+    state: dict[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True)  # noqa: TID251 - torchvision's own, by its hash
+    return state
 
 
 def run_start(
@@ -118,7 +148,3 @@ def with_counters(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if key.endswith("running_var")
     }
     return counters | dict(state)
-
-
-def _without_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {key.removeprefix(_COCO_BODY): tensor for key, tensor in state.items()}

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from cxrssl.core.errors import TransferError
+from cxrssl.models.published.pyramid_cxr_rcnn import body_names
 
 _NAMED_IN_MESSAGE = 3
 
@@ -27,6 +28,7 @@ class TransferRecord:
         missing: Keys of the target for which the source had nothing.
         unexpected: Keys of the source for which the target has no place.
         reshaped: Keys of the target for which the source had another shape.
+        new: Keys of the target that were not to be filled.
         source_sha256: Hash of the tensors that were taken, in the order of the target's keys.
         loaded_sha256: The same hash, read back from the target after loading.
     """
@@ -36,12 +38,13 @@ class TransferRecord:
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
     reshaped: tuple[str, ...]
+    new: tuple[str, ...]
     source_sha256: str
     loaded_sha256: str
 
     @property
     def arrived(self) -> bool:
-        """Return whether every tensor of the target came from the source, bit for bit."""
+        """Return whether every tensor of the target that is not new came, bit for bit."""
         whole = not self.missing and not self.reshaped and bool(self.matched)
         return whole and self.source_sha256 == self.loaded_sha256
 
@@ -50,17 +53,26 @@ class TransferRecord:
         return asdict(self) | {"arrived": self.arrived}
 
 
-def transfer(target: nn.Module, state: Mapping[str, Tensor], *, source: str) -> TransferRecord:
+def transfer(
+    target: nn.Module, state: Mapping[str, Tensor], *, source: str, new: tuple[str, ...] = ()
+) -> TransferRecord:
     """Load `state` into `target`, and prove that it arrived.
 
-    A key of the source fits a key of the target that is equal, or equal once its first dot is an
-    underscore: timm's `features_only` wrapper renames `stages.0.x` to `stages_0.x`. What the
+    A key of the source fits a key of the target that is equal, or what timm's `features_only` makes
+    of it: `stages.0.x` becomes `stages_0.x`, and a transformer's keys begin with `model.`. What the
     source has beyond the target, such as a projection head, is recorded and left.
+
+    Args:
+        target: What is filled.
+        state: The tensors.
+        source: Where they are from, for the record.
+        new: Keys of the target that begin so keep their own values, such as those of the classes.
 
     Raises:
         TransferError: If any tensor of the target is not filled; nothing is changed then.
     """
-    wanted = target.state_dict()
+    whole = target.state_dict()
+    wanted = {key: tensor for key, tensor in whole.items() if not key.startswith(new or "\0")}
     offered = {_place(key, wanted): tensor for key, tensor in state.items()}
     matched = {k: offered[k] for k, v in wanted.items() if k in offered and _fits(offered[k], v)}
     reshaped = sorted(k for k in wanted if k in offered and k not in matched)
@@ -68,18 +80,19 @@ def transfer(target: nn.Module, state: Mapping[str, Tensor], *, source: str) -> 
     unexpected = sorted(k for k in offered if k not in wanted)
     if missing or reshaped or not matched:
         raise TransferError(
-            f"{source} does not fit the backbone: {_named(missing)} missing, "
-            f"{_named(unexpected)} unexpected, {_named(reshaped)} of another shape, "
+            f"{source} does not fit the {'detector' if new else 'backbone'}: {_named(missing)} "
+            f"missing, {_named(unexpected)} unexpected, {_named(reshaped)} of another shape, "
             f"{len(matched)} of {len(wanted)} matched. Nothing was loaded. "
-            "Use the backbone folder of a run with the same architecture."
+            "Use weights of the same architecture, with the recipe's widths."
         )
-    target.load_state_dict(matched, strict=True)
+    target.load_state_dict(whole | matched, strict=True)
     record = TransferRecord(
         source,
         tuple(sorted(matched)),
         tuple(missing),
         tuple(unexpected),
         tuple(reshaped),
+        tuple(sorted(set(whole) - set(wanted))),
         tensors_sha256(matched, order=list(wanted)),
         tensors_sha256(target.state_dict(), order=list(wanted)),
     )
@@ -99,8 +112,7 @@ def tensors_sha256(tensors: Mapping[str, Tensor], *, order: list[str]) -> str:
 
 
 def _place(key: str, wanted: Mapping[str, Tensor]) -> str:
-    flattened = key.replace(".", "_", 1)
-    return flattened if key not in wanted and flattened in wanted else key
+    return next((place for place in body_names(key) if place in wanted), key)
 
 
 def _fits(offered: Tensor, wanted: Tensor) -> bool:

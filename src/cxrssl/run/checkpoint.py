@@ -17,6 +17,7 @@ from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from cxrssl.core.files import write_json
+from cxrssl.core.state import load_own_state, own_state
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Checkpoints:
         temporary = self.folder / f"{final.name}.{os.getpid()}.tmp"
         shutil.rmtree(temporary, ignore_errors=True)  # in a container every run has one process id
         temporary.mkdir()
-        save_file(_contiguous(model.state_dict()), temporary / "model.safetensors")
+        save_file(own_state(model), temporary / "model.safetensors")
         tensors, rest = _flat(optimizer)
         save_file(tensors, temporary / "optimizer.safetensors")
         scaler = self.scaler.state_dict() if self.scaler is not None else {}
@@ -69,7 +70,7 @@ class Checkpoints:
         if not whole:
             return 0
         last = whole[-1]
-        model.load_state_dict(load_file(last / "model.safetensors"), strict=True)
+        load_own_state(model, load_file(last / "model.safetensors"))
         state = json.loads((last / "state.json").read_text())
         _restore_optimizer(optimizer, load_file(last / "optimizer.safetensors"), state["optimizer"])
         if self.scaler is not None:
@@ -80,10 +81,6 @@ class Checkpoints:
         return sorted(path for path in self.folder.glob("step-*") if path.suffix != ".tmp")
 
 
-def _contiguous(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {key: value.contiguous() for key, value in state.items()}
-
-
 def _flat(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the optimizer's tensors under `parameter.name`, and what is no tensor."""
     tensors: dict[str, Tensor] = {}
@@ -91,7 +88,7 @@ def _flat(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
     for index, values in optimizer.state_dict()["state"].items():
         for name, value in values.items():
             (tensors if isinstance(value, Tensor) else rest)[f"{index}.{name}"] = value
-    return _contiguous(tensors), rest
+    return {key: value.contiguous() for key, value in tensors.items()}, rest
 
 
 def _restore_optimizer(

@@ -41,6 +41,11 @@ class RunFolder:
         """Return the folder of a fine-tuning's product."""
         return self.path / "detector"
 
+    @property
+    def best(self) -> Path:
+        """Return the folder of the detector that validated best."""
+        return self.path / "best"
+
     def write_start(self, *, transfer: dict[str, Any] | None, provenance: dict[str, Any]) -> None:
         """Record what the run starts from, None if that is on record, and what it is made with."""
         if self.writes:

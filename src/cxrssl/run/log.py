@@ -56,8 +56,9 @@ class Log:
                 file.write(json.dumps({"step": steps_done, "epoch": epoch, **values}) + "\n")
 
     def history(self, name: str) -> list[float]:
-        """Return the value of every line that has `name`, oldest first."""
-        return [float(line[name]) for line in _lines(self._path) if name in line]
+        """Return the value of every line that has one for `name`, oldest first."""
+        values = [line.get(name) for line in _lines(self._path)]
+        return [float(value) for value in values if value is not None]
 
 
 def check_finite(losses: Mapping[str, Tensor], *, step: int) -> None:

@@ -9,27 +9,29 @@ from torch.optim import Optimizer
 
 @dataclass(frozen=True)
 class LearningRate:
-    """A linear rise, then a cosine to zero or a constant.
+    """A linear rise, then a cosine to zero, a constant, or a constant that falls by steps.
 
     Attributes:
-        schedule: Which of the two.
+        schedule: Which of them.
         peak: The rate after the warm-up.
         warmup_steps: Length of the rise; at most half of the run is used for it.
         num_steps: Length of the run.
+        drops: Steps from which on the rate is a tenth of what it was.
     """
 
-    schedule: Literal["cosine", "constant"]
+    schedule: Literal["cosine", "constant", "steps"]
     peak: float
     warmup_steps: int
     num_steps: int
+    drops: tuple[int, ...] = ()
 
     def at(self, step: int) -> float:
         """Return the rate of a step, counted from 0."""
         warmup = min(self.warmup_steps, self.num_steps // 2)
         if step < warmup:
             return self.peak * (step + 1) / (warmup + 1)
-        if self.schedule == "constant":
-            return self.peak
+        if self.schedule != "cosine":
+            return self.peak * 0.1 ** sum(step >= drop for drop in self.drops)
         progress = (step - warmup) / max(1, self.num_steps - warmup)
         return self.peak * 0.5 * (1 + math.cos(math.pi * progress))
 

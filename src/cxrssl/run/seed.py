@@ -4,14 +4,26 @@ torchvision's samplers draw from the global generator, so it is set anew before 
 run that was killed and goes on draws the same numbers as one that was not.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 
 INITIALISATION = 0x1217
 STEP = 0x57E9
+IMAGE = 0x1A6E
 
 
 def seed_torch(seed: int, *keys: int) -> None:
     """Set torch's generators on all devices as a function of the run's seed and `keys` alone."""
-    state = np.random.SeedSequence((seed, *keys)).generate_state(1, np.uint64)[0]
-    torch.manual_seed(int(state >> np.uint64(1)))
+    torch.manual_seed(_derived(seed, *keys))
+
+
+def image_seeds(seed: int, step: int, places: Iterable[int]) -> list[int]:
+    """Return a seed for each image of a batch, named by its place in the global batch."""
+    return [_derived(seed, IMAGE, step, place) for place in places]
+
+
+def _derived(*keys: int) -> int:
+    state = np.random.SeedSequence(keys).generate_state(1, np.uint64)[0]
+    return int(state >> np.uint64(1))

@@ -1,12 +1,12 @@
 """Devices and processes through accelerate; what both loops begin with."""
 
 import os
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Literal, TypeVar
 
 import torch
 from accelerate import Accelerator as Accelerator
-from accelerate.utils import GradientAccumulationPlugin
+from accelerate.utils import GradientAccumulationPlugin, gather_object
 from rich.console import Console
 from torch import nn
 
@@ -14,6 +14,7 @@ from cxrssl.core.errors import RunError
 from cxrssl.run.memory import keep_freed_memory
 
 _WORLD_SIZES = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
+Item = TypeVar("Item")
 Precision = Literal["fp32", "bf16", "fp16"]
 
 
@@ -107,3 +108,15 @@ def clip_gradients(accelerator: Accelerator, network: nn.Module, clip_norm: floa
     """Shorten the gradient to at most `clip_norm`; None leaves it alone."""
     if clip_norm is not None:
         accelerator.clip_grad_norm_(network.parameters(), clip_norm)
+
+
+def in_turn(own: Sequence[Item], *, num_processes: int) -> list[Item]:
+    """Put together what each process has of a whole that was dealt out one by one, as cards are.
+
+    Every process must call it, and gets the whole.
+    """
+    if num_processes == 1:
+        return list(own)
+    hands: list[Sequence[Item]] = gather_object([list(own)])
+    rounds = max(len(hand) for hand in hands)
+    return [hand[place] for place in range(rounds) for hand in hands if place < len(hand)]

@@ -111,7 +111,7 @@ def _with_files(layout: Found, table: Table, folders: list[Path]) -> Source:
     for folder in folders:
         if not folder.is_dir():
             raise DataError(f"{folder} is missing. Expected the image files there.")
-        for number, path in enumerate(_image_files(folder), start=1):
+        for number, path in enumerate(image_files(folder), start=1):
             name = path.stem if path.suffix.lower() in IMAGE_SUFFIXES else path.name
             if not is_id(name):
                 # Not quoted: a file name may be a patient's.
@@ -123,7 +123,7 @@ def _with_files(layout: Found, table: Table, folders: list[Path]) -> Source:
     return Source(layout, files, table, faults)
 
 
-def _image_files(folder: Path) -> list[Path]:
+def image_files(folder: Path) -> list[Path]:
     """Return the files that are images by their suffix or, as exported by archives, without."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     return [p for p in paths if p.suffix.lower() in IMAGE_SUFFIXES or _is_dicom(p)]

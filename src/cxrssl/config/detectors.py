@@ -1,0 +1,97 @@
+"""What a recipe may say of a detector; models/published/configuration_cxr_rcnn.py explains it."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from cxrssl.config.section import Probability, Section, Share
+
+Side = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(gt=0)]
+Overlap = Annotated[float, Field(gt=0, lt=1)]
+
+
+class FasterRcnnSection(Section):
+    """torchvision's Faster R-CNN on a timm backbone."""
+
+    family: Literal["faster_rcnn"]
+    backbone: str
+    """timm architecture."""
+    norm: Literal["frozen", "recalibrated", "bn", "sync", "gn"]
+    """What the backbone's BatchNorms are; `sync` needs GPUs."""
+    frozen_stages: int = Field(ge=0)
+    """Backbone stages that are not trained: 1 is the stem, 2 the first stage as well."""
+    fpn_channels: Count
+    head_features: Count
+    anchor_sizes_px: tuple[Side, Side, Side, Side, Side]
+    """One a level, in pixels of `size_px`."""
+    anchor_ratios: tuple[Annotated[float, Field(gt=0)], ...] = Field(min_length=1)
+    """Height by width."""
+    box_loss: Literal["l1", "smooth_l1"]
+    rpn_pre_nms_train: Count
+    rpn_pre_nms_test: Count
+    rpn_post_nms_train: Count
+    rpn_post_nms_test: Count
+    rpn_nms_iou: Overlap
+    rpn_foreground_iou: Overlap
+    rpn_background_iou: Overlap
+    rpn_samples: Count
+    rpn_positive_share: Share
+    roi_foreground_iou: Overlap
+    roi_background_iou: Overlap
+    roi_samples: Count
+    roi_positive_share: Share
+    roi_align: Literal["torchvision", "sparse"]
+    """`sparse` is faster on CPUs and differs in the fifth digit; on GPUs both are torchvision's."""
+    score_threshold: Probability
+    nms_iou: Probability
+    detections_per_image: Count
+
+    @model_validator(mode="after")
+    def _overlaps_rise(self) -> "FasterRcnnSection":
+        for part in ("rpn", "roi"):
+            low = getattr(self, f"{part}_background_iou")
+            high = getattr(self, f"{part}_foreground_iou")
+            if low > high:
+                raise ValueError(
+                    f"{part}_background_iou {low} is above {part}_foreground_iou {high}"
+                )
+        return self
+
+
+class RtDetrSection(Section):
+    """transformers' RT-DETRv2 on a convolutional timm backbone."""
+
+    family: Literal["rtdetr_v2"]
+    backbone: str
+    norm: Literal["frozen", "recalibrated", "bn"]
+    width: Annotated[int, Field(gt=0, multiple_of=8)]
+    """Channels of encoder and decoder; they have eight heads."""
+    num_queries: Count
+    encoder_layers: Count
+    decoder_layers: int = Field(ge=2)
+    num_denoising: Count
+    """Queries made of noisy true boxes, while training."""
+    score_threshold: Probability
+    detections_per_image: Count
+
+
+DetectorSection = Annotated[FasterRcnnSection | RtDetrSection, Field(discriminator="family")]
+
+
+class InitSection(Section):
+    """What the detector starts from."""
+
+    start: Literal["random", "imagenet", "coco"]
+    """`imagenet` fills the body, `coco` the whole detector but the prediction of classes."""
+    weights: Path | None
+    """File for `imagenet` and `coco`; null for timm's and torchvision's own."""
+    backbone: Path | None
+    """backbone/ folder of a pretraining run, put on top of `start`; null for the control."""
+
+    @model_validator(mode="after")
+    def _weights_fit_the_start(self) -> "InitSection":
+        if self.start == "random" and self.weights is not None:
+            raise ValueError(f"start: random takes no weights, got {self.weights}")
+        return self

@@ -1,0 +1,69 @@
+"""Which images a fine-tuning run learns from, is chosen by, and is tested on."""
+
+from dataclasses import dataclass
+
+from cxrssl.config.schema import FinetuneRecipe
+from cxrssl.core.images import Intensity
+from cxrssl.data.detection import Example, examples_of, in_split, splits_of
+from cxrssl.data.loaders import DetectionImages
+from cxrssl.data.protocol import labelled_ids
+from cxrssl.data.sampling import BatchPlan, repeat_factors
+from cxrssl.data.store import Store
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Examples with the readers' consensus.
+
+    Attributes:
+        train: The labelled share of the training split.
+        val: The validation split; empty if the run does not validate.
+        test: The test split.
+    """
+
+    train: list[Example]
+    val: list[Example]
+    test: list[Example]
+
+
+def labels_of(store: Store, recipe: FinetuneRecipe) -> Labels:
+    """Return the examples of a run.
+
+    Raises:
+        DataError: If a split that is needed is empty.
+    """
+    data = recipe.data
+    examples = examples_of(store, fusion=data.fusion, iou=data.consensus_iou)
+    splits = splits_of(store, protocol=data.protocol, normals=data.normals)
+    train = {e.image_id: e for e in in_split(examples, splits, "train")}
+    ids = [name for name in splits if name in train]
+    seen = set(
+        labelled_ids(ids, fraction=data.label_fraction, seed=recipe.seed, protocol=data.protocol)
+    )
+    validates = recipe.validate_every_epochs is not None
+    return Labels(
+        [example for name, example in train.items() if name in seen],
+        in_split(examples, splits, "val") if validates else [],
+        in_split(examples, splits, "test"),
+    )
+
+
+def training_images(
+    store: Store, train: list[Example], recipe: FinetuneRecipe
+) -> tuple[DetectionImages, BatchPlan]:
+    """Return the training images and the plan of their batches, with repeat-factor sampling."""
+    threshold = recipe.data.oversample_threshold
+    factors = None
+    if threshold is not None:
+        factors = repeat_factors([example.labels for example in train], threshold=threshold)
+    plan = BatchPlan(
+        len(train),
+        batch_size=recipe.batch_size,
+        num_epochs=recipe.epochs,
+        seed=recipe.seed,
+        max_steps=recipe.max_steps,
+        factors=factors,
+        rounding=recipe.data.oversample_rounding,
+    )
+    intensity = Intensity(**recipe.intensity.model_dump())
+    return DetectionImages(store, train, intensity, recipe.data.flip_probability, recipe.seed), plan

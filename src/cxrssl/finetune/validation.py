@@ -1,0 +1,80 @@
+"""Scores of a detector while it is trained, the best one kept, and the scores of the product."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cxrssl.data.detection import Example
+from cxrssl.data.sampling import BatchPlan
+from cxrssl.data.store import Store
+from cxrssl.evaluate import BATCH_SIZE, detect, scores_of
+from cxrssl.finetune.labels import Labels
+from cxrssl.metrics.coco import Detections
+from cxrssl.models.detector import Detector
+from cxrssl.models.detector_folder import save_detector
+from cxrssl.run.folder import RunFolder
+from cxrssl.run.log import Log
+from cxrssl.run.start import Accelerator, in_turn
+
+_NAMES = ("AP", "AP50", "AR100")
+_CHOSEN_BY = "val_AP"
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Scores on the validation split; the processes of a run share its images.
+
+    Attributes:
+        accelerator: Of the run.
+        detector: What is trained.
+        store: Where the images are.
+        labels: The splits.
+        plan: When epochs end.
+        every_epochs: How often it is due; None is never.
+        run: Where the best detector goes, as `best/`.
+    """
+
+    accelerator: Accelerator
+    detector: Detector
+    store: Store
+    labels: Labels
+    plan: BatchPlan
+    every_epochs: int | None
+    run: RunFolder
+
+    def try_out(self, *, steps_done: int) -> None:
+        """Score two batches before the first step, so that what is broken shows at once."""
+        if steps_done == 0:
+            few = (self.labels.val or self.labels.test)[: 2 * BATCH_SIZE]
+            self.scores(few, self.detect(few))
+
+    def log_if_due(self, log: Log, *, steps_done: int, epoch: int) -> None:
+        """Log AP, AP50 and AR100 after every `every_epochs` epochs, and keep the best detector.
+
+        The best is that of the highest AP.
+
+        It comes before the checkpoint of the same step, so that a kill loses neither; a run that
+        goes on from an earlier one does it again, with the same outcome on a CPU.
+        """
+        due = self.every_epochs is not None and (epoch + 1) % self.every_epochs == 0
+        if not due or not self.plan.is_boundary(steps_done):
+            return
+        found = self.detect(self.labels.val)
+        if self.run.writes:
+            best = max(log.history(_CHOSEN_BY), default=-1.0)
+            metrics = self.scores(self.labels.val, found)["metrics"]
+            values = {f"val_{name}": metrics[name]["value"] for name in _NAMES}
+            log.write(values, steps_done=steps_done, epoch=epoch)
+            if (values[_CHOSEN_BY] or 0.0) > best:
+                save_detector(self.detector, self.run.best)
+        self.accelerator.wait_for_everyone()
+
+    def detect(self, examples: Sequence[Example]) -> list[Detections]:
+        """Return the detections on each example; every process must call it."""
+        rank, num_processes = self.accelerator.process_index, self.accelerator.num_processes
+        own = detect(self.detector, self.store, examples[rank::num_processes])
+        return in_turn(own, num_processes=num_processes)
+
+    def scores(self, examples: Sequence[Example], found: Sequence[Detections]) -> dict[str, Any]:
+        """Return the scores of detections, one entry an example."""
+        return scores_of(found, examples, classes=self.detector.classes)

@@ -3,7 +3,6 @@
 from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -14,61 +13,17 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 from cxrssl.core.errors import DataError, TransferError
 from cxrssl.core.images import Intensity
 from cxrssl.models.detector import (
-    Config,
-    Detector,
     body_of,
     build_detector,
     detector_input,
-    image_processor,
-    rcnn_config,
 )
 from cxrssl.models.detector_folder import load_detector, save_detector
 from cxrssl.models.published.configuration_cxr_rcnn import CxrRcnnConfig
 from cxrssl.models.rtdetr import rtdetr_config
+from detectors import ARCHITECTURES, RTDETR, detector, rcnn
 
-SMALL: dict[str, Any] = {
-    "backbone": "test_resnet",
-    "norm": "bn",
-    "id2label": {0: "a", 1: "b"},
-    "size_px": 64,
-    "fpn_channels": 16,
-    "head_features": 32,
-    "anchor_sizes_px": (4, 8, 16, 32, 64),
-    "rpn_pre_nms_train": 100,
-    "rpn_pre_nms_test": 100,
-    "rpn_post_nms_train": 50,
-    "rpn_post_nms_test": 50,
-    "rpn_samples": 32,
-    "roi_samples": 32,
-    "score_threshold": 0.0,
-    "detections_per_image": 20,
-}
-RTDETR: dict[str, Any] = {
-    "backbone": "test_resnet", "norm": "bn", "width": 32, "num_queries": 12, "encoder_layers": 1,
-    "decoder_layers": 2, "num_denoising": 4, "score_threshold": 0.0, "detections_per_image": 20,
-    "id2label": {0: "a", 1: "b"}, "label2id": {"a": 0, "b": 1}, "protocol": "corrected",
-    "size_px": 64, "image_mean": 0.5, "image_std": 0.25,
-}  # fmt: skip
 TARGET = {"boxes": torch.tensor([[10.0, 20, 60, 90]]), "labels": torch.tensor([1])}
 EMPTY = {"boxes": torch.empty(0, 4), "labels": torch.empty(0, dtype=torch.int64)}
-
-
-def detector(config: Config, *, fit: str = "squash") -> Detector:
-    """Return a detector with random weights, norms' statistics included."""
-    torch.manual_seed(0)  # the weights matter to no other test
-    model = build_detector(config)
-    for name, tensor in model.state_dict().items():
-        if name.endswith("running_mean"):
-            tensor.normal_(0, 0.1)
-        if name.endswith("running_var"):
-            tensor.uniform_(0.5, 1.5)
-    intensity = Intensity(equalize=True, mean=0.5, std=0.25)
-    processor = image_processor(config, size_px=64, fit=fit, intensity=intensity)  # type: ignore[arg-type]
-    return Detector(model, config, processor)
-
-
-def rcnn(**changes: object) -> CxrRcnnConfig:
-    return rcnn_config(SMALL | changes, norm_eps=None)
 
 
 def torchvisions(*, frozen: bool) -> nn.Module:
@@ -156,13 +111,6 @@ def test_l1_is_the_mean_absolute_offset_over_the_sampled_anchors() -> None:
         logits.flatten()[sampled], labels[0][sampled]
     )
     assert torch.isclose(objectness, expected)
-
-
-ARCHITECTURES = (
-    "resnet18", "resnet50", "resnetblur18", "convnext_atto", "efficientnet_lite0",
-    "mobilenetv3_small_050", "swin_tiny_patch4_window7_224", "regnetx_002", "vit_tiny_patch16_224",
-    "test_resnet",
-)  # fmt: skip
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

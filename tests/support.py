@@ -10,6 +10,14 @@ from cxrssl.config.schema import FinetuneRecipe, PretrainRecipe
 ROOT = Path(__file__).resolve().parents[1]
 
 
+# The second family of detectors in the smoke recipe.
+RTDETR = (
+    "model={family: rtdetr_v2, backbone: test_resnet, norm: recalibrated, width: 32, "
+    "num_queries: 20, encoder_layers: 1, decoder_layers: 2, num_denoising: 4, "
+    "score_threshold: 0.0, detections_per_image: 20}"
+)
+
+
 def pretrain_recipe(store: Path, *changes: str) -> PretrainRecipe:
     """Return the smoke recipe for a store; each change is `a.b=value`."""
     path = ROOT / "recipes/pretrain/smoke.yaml"

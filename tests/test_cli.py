@@ -19,6 +19,7 @@ OPTIONS = {
     "pretrain": "recipe --set --out --resume --preview",
     "finetune": "recipe --set --out --resume",
     "eval": "checkpoint --data --split --fusion --consensus-iou --normals --json",
+    "predict": "checkpoint inputs --out --threshold --overlays",
     "reproduce": "plan --set --out",
     "report": "runs",
 }
@@ -53,6 +54,7 @@ def test_help_loads_nothing_heavy() -> None:
         (["describe", "nowhere.csv", "--json"], "Error: nowhere.csv is no file"),
         (["ingest", "nowhere", "store"], "Error: nowhere is no folder"),
         (["eval", "nowhere", "--data", "store"], "Error: nowhere is no detector"),
+        (["predict", "nowhere", "x.png", "--out", "o"], "Error: nowhere is no detector"),
         (["report", "nowhere"], "Error: nowhere holds no plan.yaml"),
         (["reproduce", "smoky"], "Error: 'plans/smoky' is neither a recipe file nor"),
         (["pretrain", "recipes/pretrain/smoke.yaml", "--set", "seeds=1"], "Did you mean seed?"),

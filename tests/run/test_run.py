@@ -9,15 +9,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from cxrssl.core.errors import RunError, TrainingError
+from cxrssl.core.state import load_own_state
 from cxrssl.run.checkpoint import Checkpoints
 from cxrssl.run.folder import open_run
 from cxrssl.run.log import Log
 from cxrssl.run.optimizer import build_optimizer
 from cxrssl.run.schedule import LearningRate
 from cxrssl.run.start import start_accelerator
+
+FINE = {"loss": torch.tensor(1.0)}
 
 
 def test_the_rate_rises_then_falls_as_a_cosine() -> None:
@@ -30,6 +34,12 @@ def test_the_rate_rises_then_falls_as_a_cosine() -> None:
 def test_a_short_run_still_reaches_its_peak() -> None:
     rate = LearningRate("constant", peak=1.0, warmup_steps=1000, num_steps=10)
     assert max(rate.at(step) for step in range(10)) == 1.0
+
+
+def test_a_rate_that_falls_by_steps_is_a_tenth_from_each_on() -> None:
+    rate = LearningRate("steps", 1.0, warmup_steps=2, num_steps=10, drops=(5, 8))
+    expected = [1 / 3, 2 / 3, 1, 1, 1, 0.1, 0.1, 0.1, 0.01, 0.01]
+    assert [rate.at(step) for step in range(10)] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("name", ["sgd", "lars", "adamw"])
@@ -50,7 +60,7 @@ def test_a_restored_run_steps_exactly_as_one_that_went_on(name: str, tmp_path: P
             model(torch.randn(2, 3, 6, 6, generator=generator)).square().sum().backward()
             optimizer.step()
             optimizer.zero_grad()
-            checkpoints.save_if_due(model, optimizer, steps_done=step + 1)
+            checkpoints.save_if_due(model, optimizer, FINE, steps_done=step + 1)
 
     whole, optimizer = begin()
     advance(whole, optimizer, range(5))
@@ -153,8 +163,41 @@ def test_only_the_last_checkpoint_is_kept(tmp_path: Path) -> None:
     optimizer = build_optimizer(model, "sgd", 0.9, 0.0)
     checkpoints = Checkpoints(tmp_path, every_steps=2, writes=True)
     for done in range(1, 8):
-        checkpoints.save_if_due(model, optimizer, steps_done=done)
+        checkpoints.save_if_due(model, optimizer, FINE, steps_done=done)
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000006"]
+
+
+def test_what_a_broken_loss_left_is_never_saved(tmp_path: Path) -> None:
+    model = nn.Linear(1, 1)
+    optimizer = build_optimizer(model, "sgd", 0.9, 0.0)
+    checkpoints = Checkpoints(tmp_path, every_steps=2, writes=True)
+    checkpoints.save_if_due(model, optimizer, FINE, steps_done=2)
+    broken = FINE | {"loss_objectness": torch.tensor(float("inf"))}
+    checkpoints.save_if_due(model, optimizer, broken, steps_done=3)  # not due: not looked at
+    with pytest.raises(TrainingError, match="at step 4: loss = 1, loss_objectness = inf"):
+        checkpoints.save_if_due(model, optimizer, broken, steps_done=4)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000002"]
+
+
+def test_a_tensor_of_two_names_is_saved_once_and_restored_as_one(tmp_path: Path) -> None:
+    def begin() -> nn.ModuleList:
+        one = nn.Linear(2, 2)
+        return nn.ModuleList([one, nn.Linear(2, 2), one])
+
+    model, again = begin(), begin()
+    optimizers = [build_optimizer(m, "sgd", 0.9, 0.0) for m in (model, again)]
+    checkpoints = Checkpoints(tmp_path, every_steps=1, writes=True)
+    checkpoints.save_if_due(model, optimizers[0], FINE, steps_done=1)
+    assert len(load_file(tmp_path / "step-00000001" / "model.safetensors")) == 4
+    assert checkpoints.restore(again, optimizers[1]) == 1
+    assert all(
+        torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True)
+    )
+    assert again[0].weight is again[2].weight
+    with pytest.raises(
+        KeyError, match=r"2 tensors are missing or have no place: 0\.bias, 0\.weight"
+    ):
+        load_own_state(nn.Identity(), {"0.bias": torch.ones(1), "0.weight": torch.ones(1)})
 
 
 def test_a_finished_an_unfinished_and_another_recipes_run_are_not_overwritten(

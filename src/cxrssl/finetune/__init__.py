@@ -28,7 +28,7 @@ from cxrssl.run.progress import progress
 from cxrssl.run.provenance import provenance
 from cxrssl.run.schedule import LearningRate, set_lr
 from cxrssl.run.seed import STEP, image_seeds, seed_torch
-from cxrssl.run.start import clip_gradients, start_accelerator
+from cxrssl.run.start import clip_gradients, over_processes, start_accelerator
 
 
 def finetune(recipe: FinetuneRecipe, out: Path, *, resume: bool) -> Path:
@@ -54,13 +54,8 @@ def finetune(recipe: FinetuneRecipe, out: Path, *, resume: bool) -> Path:
     made_with = provenance(accelerator, data_fingerprint=store.fingerprint)
     run.write_start(transfer=transfers, provenance=made_with)
     optimizer = build_optimizer(model, optim.name, optim.momentum, optim.weight_decay)
-    rate = LearningRate(
-        optim.schedule,
-        optim.peak_lr,
-        optim.warmup_steps,
-        plan.num_steps,
-        plan.starts_of(optim.drop_epochs),
-    )
+    drops = plan.starts_of(optim.drop_epochs)
+    rate = LearningRate(optim.schedule, optim.peak_lr, optim.warmup_steps, plan.num_steps, drops)
     step = checkpoints.restore(model, optimizer)
     batches = plan.batches(from_step=step, rank=rank, num_processes=num_processes)
     loader = iter(detection_loader(images, batches, num_workers=recipe.data.num_workers))
@@ -75,8 +70,7 @@ def finetune(recipe: FinetuneRecipe, out: Path, *, resume: bool) -> Path:
     with progress("finetune", total=plan.num_steps, done=step, shown=is_main) as meter:
         for epoch in plan.epochs(from_step=step):
             for _ in plan.steps_of(epoch, from_step=step):
-                lr = rate.at(step)
-                set_lr(optimizer, lr)
+                set_lr(optimizer, lr := rate.at(step))
                 pixels, targets = on_device(next(loader), device)
                 seed_step(detector, recipe, step, rank, num_processes)
                 losses = network(detector_input(pixels), targets)
@@ -85,9 +79,10 @@ def finetune(recipe: FinetuneRecipe, out: Path, *, resume: bool) -> Path:
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=False)  # gradients keep their place in memory
                 step += 1
+                losses = over_processes(accelerator, losses)
                 log.losses_if_due(losses, steps_done=step, epoch=epoch, lr=lr)
                 validation.log_if_due(log, steps_done=step, epoch=epoch)
-                checkpoints.save_if_due(model, optimizer, steps_done=step)
+                checkpoints.save_if_due(model, optimizer, losses, steps_done=step)
                 meter.at(step, f"epoch {epoch + 1}/{plan.num_epochs}")
     return finish(run, validation, keep=recipe.keep)
 

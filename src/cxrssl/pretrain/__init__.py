@@ -75,14 +75,14 @@ def pretrain(recipe: PretrainRecipe, out: Path, *, resume: bool) -> Path:
                 lr = rate.at(step)
                 set_lr(optimizer, lr)
                 pixels = next(loader).to(device, non_blocking=True)  # [B, 2, 1, H, W] uint8
-                loss = contrast.backward(pixels, step=step)
+                losses = {"loss": contrast.backward(pixels, step=step)}
                 clip_gradients(accelerator, network, optim.clip_norm)
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=False)  # see `on_device`
                 step += 1
-                log.losses_if_due({"loss": loss}, steps_done=step, epoch=epoch, lr=lr)
+                log.losses_if_due(losses, steps_done=step, epoch=epoch, lr=lr)
                 health.log_if_due(model, log, steps_done=step, epoch=epoch)
-                checkpoints.save_if_due(model, optimizer, steps_done=step)
+                checkpoints.save_if_due(model, optimizer, losses, steps_done=step)
                 meter.at(step, f"epoch {epoch + 1}/{plan.num_epochs}")
     return finish(run, model, recipe, log, len(views.rows), contrast.chunk_images)
 

@@ -6,6 +6,7 @@ Randomness and data order are functions of (seed, step), so nothing else needs s
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from torch.optim import Optimizer
 
 from cxrssl.core.files import write_json
 from cxrssl.core.state import load_own_state, own_state
+from cxrssl.run.log import check_finite
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,23 @@ class Checkpoints:
     writes: bool
     scaler: GradScaler | None = None
 
-    def save_if_due(self, model: nn.Module, optimizer: Optimizer, *, steps_done: int) -> None:
-        """Write a checkpoint after every `every_steps` steps."""
-        if self.writes and steps_done % self.every_steps == 0:
+    def save_if_due(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        losses: Mapping[str, Tensor],
+        *,
+        steps_done: int,
+    ) -> None:
+        """Write a checkpoint after every `every_steps` steps.
+
+        Raises:
+            TrainingError: If the last step's losses are no numbers: what they left is not to stay.
+        """
+        if steps_done % self.every_steps:
+            return
+        check_finite(losses, step=steps_done)
+        if self.writes:
             self.save(model, optimizer, steps_done=steps_done)
 
     def save(self, model: nn.Module, optimizer: Optimizer, *, steps_done: int) -> None:

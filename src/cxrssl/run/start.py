@@ -8,7 +8,7 @@ import torch
 from accelerate import Accelerator as Accelerator
 from accelerate.utils import GradientAccumulationPlugin, gather_object
 from rich.console import Console
-from torch import nn
+from torch import Tensor, nn
 
 from cxrssl.core.errors import RunError
 from cxrssl.run.memory import keep_freed_memory
@@ -108,6 +108,18 @@ def clip_gradients(accelerator: Accelerator, network: nn.Module, clip_norm: floa
     """Shorten the gradient to at most `clip_norm`; None leaves it alone."""
     if clip_norm is not None:
         accelerator.clip_grad_norm_(network.parameters(), clip_norm)
+
+
+def over_processes(accelerator: Accelerator, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the losses of the global batch: the mean of what each process has on its share.
+
+    Every process must call it; no gradient passes.
+    """
+    own = {name: loss.detach() for name, loss in losses.items()}
+    if accelerator.num_processes == 1:
+        return own
+    mean: dict[str, Tensor] = accelerator.reduce(own, reduction="mean")
+    return mean
 
 
 def in_turn(own: Sequence[Item], *, num_processes: int) -> list[Item]:

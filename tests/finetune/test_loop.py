@@ -1,0 +1,171 @@
+"""The loop of `finetune`: validation, what is kept, schedules, precisions, both families."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cxrssl.config.load import to_yaml
+from cxrssl.core.errors import DataError, TrainingError
+from cxrssl.data.detection import Example
+from cxrssl.data.loaders import DetectionImages
+from cxrssl.data.sampling import Visit
+from cxrssl.data.store import Store
+from cxrssl.evaluate import detect, evaluate, scores_of
+from cxrssl.finetune import finetune, validation
+from cxrssl.finetune.labels import labels_of, training_images
+from cxrssl.finetune.start import start_detector
+from cxrssl.metrics.coco import Detections
+from cxrssl.models.detector import Detector
+from cxrssl.models.detector_folder import load_detector
+from cxrssl.models.weights import tensors_sha256
+from support import ROOT, RTDETR, finetune_recipe
+
+QUICK = ("batch_size=8", "epochs=3", "model.score_threshold=0.0")
+
+
+def lines_of(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def fingerprint(detector: Detector) -> str:
+    state = detector.model.state_dict()
+    return tensors_sha256(state, order=sorted(state))
+
+
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_the_product_is_the_best_or_the_last_as_the_recipe_says(
+    keep: str, store_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    # The trial before the first step, three epochs of which the second is the best, the test split.
+    scores = iter([None, 0.1, 0.3, 0.2, 0.7])
+
+    def watched(detector: Detector, store: Store, examples: Sequence[Example]) -> list[Detections]:
+        seen.append(fingerprint(detector))
+        return detect(detector, store, examples)
+
+    def made(*_: object, **__: object) -> dict[str, Any]:
+        value = next(scores)
+        return {"metrics": {name: {"value": value} for name in ("AP", "AP50", "AR100")}}
+
+    monkeypatch.setattr(validation, "detect", watched)
+    monkeypatch.setattr(validation, "scores_of", made)
+    recipe = finetune_recipe(store_folder, *QUICK, "validate_every_epochs=1", f"keep={keep}")
+    run = tmp_path / "run"
+    product = finetune(recipe, run, resume=False)
+    logged = [line["val_AP"] for line in lines_of(run) if "val_AP" in line]
+    assert logged == [0.1, 0.3, 0.2]
+    assert len(set(seen[:4])) == 4
+    kept = {"best": seen[2], "last": seen[3]}[keep]
+    assert fingerprint(load_detector(product)) == kept == seen[4]
+    assert fingerprint(load_detector(run / "best")) == seen[2]
+    assert json.loads((run / "metrics.json").read_text())["metrics"]["AP"]["value"] == 0.7
+
+
+def test_a_broken_evaluation_fails_before_the_first_step(
+    store_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise DataError("no metric today")
+
+    monkeypatch.setattr(validation, "scores_of", broken)
+    with pytest.raises(DataError, match="no metric today"):
+        finetune(finetune_recipe(store_folder, *QUICK), tmp_path / "run", resume=False)
+    assert lines_of(tmp_path / "run") == []
+
+
+def test_a_validation_before_training_changes_nothing_of_it(
+    store_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = finetune_recipe(store_folder, "max_steps=4")
+    with_trial = finetune(recipe, tmp_path / "a", resume=False)
+    monkeypatch.setattr(validation.Validation, "try_out", lambda *_, **__: None)
+    without = finetune(recipe, tmp_path / "b", resume=False)
+    assert fingerprint(load_detector(with_trial)) == fingerprint(load_detector(without))
+
+
+def test_the_rate_falls_after_the_epochs_that_the_recipe_names(
+    store_folder: Path, tmp_path: Path
+) -> None:
+    changes = ("optim.schedule=steps", "optim.drop_epochs=[1, 2]", "optim.warmup_steps=0")
+    recipe = finetune_recipe(store_folder, *QUICK, *changes, "data.oversample_threshold=0.4")
+    finetune(recipe, tmp_path / "run", resume=False)
+    rates: dict[int, set[float]] = {}
+    for line in lines_of(tmp_path / "run"):
+        rates.setdefault(line["epoch"], set()).add(line["lr"])
+    expected = {0: 1e-3, 1: 1e-4, 2: 1e-5}
+    assert {epoch: len(found) for epoch, found in rates.items()} == {0: 1, 1: 1, 2: 1}
+    assert all(rates[epoch].pop() == pytest.approx(lr) for epoch, lr in expected.items())
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_names_its_part(
+    store_folder: Path, tmp_path: Path
+) -> None:
+    changes = ("optim.name=sgd", "optim.peak_lr=1e30", "optim.clip_norm=null", "max_steps=30")
+    recipe = finetune_recipe(store_folder, *changes, "optim.warmup_steps=0")
+    # torchvision's detector refuses boxes that are no numbers before a loss is; both name them.
+    with pytest.raises((TrainingError, AssertionError), match=r"loss_\w+ = |nan|NaN|inf"):
+        finetune(recipe, tmp_path / "run", resume=False)
+
+
+@pytest.mark.parametrize("align", ["torchvision", "sparse"])
+def test_half_precision_trains(align: str, store_folder: Path, tmp_path: Path) -> None:
+    changes = ("max_steps=3", f"model.roi_align={align}", "model.box_loss=l1")
+    full, half = tmp_path / "full", tmp_path / "half"
+    finetune(finetune_recipe(store_folder, *changes), full, resume=False)
+    # A process has one precision for good.
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(to_yaml(finetune_recipe(store_folder, *changes, "precision=bf16")))
+    command = [sys.executable, "-m", "cxrssl", "finetune", str(recipe), "--out", str(half)]
+    subprocess.run(command, check=True, cwd=ROOT)
+    own = lines_of(half)
+    parts = [name for name in own[0] if name.startswith("loss_")]
+    assert len(parts) == 4
+    first = lines_of(full)[0]
+    assert any(own[0][name] != first[name] for name in parts)
+    assert all(own[0][name] == pytest.approx(first[name], rel=0.1, abs=0.05) for name in parts)
+
+
+def test_rtdetr_is_trained_scored_and_evaluated_as_the_other_family(
+    store_folder: Path, tmp_path: Path
+) -> None:
+    recipe = finetune_recipe(store_folder, RTDETR, "max_steps=4", "validate_every_epochs=1")
+    product = finetune(recipe, tmp_path / "run", resume=False)
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    found = evaluate(
+        product, store_folder, split="test", fusion="consensus", consensus_iou=0.2, normals=True
+    )
+    assert found["metrics"] == metrics["metrics"]
+    assert len(json.loads((tmp_path / "run" / "predictions.json").read_text())) > 0
+    losses = {name for name in lines_of(tmp_path / "run")[0] if name.startswith("loss_")}
+    assert losses == {"loss_vfl", "loss_bbox", "loss_giou"}
+
+
+def test_rtdetr_learns_four_images_by_heart(store: Store, store_folder: Path) -> None:
+    wide = RTDETR.replace("width: 32", "width: 64").replace("norm: recalibrated", "norm: bn")
+    recipe = finetune_recipe(store_folder, wide)
+    train = labels_of(store, recipe).train
+    images, _ = training_images(store, train, recipe)
+    detector, _ = start_detector(recipe, store, images, torch.device("cpu"))
+    four = sorted(train, key=lambda e: -len(e.boxes))[4:8]
+    shown = DetectionImages(store, four, detector.intensity, flip_probability=0.0, seed=0)
+    pixels, targets = zip(*(shown[Visit(0, row)] for row in range(4)), strict=True)
+    grey = [image.float().div(255).expand(3, -1, -1) for image in pixels]
+    optimizer = torch.optim.AdamW(detector.model.parameters(), lr=1e-3)
+    torch.manual_seed(0)  # of the noisy queries
+    detector.model.train()
+    for _ in range(250):
+        losses = detector.model(grey, list(targets))
+        sum(losses.values()).backward()
+        torch.nn.utils.clip_grad_norm_(detector.model.parameters(), 0.1)
+        optimizer.step()
+        optimizer.zero_grad()
+    found = detect(detector, store, four)
+    score = scores_of(found, four, classes=store.classes)["metrics"]["AP50"]["value"]
+    assert score > 0.9

@@ -1,0 +1,169 @@
+"""`cxrssl predict`: COCO JSON, CSV and pictures of what is found, whatever is in the folder."""
+
+import csv
+import json
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pydicom.data
+import pytest
+from PIL import Image
+from pycocotools.coco import COCO
+
+from cxrssl.core.errors import DataError, RunError
+from cxrssl.data.detection import Example
+from cxrssl.data.shards import Settings
+from cxrssl.data.store import Store
+from cxrssl.data.workers import read_apart
+from cxrssl.evaluate import as_coco, detect
+from cxrssl.ingest import ingest
+from cxrssl.models.detector import Detector
+from cxrssl.models.detector_folder import save_detector
+from cxrssl.predict import files_in, overlay_names, predict
+from detectors import detector, rcnn
+from support import DeadlyPath
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Detector]:
+    folder = tmp_path_factory.mktemp("detector")
+    made = detector(rcnn(norm="frozen"), fit="letterbox")
+    save_detector(made, folder)
+    return folder, made
+
+
+def test_what_is_found_in_dicom_files_is_what_eval_finds_in_their_store(
+    own: tuple[Path, Detector], source: Path, tmp_path: Path
+) -> None:
+    folder, made = own
+    ingest(source, tmp_path / "store", Settings(64, "letterbox"), num_workers=1)
+    store = Store(tmp_path / "store")
+    nothing = np.empty((0, 4), np.float32), np.empty(0, np.int64)
+    examples = [
+        Example(row, image.image_id, *nothing, nothing[1], *nothing, (), nothing[1])
+        for row, image in enumerate(store.images[:6])
+    ]
+    files = [source / "train" / f"{example.image_id}.dicom" for example in examples]
+    predict(folder, files, tmp_path / "out", threshold=0.5, overlays=False)
+    found = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    for number, (example, theirs) in enumerate(
+        zip(examples, ([one] for one in detect(made, store, examples)), strict=True), start=1
+    ):
+        place = store.placement(example.row)
+        ours = [one for one in found["annotations"] if one["image_id"] == number]
+        expected = as_coco(theirs, [example])
+        assert len(ours) == len(expected) > 0
+        image = found["images"][number - 1]
+        for mine, other in zip(ours, expected, strict=True):
+            assert mine["category_id"] == other["category_id"]
+            assert mine["score"] == pytest.approx(other["score"], abs=2e-5)
+            x, y, w, h = other["bbox"]
+            corners = [
+                np.clip((x - place.x_offset_px) / place.x_scale, 0, image["width"]),
+                np.clip((y - place.y_offset_px) / place.y_scale, 0, image["height"]),
+                np.clip((x + w - place.x_offset_px) / place.x_scale, 0, image["width"]),
+                np.clip((y + h - place.y_offset_px) / place.y_scale, 0, image["height"]),
+            ]
+            mx, my, mw, mh = mine["bbox"]
+            assert np.allclose([mx, my, mx + mw, my + mh], corners, atol=0.15)
+
+
+def test_the_lists_agree_and_pycocotools_reads_them(
+    own: tuple[Path, Detector], tmp_path: Path
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (70, 90), dtype=np.uint8)
+    for name in ("a.png", "deeper/a.png", "deeper/b.jpg"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / "in" / name)
+    summary = predict(own[0], [tmp_path / "in"], tmp_path / "out", threshold=0.0, overlays=True)
+    coco = COCO(str(tmp_path / "out" / "predictions.json"))
+    assert [image["file_name"] for image in coco.dataset["images"]] == [
+        str(tmp_path / "in" / name) for name in ("a.png", "deeper/a.png", "deeper/b.jpg")
+    ]
+    assert {(image["width"], image["height"]) for image in coco.dataset["images"]} == {(90, 70)}
+    annotations = coco.dataset["annotations"]
+    assert len(annotations) == summary.num_findings > 0
+    # Its annotations are results as COCO's tools take them.
+    assert len(coco.loadRes(annotations).anns) == len(annotations)
+    with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(annotations)
+    for row, one in zip(rows, annotations, strict=True):
+        x, y, w, h = one["bbox"]
+        given = [float(row[name]) for name in ("x_min", "y_min", "x_max", "y_max")]
+        assert given == pytest.approx([x, y, x + w, y + h], abs=0.011)
+        assert (float(row["score"]), row["class"]) == (
+            one["score"], coco.cats[one["category_id"]]["name"],
+        )  # fmt: skip
+    drawn = sorted(path.name for path in (tmp_path / "out" / "overlays").iterdir())
+    assert drawn == ["a-2.png", "a.png", "b.png"]
+
+
+def test_a_bad_file_is_listed_and_stops_no_folder(
+    own: tuple[Path, Detector], tmp_path: Path
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    Image.new("L", (80, 60), 90).save(folder / "good.png")
+    (folder / "cut.png").write_bytes((folder / "good.png").read_bytes()[:40])
+    (folder / "empty.dcm").write_bytes(b"")
+    (folder / "notes.txt").write_text("no image, and not asked for")
+    no_image = pydicom.data.get_testdata_file("rtplan.dcm")
+    (folder / "plan.dcm").write_bytes(Path(str(no_image)).read_bytes())
+    command = [sys.executable, "-m", "cxrssl", "predict", str(own[0]), str(folder)]
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path / "out")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1, done.stderr
+    assert "in 1 of 4 files" in done.stdout
+    failures = json.loads((tmp_path / "out" / "failures.json").read_text())
+    assert {Path(name).name for name in failures} == {"cut.png", "empty.dcm", "plan.dcm"}
+    assert "can't be decoded" in failures[str(folder / "cut.png")]
+    found = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert [Path(image["file_name"]).name for image in found["images"]] == ["good.png"]
+
+
+def size_of(path: Path) -> int:
+    return len(path.read_bytes())
+
+
+def test_a_file_that_ends_its_decoder_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
+    files: list[Path] = []
+    for name in ("a", "b", "bad.11", "c", "worse.9", "d"):
+        path = tmp_path / name
+        path.write_bytes(b"1234")
+        files.append(DeadlyPath(path) if "." in name else path)
+    found = list(read_apart(files, size_of))
+    assert [path.name for path, _ in found] == ["a", "b", "bad.11", "c", "worse.9", "d"]
+    assert [one for _, one in found if one != 4] == [
+        "its decoder ended the process, or took too long"
+    ] * 2
+
+
+def test_each_file_is_taken_once_and_what_is_missing_is_said(tmp_path: Path) -> None:
+    Image.new("L", (8, 8)).save(tmp_path / "a.png")
+    assert files_in([tmp_path, tmp_path / "a.png"]) == [tmp_path / "a.png"]
+    with pytest.raises(DataError, match=r"b\.png is no file and no folder"):
+        files_in([tmp_path / "b.png"])
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(DataError, match="nothing holds no DICOM, PNG or JPEG file"):
+        files_in([tmp_path / "nothing"])
+
+
+def test_pictures_of_one_name_get_numbers() -> None:
+    files = [Path(name) for name in ("a/x.png", "b/x.dcm", "c/x.jpg", "1.2.840", "y.dicom")]
+    names = list(overlay_names(files).values())
+    assert names == ["x.png", "x-2.png", "x-3.png", "1.2.840.png", "y.png"]
+
+
+def test_a_folder_that_is_not_new_is_not_written(
+    own: tuple[Path, Detector], tmp_path: Path
+) -> None:
+    Image.new("L", (8, 8)).save(tmp_path / "a.png")
+    run = partial(predict, own[0], [tmp_path / "a.png"], threshold=0.3, overlays=False)
+    run(tmp_path / "out")
+    with pytest.raises(RunError, match=r"out is not empty. Name another folder with --out"):
+        run(tmp_path / "out")

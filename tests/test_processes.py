@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
 from cxrssl.config.load import to_yaml
 from cxrssl.core.errors import RunError
@@ -30,8 +31,8 @@ def launched(
 
 @pytest.mark.parametrize(
     ("launcher", "task"),
-    [(TORCHRUN, "pretrain"), (TORCHRUN, "finetune"), (TWO_ON_CPUS, "pretrain")],
-    ids=["torchrun pretrain", "torchrun finetune", "accelerate pretrain"],
+    [(TORCHRUN, "pretrain"), (TWO_ON_CPUS, "finetune"), (TWO_ON_CPUS, "pretrain")],
+    ids=["torchrun pretrain", "accelerate finetune", "accelerate pretrain"],
 )
 def test_two_processes_share_a_run(
     launcher: tuple[str, ...], task: str, store_folder: Path, tmp_path: Path
@@ -119,6 +120,38 @@ def test_two_processes_log_the_loss_that_one_has(store_folder: Path, tmp_path: P
         losses.append([json.loads(line).get("loss") for line in lines])
     assert [step is None for step in losses[0]] == [True, False, False, True]
     assert losses[0][1:3] == pytest.approx(losses[1][1:3], abs=1e-5)
+
+
+def test_two_processes_train_a_detector_as_one_does(store_folder: Path, tmp_path: Path) -> None:
+    # Norms that take no statistics of a batch; as many samples an image as the recipe asks for.
+    changes = (
+        "model.backbone=test_convnext", "batch_size=4", "max_steps=6", "log_every_steps=1",
+        "validate_every_epochs=1", "model.rpn_post_nms_train=200", "model.rpn_pre_nms_train=400",
+        "model.rpn_samples=16", "model.roi_samples=8", "model.score_threshold=0.0",
+    )  # fmt: skip
+    recipe = to_yaml(finetune_recipe(store_folder, *changes))
+    for name, launcher in (("two", TORCHRUN), ("one", ())):
+        (tmp_path / name).mkdir()
+        done = launched(launcher, "finetune", recipe, tmp_path / name)
+        assert done.returncode == 0, done.stderr[-3000:]
+    runs = [tmp_path / name / "run" for name in ("two", "one")]
+    logs = [
+        [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        for run in runs
+    ]
+    assert len(logs[0]) == len(logs[1]) >= 6
+    for first, second in zip(*logs, strict=True):
+        assert first == pytest.approx(second, rel=1e-4, abs=1e-6)
+    weights = [load_file(run / "detector" / "model.safetensors") for run in runs]
+    start = [
+        float((a - b).abs().max()) for a, b in zip(*(w.values() for w in weights), strict=True)
+    ]
+    assert max(start) < 1e-4
+    # The processes shared the test images, and none was counted twice.
+    found = [json.loads((run / "predictions.json").read_text()) for run in runs]
+    assert [one["image_id"] for one in found[0]] == [one["image_id"] for one in found[1]]
+    scores = [json.loads((run / "metrics.json").read_text()) for run in runs]
+    assert scores[0]["n_images"] == scores[1]["n_images"]
 
 
 @pytest.mark.parametrize("name", ["WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE"])

@@ -1,11 +1,6 @@
 """Both loops on a real store: weights arrive, a killed run goes on bit for bit, and they learn."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +8,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cxrssl.config.load import to_yaml
 from cxrssl.config.schema import FinetuneRecipe
 from cxrssl.core.errors import DataError, RunError, TransferError
 from cxrssl.data.detection import splits_of
@@ -28,7 +22,7 @@ from cxrssl.finetune.start import start_detector
 from cxrssl.models.detector import Detector, body_of
 from cxrssl.pretrain import build_model as build_simclr
 from cxrssl.pretrain import pool_views, pretrain
-from support import ROOT, finetune_recipe, pretrain_recipe
+from support import finetune_recipe, pretrain_recipe
 
 QUICK = ("batch_size=8", "epochs=1")
 
@@ -155,50 +149,6 @@ def test_eval_refuses_a_store_of_other_classes(
             consensus_iou=0.2,
             normals=True,
         )
-
-
-def products(out: Path) -> dict[str, bytes]:
-    files = [*out.glob("detector/*"), out / "metrics.jsonl"]
-    return {path.name: path.read_bytes() for path in files}
-
-
-def test_finetuning_killed_at_any_moment_goes_on_bit_for_bit(
-    store_folder: Path, tmp_path: Path
-) -> None:
-    changes = ("epochs=3", "checkpoint_every_steps=3", "data.num_workers=1")
-    (tmp_path / "recipe.yaml").write_text(to_yaml(finetune_recipe(store_folder, *changes)))
-    command = [
-        sys.executable,
-        "-m",
-        "cxrssl",
-        "finetune",
-        str(tmp_path / "recipe.yaml"),
-        "--resume",
-    ]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    subprocess.run([*command, "--out", str(whole)], check=True, env=environment, cwd=ROOT)
-
-    for checkpoint in (3, 9):
-        process = subprocess.Popen([*command, "--out", str(cut)], env=environment, cwd=ROOT)
-        wait_for(cut / "checkpoints", at_least=checkpoint, process=process)
-        time.sleep(0.05)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        assert not (cut / "metrics.json").exists(), "killed too late to show anything"
-    subprocess.run([*command, "--out", str(cut)], check=True, env=environment, cwd=ROOT)
-    assert products(cut) == products(whole)
-
-
-def wait_for(folder: Path, *, at_least: int, process: subprocess.Popen[bytes]) -> None:
-    """Wait until a run has a checkpoint of at least so many steps."""
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        steps = [p.name for p in folder.glob("step-*") if p.suffix != ".tmp"]
-        if any(int(name.removeprefix("step-")) >= at_least for name in steps):
-            return
-        time.sleep(0.01)
-    pytest.fail(f"no checkpoint of {at_least} steps: the run ended with {process.poll()}")
 
 
 def test_a_detector_learns_four_images_by_heart(store_folder: Path, store: Store) -> None:

@@ -1,4 +1,4 @@
-"""Pretraining killed at random moments, one process and two, ends with the same bytes."""
+"""Both loops, killed at random moments, one process and two, end with the same bytes."""
 
 import contextlib
 import json
@@ -13,24 +13,25 @@ import psutil
 import pytest
 
 from cxrssl.config.load import to_yaml
-from support import ROOT, pretrain_recipe
+from support import ROOT, finetune_recipe, pretrain_recipe
 
-KILLS = 5
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
-CHANGES = (
-    "epochs=10",
-    "checkpoint_every_steps=4",
-    "log_every_steps=1",
-    "data.num_workers=1",
-    "optim.name=lars",
-    "optim.peak_lr=0.1",
-    "max_chunk_images=1",
-)
+COMMON = ("checkpoint_every_steps=4", "log_every_steps=1", "data.num_workers=1")
+CHANGES = {
+    "pretrain": ("epochs=10", "optim.name=lars", "optim.peak_lr=0.1", "max_chunk_images=1"),
+    "finetune": (
+        *("epochs=4", "batch_size=2", "optim.name=sgd", "optim.peak_lr=0.01", "keep=best"),
+        *("validate_every_epochs=1", "model.norm=recalibrated", "model.roi_align=sparse"),
+        "data.oversample_threshold=0.4",
+    ),
+}
 
 
 def products(out: Path) -> dict[str, bytes]:
-    files = [*out.glob("backbone/*"), out / "metrics.jsonl", out / "metrics.json"]
-    return {path.name: path.read_bytes() for path in files}
+    folders = ("backbone", "detector", "best")
+    files = [path for name in folders for path in out.glob(f"{name}/*")]
+    files += [out / "metrics.jsonl", out / "metrics.json", *out.glob("predictions.json")]
+    return {str(path.relative_to(out)): path.read_bytes() for path in files}
 
 
 def logged(out: Path) -> int:
@@ -63,19 +64,29 @@ def kill_at(target: int, process: subprocess.Popen[bytes], out: Path, *, late_s:
     process.wait()
 
 
-@pytest.mark.parametrize("launcher", [(), TORCHRUN], ids=["one process", "two processes"])
+@pytest.mark.parametrize(
+    ("task", "launcher", "kills"),
+    [
+        ("pretrain", (), 5),
+        ("pretrain", TORCHRUN, 5),
+        ("finetune", (), 5),
+        ("finetune", TORCHRUN, 3),
+    ],
+    ids=["pretrain", "pretrain in two processes", "finetune", "finetune in two processes"],
+)
 def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(
-    launcher: tuple[str, ...], store_folder: Path, tmp_path: Path
+    task: str, launcher: tuple[str, ...], kills: int, store_folder: Path, tmp_path: Path
 ) -> None:
     recipe, whole, cut = tmp_path / "recipe.yaml", tmp_path / "whole", tmp_path / "cut"
-    recipe.write_text(to_yaml(pretrain_recipe(store_folder, *CHANGES)))
-    command = [sys.executable, *launcher, "-m", "cxrssl", "pretrain", str(recipe), "--resume"]
+    make = {"pretrain": pretrain_recipe, "finetune": finetune_recipe}[task]
+    recipe.write_text(to_yaml(make(store_folder, *COMMON, *CHANGES[task])))
+    command = [sys.executable, *launcher, "-m", "cxrssl", task, str(recipe), "--resume"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     subprocess.run([*command, "--out", str(whole)], check=True, env=environment, cwd=ROOT)
-    num_steps = json.loads((whole / "metrics.json").read_text())["num_steps"]
+    num_steps = logged(whole)
 
     chance = np.random.default_rng(7)
-    targets = np.sort(chance.choice(np.arange(1, num_steps - 8), KILLS, replace=False))
+    targets = np.sort(chance.choice(np.arange(1, num_steps - 8), kills, replace=False))
     died_at: list[int] = []
     for target in targets:
         process = subprocess.Popen([*command, "--out", str(cut)], env=environment, cwd=ROOT)
@@ -87,4 +98,5 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(
     assert died_at == sorted(set(died_at)), "a run died before it had gone on"
     assert any(step % 4 for step in died_at), "all kills fell on a checkpoint"
     subprocess.run([*command, "--out", str(cut)], check=True, env=environment, cwd=ROOT)
+    assert len(products(whole)) >= 4
     assert products(cut) == products(whole)

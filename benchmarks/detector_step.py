@@ -42,9 +42,7 @@ def torchvision_model(size_px: int, norm: str) -> nn.Module:
         backbone_name="resnet50", weights=None, norm_layer=layer, trainable_layers=5
     )
     grey = {"image_mean": [0.5] * 3, "image_std": [0.25] * 3}
-    model: nn.Module = FasterRCNN(
-        backbone, CLASSES + 1, min_size=size_px, max_size=size_px, **grey
-    )
+    model: nn.Module = FasterRCNN(backbone, CLASSES + 1, min_size=size_px, max_size=size_px, **grey)
     # Of random weights every proposal would be a finding of every class.
     model.roi_heads.box_predictor.cls_score.bias.data[0] = 3.0  # type: ignore[union-attr, operator]
     return model

@@ -58,7 +58,6 @@ def cxrssl_step(batch: int, size_px: int) -> Callable[[], None]:
     """Return a step of `cxrssl pretrain`."""
     from cxrssl.config.load import load_recipe
     from cxrssl.config.schema import PretrainRecipe
-    from cxrssl.core.images import Intensity
     from cxrssl.pretrain import on_device
     from cxrssl.pretrain.contrast import Contrast
     from cxrssl.pretrain.start import build_model
@@ -73,7 +72,7 @@ def cxrssl_step(batch: int, size_px: int) -> Callable[[], None]:
     optim = recipe.optim
     optimizer = build_optimizer(model, optim.name, optim.momentum, optim.weight_decay)
     network, optimizer = accelerator.prepare(model, optimizer)
-    intensity = Intensity(**recipe.intensity.model_dump())
+    intensity = recipe.intensity.treatment
     contrast = Contrast(
         accelerator,
         network,

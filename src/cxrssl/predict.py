@@ -20,7 +20,7 @@ from cxrssl.data.pictures import Picture, read_picture
 from cxrssl.data.tables.rows import IMAGE_SUFFIXES
 from cxrssl.data.tables.source import image_files
 from cxrssl.data.workers import read_apart
-from cxrssl.models.detector import Detector
+from cxrssl.models.detector import Detector, detector_input
 from cxrssl.models.detector_folder import folder_of, load_detector
 from cxrssl.output.overlay import Finding, write_overlay
 from cxrssl.run.progress import progress
@@ -165,9 +165,8 @@ def _detected(
 def detections(detector: Detector, picture: Picture, device: torch.device) -> tuple[Finding, ...]:
     """Return what a detector finds in a picture, strongest first, boxes in the file's pixels."""
     own, classes = detector.processor, detector.classes
-    square = torch.from_numpy(own.square(picture.levels))
-    image = square.to(device).float().div(255).expand(3, -1, -1)
-    result: dict[str, Tensor] = detector.model([image])[0]
+    square = torch.from_numpy(own.square(picture.levels))[None]
+    result: dict[str, Tensor] = detector.model(detector_input([square.to(device)]))[0]
     boxes = own.in_picture(result["boxes"].cpu(), width=picture.width, height=picture.height)
     rows = zip(boxes.tolist(), result["labels"].tolist(), result["scores"].tolist(), strict=True)
     return tuple(Finding(tuple(box), classes[label - 1], score) for box, label, score in rows)

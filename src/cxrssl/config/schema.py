@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from cxrssl.config.detectors import DetectorSection, InitSection
 from cxrssl.config.section import Probability, Section, Share
+from cxrssl.core.images import Intensity
 from cxrssl.data.fusion import POLICY
 
 Range = tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]]
@@ -63,6 +64,11 @@ class IntensitySection(Section):
     equalize: bool
     mean: Annotated[float, Field(ge=0, le=1)]
     std: Annotated[float, Field(gt=0)]
+
+    @property
+    def treatment(self) -> Intensity:
+        """The object that treats images so."""
+        return Intensity(self.equalize, self.mean, self.std)
 
 
 def _is_reciprocal(share: float) -> bool:
@@ -199,7 +205,7 @@ class FinetuneRecipe(Training):
     size_px: int = Field(gt=0)
     """Side to which the detector resizes an image, usually the store's."""
     validate_every_epochs: Annotated[int, Field(ge=1)] | None
-    """How often the validation split is scored; null is never."""
+    """How often the validation split is scored, at the end as well; null is never."""
     keep: Literal["last", "best"]
     """Which weights become detector/: the last, or those of the best AP in validation."""
 

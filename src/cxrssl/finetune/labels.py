@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from cxrssl.config.schema import FinetuneRecipe
-from cxrssl.core.images import Intensity
 from cxrssl.data.detection import Example, examples_of, in_split, splits_of
 from cxrssl.data.loaders import DetectionImages
 from cxrssl.data.protocol import labelled_ids
@@ -65,5 +64,5 @@ def training_images(
         factors=factors,
         rounding=recipe.data.oversample_rounding,
     )
-    intensity = Intensity(**recipe.intensity.model_dump())
+    intensity = recipe.intensity.treatment
     return DetectionImages(store, train, intensity, recipe.data.flip_probability, recipe.seed), plan

@@ -49,15 +49,16 @@ class Validation:
             self.scores(few, self.detect(few))
 
     def log_if_due(self, log: Log, *, steps_done: int, epoch: int) -> None:
-        """Log AP, AP50 and AR100 after every `every_epochs` epochs, and keep the best detector.
+        """Log scores every `every_epochs` epochs and at the end, and keep the best detector.
 
         The best is that of the highest AP.
 
         It comes before the checkpoint of the same step, so that a kill loses neither; a run that
         goes on from an earlier one does it again, with the same outcome on a CPU.
         """
-        due = self.every_epochs is not None and (epoch + 1) % self.every_epochs == 0
-        if not due or not self.plan.is_boundary(steps_done):
+        if self.every_epochs is None or not self.plan.is_boundary(steps_done):
+            return
+        if (epoch + 1) % self.every_epochs and steps_done != self.plan.num_steps:
             return
         found = self.detect(self.labels.val)
         if self.run.writes:

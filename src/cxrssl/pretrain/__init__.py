@@ -10,7 +10,6 @@ import torch
 
 from cxrssl.config.load import to_yaml
 from cxrssl.config.schema import PretrainRecipe
-from cxrssl.core.images import Intensity
 from cxrssl.data.loaders import view_loader
 from cxrssl.data.store import Store
 from cxrssl.models.backbone import save_backbone, sync_batch_norm
@@ -99,7 +98,7 @@ def on_device(
         model,
         wanted=min(share, recipe.max_chunk_images or share, chunk_bound or share),
         size_px=recipe.views.size_px,
-        intensity=Intensity(**recipe.intensity.model_dump()),
+        intensity=recipe.intensity.treatment,
     )
     if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
         model = sync_batch_norm(model)  # torch has none for CPUs
@@ -127,7 +126,7 @@ def finish(
             run.backbone,
             tag="simclr_cxr",
             size_px=recipe.views.size_px,
-            intensity=Intensity(**recipe.intensity.model_dump()),
+            intensity=recipe.intensity.treatment,
         )
         start, end = log.history("rankme")[0], log.history("rankme")[-1]
         run.finish(

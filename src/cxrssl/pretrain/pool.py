@@ -2,7 +2,6 @@
 
 from cxrssl.config.schema import PretrainRecipe
 from cxrssl.core.errors import DataError
-from cxrssl.core.images import Intensity
 from cxrssl.data.detection import splits_of
 from cxrssl.data.loaders import ViewPairs
 from cxrssl.data.protocol import pool_ids
@@ -38,5 +37,5 @@ def pool_views(store: Store, recipe: PretrainRecipe) -> tuple[ViewPairs, BatchPl
         drop_last=True,
     )
     ranges = ViewRanges(**recipe.views.model_dump())
-    intensity = Intensity(**recipe.intensity.model_dump())
+    intensity = recipe.intensity.treatment
     return ViewPairs(store, rows, ranges, intensity, recipe.seed), plan

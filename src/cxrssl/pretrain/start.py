@@ -39,7 +39,7 @@ def build_model(
     model.to(memory_format=torch.channels_last)  # measured: a quarter less time for a small network
     if is_resumed:
         return model, None
-    found = _weights(wanted, Intensity(**recipe.intensity.model_dump()))
+    found = _weights(wanted, recipe.intensity.treatment)
     audits = [transfer(body, found[0], source=found[1]).as_json()] if found is not None else []
     return model, {"start": wanted.start, "transfers": audits}
 

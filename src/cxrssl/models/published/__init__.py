@@ -10,6 +10,9 @@ from cxrssl.models.published.configuration_cxr_rcnn import CxrRcnnConfig
 from cxrssl.models.published.image_processing_cxr import CxrImageProcessor
 from cxrssl.models.published.modeling_cxr_rcnn import CxrRcnnForObjectDetection
 
-AutoConfig.register(CxrRcnnConfig.model_type, CxrRcnnConfig)
-AutoModelForObjectDetection.register(CxrRcnnConfig, CxrRcnnForObjectDetection)
-AutoImageProcessor.register(CxrRcnnConfig, image_processor_classes={"pil": CxrImageProcessor})
+# A process that has opened a folder by its own code knows these names already.
+AutoConfig.register(CxrRcnnConfig.model_type, CxrRcnnConfig, exist_ok=True)
+AutoModelForObjectDetection.register(CxrRcnnConfig, CxrRcnnForObjectDetection, exist_ok=True)
+AutoImageProcessor.register(
+    CxrRcnnConfig, image_processor_classes={"pil": CxrImageProcessor}, exist_ok=True
+)

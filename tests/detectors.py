@@ -33,7 +33,7 @@ SMALL: dict[str, Any] = {
     "detections_per_image": 20,
 }
 RTDETR: dict[str, Any] = {
-    "backbone": "test_resnet", "norm": "bn", "width": 32, "num_queries": 12, "encoder_layers": 1,
+    "backbone": "test_resnet", "norm": "bn", "width": 32, "num_queries": 25, "encoder_layers": 1,
     "decoder_layers": 2, "num_denoising": 4, "score_threshold": 0.0, "detections_per_image": 20,
     "id2label": {0: "a", 1: "b"}, "label2id": {"a": 0, "b": 1}, "protocol": "corrected",
     "size_px": 64, "image_mean": 0.5, "image_std": 0.25,

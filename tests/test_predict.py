@@ -2,8 +2,11 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
+import threading
+import time
 from functools import partial
 from pathlib import Path
 
@@ -154,9 +157,50 @@ def test_each_file_is_taken_once_and_what_is_missing_is_said(tmp_path: Path) -> 
 
 
 def test_pictures_of_one_name_get_numbers() -> None:
-    files = [Path(name) for name in ("a/x.png", "b/x.dcm", "c/x.jpg", "1.2.840", "y.dicom")]
-    names = list(overlay_names(files).values())
-    assert names == ["x.png", "x-2.png", "x-3.png", "1.2.840.png", "y.png"]
+    given = ("a/x.png", "b/x.dcm", "c/X.jpg", "1.2.840", "y.dicom", "d/x-2.png", "e/x.png")
+    names = list(overlay_names([Path(name) for name in given]).values())
+    assert names == ["x.png", "x-2.png", "X-3.png", "1.2.840.png", "y.png", "x-2-2.png", "x-4.png"]
+    long = list(overlay_names([Path(f"{n}/{'n' * 250}") for n in range(10_000)]).values())
+    assert len(set(long)) == 10_000
+    assert max(len(name) for name in long) < 230
+
+
+def test_a_name_that_is_no_utf8_loses_nothing(own: tuple[Path, Detector], tmp_path: Path) -> None:
+    name = os.fsdecode(b"J\xfcrgen.png")
+    Image.new("L", (80, 60), 90).save(tmp_path / "a.png")
+    (tmp_path / "a.png").rename(tmp_path / name)
+    predict(own[0], [tmp_path / name], tmp_path / "out", threshold=0.0, overlays=True)
+    assert "J\\udcfcrgen.png" in (tmp_path / "out" / "predictions.csv").read_text()
+    assert [path.name for path in (tmp_path / "out/overlays").iterdir()] == ["J\\udcfcrgen.png"]
+
+
+def out_of_memory(path: Path) -> int:
+    if path.name == "large":
+        raise MemoryError
+    return 1
+
+
+def ends_idle(path: Path) -> int:
+    if path.name == "b":
+        threading.Timer(0.3, os._exit, (1,)).start()
+    if path.name == "c":
+        time.sleep(0.6)
+    return 1
+
+
+def test_a_reader_that_dies_or_has_no_memory_costs_one_file_at_most(tmp_path: Path) -> None:
+    files = [Path(name) for name in ("a", "large", "b")]
+    found = dict(read_apart(files, out_of_memory))
+    assert found[Path("large")] == "large: reading it takes more memory than there is"
+    assert [found[Path(name)] for name in "ab"] == [1, 1]
+    reader = read_apart([Path(name) for name in ("a", "b", "c", "d")], ends_idle)
+    again = []
+    for one in reader:
+        again.append(one)
+        if one[0].name == "b":
+            time.sleep(0.8)  # its process ends meanwhile
+    assert [path.name for path, _ in again] == ["a", "b", "c", "d"]
+    assert [value for _, value in again].count(1) >= 3
 
 
 def test_a_folder_that_is_not_new_is_not_written(

@@ -38,7 +38,7 @@ def evaluate(
         The content of `--json`: metrics, per class, counts and definitions.
 
     Raises:
-        DataError: If the detector or the store can't be used, or their classes differ.
+        DataError: If the detector or the store can't be used, or classes, size or fit differ.
     """
     folder = folder_of(checkpoint)
     detector = load_detector(folder)
@@ -47,6 +47,12 @@ def evaluate(
         raise DataError(
             f"{folder} finds {', '.join(detector.classes)}; {store_folder} holds "
             f"{', '.join(store.classes)}. Evaluate on a store with the detector's classes."
+        )
+    own, given = detector.processor, store.manifest
+    if (own.size_px, own.fit) != (given["size_px"], given["fit"]):
+        raise DataError(
+            f"{folder} was trained on images of {own.size_px} px, {own.fit}; {store_folder} holds "
+            f"{given['size_px']} px, {given['fit']}. Ingest the images again as the detector needs."
         )
     splits = splits_of(store, protocol=detector.protocol, normals=normals)
     examples = in_split(examples_of(store, fusion=fusion, iou=consensus_iou), splits, split)

@@ -5,11 +5,13 @@ Shapes: N boxes of an image, xyxy in pixels of the file.
 """
 
 import csv
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 from torch import Tensor
@@ -25,6 +27,7 @@ from cxrssl.models.detector_folder import folder_of, load_detector
 from cxrssl.output.overlay import Finding, write_overlay
 from cxrssl.run.progress import progress
 
+_MOST_NAME_BYTES = 200
 _COLUMNS = ("file", "class", "score", "x_min", "y_min", "x_max", "y_max", "width", "height")
 
 
@@ -84,19 +87,26 @@ def predict(
     def show(picture: Picture, found: Found) -> None:
         if picture.shown is not None:
             strong = [one for one in found.findings if one.score >= threshold]
-            path = out / "overlays" / names[found.file]
-            write_overlay(
-                path, picture.shown, strong, classes=detector.classes, title=found.file.name
-            )
+            path, title = out / "overlays" / names[found.file], found.file.name
+            with _writing(out):
+                write_overlay(path, picture.shown, strong, classes=detector.classes, title=title)
 
-    try:
-        found, failures = _detected(detector, files, show, overlays=overlays)
+    found, failures = _detected(detector, files, show, overlays=overlays)
+    with _writing(out):
         _write_lists(out, found, classes=detector.classes)
         if failures:
             write_json(out / "failures.json", failures)
-    except OSError as error:
-        raise RunError(f"{out} can't be written ({error.strerror}). Make room there.") from error
     return Summary(len(files), sum(len(one.findings) for one in found), failures)
+
+
+@contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"{out} can't be written ({error.strerror}). Make room, or name another folder."
+        ) from error
 
 
 def files_in(inputs: Sequence[Path]) -> list[Path]:
@@ -120,15 +130,20 @@ def files_in(inputs: Sequence[Path]) -> list[Path]:
 def overlay_names(files: Sequence[Path]) -> dict[Path, str]:
     """Return a name for the picture of each file; files of one name get numbers."""
     names: dict[Path, str] = {}
-    taken: set[str] = set()
+    taken: Counter[str] = Counter()
     for file in files:
         plain = file.stem if file.suffix.lower() in IMAGE_SUFFIXES else file.name
-        name, number = f"{plain}.png", 1
-        while name in taken:
-            number += 1
-            name = f"{plain}-{number}.png"
-        taken.add(name)
-        names[file] = name
+        # File systems take 255 bytes, and a temporary file has a longer name.
+        plain = plain.encode(errors="backslashreplace")[:_MOST_NAME_BYTES].decode(errors="ignore")
+        same = plain.casefold()  # one name on shares that don't tell capitals
+        taken[same] += 1
+        while taken[same] > 1 and taken[f"{same}-{taken[same]}"]:
+            taken[same] += 1
+        number = taken[same]
+        name = plain if number == 1 else f"{plain}-{number}"
+        if number > 1:
+            taken[name.casefold()] += 1
+        names[file] = f"{name}.png"
     return names
 
 
@@ -172,9 +187,14 @@ def detections(detector: Detector, picture: Picture, device: torch.device) -> tu
     return tuple(Finding(tuple(box), classes[label - 1], score) for box, label, score in rows)
 
 
+def _text(path: Path) -> TextIO:
+    """Open a CSV; bytes of a file name that are no UTF-8 are written as escapes."""
+    return path.open("w", newline="", encoding="utf-8", errors="backslashreplace")
+
+
 def _write_lists(out: Path, found: Sequence[Found], *, classes: Sequence[str]) -> None:
     write_json(out / "predictions.json", as_coco_dataset(found, classes=classes))
-    with replacing(out / "predictions.csv") as temporary, temporary.open("w", newline="") as file:
+    with replacing(out / "predictions.csv") as temporary, _text(temporary) as file:
         writer = csv.writer(file)
         writer.writerow(_COLUMNS)
         for one in found:

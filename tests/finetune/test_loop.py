@@ -109,9 +109,46 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_its_part(
 ) -> None:
     changes = ("optim.name=sgd", "optim.peak_lr=1e30", "optim.clip_norm=null", "max_steps=30")
     recipe = finetune_recipe(store_folder, *changes, "optim.warmup_steps=0")
-    # torchvision's detector refuses boxes that are no numbers before a loss is; both name them.
-    with pytest.raises((TrainingError, AssertionError), match=r"loss_\w+ = |nan|NaN|inf"):
+    with pytest.raises(TrainingError, match=r"not finite at step \d+: .*loss_\w+ = (nan|inf)"):
         finetune(recipe, tmp_path / "run", resume=False)
+
+
+def test_an_rtdetr_whose_weights_broke_says_so(store_folder: Path, tmp_path: Path) -> None:
+    changes = (RTDETR, "optim.name=sgd", "optim.peak_lr=1e30", "optim.clip_norm=null")
+    recipe = finetune_recipe(store_folder, *changes, "max_steps=30", "optim.warmup_steps=0")
+    with pytest.raises(TrainingError, match=r"loss_bbox.*Lower optim\.peak_lr"):
+        finetune(recipe, tmp_path / "run", resume=False)
+
+
+def test_a_best_detector_there_is_whenever_epochs_end(store_folder: Path, tmp_path: Path) -> None:
+    changes = ("validate_every_epochs=9", "keep=best", "max_steps=2")
+    run = tmp_path / "run"
+    product = finetune(finetune_recipe(store_folder, *changes), run, resume=False)
+    assert [line["step"] for line in lines_of(run) if "val_AP" in line] == [2]
+    assert fingerprint(load_detector(product)) == fingerprint(load_detector(run / "best"))
+
+
+def test_anchors_and_boxes_keep_their_pixels_in_half_precision(store: Store) -> None:
+    recipe = finetune_recipe(store.folder)
+    images, _ = training_images(store, labels_of(store, recipe).train, recipe)
+    detector, _ = start_detector(recipe, store, images, torch.device("cpu"))
+    model, seen = detector.model.train(), []
+    filtered = model.rpn.filter_proposals
+
+    def watched(proposals: torch.Tensor, *rest: Any) -> Any:  # noqa: ANN401
+        seen.append(proposals.dtype)
+        return filtered(proposals, *rest)
+
+    model.rpn.filter_proposals = watched
+    target = {"boxes": torch.tensor([[3.3, 3.1, 40.7, 50.9]]), "labels": torch.tensor([1])}
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = model([torch.rand(3, 64, 64)], [target])
+        maps = model.backbone(torch.rand(1, 3, 64, 64))
+        found = model.eval()([torch.rand(3, 64, 64)])
+    assert seen == [torch.float32] * 2
+    assert {one.dtype for one in maps.values()} == {torch.float32}
+    assert found[0]["boxes"].dtype == torch.float32
+    assert all(loss.dtype == torch.float32 for loss in losses.values())
 
 
 @pytest.mark.parametrize("align", ["torchvision", "sparse"])
@@ -127,6 +164,12 @@ def test_half_precision_trains(align: str, store_folder: Path, tmp_path: Path) -
     own = lines_of(half)
     parts = [name for name in own[0] if name.startswith("loss_")]
     assert len(parts) == 4
+    # What is scored is what was written, in full precision.
+    scored = json.loads((half / "metrics.json").read_text())
+    again = evaluate(
+        half, store_folder, split="test", fusion="consensus", consensus_iou=0.2, normals=True
+    )
+    assert again["metrics"] == scored["metrics"]
     first = lines_of(full)[0]
     assert any(own[0][name] != first[name] for name in parts)
     assert all(own[0][name] == pytest.approx(first[name], rel=0.1, abs=0.05) for name in parts)

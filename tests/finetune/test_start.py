@@ -62,6 +62,19 @@ def test_a_coco_start_fills_all_but_the_classes_and_takes_torchvisions_eps(
     assert detector.config.norm_eps == 0.0
 
 
+@pytest.mark.parametrize("norm", ["recalibrated", "bn", "gn"])
+def test_a_coco_start_goes_with_norms_that_take_statistics(
+    norm: str, coco: Path, store: Store
+) -> None:
+    changes = [one for one in COCO if "norm" not in one]
+    detector, (audit,) = started(store, *changes, f"init.weights={coco}", f"model.norm={norm}")
+    assert audit["arrived"]
+    assert detector.config.norm_eps is None
+    target = {"boxes": torch.tensor([[3.0, 3, 40, 50]]), "labels": torch.tensor([1])}
+    losses = detector.model.train()([torch.rand(3, 64, 64)] * 2, [target] * 2)
+    assert all(bool(torch.isfinite(loss)) for loss in losses.values())
+
+
 def test_an_ssl_body_comes_on_top_of_a_coco_detector(
     coco: Path, pretrained: Path, store: Store
 ) -> None:

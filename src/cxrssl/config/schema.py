@@ -213,6 +213,11 @@ class FinetuneRecipe(Training):
     def _parts_fit(self) -> "FinetuneRecipe":
         if self.keep == "best" and self.validate_every_epochs is None:
             raise ValueError("keep: best needs validate_every_epochs, to know which is best")
+        beyond = [epoch for epoch in self.optim.drop_epochs if epoch >= self.epochs]
+        if beyond:
+            raise ValueError(
+                f"optim.drop_epochs {beyond} are never reached in {self.epochs} epochs"
+            )
         if self.init.start == "coco" and self.model.family != "faster_rcnn":
             raise ValueError(f"init.start: coco is a Faster R-CNN, and model {self.model.family}")
         return self

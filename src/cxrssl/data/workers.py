@@ -96,6 +96,8 @@ def _read_until_it_ends(
                 waiting.popleft()
         except BrokenProcessPool:
             pass  # the file that did it has been begun, and says so below
+        if not begun:  # the process ended on its own, between two files: on with a new one
+            return
         path, future = begun.popleft()
         try:
             yield path, future.result()
@@ -111,6 +113,8 @@ def _read(read: Callable[[Path], Picture], path: Path) -> Picture | str:
         return read(path)
     except DataError as error:
         return str(error)
+    except MemoryError:
+        return f"{path.name}: reading it takes more memory than there is"
     finally:
         signal.alarm(0)
 

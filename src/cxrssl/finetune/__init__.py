@@ -3,32 +3,29 @@
 Shapes: B images in this process's slice of a batch, C = 3 channels, H and W pixels of the store.
 """
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
-
-import torch
 
 from cxrssl.config.load import to_yaml
 from cxrssl.config.schema import FinetuneRecipe
 from cxrssl.core.files import write_json
-from cxrssl.data.loaders import Batch, Target, detection_loader
+from cxrssl.data.loaders import detection_loader
 from cxrssl.data.store import Store
 from cxrssl.evaluate import as_coco
+from cxrssl.finetune.batch import checked, on_device, seed_step, weighed
 from cxrssl.finetune.labels import labels_of, training_images
 from cxrssl.finetune.start import start_detector
 from cxrssl.finetune.validation import Validation
-from cxrssl.models.detector import Detector, detector_input
+from cxrssl.models.detector import detector_input
 from cxrssl.models.detector_folder import load_detector, save_detector
 from cxrssl.run.checkpoint import Checkpoints
-from cxrssl.run.folder import RunFolder, open_run
+from cxrssl.run.folder import RunFolder, check_run, open_run
 from cxrssl.run.log import Log
 from cxrssl.run.optimizer import build_optimizer
 from cxrssl.run.progress import progress
 from cxrssl.run.provenance import provenance
 from cxrssl.run.schedule import LearningRate, set_lr
-from cxrssl.run.seed import STEP, image_seeds, seed_torch
-from cxrssl.run.start import clip_gradients, over_processes, start_accelerator
+from cxrssl.run.start import clip_gradients, start_accelerator
 
 
 def finetune(recipe: FinetuneRecipe, out: Path, *, resume: bool) -> Path:
@@ -43,6 +40,7 @@ def finetune(recipe: FinetuneRecipe, out: Path, *, resume: bool) -> Path:
     store, optim, every = Store(recipe.data.store), recipe.optim, recipe.log_every_steps
     labels = labels_of(store, recipe)
     images, plan = training_images(store, labels.train, recipe)
+    check_run(out, recipe_yaml=to_yaml(recipe), resume=resume, writes=is_main)
     checkpoints = Checkpoints(
         out / "checkpoints", recipe.checkpoint_every_steps, is_main, accelerator.scaler
     )
@@ -51,8 +49,9 @@ def finetune(recipe: FinetuneRecipe, out: Path, *, resume: bool) -> Path:
     )
     model = detector.model
     run = open_run(out, recipe_yaml=to_yaml(recipe), resume=resume, writes=is_main)
-    made_with = provenance(accelerator, data_fingerprint=store.fingerprint)
-    run.write_start(transfer=transfers, provenance=made_with)
+    run.write_start(
+        transfer=transfers, provenance=provenance(accelerator, data_fingerprint=store.fingerprint)
+    )
     optimizer = build_optimizer(model, optim.name, optim.momentum, optim.weight_decay)
     drops = plan.starts_of(optim.drop_epochs)
     rate = LearningRate(optim.schedule, optim.peak_lr, optim.warmup_steps, plan.num_steps, drops)
@@ -72,14 +71,15 @@ def finetune(recipe: FinetuneRecipe, out: Path, *, resume: bool) -> Path:
             for _ in plan.steps_of(epoch, from_step=step):
                 set_lr(optimizer, lr := rate.at(step))
                 pixels, targets = on_device(next(loader), device)
-                seed_step(detector, recipe, step, rank, num_processes)
+                seed_step(detector, recipe, step, accelerator)
                 losses = network(detector_input(pixels), targets)
+                losses = weighed(accelerator, detector, losses, targets)
                 accelerator.backward(sum(losses.values()))
                 clip_gradients(accelerator, network, optim.clip_norm)
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=False)  # gradients keep their place in memory
                 step += 1
-                losses = over_processes(accelerator, losses)
+                losses = checked(accelerator, losses, steps_done=step)
                 log.losses_if_due(losses, steps_done=step, epoch=epoch, lr=lr)
                 validation.log_if_due(log, steps_done=step, epoch=epoch)
                 checkpoints.save_if_due(model, optimizer, losses, steps_done=step)
@@ -87,32 +87,17 @@ def finetune(recipe: FinetuneRecipe, out: Path, *, resume: bool) -> Path:
     return finish(run, validation, keep=recipe.keep)
 
 
-def seed_step(
-    detector: Detector, recipe: FinetuneRecipe, step: int, rank: int, num_processes: int
-) -> None:
-    """Make all that is random in a step a function of the seed, the step and the image's place."""
-    seed_torch(recipe.seed, STEP, step, rank)
-    places = range(rank, recipe.batch_size, num_processes)
-    detector.seed_samples(image_seeds(recipe.seed, step, places))
-
-
-def on_device(batch: Batch, device: torch.device) -> Batch:
-    """Move images and targets to a device."""
-    images, targets = batch
-    moved = [Target(boxes=t["boxes"].to(device), labels=t["labels"].to(device)) for t in targets]
-    return [image.to(device) for image in images], moved
-
-
 def finish(run: RunFolder, validation: Validation, *, keep: Literal["last", "best"]) -> Path:
-    """Write the detector that is kept, score it on the test split, and end the run."""
-    labels, device = validation.labels, validation.accelerator.device
-    if keep == "best":
-        best = load_detector(run.best)
-        best.model.to(device)
-        validation = replace(validation, detector=best)
-    found = validation.detect(labels.test)
+    """Write the detector that is kept, score what was written on the test split, end the run."""
+    labels, accelerator = validation.labels, validation.accelerator
+    snapshot = validation.snapshot()
     if run.writes:
-        save_detector(validation.detector, run.detector)
+        save_detector(load_detector(run.best) if keep == "best" else snapshot, run.detector)
+    accelerator.wait_for_everyone()
+    written = load_detector(run.detector)
+    written.model.to(accelerator.device)
+    found = validation.detect(written, labels.test)
+    if run.writes:
         write_json(run.path / "predictions.json", as_coco(found, labels.test))
         counts = {
             "split": "test",

@@ -96,9 +96,12 @@ def config_of(recipe: FinetuneRecipe, store: Store) -> Config:
     fields = wanted.model_dump(exclude={"family"}) | common
     match wanted.family:
         case "faster_rcnn":
-            # A body that was trained with timm's eps comes on top of torchvision's detector.
+            # As torchvision has it for COCO's statistics; a body that comes on top was trained with
+            # timm's eps, and statistics taken anew can be those of a channel that never varies.
             is_coco = recipe.init.start == "coco" and recipe.init.backbone is None
-            return rcnn_config(fields, norm_eps=0.0 if is_coco else None)
+            return rcnn_config(
+                fields, norm_eps=0.0 if is_coco and wanted.norm == "frozen" else None
+            )
         case "rtdetr_v2":
             if recipe.size_px != store.manifest["size_px"]:
                 raise RunError(

@@ -1,20 +1,23 @@
 """Scores of a detector while it is trained, the best one kept, and the scores of the product."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
+
+from cxrssl.core.state import load_own_state, own_state
 from cxrssl.data.detection import Example
 from cxrssl.data.sampling import BatchPlan
 from cxrssl.data.store import Store
 from cxrssl.evaluate import BATCH_SIZE, detect, scores_of
 from cxrssl.finetune.labels import Labels
 from cxrssl.metrics.coco import Detections
-from cxrssl.models.detector import Detector
+from cxrssl.models.detector import Detector, build_detector
 from cxrssl.models.detector_folder import save_detector
 from cxrssl.run.folder import RunFolder
 from cxrssl.run.log import Log
-from cxrssl.run.start import Accelerator, in_turn
+from cxrssl.run.start import Accelerator, from_main, in_turn
 
 _NAMES = ("AP", "AP50", "AR100")
 _CHOSEN_BY = "val_AP"
@@ -46,7 +49,7 @@ class Validation:
         """Score two batches before the first step, so that what is broken shows at once."""
         if steps_done == 0:
             few = (self.labels.val or self.labels.test)[: 2 * BATCH_SIZE]
-            self.scores(few, self.detect(few))
+            self.scores(few, self.detect(self.snapshot(), few))
 
     def log_if_due(self, log: Log, *, steps_done: int, epoch: int) -> None:
         """Log scores every `every_epochs` epochs and at the end, and keep the best detector.
@@ -60,20 +63,32 @@ class Validation:
             return
         if (epoch + 1) % self.every_epochs and steps_done != self.plan.num_steps:
             return
-        found = self.detect(self.labels.val)
+        snapshot = self.snapshot()
+        found = self.detect(snapshot, self.labels.val)
         if self.run.writes:
             best = max(log.history(_CHOSEN_BY), default=-1.0)
             metrics = self.scores(self.labels.val, found)["metrics"]
             values = {f"val_{name}": metrics[name]["value"] for name in _NAMES}
             log.write(values, steps_done=steps_done, epoch=epoch)
             if (values[_CHOSEN_BY] or 0.0) > best:
-                save_detector(self.detector, self.run.best)
+                save_detector(snapshot, self.run.best)
         self.accelerator.wait_for_everyone()
 
-    def detect(self, examples: Sequence[Example]) -> list[Detections]:
+    def snapshot(self) -> Detector:
+        """Return a copy of the detector as it would be saved; every process must call it.
+
+        accelerate has changed the one that is trained: it computes in the run's precision even in
+        use, and the statistics of its norms are each process's own.
+        """
+        model = build_detector(self.detector.config).to(self.accelerator.device)
+        load_own_state(model, own_state(self.detector.model))
+        from_main(self.accelerator, model.state_dict().values())
+        return replace(self.detector, model=model.to(memory_format=torch.channels_last))
+
+    def detect(self, detector: Detector, examples: Sequence[Example]) -> list[Detections]:
         """Return the detections on each example; every process must call it."""
         rank, num_processes = self.accelerator.process_index, self.accelerator.num_processes
-        own = detect(self.detector, self.store, examples[rank::num_processes])
+        own = detect(detector, self.store, examples[rank::num_processes])
         return in_turn(own, num_processes=num_processes)
 
     def scores(self, examples: Sequence[Example], found: Sequence[Detections]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import timm
 import torch
+from huggingface_hub.constants import HF_HUB_CACHE
 from safetensors.torch import load_file
 from timm.layers import convert_sync_batchnorm, freeze_batch_norm_2d, unfreeze_batch_norm_2d
 from torch import Tensor, nn
@@ -113,9 +114,11 @@ def imagenet_weights(architecture: str) -> dict[str, Tensor]:
         model = timm.create_model(architecture, pretrained=True, num_classes=0)
     except (OSError, RuntimeError) as error:
         reason = str(error).rstrip(".")
+        place = timm.get_pretrained_cfg(architecture).hf_hub_id
         raise TransferError(
-            f"ImageNet weights of {architecture} can't be had: {reason}. Run once with a network, "
-            "so that they lie in the Hugging Face cache, or take `start: random`."
+            f"ImageNet weights of {architecture} can't be had: {reason}. Where there is a network, "
+            f"fetch model.safetensors of {place} and name the file in the recipe (model.weights in "
+            f"pretrain, init.weights in finetune), or copy the Hugging Face cache, {HF_HUB_CACHE}."
         ) from error
     weights: dict[str, Tensor] = model.state_dict()
     return weights
@@ -170,6 +173,11 @@ def load_backbone(folder: Path) -> tuple[str, dict[str, Tensor], Intensity | Non
             "folder of a finished `cxrssl pretrain` run."
         )
     config: dict[str, Any] = json.loads(config_file.read_text())
+    if not {"architecture", "pretrained_cfg"} <= set(config):
+        raise TransferError(
+            f"{config_file} is not timm's: it has no architecture and pretrained_cfg. Expected the "
+            "backbone/ folder of a finished `cxrssl pretrain` run, not a detector/."
+        )
     own, data = config.get("cxrssl"), config["pretrained_cfg"]
     intensity = None
     if own is not None:

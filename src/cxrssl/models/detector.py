@@ -3,7 +3,7 @@
 Shapes: B images, C = 3 channels, H, W pixels; boxes xyxy pixels of the image, labels 1..K.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -70,6 +70,22 @@ class Detector:
         if isinstance(self.model, GeneralizedRCNN):
             self.model.rpn.fg_bg_sampler.seeds = seeds
             self.model.roi_heads.fg_bg_sampler.seeds = [seed + 1 for seed in seeds]
+
+
+def num_samples(model: nn.Module, true_boxes: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Return over how many things each loss of the last batch is a mean, by name of the loss.
+
+    Args:
+        model: A detector of either family.
+        true_boxes: [N, 4] of each image that it was trained on.
+    """
+    if isinstance(model, GeneralizedRCNN):
+        rpn, roi = model.rpn.fg_bg_sampler.num_samples, model.roi_heads.fg_bg_sampler.num_samples
+        first = dict.fromkeys(("loss_objectness", "loss_rpn_box_reg"), rpn)
+        return first | dict.fromkeys(("loss_classifier", "loss_box_reg"), roi)
+    boxes = torch.cat(list(true_boxes))
+    count = torch.tensor(len(boxes), device=boxes.device)
+    return dict.fromkeys(("loss_vfl", "loss_bbox", "loss_giou"), count)
 
 
 def body_of(model: nn.Module) -> nn.Module:
@@ -140,6 +156,9 @@ def image_processor(
         image_std=intensity.std,
         # Faster R-CNN normalises inside, as torchvision's does.
         do_normalize=isinstance(config, RTDetrV2Config),
+        # Faster R-CNN has seen to them itself.
+        score_threshold=config.score_threshold,
+        findings_per_image=config.detections_per_image,
     )
 
 

@@ -26,7 +26,7 @@ from cxrssl.models.rtdetr import RtDetr
 _PROCESSOR_FILE = "image_processing_cxr.py"
 _FILES = (
     "configuration_cxr_rcnn.py", "modeling_cxr_rcnn.py", "pyramid_cxr_rcnn.py",
-    "roi_align_cxr_rcnn.py", _PROCESSOR_FILE,
+    "heads_cxr_rcnn.py", "roi_align_cxr_rcnn.py", _PROCESSOR_FILE,
 )  # fmt: skip
 _AUTO_MAP = {
     "AutoConfig": "configuration_cxr_rcnn.CxrRcnnConfig",
@@ -111,7 +111,13 @@ def _published(model: nn.Module) -> nn.Module:
 
 
 def _read_config(folder: Path) -> Config:
-    content = json.loads((folder / "config.json").read_text())
+    try:
+        content = json.loads((folder / "config.json").read_text())
+    except ValueError as error:
+        raise DataError(
+            f"{folder}/config.json is no JSON ({error}). Expected the detector/ folder of a "
+            "finished `cxrssl finetune` run."
+        ) from error
     kind = _KINDS.get(content.get("model_type"))
     if kind is None or "protocol" not in content:
         raise DataError(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import RTDetrV2Config, RTDetrV2ForObjectDetection, TimmBackboneConfig
 
-from cxrssl.core.errors import TransferError
+from cxrssl.core.errors import TrainingError, TransferError
 from cxrssl.models.backbone import pyramid_body
 from cxrssl.models.published.image_processing_cxr import strongest
 
@@ -66,7 +66,7 @@ class RtDetr(nn.Module):
                 {"class_labels": one["labels"] - 1, "boxes": _centres(one["boxes"] / side)}
                 for one in targets
             ]
-            losses = _by_kind(self.network(pixel_values=pixels, labels=labels).loss_dict)
+            losses = _by_kind(self._losses(pixels, labels))
             # Without a box in the batch nothing is made noisy, and processes would wait in vain
             # for the gradient of what makes it so.
             unused = self.network.model.denoising_class_embed.weight.sum() * 0
@@ -76,6 +76,21 @@ class RtDetr(nn.Module):
             _detections(logits, boxes, config, side=side)
             for logits, boxes in zip(outputs.logits, outputs.pred_boxes, strict=True)
         ]
+
+    def _losses(self, pixels: Tensor, labels: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        try:
+            losses: dict[str, Tensor] = self.network(pixel_values=pixels, labels=labels).loss_dict
+        except ValueError as error:
+            # Boxes that are no numbers can't be matched with those drawn.
+            with torch.no_grad():
+                boxes = self.network(pixel_values=pixels).pred_boxes
+            if bool(torch.isfinite(boxes).all()):
+                raise
+            raise TrainingError(
+                "loss_bbox and loss_giou have no value: the boxes found are no numbers after the "
+                "last step. Lower optim.peak_lr, or set clip_norm."
+            ) from error
+        return losses
 
 
 def rtdetr_config(fields: Mapping[str, Any]) -> RTDetrV2Config:

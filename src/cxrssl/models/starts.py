@@ -70,6 +70,8 @@ def coco_detector(architecture: str, file: Path | None) -> tuple[dict[str, Tenso
     if file is not None:
         return with_counters(_read_hub_file(file, name)), str(file)
     folder = Path(torch.hub.get_dir()) / "checkpoints"
+    if (folder / name).is_file():  # torch.hub looks at hashes of what it fetches alone
+        return with_counters(_read_hub_file(folder / name, name)), f"torchvision {weights}"
     try:
         state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except (OSError, RuntimeError) as error:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 
+from cxrssl.core.errors import RunError
 from cxrssl.core.files import write_json
 from cxrssl.core.state import load_own_state, own_state
 from cxrssl.run.log import check_finite
@@ -81,12 +82,22 @@ class Checkpoints:
         return bool(self._whole())
 
     def restore(self, model: nn.Module, optimizer: Optimizer) -> int:
-        """Load the last whole checkpoint and return the steps done; 0 if there is none."""
+        """Load the last whole checkpoint and return the steps done; 0 if there is none.
+
+        Raises:
+            RunError: If it is of another network.
+        """
         whole = self._whole()
         if not whole:
             return 0
         last = whole[-1]
-        load_own_state(model, load_file(last / "model.safetensors"))
+        try:
+            load_own_state(model, load_file(last / "model.safetensors"))
+        except (KeyError, RuntimeError) as error:
+            raise RunError(
+                f"{last} is of another network than the recipe's: {error.args[0]}. Was it written "
+                "by another version? Begin anew with another --out."
+            ) from error
         state = json.loads((last / "state.json").read_text())
         _restore_optimizer(optimizer, load_file(last / "optimizer.safetensors"), state["optimizer"])
         if self.scaler is not None:

@@ -77,15 +77,29 @@ def open_run(path: Path, *, recipe_yaml: str, resume: bool, writes: bool) -> Run
     run, recipe = RunFolder(path, writes), path / "recipe.yaml"
     if not writes:
         return run
+    check_run(path, recipe_yaml=recipe_yaml, resume=resume)
+    if not recipe.is_file():
+        write_text(recipe, recipe_yaml)
+    return run
+
+
+def check_run(path: Path, *, recipe_yaml: str, resume: bool, writes: bool = True) -> None:
+    """Check that a run can begin or go on in a folder, before anything that takes time.
+
+    Only the process that writes looks: for others the run may have begun already.
+
+    Raises:
+        RunError: If the run there is finished, or is not to be resumed, or has another recipe.
+    """
+    recipe = path / "recipe.yaml"
+    if not writes:
+        return
     if is_finished(path):
         raise RunError(f"{path} holds a finished run. Name another folder with --out.")
     if recipe.is_file():
         _check_resumable(recipe, recipe_yaml, resume=resume)
-        return run
-    if path.is_dir() and any(path.iterdir()):
+    elif path.is_dir() and any(path.iterdir()):
         raise RunError(f"{path} is not empty and holds no run. Name another folder with --out.")
-    write_text(recipe, recipe_yaml)
-    return run
 
 
 def is_finished(path: Path) -> bool:

@@ -1,4 +1,6 @@
-"""The only place that touches torch's global randomness: set from (seed, keys), never carried on.
+"""Torch's global randomness: set from (seed, keys), never carried on.
+
+Besides this only the samplers of `models.published` set it, from the seeds that are made here.
 
 torchvision's samplers draw from the global generator, so it is set anew before every step; then a
 run that was killed and goes on draws the same numbers as one that was not.

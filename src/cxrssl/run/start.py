@@ -1,12 +1,12 @@
 """Devices and processes through accelerate; what both loops begin with."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, TypeVar
 
 import torch
 from accelerate import Accelerator as Accelerator
-from accelerate.utils import GradientAccumulationPlugin, gather_object
+from accelerate.utils import GradientAccumulationPlugin, broadcast, gather_object
 from rich.console import Console
 from torch import Tensor, nn
 
@@ -120,6 +120,13 @@ def over_processes(accelerator: Accelerator, losses: Mapping[str, Tensor]) -> di
         return own
     mean: dict[str, Tensor] = accelerator.reduce(own, reduction="mean")
     return mean
+
+
+def from_main(accelerator: Accelerator, tensors: Iterable[Tensor]) -> None:
+    """Give tensors, in place, the values that they have in the main process; all must call it."""
+    if accelerator.num_processes > 1:
+        for tensor in tensors:
+            tensor.copy_(broadcast(tensor.contiguous(), from_process=0))
 
 
 def in_turn(own: Sequence[Item], *, num_processes: int) -> list[Item]:

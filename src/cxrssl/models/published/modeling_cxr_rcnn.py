@@ -7,20 +7,24 @@ transformers, no cxrssl. Shapes: B images, N boxes; boxes xyxy, labels 1..K in t
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional
-from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
-from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.faster_rcnn import TwoMLPHead
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.models.detection.roi_heads import RoIHeads
-from torchvision.models.detection.rpn import AnchorGenerator, RegionProposalNetwork, RPNHead
+from torchvision.models.detection.rpn import AnchorGenerator, RegionProposalNetwork
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import MultiScaleRoIAlign
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
 from .configuration_cxr_rcnn import CxrRcnnConfig
+from .heads_cxr_rcnn import (
+    FullPrecisionPredictor,
+    FullPrecisionRpnHead,
+    L1RegionProposals,
+    L1RoIHeads,
+    SeededSampler,
+)
 from .pyramid_cxr_rcnn import (
     TimmPyramid,
     freeze_norms,
@@ -68,7 +72,7 @@ def _proposals(config: CxrRcnnConfig) -> RegionProposalNetwork:
     kind = L1RegionProposals if config.box_loss == "l1" else RegionProposalNetwork
     proposals = kind(
         anchors,
-        RPNHead(config.fpn_channels, anchors.num_anchors_per_location()[0]),
+        FullPrecisionRpnHead(config.fpn_channels, anchors.num_anchors_per_location()[0]),
         fg_iou_thresh=config.rpn_foreground_iou,
         bg_iou_thresh=config.rpn_background_iou,
         batch_size_per_image=config.rpn_samples,
@@ -87,7 +91,7 @@ def _box_heads(config: CxrRcnnConfig) -> RoIHeads:
     heads = kind(
         align(_LEVELS, output_size=_ROI_SIDE, sampling_ratio=_ROI_SAMPLES),
         TwoMLPHead(config.fpn_channels * _ROI_SIDE**2, config.head_features),
-        FastRCNNPredictor(config.head_features, config.num_labels + 1),
+        FullPrecisionPredictor(config.head_features, config.num_labels + 1),
         fg_iou_thresh=config.roi_foreground_iou,
         bg_iou_thresh=config.roi_background_iou,
         batch_size_per_image=config.roi_samples,
@@ -99,83 +103,6 @@ def _box_heads(config: CxrRcnnConfig) -> RoIHeads:
     )
     heads.fg_bg_sampler = SeededSampler(config.roi_samples, config.roi_positive_share)
     return heads
-
-
-class L1RegionProposals(RegionProposalNetwork):  # type: ignore[misc]
-    """torchvision's, with the paper's plain L1 for boxes."""
-
-    def compute_loss(
-        self,
-        objectness: Tensor,
-        pred_bbox_deltas: Tensor,
-        labels: list[Tensor],
-        regression_targets: list[Tensor],
-    ) -> tuple[Tensor, Tensor]:
-        """Return the loss of objectness and that of boxes, over the sampled anchors."""
-        masks = [torch.cat(kind).bool() for kind in self.fg_bg_sampler(labels)]
-        positive, negative = (mask.nonzero().flatten() for mask in masks)
-        sampled = torch.cat([positive, negative])
-        wanted = torch.cat(regression_targets)[positive]
-        offsets = functional.l1_loss(pred_bbox_deltas[positive], wanted, reduction="sum")
-        scores = objectness.flatten()[sampled]
-        found = functional.binary_cross_entropy_with_logits(scores, torch.cat(labels)[sampled])
-        return found, offsets / sampled.numel()
-
-
-class L1RoIHeads(RoIHeads):  # type: ignore[misc]
-    """torchvision's, with the paper's plain L1 for boxes."""
-
-    def forward(
-        self,
-        features: dict[str, Tensor],
-        proposals: list[Tensor],
-        image_shapes: list[tuple[int, int]],
-        targets: list[dict[str, Tensor]] | None = None,
-    ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
-        """Return detections, or while training the two losses; see torchvision."""
-        if not self.training:
-            found: tuple[list[dict[str, Tensor]], dict[str, Tensor]] = super().forward(
-                features, proposals, image_shapes, targets
-            )
-            return found
-        proposals, _, labels, wanted = self.select_training_samples(proposals, targets)
-        pooled = self.box_head(self.box_roi_pool(features, proposals, image_shapes))
-        logits, offsets = self.box_predictor(pooled)
-        label = torch.cat(labels)
-        positive = (label > 0).nonzero().flatten()
-        own = offsets.reshape(len(label), -1, 4)[positive, label[positive]]
-        distance = functional.l1_loss(own, torch.cat(wanted)[positive], reduction="sum")
-        losses = {
-            "loss_classifier": functional.cross_entropy(logits, label),
-            "loss_box_reg": distance / label.numel(),
-        }
-        return [], losses
-
-
-class SeededSampler(BalancedPositiveNegativeSampler):  # type: ignore[misc]
-    """torchvision's choice of anchors or proposals, with draws that belong to the image.
-
-    So a batch has the loss it would have on one process, however many share it. The draws come from
-    torch's global generator, which is seeded anew before each image.
-
-    Attributes:
-        seeds: One an image of the batch that comes next; None draws on as torchvision does.
-    """
-
-    seeds: list[int] | None = None
-
-    def __call__(self, matched_idxs: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Return masks of the positive and of the negative samples, one of each an image."""
-        if self.seeds is None:
-            found: tuple[list[Tensor], list[Tensor]] = super().__call__(matched_idxs)
-            return found
-        positive, negative = [], []
-        for seed, matched in zip(self.seeds, matched_idxs, strict=True):
-            torch.manual_seed(seed)
-            first, second = super().__call__([matched])
-            positive += first
-            negative += second
-        return positive, negative
 
 
 @dataclass

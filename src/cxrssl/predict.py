@@ -25,6 +25,7 @@ from cxrssl.data.workers import read_apart
 from cxrssl.models.detector import Detector, detector_input
 from cxrssl.models.detector_folder import folder_of, load_detector
 from cxrssl.output.overlay import Finding, write_overlay
+from cxrssl.run.memory import keep_freed_memory
 from cxrssl.run.progress import progress
 
 _MOST_NAME_BYTES = 200
@@ -156,6 +157,8 @@ def _detected(
 ) -> tuple[list[Found], dict[str, str]]:
     """Return what is in each file that can be read, and the fault of every other."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.type == "cpu":
+        keep_freed_memory()
     detector.model.to(device).eval()
     own = detector.processor
     read = partial(read_picture, size_px=own.size_px, fit=detector.fit, to_show=overlays)

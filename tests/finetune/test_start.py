@@ -7,11 +7,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torchvision.models import detection
 
-from cxrssl.core.errors import RunError, TransferError
+from cxrssl.core.errors import DataError, RunError, TransferError
 from cxrssl.core.images import Intensity
+from cxrssl.data.shards import Settings
 from cxrssl.data.store import Store
 from cxrssl.finetune.labels import labels_of, training_images
 from cxrssl.finetune.start import start_detector
+from cxrssl.ingest import ingest
 from cxrssl.models.backbone import encoder, save_backbone
 from cxrssl.models.detector import Detector, body_input, body_of, detector_input
 from support import RTDETR, finetune_recipe
@@ -155,6 +157,12 @@ def test_an_rtdetr_starts_from_a_pretrained_body(store: Store, tmp_path: Path) -
     convolutions = [key for key in own if key.endswith("weight") and own[key].ndim == 4]
     assert len(convolutions) > 10
     assert all(torch.equal(own[key], weights[key]) for key in convolutions)
+
+
+def test_a_pool_without_boxes_trains_no_detector(source: Path, tmp_path: Path) -> None:
+    ingest(source / "train", tmp_path / "pool", Settings(64), layout="images", num_workers=1)
+    with pytest.raises(DataError, match="pool is a pool of images without boxes"):
+        started(Store(tmp_path / "pool"), "data.normals=false")
 
 
 def test_a_start_that_can_not_be_had_stops_before_anything_is_written(store: Store) -> None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from cxrssl.config.schema import FinetuneRecipe
+from cxrssl.core.errors import DataError
 from cxrssl.data.detection import Example, examples_of, in_split, splits_of
 from cxrssl.data.loaders import DetectionImages
 from cxrssl.data.protocol import labelled_ids
@@ -29,9 +30,14 @@ def labels_of(store: Store, recipe: FinetuneRecipe) -> Labels:
     """Return the examples of a run.
 
     Raises:
-        DataError: If a split that is needed is empty.
+        DataError: If a split that is needed is empty, or no image that is seen has a box.
     """
     data = recipe.data
+    if not store.classes:
+        raise DataError(
+            f"{store.folder} is a pool of images without boxes; a detector needs some. Ingest a "
+            "source with boxes (see `cxrssl ingest --layout`)."
+        )
     examples = examples_of(store, fusion=data.fusion, iou=data.consensus_iou)
     splits = splits_of(store, protocol=data.protocol, normals=data.normals)
     train = {e.image_id: e for e in in_split(examples, splits, "train")}
@@ -40,8 +46,14 @@ def labels_of(store: Store, recipe: FinetuneRecipe) -> Labels:
         labelled_ids(ids, fraction=data.label_fraction, seed=recipe.seed, protocol=data.protocol)
     )
     validates = recipe.validate_every_epochs is not None
+    labelled = [example for name, example in train.items() if name in seen]
+    if not any(len(example.boxes) for example in labelled):
+        raise DataError(
+            f"none of the {len(labelled)} training images of {store.folder} that are seen has a "
+            "box. Raise data.label_fraction, or ingest more images."
+        )
     return Labels(
-        [example for name, example in train.items() if name in seen],
+        labelled,
         in_split(examples, splits, "val") if validates else [],
         in_split(examples, splits, "test"),
     )

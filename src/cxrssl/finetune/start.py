@@ -28,6 +28,7 @@ from cxrssl.models.detector import (
 from cxrssl.models.rtdetr import rtdetr_config
 from cxrssl.models.starts import coco_detector, imagenet_start, run_start
 from cxrssl.models.weights import TransferRecord, transfer
+from cxrssl.run.memory import place_gradients, training_layout
 from cxrssl.run.seed import INITIALISATION, seed_torch
 
 # What torchvision's detector has for 91 classes and another one for its own.
@@ -74,7 +75,8 @@ def start_detector(
         if device.type != "cuda":
             raise RunError(f"norm sync needs CUDA GPUs, and this runs on {device.type}. Set gn.")
         replace_body(model, sync_batch_norm(body_of(model)))
-    model.to(memory_format=torch.channels_last)  # measured: 7 % less time a step
+    model.to(memory_format=training_layout(device))
+    place_gradients(model)
     return Detector(model, config, processor), record
 
 

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
-
 from cxrssl.core.state import load_own_state, own_state
 from cxrssl.data.detection import Example
 from cxrssl.data.sampling import BatchPlan
@@ -83,7 +81,7 @@ class Validation:
         model = build_detector(self.detector.config).to(self.accelerator.device)
         load_own_state(model, own_state(self.detector.model))
         from_main(self.accelerator, model.state_dict().values())
-        return replace(self.detector, model=model.to(memory_format=torch.channels_last))
+        return replace(self.detector, model=model)
 
     def detect(self, detector: Detector, examples: Sequence[Example]) -> list[Detections]:
         """Return the detections on each example; every process must call it."""

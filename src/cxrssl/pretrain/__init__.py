@@ -6,8 +6,6 @@ Shapes: B images in this process's slice of a batch.
 import math
 from pathlib import Path
 
-import torch
-
 from cxrssl.config.load import to_yaml
 from cxrssl.config.schema import PretrainRecipe
 from cxrssl.data.loaders import view_loader
@@ -20,6 +18,7 @@ from cxrssl.pretrain.start import build_model
 from cxrssl.run.checkpoint import Checkpoints
 from cxrssl.run.folder import RunFolder, open_run
 from cxrssl.run.log import Log
+from cxrssl.run.memory import place_gradients
 from cxrssl.run.optimizer import build_optimizer
 from cxrssl.run.progress import progress
 from cxrssl.run.provenance import provenance
@@ -104,10 +103,7 @@ def on_device(
         model = sync_batch_norm(model)  # torch has none for CPUs
     if recipe.compile:
         model.compile()
-    # Gradients have their place before activations do, and keep it: less of the heap is holes.
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            parameter.grad = torch.zeros_like(parameter)
+    place_gradients(model)
     return model, chunk
 
 

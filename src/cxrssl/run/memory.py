@@ -4,6 +4,7 @@ import ctypes
 import sys
 
 import torch
+from torch import nn
 
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
@@ -34,6 +35,25 @@ def keep_freed_memory() -> bool:
     if mallopt is None:
         return False
     return bool(mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, _NEVER))
+
+
+def training_layout(device: torch.device) -> torch.memory_format:
+    """Return how a large convolutional network's tensors should lie while it is trained.
+
+    channels_last is right for GPUs and for CPUs with AVX-512. With AVX2 alone a training step of a
+    detector with a ResNet-50 at 512 px took 11.3 s in it, and 7.6 s without: oneDNN's gradients of
+    3x3 weights are many times slower there.
+    """
+    if device.type == "cpu" and "AVX512" not in torch.backends.cpu.get_cpu_capability():
+        return torch.contiguous_format
+    return torch.channels_last
+
+
+def place_gradients(model: nn.Module) -> None:
+    """Give gradients their place before activations have theirs: less of the heap is holes."""
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.grad = torch.zeros_like(parameter)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

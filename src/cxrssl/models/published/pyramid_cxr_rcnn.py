@@ -31,9 +31,18 @@ _MOST_GROUPS = 32
 class TimmPyramid(nn.Module):
     """A timm body and a pyramid, under the names torchvision's own model has: `body`, `fpn`."""
 
-    def __init__(self, body: nn.Module, *, out_channels: int) -> None:
+    def __init__(self, body: nn.Module, *, out_channels: int, channels_last: bool) -> None:
+        """Build the pyramid.
+
+        Args:
+            body: What `pyramid_body` returns.
+            out_channels: Of every level.
+            channels_last: Whether maps in use (not in training) lie in memory with a pixel's
+                channels side by side, which a sparse RoIAlign reads without a transposition.
+        """
         super().__init__()
         self.body = body
+        self.channels_last = channels_last
         info = body.feature_info
         channels = list(info.channels())  # type: ignore[union-attr, operator]
         plain = len(channels) == 1
@@ -43,12 +52,14 @@ class TimmPyramid(nn.Module):
             else FeaturePyramidNetwork(channels, out_channels, extra_blocks=LastLevelMaxPool())
         )
         self.out_channels = out_channels
-        self._channels_last = str(getattr(body, "output_fmt", "NCHW")).endswith("NHWC")
+        self._turned = str(getattr(body, "output_fmt", "NCHW")).endswith("NHWC")
 
     def forward(self, images: Tensor) -> "OrderedDict[str, Tensor]":
         """Return maps [B, out_channels, h, w] at strides 4 to 64 of images [B, C, H, W]."""
+        if self.channels_last and not self.training:
+            images = images.contiguous(memory_format=torch.channels_last)
         maps = self.body(images)
-        if self._channels_last:  # Swin's maps are [B, h, w, c]
+        if self._turned:  # Swin's maps are [B, h, w, c]
             maps = [x.permute(0, 3, 1, 2) for x in maps]
         pyramid: OrderedDict[str, Tensor] = self.fpn(
             OrderedDict((str(level), x) for level, x in enumerate(maps))

@@ -203,7 +203,7 @@ def test_rtdetr_learns_four_images_by_heart(store: Store, store_folder: Path) ->
     optimizer = torch.optim.AdamW(detector.model.parameters(), lr=1e-3)
     torch.manual_seed(0)  # of the noisy queries
     detector.model.train()
-    for _ in range(250):
+    for _ in range(400):
         losses = detector.model(grey, list(targets))
         sum(losses.values()).backward()
         torch.nn.utils.clip_grad_norm_(detector.model.parameters(), 0.1)

@@ -73,7 +73,9 @@ def start_detector(
         recalibrate(body_of(model), _body_inputs(model, images, recipe.batch_size, device))
     if recipe.model.norm == "sync":
         if device.type != "cuda":
-            raise RunError(f"norm sync needs CUDA GPUs, and this runs on {device.type}. Set gn.")
+            raise RunError(
+                f"norm sync needs CUDA GPUs, and this runs on {device.type}. Set model.norm=gn."
+            )
         replace_body(model, sync_batch_norm(body_of(model)))
     model.to(memory_format=training_layout(device))
     place_gradients(model)

@@ -1,6 +1,7 @@
 """Starts: real ImageNet weights from a file, COCO's body, another run's backbone; all audited."""
 
 import hashlib
+import re
 import shutil
 from pathlib import Path
 from urllib.error import URLError
@@ -66,7 +67,7 @@ def test_weights_of_another_architecture_are_refused(imagenet: Path, store_folde
 
 
 def torchvision_coco() -> dict[str, Tensor]:
-    """Return torchvision's detector as COCO_V1 saves it: a frozen BatchNorm has no counters."""
+    """Return torchvision's detector with the keys of today; a frozen BatchNorm has no counters."""
     torch.manual_seed(0)  # any weights will do; COCO's need a network
     model = detection.fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None)
     state = model.state_dict()
@@ -108,6 +109,27 @@ def test_the_whole_of_torchvisions_coco_detector_arrives_but_for_the_classes(
         TransferError, match=r"does not fit the detector: 0 missing.* another shape"
     ):
         transfer(narrow, weights, source=source, new=("roi_heads.box_predictor.",))
+
+
+def test_the_keys_of_torchvisions_own_file_of_2019_are_known(tmp_path: Path) -> None:
+    now = torchvision_coco()
+    old = {
+        re.sub(r"^(rpn\.head\.conv|backbone\.fpn\.\w+_blocks\.\d)(\.0)+\.", r"\1.", key): value
+        for key, value in now.items()
+    }
+    assert "rpn.head.conv.weight" in old
+    assert "backbone.fpn.inner_blocks.3.bias" in old
+    assert len(old) == len(now)
+    save_file(old, tmp_path / "coco.safetensors")
+    found, _ = coco_detector("resnet50", tmp_path / "coco.safetensors")
+    assert {key for key in found if "num_batches_tracked" not in key} == set(now)
+    assert all(torch.equal(found[key], value) for key, value in now.items())
+    del old["rpn.head.conv.weight"]
+    save_file(old, tmp_path / "less.safetensors")
+    with pytest.raises(
+        TransferError, match=r"less\.safetensors is not torchvision's .*Missing key"
+    ):
+        coco_detector("resnet50", tmp_path / "less.safetensors")
 
 
 def test_a_pickle_is_read_only_if_it_is_torchvisions_own(

@@ -13,7 +13,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
-from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
+from torchvision.models.detection import (
+    FasterRCNN_ResNet50_FPN_Weights,
+    fasterrcnn_resnet50_fpn,
+)
 
 from cxrssl.core.errors import TransferError
 from cxrssl.core.images import Intensity
@@ -68,10 +71,11 @@ def coco_detector(architecture: str, file: Path | None) -> tuple[dict[str, Tenso
     weights = FasterRCNN_ResNet50_FPN_Weights.COCO_V1
     name = weights.url.rsplit("/", 1)[-1]
     if file is not None:
-        return with_counters(_read_hub_file(file, name)), str(file)
+        return _as_torchvision_has_it(_read_hub_file(file, name), file), str(file)
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     if (folder / name).is_file():  # torch.hub looks at hashes of what it fetches alone
-        return with_counters(_read_hub_file(folder / name, name)), f"torchvision {weights}"
+        state = _read_hub_file(folder / name, name)
+        return _as_torchvision_has_it(state, folder / name), f"torchvision {weights}"
     try:
         state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except (OSError, RuntimeError) as error:
@@ -79,7 +83,31 @@ def coco_detector(architecture: str, file: Path | None) -> tuple[dict[str, Tenso
             f"torchvision's COCO weights can't be had: {error}. Put {name} into {folder}, or name "
             "it in the recipe (model.weights in pretrain, init.weights in finetune)."
         ) from error
-    return with_counters(state), f"torchvision {weights}"
+    return _as_torchvision_has_it(state, folder / name), f"torchvision {weights}"
+
+
+def _as_torchvision_has_it(state: Mapping[str, Tensor], file: Path) -> dict[str, Tensor]:
+    """Return the tensors of the COCO detector under the keys of today's torchvision.
+
+    Its file is of 2019, and has `rpn.head.conv.weight` where its model now has
+    `rpn.head.conv.0.0.weight`; a frozen BatchNorm saved no step counters. torchvision itself knows
+    how to read such a file, so it does.
+
+    Raises:
+        TransferError: If it is another model's.
+    """
+    with torch.device("meta"):
+        model = fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None)
+    try:
+        # A plain dict, since what torch remembers of versions is lost in safetensors.
+        model.load_state_dict(dict(state), strict=True, assign=True)
+    except RuntimeError as error:
+        raise TransferError(
+            f"{file} is not torchvision's fasterrcnn_resnet50_fpn of 91 classes: "
+            f"{' '.join(str(error).split())[:300]} ..."
+        ) from error
+    tensors: dict[str, Tensor] = model.state_dict()
+    return tensors
 
 
 def _read_hub_file(file: Path, name: str) -> dict[str, Tensor]:
@@ -140,13 +168,3 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
             "convert it where you trust it: safetensors.torch.save_file(torch.load(FILE, "
             "weights_only=True), 'weights.safetensors')."
         ) from error
-
-
-def with_counters(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Add the step counters that a frozen BatchNorm does not save; no output depends on them."""
-    counters = {
-        key.replace("running_var", "num_batches_tracked"): torch.tensor(0)
-        for key in state
-        if key.endswith("running_var")
-    }
-    return counters | dict(state)

@@ -161,7 +161,7 @@ def test_a_detector_learns_four_images_by_heart(store_folder: Path, store: Store
     grey = [image.float().div(255).expand(3, -1, -1) for image in pixels]
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
     model.train()
-    for _ in range(120):
+    for _ in range(240):
         sum(model(grey, list(targets)).values()).backward()
         optimizer.step()
         optimizer.zero_grad()

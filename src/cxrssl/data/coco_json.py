@@ -1,0 +1,103 @@
+"""COCO's JSON, parsed by msgspec: it checks types as it reads, and says where one is wrong.
+
+It is several times faster than the standard library on the results of a whole test set.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from cxrssl.core.errors import DataError
+
+Id = int | str
+Box = tuple[float, float, float, float]
+Raw = msgspec.Raw
+Entry = TypeVar("Entry")
+
+_BLOCK = 100_000
+
+
+class Image(msgspec.Struct):
+    """Of `images`; `readers` is ours: who looked at it, whether they drew something or not."""
+
+    id: Id
+    file_name: str | None = None
+    readers: list[str] | None = None
+
+
+class Category(msgspec.Struct):
+    """Of `categories`."""
+
+    id: Id
+    name: str
+
+
+class Annotation(msgspec.Struct):
+    """Of `annotations`; `support` and `reader` are ours."""
+
+    image_id: Id
+    category_id: Id
+    bbox: Box
+    area: float | None = None
+    iscrowd: int | bool = 0
+    support: int = 0
+    reader: str | None = None
+
+
+class Result(msgspec.Struct, gc=False):
+    """Of a results list."""
+
+    image_id: Id
+    category_id: Id
+    bbox: Box
+    score: float
+
+
+class Document(msgspec.Struct):
+    """A data set; its annotations are parsed later, some at a time."""
+
+    images: list[Image]
+    categories: list[Category]
+    annotations: list[msgspec.Raw]
+
+
+def decoded(path: Path, content: bytes, kind: type[Entry]) -> Entry:
+    """Parse a file as one of the types here.
+
+    Raises:
+        DataError: If it is not JSON, or of another form.
+    """
+    try:
+        return msgspec.json.decode(content.removeprefix(b"\xef\xbb\xbf"), type=kind)
+    except msgspec.ValidationError as error:
+        raise DataError(
+            f"{path} is no COCO file: {error}. Expected an object with images, categories and "
+            "annotations, or for results a list."
+        ) from error
+    except (ValueError, RecursionError) as error:
+        number = next((word for word in (b"NaN", b"Infinity") if word in content), None)
+        why = "" if number is None else f" It holds {number.decode()}, which is no JSON number."
+        raise DataError(f"{path} is not JSON: {error}.{why}") from error
+
+
+def blocks(path: Path, raw: Sequence[msgspec.Raw], kind: type[Entry]) -> Iterator[list[Entry]]:
+    """Yield the entries, some at a time, because ten million do not fit; [] if there is none.
+
+    Raises:
+        DataError: If one is of another form.
+    """
+    decoder = msgspec.json.Decoder(kind)
+    for start in range(0, max(len(raw), 1), _BLOCK):
+        place, entries = start, []
+        try:
+            for place in range(start, min(start + _BLOCK, len(raw))):
+                entries.append(decoder.decode(raw[place]))
+        except (ValueError, RecursionError) as error:
+            text = bytes(raw[place]).decode(errors="replace")
+            raise DataError(
+                f"{path}: entry {place}: {error}; found {text[:120]}. Expected image_id, "
+                "category_id and bbox [x, y, width, height], and for results a score."
+            ) from error
+        yield entries

@@ -1,0 +1,60 @@
+"""What each name in the scores means, in a sentence that travels with the numbers."""
+
+_COCO = "averaged over IoU 0.50:0.95 and over the classes with true boxes; pycocotools 2.0"
+_SIZES = {
+    "small": "up to 32^2 px",
+    "medium": "32^2 to 96^2 px",
+    "large": "from 96^2 px",
+}
+_POOLED = "classes pooled, a box found by a detection of its class at IoU > 0.4"
+_MATCHED = f"{_POOLED}, all images, with and without findings"
+
+DEFINITIONS: dict[str, str] = {
+    "AP": f"average precision at 101 recalls, {_COCO}",
+    "AP50": "the same at IoU 0.50",
+    "AP75": "the same at IoU 0.75",
+    **{f"AP_{size}": f"AP of true boxes {area}" for size, area in _SIZES.items()},
+    "AR1": f"recall of the 1 strongest detection of a class and image, {_COCO}",
+    "AR10": "the same of 10",
+    "AR100": "the same of 100",
+    **{f"AR_{size}": f"AR100 of true boxes {area}" for size, area in _SIZES.items()},
+    "AR100_agnostic": "recall of the 100 strongest detections of an image whatever their class, "
+    "averaged over IoU 0.50:0.95; pycocotools with useCats=0; the paper's AR",
+    "AR_small1000_agnostic": "the same of 1,000, of true boxes up to 32^2 px; the paper's AR small",
+    "AP40": "average precision at 101 recalls with COCO's matching, at IoU > 0.4",
+    "AP40_voc": "area under the precision-recall curve with PASCAL VOC 2010's matching, at "
+    "IoU > 0.4, averaged over the classes with true boxes; Kaggle VinBigData's metric on these "
+    "classes",
+    "AP_rare": "AP over the classes in 1 to 10 of the images; LVIS, arXiv 1908.03195",
+    "AP_common": "AP over the classes in 11 to 100 of the images",
+    "AP_frequent": "AP over the classes in more than 100 of the images",
+    **{
+        f"AP50_support_{k}": f"AP50 of the consensus boxes {who} drew; the others are ignored"
+        for k, who in ((1, "a single reader"), (2, "two readers"), (3, "three and more readers"))
+    },
+    "froc_mean": f"mean sensitivity at 1/8, 1/4, 1/2, 1, 2, 4 and 8 false alarms an image, "
+    f"{_MATCHED}; LUNA16, arXiv 1612.08012",
+    **{
+        f"froc_at_{rate:g}": f"sensitivity at {rate:g} false alarms an image, {_MATCHED}"
+        for rate in (0.125, 0.25, 0.5, 1, 2, 4, 8)
+    },
+    "fp_per_normal_image_at_sens_0.5": "detections an image without findings, at the greatest "
+    f"threshold that finds half of the true boxes; {_POOLED}",
+    "best_iou_mean": "mean over true boxes of the greatest overlap with any detection of the "
+    "class, 0 if there is none; the paper's table II, model rows",
+    "best_iou_std": "its population standard deviation",
+    "best_iou_above_0.2_mean": "the same over the true boxes overlapped by more than 0.2, the "
+    "threshold of the paper's reader rows",
+    "best_iou_above_0.2_std": "its population standard deviation",
+    "ece": f"mean gap of score and precision over 10 bins of the score, {_POOLED}; "
+    "arXiv 1706.04599",
+}
+
+PER_CLASS_DEFINITIONS: dict[str, str] = {
+    "AP": "of the class alone",
+    "AP50": "of the class alone",
+    "AP75": "of the class alone",
+    "AP40": "of the class alone",
+    "AP40_voc": "of the class alone",
+    "AR100": "of the class alone",
+}

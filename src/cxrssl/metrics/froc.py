@@ -1,0 +1,100 @@
+"""What a reader of the detections would meet: findings found against false alarms an image.
+
+All classes are pooled, and every image counts, those without a finding too: COCO's average
+precision does not see false alarms on normal chests, and forgives many weak ones.
+
+Shapes: N images, D detections, U distinct scores.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cxrssl.metrics.annotations import Detections, Floats, Truth
+from cxrssl.metrics.matching import Matches
+
+RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+"""False alarms an image. Source: LUNA16, arXiv 1612.08012, section 2.4."""
+
+
+@dataclass(frozen=True)
+class Froc:
+    """Sensitivity and false alarms as the threshold falls through each distinct score, [U] each.
+
+    Attributes:
+        sensitivity: Share of the true boxes that are found, in [0, 1]; nan without true boxes.
+        alarms: False alarms an image.
+        normal_alarms: False alarms an image without findings; nan if there is none.
+    """
+
+    sensitivity: Floats
+    alarms: Floats
+    normal_alarms: Floats
+
+    def sensitivity_at(self, rates: tuple[float, ...] = RATES) -> Floats:
+        """Return the sensitivity at false alarms an image, straight between two thresholds.
+
+        A detector that never makes so many has what it has with all its detections.
+
+        Source: LUNA16, arXiv 1612.08012, section 2.4, whose score is the mean at `RATES`.
+        """
+        alarms, found = np.append(0.0, self.alarms), np.append(0.0, self.sensitivity)
+        values: Floats = np.interp(rates, alarms, found)
+        return values
+
+    def normal_alarms_at(self, sensitivity: float) -> float:
+        """Return false alarms an image without findings where `sensitivity` is first reached.
+
+        nan if it never is, or all images have findings.
+        """
+        place = int(np.searchsorted(self.sensitivity, sensitivity - 1e-12))
+        return float(self.normal_alarms[place]) if place < len(self.normal_alarms) else np.nan
+
+
+class FrocTable:
+    """Detections of all classes, the strongest first, ready to be weighed.
+
+    Attributes:
+        scores: [U] distinct scores, falling.
+    """
+
+    def __init__(self, truth: Truth, found: Detections, matches: Matches, *, rule: int) -> None:
+        """Sort detections matched by class; one is right that found a box under `rule`."""
+        ranked, own = matches.ranked, matches.rule == rule
+        is_right, is_wrong = np.zeros(len(ranked.rows), bool), np.ones(len(ranked.rows), bool)
+        is_right[matches.place[own & matches.is_true]] = True
+        is_wrong[matches.place[own]] = False
+        rows = ranked.rows[ranked.by_score]
+        self._images = found.images[rows]
+        self._right, self._wrong = is_right[ranked.by_score], is_wrong[ranked.by_score]
+        self._normal = np.ones(truth.num_images, bool)
+        self._normal[truth.images] = False
+        self._wrong_normal = self._wrong & self._normal[self._images]
+        scores = found.scores[rows]
+        self._last = np.flatnonzero(np.append(scores[1:] != scores[:-1], True)[: len(scores)])
+        self.scores = scores[self._last]
+        self._true_images = truth.images[~truth.crowd]
+
+    def __call__(self, weights: Floats) -> Froc:
+        """Return the curve where image n counts `weights[n]` times."""
+        drawn = weights[self._images]
+
+        def so_far(which: np.ndarray) -> Floats:
+            sums: Floats = np.cumsum(drawn * which)[self._last]
+            return sums
+
+        return Froc(
+            so_far(self._right) / _or_nan(weights[self._true_images].sum()),
+            so_far(self._wrong) / weights.sum(),
+            so_far(self._wrong_normal) / _or_nan(weights[self._normal].sum()),
+        )
+
+    def precision(self) -> Floats:
+        """Return [U] the share of detections so far that are right."""
+        right = np.cumsum(self._right)[self._last]
+        found: Floats = right / np.maximum(right + np.cumsum(self._wrong)[self._last], 1)
+        return found
+
+
+def _or_nan(total: float) -> float:
+    return float(total) if total else np.nan

@@ -97,7 +97,7 @@ def trained(recipe: FinetuneRecipe, run: Path) -> tuple[dict[str, Any], float]:
 def shown(scores: dict[str, Any]) -> str:
     """Return the scores in a line, overall and by class; a class without a true box has none."""
     values = {name: scores["metrics"][name]["value"] for name in METRICS}
-    values |= {f"AP50 of {name}": own["AP50"] for name, own in scores["per_class"].items()}
+    values |= {f"AP50 of {name}": own["AP50"]["value"] for name, own in scores["per_class"].items()}
     return ", ".join(f"{k} {'none' if v is None else f'{v:.3f}'}" for k, v in values.items())
 
 

@@ -18,7 +18,8 @@ OPTIONS = {
     "doctor": "source --layout --json --workers",
     "pretrain": "recipe --set --out --resume --preview",
     "finetune": "recipe --set --out --resume",
-    "eval": "checkpoint --data --split --fusion --consensus-iou --normals --json",
+    "eval": "checkpoint --data --split --fusion --normals --predictions --truth --readers "
+    "--consensus-iou --against --replicates --seed --json",
     "predict": "checkpoint inputs --out --threshold --overlays",
     "reproduce": "plan --set --out",
     "report": "runs",

@@ -21,7 +21,7 @@ from cxrssl.data.detection import Example
 from cxrssl.data.shards import Settings
 from cxrssl.data.store import Store
 from cxrssl.data.workers import read_apart
-from cxrssl.evaluate import as_coco, detect
+from cxrssl.evaluate.detect import as_coco, detect, detections_of
 from cxrssl.ingest import ingest
 from cxrssl.models.detector import Detector
 from cxrssl.models.detector_folder import save_detector
@@ -57,7 +57,7 @@ def test_what_is_found_in_dicom_files_is_what_eval_finds_in_their_store(
     ):
         place = store.placement(example.row)
         ours = [one for one in found["annotations"] if one["image_id"] == number]
-        expected = as_coco(theirs, [example])
+        expected = as_coco(detections_of(theirs), [example.image_id])
         assert len(ours) == len(expected) > 0
         image = found["images"][number - 1]
         for mine, other in zip(ours, expected, strict=True):

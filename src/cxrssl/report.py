@@ -170,7 +170,7 @@ def _class_rows(arms: Sequence[FinishedArm], boxes: dict[str, int]) -> list[dict
         {
             "name": name,
             "boxes": boxes[name],
-            "scores": [arm.result["per_class"][name]["AP50"] for arm in arms],
+            "scores": [arm.result["per_class"][name]["AP50"]["value"] for arm in arms],
         }
         for name in sorted(boxes, key=lambda name: -boxes[name])
     ]

@@ -16,11 +16,11 @@ from cxrssl.data.detection import Example
 from cxrssl.data.loaders import DetectionImages
 from cxrssl.data.sampling import Visit
 from cxrssl.data.store import Store
-from cxrssl.evaluate import detect, evaluate, scores_of
+from cxrssl.evaluate import evaluate, scores_of
+from cxrssl.evaluate.detect import ImageDetections, detect, detect_in_turn
 from cxrssl.finetune import finetune, validation
 from cxrssl.finetune.labels import labels_of, training_images
 from cxrssl.finetune.start import start_detector
-from cxrssl.metrics.coco import Detections
 from cxrssl.models.detector import Detector
 from cxrssl.models.detector_folder import load_detector
 from cxrssl.models.weights import tensors_sha256
@@ -46,15 +46,17 @@ def test_the_product_is_the_best_or_the_last_as_the_recipe_says(
     # The trial before the first step, three epochs of which the second is the best, the test split.
     scores = iter([None, 0.1, 0.3, 0.2, 0.7])
 
-    def watched(detector: Detector, store: Store, examples: Sequence[Example]) -> list[Detections]:
+    def watched(
+        detector: Detector, store: Store, examples: Sequence[Example], **shares: int
+    ) -> list[ImageDetections]:
         seen.append(fingerprint(detector))
-        return detect(detector, store, examples)
+        return detect_in_turn(detector, store, examples, **shares)
 
     def made(*_: object, **__: object) -> dict[str, Any]:
         value = next(scores)
         return {"metrics": {name: {"value": value} for name in ("AP", "AP50", "AR100")}}
 
-    monkeypatch.setattr(validation, "detect", watched)
+    monkeypatch.setattr(validation, "detect_in_turn", watched)
     monkeypatch.setattr(validation, "scores_of", made)
     recipe = finetune_recipe(store_folder, *QUICK, "validate_every_epochs=1", f"keep={keep}")
     run = tmp_path / "run"
@@ -210,5 +212,5 @@ def test_rtdetr_learns_four_images_by_heart(store: Store, store_folder: Path) ->
         optimizer.step()
         optimizer.zero_grad()
     found = detect(detector, store, four)
-    score = scores_of(found, four, classes=store.classes)["metrics"]["AP50"]["value"]
+    score = scores_of(found, four, store, consensus_iou=0.2)["metrics"]["AP50"]["value"]
     assert score > 0.9

@@ -2,11 +2,11 @@
 
 import typer
 
-from cxrssl.cli import data, runs
+from cxrssl.cli import data, runs, scores
 from cxrssl.cli.options import app
 from cxrssl.core.errors import CxrsslError
 
-__all__ = ["app", "data", "main", "runs"]
+__all__ = ["app", "data", "main", "runs", "scores"]
 
 
 def main() -> None:

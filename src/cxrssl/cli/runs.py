@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cxrssl.cli.options import Out, Resume, Set, SplitName, app
+from cxrssl.cli.options import Out, Resume, Set, app
 
 
 @app.command()
@@ -48,38 +48,6 @@ def finetune(
     from cxrssl.finetune import finetune as run
 
     typer.echo(run(merged, out or Path("runs/finetune") / recipe.stem, resume=resume))
-
-
-@app.command("eval")
-def evaluate(
-    checkpoint: Annotated[Path, typer.Argument(help="A finetune run, or its detector/ folder.")],
-    data: Annotated[Path, typer.Option("--data", help="A store.")],
-    split: Annotated[SplitName, typer.Option(help="Which of its images.")] = SplitName.test,
-    fusion: Annotated[
-        str, typer.Option(help="consensus, wbf, union, majority:K or single:READER.")
-    ] = "consensus",
-    consensus_iou: Annotated[
-        float, typer.Option(min=0.01, max=0.99, help="Overlap that fuses readers' boxes.")
-    ] = 0.2,
-    normals: Annotated[bool, typer.Option(help="Count images without findings too.")] = False,
-    json_: Annotated[Path | None, typer.Option("--json", help="Write the scores here.")] = None,
-) -> None:
-    """Score a detector against the readers' consensus."""
-    from cxrssl.core.files import write_json
-    from cxrssl.evaluate import evaluate as run
-    from cxrssl.output.terminal import print_scores
-
-    found = run(
-        checkpoint,
-        data,
-        split=split.value,
-        fusion=fusion,
-        consensus_iou=consensus_iou,
-        normals=normals,
-    )
-    print_scores(found)
-    if json_ is not None:
-        write_json(json_, found)
 
 
 @app.command()

@@ -2,10 +2,13 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+_NUMBERS = re.compile(r"\[\n\s+(?:-?[0-9.eE+-]+|null)(?:,\n\s+(?:-?[0-9.eE+-]+|null))*\n\s*\]")
 
 
 @contextmanager
@@ -27,5 +30,8 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
-    """Write a JSON file whole, keys in the order given."""
-    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+    """Write a JSON file whole, keys in the order given, a list of numbers on one line."""
+    text = json.dumps(content, indent=2, allow_nan=False)
+    # Inside a JSON string a line break is written as \n, so what is found here is a list.
+    text = _NUMBERS.sub(lambda found: f"[{' '.join(found[0][1:-1].split())}]", text)
+    write_text(path, text + "\n")

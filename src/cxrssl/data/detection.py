@@ -30,6 +30,7 @@ class Example:
         reader_labels: [R] 0-based class ids.
         readers: [R] reader ids.
         box_of_mark: [R] which of the N boxes each mark is part of, -1 for none.
+        looked: Readers who looked at the image, whether they drew something or not.
     """
 
     row: int
@@ -41,6 +42,7 @@ class Example:
     reader_labels: NDArray[np.int64]
     readers: tuple[str, ...]
     box_of_mark: NDArray[np.int64]
+    looked: tuple[str, ...] = ()
 
 
 def examples_of(store: Store, *, fusion: str, iou: float) -> list[Example]:
@@ -59,6 +61,9 @@ def examples_of(store: Store, *, fusion: str, iou: float) -> list[Example]:
     fused = fuse(marks, policy=fusion, iou=iou)
     mark_ends = np.searchsorted(marks.images, np.arange(len(store) + 1))
     box_ends = np.searchsorted(fused.images, np.arange(len(store) + 1))
+    looked: dict[str, dict[str, None]] = {}
+    for image_id, reader in store.findings[["image_id", "reader"]].itertuples(index=False):
+        looked.setdefault(image_id, {})[reader] = None
     return [
         _example(
             store,
@@ -66,6 +71,7 @@ def examples_of(store: Store, *, fusion: str, iou: float) -> list[Example]:
             marks,
             fused,
             (slice(*mark_ends[row : row + 2]), slice(*box_ends[row : row + 2])),
+            tuple(looked.get(store.images[row].image_id, ())),
         )
         for row in _rows_read_by(store, reader_of(fusion))
     ]
@@ -110,7 +116,12 @@ def _rows_read_by(store: Store, reader: str | None) -> list[int]:
 
 
 def _example(
-    store: Store, row: int, marks: Marks, fused: Fused, part: tuple[slice, slice]
+    store: Store,
+    row: int,
+    marks: Marks,
+    fused: Fused,
+    part: tuple[slice, slice],
+    looked: tuple[str, ...],
 ) -> Example:
     mark, box = part
     of_mark = fused.box_of_mark[mark]
@@ -124,6 +135,7 @@ def _example(
         marks.labels[mark],
         tuple(marks.readers[mark].tolist()),
         np.where(of_mark < 0, -1, of_mark - box.start),
+        looked,
     )
 
 

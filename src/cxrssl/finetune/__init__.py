@@ -11,7 +11,7 @@ from cxrssl.config.schema import FinetuneRecipe
 from cxrssl.core.files import write_json
 from cxrssl.data.loaders import detection_loader
 from cxrssl.data.store import Store
-from cxrssl.evaluate import as_coco
+from cxrssl.evaluate.detect import as_coco, detections_of
 from cxrssl.finetune.batch import checked, on_device, seed_step, weighed
 from cxrssl.finetune.labels import labels_of, training_images
 from cxrssl.finetune.start import start_detector
@@ -60,9 +60,7 @@ def finetune(recipe: FinetuneRecipe, out: Path, *, resume: bool) -> Path:
     loader = iter(detection_loader(images, batches, num_workers=recipe.data.num_workers))
     log = Log(run.log, every, num_steps=plan.num_steps, steps_done=step, writes=is_main)
     network, optimizer = accelerator.prepare(model, optimizer)
-    validation = Validation(
-        accelerator, detector, store, labels, plan, recipe.validate_every_epochs, run
-    )
+    validation = Validation(accelerator, detector, store, labels, plan, recipe, run)
     validation.try_out(steps_done=step)
     network.train()
 
@@ -98,11 +96,12 @@ def finish(run: RunFolder, validation: Validation, *, keep: Literal["last", "bes
     written.model.to(accelerator.device)
     found = validation.detect(written, labels.test)
     if run.writes:
-        write_json(run.path / "predictions.json", as_coco(found, labels.test))
+        ids = [example.image_id for example in labels.test]
+        write_json(run.path / "predictions.json", as_coco(detections_of(found), ids))
         counts = {
             "split": "test",
             "train_images": len(labels.train),
             "train_boxes": sum(len(example.boxes) for example in labels.train),
         }
-        run.finish(validation.scores(labels.test, found) | counts)
+        run.finish(validation.scores(labels.test, found, with_intervals=True) | counts)
     return run.detector

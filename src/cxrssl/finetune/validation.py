@@ -4,18 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from cxrssl.config.schema import FinetuneRecipe
 from cxrssl.core.state import load_own_state, own_state
 from cxrssl.data.detection import Example
 from cxrssl.data.sampling import BatchPlan
 from cxrssl.data.store import Store
-from cxrssl.evaluate import BATCH_SIZE, detect, scores_of
+from cxrssl.evaluate import NO_INTERVALS, WITH_INTERVALS, scores_of
+from cxrssl.evaluate.detect import BATCH_SIZE, ImageDetections, detect_in_turn
 from cxrssl.finetune.labels import Labels
-from cxrssl.metrics.coco import Detections
 from cxrssl.models.detector import Detector, build_detector
 from cxrssl.models.detector_folder import save_detector
 from cxrssl.run.folder import RunFolder
 from cxrssl.run.log import Log
-from cxrssl.run.start import Accelerator, from_main, in_turn
+from cxrssl.run.start import Accelerator, from_main
 
 _NAMES = ("AP", "AP50", "AR100")
 _CHOSEN_BY = "val_AP"
@@ -31,7 +32,7 @@ class Validation:
         store: Where the images are.
         labels: The splits.
         plan: When epochs end.
-        every_epochs: How often it is due; None is never.
+        recipe: How often it is due, and how readers' boxes are fused.
         run: Where the best detector goes, as `best/`.
     """
 
@@ -40,7 +41,7 @@ class Validation:
     store: Store
     labels: Labels
     plan: BatchPlan
-    every_epochs: int | None
+    recipe: FinetuneRecipe
     run: RunFolder
 
     def try_out(self, *, steps_done: int) -> None:
@@ -50,16 +51,17 @@ class Validation:
             self.scores(few, self.detect(self.snapshot(), few))
 
     def log_if_due(self, log: Log, *, steps_done: int, epoch: int) -> None:
-        """Log scores every `every_epochs` epochs and at the end, and keep the best detector.
+        """Log scores when the recipe says so and at the end, and keep the best detector.
 
         The best is that of the highest AP.
 
         It comes before the checkpoint of the same step, so that a kill loses neither; a run that
         goes on from an earlier one does it again, with the same outcome on a CPU.
         """
-        if self.every_epochs is None or not self.plan.is_boundary(steps_done):
+        every = self.recipe.validate_every_epochs
+        if every is None or not self.plan.is_boundary(steps_done):
             return
-        if (epoch + 1) % self.every_epochs and steps_done != self.plan.num_steps:
+        if (epoch + 1) % every and steps_done != self.plan.num_steps:
             return
         snapshot = self.snapshot()
         found = self.detect(snapshot, self.labels.val)
@@ -83,12 +85,28 @@ class Validation:
         from_main(self.accelerator, model.state_dict().values())
         return replace(self.detector, model=model)
 
-    def detect(self, detector: Detector, examples: Sequence[Example]) -> list[Detections]:
+    def detect(self, detector: Detector, examples: Sequence[Example]) -> list[ImageDetections]:
         """Return the detections on each example; every process must call it."""
-        rank, num_processes = self.accelerator.process_index, self.accelerator.num_processes
-        own = detect(detector, self.store, examples[rank::num_processes])
-        return in_turn(own, num_processes=num_processes)
+        return detect_in_turn(
+            detector,
+            self.store,
+            examples,
+            rank=self.accelerator.process_index,
+            num_processes=self.accelerator.num_processes,
+        )
 
-    def scores(self, examples: Sequence[Example], found: Sequence[Detections]) -> dict[str, Any]:
-        """Return the scores of detections, one entry an example."""
-        return scores_of(found, examples, classes=self.detector.classes)
+    def scores(
+        self,
+        examples: Sequence[Example],
+        found: Sequence[ImageDetections],
+        *,
+        with_intervals: bool = False,
+    ) -> dict[str, Any]:
+        """Return the scores of detections, one entry an example; with intervals if asked."""
+        return scores_of(
+            found,
+            examples,
+            self.store,
+            consensus_iou=self.recipe.data.consensus_iou,
+            bootstrap=WITH_INTERVALS if with_intervals else NO_INTERVALS,
+        )

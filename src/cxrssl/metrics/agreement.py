@@ -1,6 +1,6 @@
 """How far two readers, or a reader and anything else that draws boxes, agree.
 
-Not for scoring a detector with confidences: that is `metrics.coco`.
+Not for scoring a detector with confidences: that is `metrics.scores`.
 
 Shapes: two sides of N and M boxes, xyxy in pixels of their images; P pairs of boxes of one kind. A
 kind is a number that two boxes share if they may be compared: the same class in the same image.
@@ -108,10 +108,11 @@ def f1_at(pairs: Pairs, iou: float) -> float | None:
     total = pairs.num_first + pairs.num_second
     if not total:
         return None
-    return 2 * _num_matches(pairs, iou) / total
+    return 2 * len(matched(pairs, iou)) / total
 
 
-def _num_matches(pairs: Pairs, iou: float) -> int:
+def matched(pairs: Pairs, iou: float) -> list[int]:
+    """Return the rows of the first side's boxes that have a match; see `f1_at`."""
     near = pairs.iou >= iou
     taken_first: set[int] = set()
     taken_second: set[int] = set()
@@ -119,7 +120,7 @@ def _num_matches(pairs: Pairs, iou: float) -> int:
         if one not in taken_first and other not in taken_second:
             taken_first.add(one)
             taken_second.add(other)
-    return len(taken_first)
+    return list(taken_first)
 
 
 def _overlaps(first: Floats, second: Floats) -> Floats:

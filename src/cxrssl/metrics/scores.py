@@ -47,6 +47,7 @@ class ScoreTable:
 
     Attributes:
         truth: What is to be found.
+        num_detections: How many there are.
         precision: Behind the precision-recall curves.
         froc: Behind sensitivity and false alarms.
         calibration: Behind the reliability curve; None if a score is outside [0, 1].
@@ -54,7 +55,7 @@ class ScoreTable:
 
     def __init__(self, truth: Truth, found: Detections) -> None:
         """Match, once by class and once whatever the class."""
-        self.truth = truth
+        self.truth, self.num_detections = truth, len(found.scores)
         rules = _rules_of(truth)
         matches = match(truth, found, rules, most=_MOST, by_class=True)
         self.precision = PrecisionTable(truth, found, matches, rules)

@@ -6,6 +6,7 @@ from typing import Literal, TypeVar
 
 import torch
 from accelerate import Accelerator as Accelerator
+from accelerate import PartialState
 from accelerate.utils import GradientAccumulationPlugin, broadcast, gather_object
 from rich.console import Console
 from torch import Tensor, nn
@@ -51,6 +52,17 @@ def start_accelerator(precision: Precision, *, batch_size: int) -> Accelerator:
     if shortfall is not None and accelerator.is_main_process:
         warn(shortfall)
     return accelerator
+
+
+def start_processes() -> PartialState:
+    """Return what this process is of those that a launcher started, and its device.
+
+    Raises:
+        RunError: If processes that were started together know nothing of each other.
+    """
+    state = PartialState(cpu=not torch.accelerator.is_available())
+    check_company(os.environ, num_processes=state.num_processes)
+    return state
 
 
 def check_company(environment: Mapping[str, str], *, num_processes: int) -> None:

@@ -1,0 +1,108 @@
+"""`cxrssl eval`; heavy imports wait until it is known what is asked for."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cxrssl.cli.options import SplitName, app
+
+Checkpoint = Annotated[Path | None, typer.Argument(help="A finetune run, or its detector/ folder.")]
+Data = Annotated[Path | None, typer.Option("--data", help="A store to detect in.")]
+StoreSplit = Annotated[
+    SplitName | None, typer.Option(help="Which of the store's images; test if not given.")
+]
+Fusion = Annotated[
+    str | None, typer.Option(help="consensus, wbf, union, majority:K or single:READER.")
+]
+Normals = Annotated[bool, typer.Option("--normals", help="Count images without findings too.")]
+Predictions = Annotated[
+    Path | None, typer.Option(help="COCO results, in place of a checkpoint and a store.")
+]
+TruthFile = Annotated[Path | None, typer.Option(help="The COCO data set that they are for.")]
+Readers = Annotated[
+    Path | None, typer.Option(help="A COCO data set whose annotations name a reader.")
+]
+ConsensusIou = Annotated[
+    float, typer.Option(min=0.01, max=0.99, help="Overlap that fuses readers' boxes.")
+]
+Against = Annotated[
+    Path | None, typer.Option(help="Another run's predictions, or its --json, to compare with.")
+]
+Replicates = Annotated[int, typer.Option(min=0, help="Draws of the images behind an interval.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of the draws.")]
+Json = Annotated[Path | None, typer.Option("--json", help="Write all scores here.")]
+
+
+@app.command("eval")
+def evaluate(
+    checkpoint: Checkpoint = None,
+    data: Data = None,
+    split: StoreSplit = None,
+    fusion: Fusion = None,
+    normals: Normals = False,
+    predictions: Predictions = None,
+    truth: TruthFile = None,
+    readers: Readers = None,
+    consensus_iou: ConsensusIou = 0.2,
+    against: Against = None,
+    replicates: Replicates = 1000,
+    seed: Seed = 0,
+    json_: Json = None,
+) -> None:
+    """Score a detector, anyone's COCO results, or readers, with intervals.
+
+    Either CHECKPOINT --data STORE, or --predictions P.json --truth GT.json, where --readers R.json
+    adds the human ceiling, or --readers R.json alone.
+    """
+    _check_inputs((checkpoint, data), (predictions, truth), readers, against)
+    if checkpoint is None and (split, fusion, normals) != (None, None, False):
+        raise typer.BadParameter("--split, --fusion and --normals are about a store")
+    from cxrssl.core.files import write_json
+    from cxrssl.evaluate import evaluate as run
+    from cxrssl.evaluate import evaluate_files, evaluate_readers
+    from cxrssl.evaluate.intervals import Bootstrap
+    from cxrssl.output.scores import print_scores
+
+    how = Bootstrap(replicates, seed)
+    found: dict[str, Any] | None = None
+    if checkpoint is not None and data is not None:
+        found = run(
+            checkpoint,
+            data,
+            split=(split or SplitName.test).value,
+            fusion=fusion or "consensus",
+            consensus_iou=consensus_iou,
+            normals=normals,
+            bootstrap=how,
+            against=against,
+        )
+    elif predictions is not None and truth is not None:
+        files = predictions, truth, readers, against
+        found = evaluate_files(*files, consensus_iou=consensus_iou, bootstrap=how)
+    elif readers is not None:
+        found = evaluate_readers(readers, consensus_iou=consensus_iou, bootstrap=how)
+    if found is not None:  # of several processes one has the scores
+        print_scores(found)
+        if json_ is not None:
+            write_json(json_, found)
+
+
+def _check_inputs(
+    on_store: tuple[Path | None, Path | None],
+    on_files: tuple[Path | None, Path | None],
+    readers: Path | None,
+    against: Path | None,
+) -> None:
+    """Raise a usage error unless one of the three forms is asked for, whole."""
+    store, files = (sum(one is not None for one in both) for both in (on_store, on_files))
+    whole = {
+        (2, 0): readers is None,
+        (0, 2): True,
+        (0, 0): readers is not None and against is None,
+    }
+    if not whole.get((store, files), False):
+        raise typer.BadParameter(
+            "expected CHECKPOINT --data STORE, or --predictions P.json --truth GT.json (with "
+            "--readers R.json), or --readers R.json alone"
+        )

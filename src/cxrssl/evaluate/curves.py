@@ -1,0 +1,98 @@
+"""Curves behind the scores, and the thresholds that a user can choose from."""
+
+from typing import Any
+
+import numpy as np
+
+from cxrssl.metrics.annotations import Floats
+from cxrssl.metrics.calibration import NUM_BINS
+from cxrssl.metrics.froc import RATES, Froc
+from cxrssl.metrics.precision import RECALLS
+from cxrssl.metrics.scores import ScoreTable
+
+_CURVE_RATES = tuple(2.0 ** (step / 4) for step in range(-16, 17))
+_IOU_50 = 0
+
+
+def curves(table: ScoreTable, classes: tuple[str, ...]) -> dict[str, Any]:
+    """Return precision and recall by class, the FROC curve and the reliability curve.
+
+    Values where nothing is, such as the threshold of a recall that is not reached, are None.
+    """
+    ones = np.ones(table.truth.num_images)
+    present = table.precision.num_true(ones)[_IOU_50] > 0
+    by_class = {}
+    for label in np.flatnonzero(present).tolist():
+        curve = table.precision.curve(_IOU_50, label)
+        by_class[classes[label]] = {
+            "precision": _plain(curve.precision),
+            "score": _plain(curve.scores),
+        }
+    froc = table.froc(ones)
+    return {
+        "precision_recall": {"iou": 0.5, "recall": RECALLS.round(2).tolist(), "classes": by_class},
+        "froc": {
+            "fp_per_image": _plain(np.array(_CURVE_RATES)),
+            "sensitivity": _plain(froc.sensitivity_at(_CURVE_RATES)),
+        },
+        "reliability": _reliability(table, ones),
+    }
+
+
+def operating_points(table: ScoreTable) -> list[dict[str, Any]]:
+    """Return what each threshold gives: at most so many false alarms an image, and the best F1.
+
+    The threshold of the best F1 is chosen on the images it is measured on, so it flatters.
+    """
+    froc = table.froc(np.ones(table.truth.num_images))
+    if not len(table.froc.scores):
+        return []
+    precision = table.froc.precision()
+    total = precision + froc.sensitivity
+    f1 = np.divide(2 * precision * froc.sensitivity, np.where(total > 0, total, 1.0))
+    places = {
+        f"{rate:g} false positives an image": int(np.searchsorted(froc.alarms, rate, side="right"))
+        - 1
+        for rate in RATES
+    }
+    places["greatest F1"] = int(np.argmax(f1))
+    return [
+        {"point": name, **_point(place, table.froc.scores, froc, precision, f1)}
+        for name, place in places.items()
+        if place >= 0
+    ]
+
+
+def _point(
+    place: int, scores: Floats, froc: Froc, precision: Floats, f1: Floats
+) -> dict[str, float | None]:
+    columns = {
+        "score_threshold": scores,
+        "sensitivity": froc.sensitivity,
+        "precision": precision,
+        "f1": f1,
+        "fp_per_image": froc.alarms,
+        "fp_per_normal_image": froc.normal_alarms,
+    }
+    return {name: _plain(column[[place]])[0] for name, column in columns.items()}
+
+
+def _reliability(table: ScoreTable, ones: Floats) -> list[dict[str, Any]] | None:
+    if table.calibration is None:
+        return None
+    bins = table.calibration(ones)
+    confidence, precision = _plain(bins.confidence), _plain(bins.precision)
+    return [
+        {
+            "low": number / NUM_BINS,
+            "high": (number + 1) / NUM_BINS,
+            "detections": int(bins.count[number]),
+            "confidence": confidence[number],
+            "precision": precision[number],
+        }
+        for number in range(NUM_BINS)
+    ]
+
+
+def _plain(values: Floats) -> list[float | None]:
+    return [None if np.isnan(value) else round(float(value), 6) for value in values]

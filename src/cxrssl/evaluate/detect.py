@@ -1,0 +1,102 @@
+"""What a detector finds on the images of a store, shared out among processes."""
+
+from collections.abc import Sequence
+from typing import Any, TypedDict
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cxrssl.data.detection import Example
+from cxrssl.data.loaders import DetectionImages, detection_loader
+from cxrssl.data.sampling import in_order
+from cxrssl.data.store import Store
+from cxrssl.metrics.annotations import Detections
+from cxrssl.models.detector import Detector, detector_input
+from cxrssl.run.progress import progress
+from cxrssl.run.start import in_turn
+
+BATCH_SIZE = 8
+_BOX_DECIMALS, _SCORE_DECIMALS = 2, 6
+"""What `predictions.json` holds, and so what is scored: a file and its scores must agree."""
+
+
+class ImageDetections(TypedDict):
+    """Boxes [N, 4] xyxy, scores [N] in [0, 1] and labels [N] in 1..K of one image."""
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+
+
+def detect_in_turn(
+    detector: Detector,
+    store: Store,
+    examples: Sequence[Example],
+    *,
+    rank: int,
+    num_processes: int,
+) -> list[ImageDetections]:
+    """Return the detections on each example, once each; every process must call it."""
+    own = detect(detector, store, examples[rank::num_processes])
+    return in_turn(own, num_processes=num_processes)
+
+
+@torch.no_grad()
+def detect(detector: Detector, store: Store, examples: Sequence[Example]) -> list[ImageDetections]:
+    """Return a detector's detections, image by image, in store pixels, on the CPU.
+
+    Its model stays on its device, and is left training or not, as it was.
+    """
+    model = detector.model
+    was_training, device = model.training, next(model.parameters()).device
+    model.eval()
+    images = DetectionImages(store, examples, detector.intensity, flip_probability=0.0, seed=0)
+    batches = in_order(len(examples), BATCH_SIZE)
+    found: list[ImageDetections] = []
+    with progress("detect", total=len(examples), shown=len(examples) > 1000) as meter:
+        for pixels, _ in detection_loader(images, batches, num_workers=0):
+            for result in model(detector_input([image.to(device) for image in pixels])):
+                found.append(
+                    ImageDetections(
+                        boxes=result["boxes"].cpu(),
+                        scores=result["scores"].cpu(),
+                        labels=result["labels"].cpu(),
+                    )
+                )
+            meter.at(len(found))
+    model.train(was_training)
+    return found
+
+
+def detections_of(found: Sequence[ImageDetections]) -> Detections:
+    """Return detections, one entry an image, as columns, to the digits that are written."""
+    counts = [len(image["labels"]) for image in found]
+    nothing = ImageDetections(
+        boxes=torch.zeros(0, 4), scores=torch.zeros(0), labels=torch.zeros(0, dtype=torch.int64)
+    )
+    all_of = [*found, nothing]
+    boxes = torch.cat([image["boxes"] for image in all_of]).double().numpy()
+    scores = torch.cat([image["scores"] for image in all_of]).double().numpy()
+    labels = torch.cat([image["labels"] for image in all_of]).numpy().astype(np.int64)
+    xywh = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+    return Detections(
+        np.repeat(np.arange(len(found)), counts),
+        labels - 1,
+        np.round(xywh, _BOX_DECIMALS),
+        np.round(scores, _SCORE_DECIMALS),
+    )
+
+
+def as_coco(found: Detections, image_ids: Sequence[str]) -> list[dict[str, Any]]:
+    """Return detections as COCO results: boxes xywh in store pixels, category ids 1..K."""
+    return [
+        {"image_id": image_ids[image], "category_id": label + 1, "bbox": box, "score": score}
+        for image, label, box, score in zip(
+            found.images.tolist(),
+            found.labels.tolist(),
+            found.boxes.tolist(),
+            found.scores.tolist(),
+            strict=True,
+        )
+    ]

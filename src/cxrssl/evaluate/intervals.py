@@ -1,0 +1,90 @@
+"""Values with their intervals, as they are written, and the replicates that intervals come from."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cxrssl.metrics.annotations import Floats, Integers
+from cxrssl.metrics.bootstrap import draws, interval, p_value
+from cxrssl.run.progress import progress
+
+Measure = Callable[[Floats], Floats]
+"""From the weights of the images [N] to values [M], nan for what can't be computed."""
+
+_TOO_FEW = "no interval: it can't be computed in more than 5 % of the replicates"
+_NO_REPLICATES = "no interval: no replicates were drawn"
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """How intervals are made.
+
+    Attributes:
+        replicates: Draws of the test images; 0 for no intervals.
+        seed: Of the draws.
+    """
+
+    replicates: int = 1000
+    seed: int = 0
+
+
+def replicated(measures: Sequence[Measure], strata: Integers, how: Bootstrap) -> list[Floats]:
+    """Return [R, M] for each measure: its values on every draw of the images."""
+    rows: list[list[Floats]] = [[] for _ in measures]
+    with progress("bootstrap", total=how.replicates, shown=len(strata) > 2000) as meter:
+        for weights in draws(strata, replicates=how.replicates, seed=how.seed):
+            for own, measure in zip(rows, measures, strict=True):
+                own.append(measure(weights))
+            meter.at(len(rows[0]))
+    ones = np.ones(len(strata))
+    return [
+        np.stack(own) if own else np.zeros((0, len(measure(ones))))
+        for own, measure in zip(rows, measures, strict=True)
+    ]
+
+
+def entry(value: float, samples: Floats, *, reason: str) -> dict[str, Any]:
+    """Return a value with its interval, or why there is none.
+
+    Args:
+        value: nan if it can't be computed.
+        samples: [R] its replicates.
+        reason: Why the value can't be computed, if it can't.
+    """
+    if np.isnan(value):
+        return {"value": None, "low": None, "high": None, "reason": reason}
+    found = interval(samples)
+    content: dict[str, Any] = {"value": float(value), "low": found.low, "high": found.high}
+    if found.low is None:
+        content["reason"] = _TOO_FEW if len(samples) else _NO_REPLICATES
+    return content
+
+
+def entries(
+    names: Sequence[str], values: Floats, samples: Floats, reasons: Mapping[str, str]
+) -> dict[str, dict[str, Any]]:
+    """Return entries by name, for values [M] and their replicates [R, M]."""
+    return {
+        name: entry(values[place], samples[:, place], reason=reasons[name])
+        for place, name in enumerate(names)
+    }
+
+
+def difference(
+    value: float, samples: Floats, other: float, other_samples: Floats
+) -> dict[str, float | None]:
+    """Return how much greater a value is than another on the same draws of the same images.
+
+    Args:
+        value: nan if it can't be computed; then nothing can.
+        samples: [R] its replicates.
+        other: What it is compared with.
+        other_samples: [R] likewise, replicate by replicate on the same draws.
+    """
+    if np.isnan(value) or np.isnan(other):
+        return {"delta": None, "low": None, "high": None, "p": None}
+    gaps = samples - other_samples
+    found = interval(gaps)
+    return {"delta": float(value - other), "low": found.low, "high": found.high, "p": p_value(gaps)}

@@ -1,0 +1,158 @@
+"""All scores of a set of detections, with intervals, in the form that is written."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from cxrssl.evaluate.ceiling import ReaderTable
+from cxrssl.evaluate.curves import curves, operating_points
+from cxrssl.evaluate.given import Given, Readings
+from cxrssl.evaluate.intervals import Bootstrap, Measure, entries, replicated
+from cxrssl.evaluate.reasons import NO_BOX_OF_CLASS, reasons_of
+from cxrssl.evaluate.rival import Rival, compared
+from cxrssl.metrics.annotations import Detections, Floats, Truth
+from cxrssl.metrics.bootstrap import strata_of
+from cxrssl.metrics.definitions import DEFINITIONS, PER_CLASS_DEFINITIONS
+from cxrssl.metrics.scores import ScoreTable
+
+_NAMES = tuple(DEFINITIONS)
+_CLASS_REASONS = dict.fromkeys(PER_CLASS_DEFINITIONS, NO_BOX_OF_CLASS)
+
+
+class ScoreMeasure:
+    """Scores of detections as one row of values: overall, then class by class."""
+
+    def __init__(self, truth: Truth, found: Detections) -> None:
+        """Match."""
+        self.table = ScoreTable(truth, found)
+
+    def __call__(self, weights: Floats) -> Floats:
+        """Return the values where image n counts `weights[n]` times."""
+        scores = self.table(weights)
+        overall = np.array([scores.overall[name] for name in _NAMES])
+        by_class = np.stack([scores.per_class[name] for name in PER_CLASS_DEFINITIONS], axis=1)
+        return np.concatenate([overall, by_class.reshape(-1)])
+
+
+def scored(
+    given: Given,
+    found: Detections,
+    how: Bootstrap,
+    *,
+    consensus_iou: float,
+    rival: Rival | None = None,
+) -> dict[str, Any]:
+    """Score detections against a truth.
+
+    Args:
+        given: The truth, its names, and its readers if they are to be compared.
+        found: Detections on its images.
+        how: Intervals.
+        consensus_iou: Overlap above which readers' boxes are fused.
+        rival: What to compare with, draw by draw.
+
+    Returns:
+        The content of `--json`.
+    """
+    truth, own = given.truth, ScoreMeasure(given.truth, found)
+    measures: dict[str, Measure] = {"own": own}
+    readers = _readers(given.readings, found, len(given.classes), consensus_iou=consensus_iou)
+    if readers is not None:
+        measures["readers"] = readers
+    if rival is not None and rival.found is not None:
+        measures["rival"] = ScoreMeasure(truth, rival.found)
+    values, samples = _measured(measures, truth, how)
+    content = _content(given, own.table, values["own"], samples["own"], how)
+    if readers is not None:
+        content["readers"] = readers.as_json(values["readers"], samples["readers"])
+    if rival is not None:
+        theirs = (values["rival"], samples["rival"]) if "rival" in measures else None
+        content["against"] = compared(rival, _NAMES, (values["own"], samples["own"]), theirs)
+    return content
+
+
+def scored_readers(
+    readings: Readings, classes: Sequence[str], how: Bootstrap, *, consensus_iou: float
+) -> dict[str, Any]:
+    """Score readers against each other, without a detector.
+
+    Returns:
+        The content of `--json`.
+    """
+    table = ReaderTable(readings, None, num_classes=len(classes), consensus_iou=consensus_iou)
+    marks = readings.marks
+    num_images = len(next(iter(readings.looked.values())))
+    holds = np.zeros((num_images, len(classes)), bool)
+    holds[marks.images, marks.labels] = True
+    (samples,) = replicated([table], strata_of(holds), how)
+    return {
+        "readers": table.as_json(table(np.ones(num_images)), samples),
+        "n_images": num_images,
+        "n_boxes": len(marks),
+        "n_classes": len(classes),
+        "seed": how.seed,
+        "replicates": how.replicates,
+    }
+
+
+def _measured(
+    measures: dict[str, Measure], truth: Truth, how: Bootstrap
+) -> tuple[dict[str, Floats], dict[str, Floats]]:
+    """Return each measure's values [M], and its replicates [R, M]."""
+    ones = np.ones(truth.num_images)
+    drawn = replicated(list(measures.values()), strata_of(truth.holds), how)
+    values = {name: measure(ones) for name, measure in measures.items()}
+    return values, dict(zip(measures, drawn, strict=True))
+
+
+def _content(
+    given: Given, table: ScoreTable, values: Floats, samples: Floats, how: Bootstrap
+) -> dict[str, Any]:
+    truth, num = given.truth, len(_NAMES)
+    held = truth.holds.sum(axis=0).tolist()
+    boxes = np.bincount(truth.labels, minlength=truth.num_classes).tolist()
+    by_class = values[num:].reshape(len(given.classes), -1)
+    drawn = samples[:, num:].reshape(len(samples), *by_class.shape)
+    return {
+        "metrics": entries(_NAMES, values, samples, reasons_of(truth, table)),
+        "per_class": {
+            name: entries(
+                tuple(PER_CLASS_DEFINITIONS), by_class[label], drawn[:, label], _CLASS_REASONS
+            )
+            for label, name in enumerate(given.classes)
+        },
+        "n_images": truth.num_images,
+        "n_boxes": len(truth.labels),
+        "n_classes": len(given.classes),
+        "n_images_without_findings": truth.num_images - len(np.unique(truth.images)),
+        "n_detections": table.num_detections,
+        "classes": {
+            name: {"n_boxes": boxes[label], "n_images": held[label]}
+            for label, name in enumerate(given.classes)
+        },
+        "seed": how.seed,
+        "replicates": how.replicates,
+        "definitions": DEFINITIONS,
+        "truth_sha256": truth.sha256,
+        "operating_points": operating_points(table),
+        "curves": curves(table, given.classes),
+        "replicate_values": _rounded(samples[:, :num]),
+    }
+
+
+def _readers(
+    readings: Readings | None, found: Detections, num_classes: int, *, consensus_iou: float
+) -> ReaderTable | None:
+    """Return the comparison with readers, None where no image was looked at by two."""
+    if readings is None or np.sum(list(readings.looked.values()), axis=0).max(initial=0) < 2:
+        return None
+    return ReaderTable(readings, found, num_classes=num_classes, consensus_iou=consensus_iou)
+
+
+def _rounded(samples: Floats) -> dict[str, list[float | None]]:
+    """Return replicates by name, to six digits, which is more than they can tell."""
+    return {
+        name: [None if np.isnan(v) else float(f"{v:.6g}") for v in samples[:, place].tolist()]
+        for place, name in enumerate(_NAMES)
+    }

@@ -1,0 +1,107 @@
+"""Another run that a run is compared with, on the same draws of the same images."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cxrssl.core.errors import DataError
+from cxrssl.data.coco_files import read_results
+from cxrssl.evaluate.given import Given, as_detections
+from cxrssl.evaluate.intervals import Bootstrap, difference
+from cxrssl.metrics.annotations import Detections, Floats
+
+
+@dataclass(frozen=True)
+class Rival:
+    """What is known of the other run: its detections, or the scores it was given.
+
+    Attributes:
+        path: Of the file.
+        found: Its detections.
+        scores: What `cxrssl eval --json` wrote.
+    """
+
+    path: Path
+    found: Detections | None
+    scores: dict[str, Any] | None
+
+
+def read_rival(path: Path, given: Given, how: Bootstrap) -> Rival:
+    """Read COCO results, or what an earlier `cxrssl eval --json` wrote.
+
+    Raises:
+        DataError: If it is neither, or the earlier scores are of another truth or other draws.
+    """
+    try:
+        content = json.loads(path.read_bytes()) if _is_object(path) else None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is not JSON: {error}") from error
+    if content is None or "metrics" not in content:
+        return Rival(path, as_detections(read_results(path, given.index)), None)
+    for key, word, own in (
+        ("truth_sha256", "truth", given.truth.sha256),
+        ("seed", "seed", how.seed),
+        ("replicates", "number of replicates", how.replicates),
+    ):
+        if content.get(key) != own:
+            raise DataError(
+                f"{path} was made with another {word} ({content.get(key)}; here {own}): "
+                "differences need the same draws of the same images. Evaluate it again with the "
+                "same truth, --seed and --replicates, or name its predictions instead."
+            )
+    return Rival(path, None, content)
+
+
+def compared(
+    rival: Rival,
+    names: Sequence[str],
+    ours: tuple[Floats, Floats],
+    theirs: tuple[Floats, Floats] | None,
+) -> dict[str, Any]:
+    """Return how much greater each score is than the rival's.
+
+    Args:
+        rival: The other run.
+        names: Of the scores.
+        ours: Values [M] and replicates [R, M].
+        theirs: Likewise, where the rival's detections were scored here.
+    """
+    other, other_samples = theirs or _written(rival, names, num=len(ours[1]))
+    values, samples = ours
+    return {
+        "other": str(rival.path),
+        "metrics": {
+            name: {"value": _or_none(values[place]), "other": _or_none(other[place])}
+            | difference(values[place], samples[:, place], other[place], other_samples[:, place])
+            for place, name in enumerate(names)
+        },
+    }
+
+
+def _written(rival: Rival, names: Sequence[str], *, num: int) -> tuple[Floats, Floats]:
+    content = rival.scores or {}
+    try:
+        values = [content["metrics"][name]["value"] for name in names]
+        samples = [content["replicate_values"][name] for name in names]
+        return (
+            np.array(values, np.float64),
+            np.array(samples, np.float64).reshape(len(names), num).T,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{rival.path} is no file of `cxrssl eval --json` of this version: {error!r}. "
+            "Evaluate it again, or name its predictions instead."
+        ) from error
+
+
+def _or_none(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _is_object(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(1024).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{"

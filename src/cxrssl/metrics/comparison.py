@@ -1,0 +1,97 @@
+"""Two sides that draw boxes, image by image, so that images can be weighed: what a bootstrap needs.
+
+A side is a reader, the consensus of some, or a detector above a threshold; all are compared in the
+same terms, those of `metrics.agreement`.
+
+Shapes: N images, B boxes of a side.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cxrssl.metrics.agreement import matched, pairs_of
+from cxrssl.metrics.annotations import Flags, Floats, Integers
+
+MATCH_IOUS = (0.4, 0.5)
+_ABOVE = 0.2
+"""Source: the paper, section IV: overlaps of readers count above the fusion's threshold."""
+
+NAMES = (
+    *(f"f1_at_{iou}" for iou in MATCH_IOUS),
+    "iou_mean",
+    "iou_std",
+    f"iou_above_{_ABOVE}_mean",
+    f"iou_above_{_ABOVE}_std",
+)
+"""Of `summary`; each is defined in `metrics.agreement`."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """The boxes of one side.
+
+    Attributes:
+        boxes: [B, 4] xyxy, pixels, each with an area.
+        labels: [B] class.
+        images: [B] number of the image.
+    """
+
+    boxes: Floats
+    labels: Integers
+    images: Integers
+
+    def within(self, images: Flags) -> "Side":
+        """Return the boxes of some images, [N]."""
+        kept = images[self.images]
+        return Side(self.boxes[kept], self.labels[kept], self.images[kept])
+
+
+def compare(first: Side, second: Side, *, images: Flags, num_classes: int) -> Floats:
+    """Return what each image adds to a comparison, [N, 9]; sums of rows go into `summary`.
+
+    Args:
+        first: One side.
+        second: The other; swapping them changes nothing.
+        images: [N] those that both have looked at: a box where the other drew nothing counts.
+        num_classes: More than any label.
+    """
+    first, second = first.within(images), second.within(images)
+    pairs = pairs_of(
+        first.boxes,
+        first.images * num_classes + first.labels,
+        second.boxes,
+        second.images * num_classes + second.labels,
+    )
+    where = first.images[pairs.first]
+
+    def per_image(image: Integers, values: Floats | None = None) -> Floats:
+        return np.bincount(image, values, minlength=len(images)).astype(np.float64)
+
+    columns = [per_image(first.images) + per_image(second.images)]
+    columns += [per_image(first.images[matched(pairs, iou)]) for iou in MATCH_IOUS]
+    for kept in (pairs.iou >= 0, pairs.iou > _ABOVE):
+        iou, image = pairs.iou[kept], where[kept]
+        columns += [per_image(image), per_image(image, iou), per_image(image, iou**2)]
+    return np.stack(columns, axis=1)
+
+
+def summary(sums: Floats) -> Floats:
+    """Return the values of `NAMES`, [..., 6], from the sums [..., 9] of comparisons.
+
+    nan where nothing was drawn, or no boxes overlap.
+    """
+    drawn, rest = sums[..., :1], sums[..., 1:]
+    f1 = _ratio(2 * rest[..., : len(MATCH_IOUS)], drawn)
+    count, total, squares = np.moveaxis(
+        rest[..., len(MATCH_IOUS) :].reshape(*sums.shape[:-1], 2, 3), -1, 0
+    )
+    mean = _ratio(total, count)
+    std = np.sqrt(np.maximum(_ratio(squares, count) - mean**2, 0.0))
+    overlaps = np.stack([mean, std], axis=-1).reshape(*sums.shape[:-1], 4)
+    return np.concatenate([f1, overlaps], axis=-1)
+
+
+def _ratio(values: Floats, totals: Floats) -> Floats:
+    found: Floats = values / np.where(totals > 0, totals, np.nan)
+    return found

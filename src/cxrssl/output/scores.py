@@ -1,0 +1,136 @@
+"""Scores of `cxrssl eval` as tables on a terminal: what was found, for whom, and how surely."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+_CLASS_COLUMNS = ("AP", "AP40", "AR100")
+_MOST_PAIRS = 6
+
+
+def print_scores(found: Mapping[str, Any]) -> None:
+    """Print the content of `cxrssl eval --json` on stdout, intervals beside values."""
+    console = Console(highlight=False)
+    if "metrics" in found:
+        _print_overall(console, found)
+        _print_classes(console, found)
+        _print_points(console, found["operating_points"])
+    if "readers" in found:
+        _print_readers(console, found["readers"])
+    console.print(
+        f"Intervals: 95 %, {found['replicates']} draws of the images, seed {found['seed']}."
+        if found["replicates"]
+        else "No intervals: --replicates is 0."
+    )
+
+
+def _print_overall(console: Console, found: Mapping[str, Any]) -> None:
+    title = (
+        f"{found['n_images']} images ({found['n_images_without_findings']} without findings), "
+        f"{found['n_boxes']} boxes, {found['n_detections']} detections"
+    )
+    rival = found.get("against")
+    table = _table(title, "metric", "value", "95 % interval")
+    if rival:
+        for name in ("other", "difference", "95 % interval", "p"):
+            table.add_column(name, justify="right")
+    unknown = []
+    for name, entry in found["metrics"].items():
+        if entry["value"] is None:
+            unknown.append(f"{name}: {entry['reason']}")
+            continue
+        table.add_row(name, *_cells(entry), *(_gap_cells(rival["metrics"][name]) if rival else ()))
+    console.print(table)
+    for line in unknown:
+        console.print(f"  - {line}", markup=False)
+
+
+def _print_classes(console: Console, found: Mapping[str, Any]) -> None:
+    table = _table("by class", "class", "images", "boxes", "AP50", "95 %", *_CLASS_COLUMNS)
+    for name, scores in found["per_class"].items():
+        counts = found["classes"][name]
+        values = [_number(scores[column]["value"]) for column in _CLASS_COLUMNS]
+        images, boxes = str(counts["n_images"]), str(counts["n_boxes"])
+        table.add_row(escape(name), images, boxes, *_cells(scores["AP50"]), *values)
+    console.print(table)
+
+
+def _print_points(console: Console, points: Sequence[Mapping[str, Any]]) -> None:
+    names = ("score_threshold", "sensitivity", "precision", "fp_per_image", "fp_per_normal_image")
+    table = _table(
+        "thresholds (all classes, IoU > 0.4)",
+        "point",
+        *("score", "sensitivity", "precision", "false / image", "/ normal image"),
+    )
+    for point in points:
+        title = point["point"].replace("false positives an image", "false / image")
+        table.add_row(title, *(_number(point[name]) for name in names))
+    if points:
+        console.print(table)
+
+
+def _print_readers(console: Console, found: Mapping[str, Any]) -> None:
+    table = _table(
+        f"readers: {found['images']} images looked at by two and more, {found['looked']}",
+        *("", "images", "F1 at 0.4", "F1 at 0.5", "IoU", "IoU above 0.2"),
+    )
+
+    def add(title: str, images: str, scores: Mapping[str, Any]) -> None:
+        columns = ("f1_at_0.4", "f1_at_0.5", "iou_mean", "iou_above_0.2_mean")
+        cells = [" ".join(part for part in _cells(scores[name]) if part) for name in columns]
+        table.add_row(escape(title), images, *cells)
+
+    pairs = sorted(found["pairs"], key=lambda pair: -pair["images"])
+    for pair in pairs[:_MOST_PAIRS]:
+        add(f"{pair['a']} and {pair['b']}", str(pair["images"]), pair)
+    rows = sorted(found["leave_one_out"], key=lambda row: -row["images"])
+    for row in rows[:_MOST_PAIRS]:
+        add(f"{row['reader']} and the others' consensus", str(row["images"]), row)
+        if "model" in row:
+            add("  the model in their place", str(row["images"]), row["model"])
+    add("all pairs of readers", str(found["images"]), found["between_readers"])
+    if "model" in found:
+        add("the model and each reader", str(found["images"]), found["model"])
+    console.print(table)
+    left_out = len(pairs) + len(rows) - len(pairs[:_MOST_PAIRS]) - len(rows[:_MOST_PAIRS])
+    if left_out:
+        console.print(f"{left_out} rows of fewer images are in --json.")
+    if "verdict" in found:
+        gap = found["difference"]["f1_at_0.4"]
+        value, between, p = _gap_cells(gap)[1:]
+        console.print(
+            f"Model: {found['verdict']} (F1 at 0.4 {value} {between}, p {p}; boxes scored "
+            f"{_number(found['score_threshold'])} and more, as many as a reader draws)."
+        )
+
+
+def _table(title: str, first: str, *names: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    table.add_column(first)
+    for name in names:
+        table.add_column(name, justify="right")
+    return table
+
+
+def _cells(entry: Mapping[str, Any]) -> tuple[str, str]:
+    return _number(entry["value"]), _between(entry)
+
+
+def _gap_cells(entry: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    signed = "-" if entry["delta"] is None else f"{entry['delta']:+.3f}"
+    p = "-" if entry["p"] is None else f"{entry['p']:.3f}"
+    return _number(entry.get("other")), signed, _between(entry, signed=True), p
+
+
+def _between(entry: Mapping[str, Any], *, signed: bool = False) -> str:
+    if entry["low"] is None:
+        return ""
+    form = "+.3f" if signed else ".3f"
+    return f"[{entry['low']:{form}}, {entry['high']:{form}}]"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

@@ -4,6 +4,9 @@ The table is in the package torchxrayvision and is read there: it is bound by a 
 Sizes of images, and so COCO's size bins, are not in it.
 """
 
+import json
+import subprocess
+import sys
 from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +20,7 @@ from cxrssl.data.fusion import Fused, Marks, fuse
 from cxrssl.data.protocol import labelled_ids, split_images
 from cxrssl.data.tables import read_table
 from cxrssl.describe import describe
+from support import ROOT
 
 # The paper's figure 3: images of the training split, and of the oversampled epoch.
 CLASS_BALANCE = {
@@ -131,6 +135,29 @@ def test_readers_find_each_others_boxes_this_often(published: dict[str, Any]) ->
     for entry in published["inter_reader"]:
         scores = round(entry["f1_at_0.4"], 3), round(entry["f1_at_0.5"], 3)
         assert scores == F1[entry["a"], entry["b"]]
+
+
+def test_eval_scores_the_readers_of_the_real_table(path: Path, tmp_path: Path) -> None:
+    assert path.is_file()
+    script = [
+        sys.executable,
+        "benchmarks/human_readers.py",
+        "--json",
+        str(tmp_path / "readers.json"),
+    ]
+    done = subprocess.run(script, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    pairs = json.loads((tmp_path / "readers.json").read_text())["readers"]["pairs"]
+    by_names = {(pair["a"], pair["b"]): pair for pair in pairs}
+    for names, expected in F1.items():
+        entries = [by_names[names][name] for name in ("f1_at_0.4", "f1_at_0.5")]
+        assert tuple(round(entry["value"], 3) for entry in entries) == expected
+        assert all(entry["low"] < entry["value"] < entry["high"] for entry in entries)
+        assert all(f"{value:.3f}" in done.stdout for value in expected)
+    for (a, b, thresholded), (mean, std, _) in OVERLAPS.items():
+        kind = "iou_above_0.2" if thresholded else "iou"
+        values = [by_names[a, b][f"{kind}_{name}"]["value"] for name in ("mean", "std")]
+        assert [round(value, 3) for value in values] == [mean, std]
 
 
 def test_the_published_split_is_no_fair_draw(published: dict[str, Any]) -> None:

@@ -11,6 +11,9 @@ from safetensors.torch import load_file
 
 from cxrssl.config.load import to_yaml
 from cxrssl.core.errors import RunError
+from cxrssl.evaluate import evaluate
+from cxrssl.evaluate.intervals import Bootstrap
+from cxrssl.finetune import finetune
 from cxrssl.run.start import check_company, missing_processes
 from support import ROOT, finetune_recipe, pretrain_recipe
 
@@ -50,6 +53,29 @@ def test_two_processes_share_a_run(
     steps = [line["step"] for line in lines if "lr" in line]
     assert steps == sorted(set(steps))
     assert (out / "metrics.json").is_file()
+
+
+def test_two_processes_score_each_image_once(store_folder: Path, tmp_path: Path) -> None:
+    # The test split has an odd number of images, which two processes can't share evenly.
+    recipe = finetune_recipe(store_folder, "max_steps=2", "model.score_threshold=0.0")
+    detector = finetune(recipe, tmp_path / "run", resume=False)
+    options = ("--data", str(store_folder), "--normals", "--replicates", "20")
+    out = tmp_path / "scores.json"
+    arguments = ["eval", str(detector), *options, "--json", str(out)]
+    command = [sys.executable, "-m", *TORCHRUN, "cxrssl", *arguments]
+    given = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=given, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("Intervals: ") == 1
+    alone = evaluate(
+        detector, store_folder, split="test", fusion="consensus", consensus_iou=0.2, normals=True,
+        bootstrap=Bootstrap(20),
+    )  # fmt: skip
+    assert alone["n_images"] % 2 == 1
+    assert alone["n_detections"] > 0
+    together = json.loads(out.read_text())
+    assert together["n_detections"] == alone["n_detections"]
+    assert together["metrics"] == alone["metrics"]
 
 
 def test_a_batch_that_does_not_divide_is_an_error(store_folder: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrssl.core.errors import DataError
-from cxrssl.data.coco_json import Annotation, Document, Id, Raw, Result, blocks, decoded
+from cxrssl.data.coco_json import Annotation, Document, Id, Raw, Result, blocks, content_of, decoded
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -74,7 +74,7 @@ def read_annotations(path: Path) -> tuple[Index, CocoBoxes]:
         DataError: If it is no COCO document, an id is given twice or not listed, or a box has no
             area.
     """
-    document = decoded(path, path.read_bytes(), Document)
+    document = decoded(path, content_of(path), Document)
     index = _indexed(path, document)
     entries = list(chain.from_iterable(blocks(path, document.annotations, Annotation)))
     boxes = _boxes(entries)
@@ -103,7 +103,7 @@ def read_results(path: Path, truth: Index) -> CocoBoxes:
     Raises:
         DataError: If it is neither, an image or category is not the truth's, or a size is negative.
     """
-    content = path.read_bytes()
+    content = content_of(path)
     if content.lstrip()[:1] == b"{":
         document = decoded(path, content, Document)
         check_listed(_indexed(path, document), truth)

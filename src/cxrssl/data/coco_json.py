@@ -63,6 +63,18 @@ class Document(msgspec.Struct):
     annotations: list[msgspec.Raw]
 
 
+def content_of(path: Path) -> bytes:
+    """Read a file.
+
+    Raises:
+        DataError: If that is not possible.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} can't be read: {error.strerror}. Name a JSON file.") from error
+
+
 def decoded(path: Path, content: bytes, kind: type[Entry]) -> Entry:
     """Parse a file as one of the types here.
 

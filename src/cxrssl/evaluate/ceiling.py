@@ -35,7 +35,7 @@ class ReaderTable:
     average: nothing is chosen by what is right.
 
     Attributes:
-        threshold: That score; None without a detector.
+        threshold: That score; None without a detector, or where it has no boxes.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class ReaderTable:
         model: Side | None = None
         if found is not None:
             self.threshold = _threshold(found, readings, self._shared)
-            model = _drawn(found, self.threshold)
+            model = _drawn(found, np.inf if self.threshold is None else self.threshold)
 
         def row(a: str, b: str, first: Side, second: Side, images: Flags) -> _Row:
             sums = compare(first, second, images=images, num_classes=num_classes)
@@ -175,13 +175,13 @@ def _drawn(found: Detections, threshold: float) -> Side:
     return Side(corners, found.labels[kept], found.images[kept])
 
 
-def _threshold(found: Detections, readings: Readings, images: Flags) -> float:
+def _threshold(found: Detections, readings: Readings, images: Flags) -> float | None:
     """Return the score above which as many boxes are left on `images` as a reader draws."""
     num_looks = sum(int((looked & images).sum()) for looked in readings.looked.values())
     num_drawn = int(images[readings.marks.images].sum())
     wanted = round(num_drawn / max(num_looks, 1) * images.sum())
     scores = np.sort(found.scores[images[found.images]])[::-1]
-    return float(scores[min(wanted, len(scores)) - 1]) if wanted and len(scores) else np.inf
+    return float(scores[min(wanted, len(scores)) - 1]) if wanted and len(scores) else None
 
 
 def _verdict(gap: dict[str, float | None]) -> str:

@@ -1,6 +1,6 @@
 """What is evaluated, from a store or from COCO files, in one form."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,7 +68,7 @@ def given_by_store(index: Index, examples: Sequence[Example]) -> Given:
         np.array([reader for e in examples for reader in e.readers], np.str_),
         np.repeat(np.arange(len(examples)), [len(e.readers) for e in examples]),
     )
-    names = sorted({reader for e in examples for reader in e.looked})
+    names = _in_order(reader for e in examples for reader in e.looked)
     looked = {name: np.array([name in e.looked for e in examples]) for name in names}
     return Given(index, truth, Readings(marks, looked, is_listed=True))
 
@@ -111,7 +111,9 @@ def readings_of(own: Index, boxes: CocoBoxes, index: Index) -> Readings:
     image_number = np.array([index.images[key] for key in own.images], np.int64)
     label_number = np.array([index.categories[key] for key in own.categories], np.int64)
     images = image_number[boxes.images]
-    names = sorted(set(boxes.readers.tolist()).union(*(some or () for some in own.readers)))
+    names = _in_order(
+        [*boxes.readers.tolist(), *(name for some in own.readers for name in some or ())]
+    )
     is_listed = any(some is not None for some in own.readers)
     looked = {name: np.zeros(len(index.images), bool) for name in names}
     for number, some in zip(image_number, own.readers, strict=True):
@@ -126,6 +128,11 @@ def readings_of(own: Index, boxes: CocoBoxes, index: Index) -> Readings:
     corners = np.concatenate([boxes.boxes[:, :2], boxes.boxes[:, :2] + boxes.boxes[:, 2:]], axis=1)
     marks = Marks(corners, label_number[boxes.labels], boxes.readers, images)
     return Readings(marks, looked, is_listed)
+
+
+def _in_order(names: Iterable[str]) -> list[str]:
+    """Return each name once, R8 before R10."""
+    return sorted(set(names), key=lambda name: (len(name), name))
 
 
 def as_detections(boxes: CocoBoxes) -> Detections:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from cxrssl.metrics.annotations import Floats, Integers
-from cxrssl.metrics.bootstrap import draws, interval, p_value
+from cxrssl.metrics.bootstrap import difference_interval, draws, interval, p_value
+from cxrssl.metrics.definitions import UNBOUNDED
 from cxrssl.run.progress import progress
 
 Measure = Callable[[Floats], Floats]
@@ -45,17 +46,18 @@ def replicated(measures: Sequence[Measure], strata: Integers, how: Bootstrap) ->
     ]
 
 
-def entry(value: float, samples: Floats, *, reason: str) -> dict[str, Any]:
+def entry(value: float, samples: Floats, *, reason: str, most: float = 1.0) -> dict[str, Any]:
     """Return a value with its interval, or why there is none.
 
     Args:
         value: nan if it can't be computed.
         samples: [R] its replicates.
         reason: Why the value can't be computed, if it can't.
+        most: Greatest value that the score can take.
     """
     if np.isnan(value):
         return {"value": None, "low": None, "high": None, "reason": reason}
-    found = interval(samples)
+    found = interval(value, samples, most=most)
     content: dict[str, Any] = {"value": float(value), "low": found.low, "high": found.high}
     if found.low is None:
         content["reason"] = _TOO_FEW if len(samples) else _NO_REPLICATES
@@ -67,7 +69,12 @@ def entries(
 ) -> dict[str, dict[str, Any]]:
     """Return entries by name, for values [M] and their replicates [R, M]."""
     return {
-        name: entry(values[place], samples[:, place], reason=reasons[name])
+        name: entry(
+            values[place],
+            samples[:, place],
+            reason=reasons[name],
+            most=np.inf if name in UNBOUNDED else 1.0,
+        )
         for place, name in enumerate(names)
     }
 
@@ -85,6 +92,6 @@ def difference(
     """
     if np.isnan(value) or np.isnan(other):
         return {"delta": None, "low": None, "high": None, "p": None}
-    gaps = samples - other_samples
-    found = interval(gaps)
-    return {"delta": float(value - other), "low": found.low, "high": found.high, "p": p_value(gaps)}
+    delta, gaps = float(value - other), samples - other_samples
+    found = difference_interval(delta, gaps)
+    return {"delta": delta, "low": found.low, "high": found.high, "p": p_value(delta, gaps)}

@@ -10,6 +10,7 @@ import numpy as np
 
 from cxrssl.core.errors import DataError
 from cxrssl.data.coco_files import read_results
+from cxrssl.data.coco_json import content_of
 from cxrssl.evaluate.given import Given, as_detections
 from cxrssl.evaluate.intervals import Bootstrap, difference
 from cxrssl.metrics.annotations import Detections, Floats
@@ -36,11 +37,8 @@ def read_rival(path: Path, given: Given, how: Bootstrap) -> Rival:
     Raises:
         DataError: If it is neither, or the earlier scores are of another truth or other draws.
     """
-    try:
-        content = json.loads(path.read_bytes()) if _is_object(path) else None
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not JSON: {error}") from error
-    if content is None or "metrics" not in content:
+    content = _object(content_of(path))
+    if "metrics" not in content:
         return Rival(path, as_detections(read_results(path, given.index)), None)
     for key, word, own in (
         ("truth_sha256", "truth", given.truth.sha256),
@@ -102,6 +100,11 @@ def _or_none(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def _is_object(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(1024).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{"
+def _object(content: bytes) -> dict[str, Any]:
+    """Return an object of JSON, an empty one for a list or what is not JSON at all."""
+    if content.lstrip()[:1] != b"{":
+        return {}
+    try:
+        return dict(json.loads(content))
+    except (ValueError, RecursionError):
+        return {}  # whoever reads it as results says what is wrong

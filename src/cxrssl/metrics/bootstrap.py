@@ -10,8 +10,8 @@ What this can't show: how another training run would score (that takes seeds), o
 several images in the set, who count as several here and make intervals too narrow. A class in one
 image has that image in every replicate, and an interval of no width.
 
-Sources: Efron and Tibshirani 1993, chapter 13 (percentile interval); Davison and Hinkley 1997,
-sections 2.4 (strata) and 4.4 (p-values).
+Sources: Efron and Tibshirani 1993, chapters 12 (standard intervals) and 16 (p-values); Davison and
+Hinkley 1997, section 3.2 (strata).
 """
 
 from collections.abc import Iterator
@@ -21,14 +21,15 @@ import numpy as np
 
 from cxrssl.metrics.annotations import Flags, Floats, Integers
 
-LEVEL = 0.95
+_Z = 1.959964
+"""Quantile of the normal distribution for 95 %."""
 _LEAST_SHARE = 0.95
 """Of the replicates that a value must exist in for its interval to be given."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """The middle `LEVEL` of replicates; None where too few of them have a value."""
+    """Where a score lies with 95 % confidence; None where too few replicates have a value."""
 
     low: float | None
     high: float | None
@@ -67,23 +68,58 @@ def draws(strata: Integers, *, replicates: int, seed: int) -> Iterator[Floats]:
         yield np.bincount(drawn, minlength=len(strata)).astype(np.float64)
 
 
-def interval(values: Floats) -> Interval:
-    """Return the percentile interval of a score over replicates [R]; nan is one without it."""
-    present = values[~np.isnan(values)]
-    if not len(present) or len(present) < _LEAST_SHARE * len(values):
-        return Interval(None, None)
-    low, high = np.quantile(present, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(float(low), float(high))
+def interval(value: float, samples: Floats, *, most: float = 1.0) -> Interval:
+    """Return the interval of a score: 1.96 standard errors to each side, within 0 and `most`.
 
+    The standard error is the deviation of the replicates. Their quantiles are not taken, because an
+    average precision is greater on a draw with repeated images than on as many different ones: in
+    tests/metrics/test_bootstrap.py quantiles hold the true AP of sets of 100 images 82 times of
+    100, and this interval 94 times.
 
-def p_value(differences: Floats) -> float | None:
-    """Return the two-sided p-value of a difference, from its replicates [R].
-
-    Twice the share of replicates on the other side of zero, or on it; (hits + 1) / (R + 1), so that
-    it is never 0. It is about 0.05 where the interval just reaches zero.
+    Args:
+        value: On the images themselves.
+        samples: [R] on each draw; nan is one without a value.
+        most: Greatest value that the score can take.
     """
-    present = differences[~np.isnan(differences)]
-    if not len(present) or len(present) < _LEAST_SHARE * len(differences):
+    spread = _standard_error(samples)
+    if np.isnan(value) or spread is None:
+        return Interval(None, None)
+    return Interval(max(0.0, value - _Z * spread), min(most, value + _Z * spread))
+
+
+def difference_interval(delta: float, samples: Floats) -> Interval:
+    """Return the interval of a difference of two scores: 1.96 standard errors to each side.
+
+    Args:
+        delta: On the images themselves.
+        samples: [R] on each draw, the same draws for both.
+    """
+    spread = _standard_error(samples)
+    if np.isnan(delta) or spread is None:
+        return Interval(None, None)
+    return Interval(delta - _Z * spread, delta + _Z * spread)
+
+
+def p_value(delta: float, samples: Floats) -> float | None:
+    """Return the two-sided p-value of a difference.
+
+    The share of draws whose difference is at least as far from the mean of all draws as the one
+    found is from zero; (hits + 1) / (R + 1), so that it is never 0.
+
+    Args:
+        delta: On the images themselves.
+        samples: [R] on each draw.
+    """
+    if np.isnan(delta) or _standard_error(samples) is None:
         return None
-    hits = min(int((present <= 0).sum()), int((present >= 0).sum()))
-    return min(1.0, 2 * (hits + 1) / (len(present) + 1))
+    present = samples[~np.isnan(samples)]
+    # Differences that differ by rounding alone are equally extreme.
+    hits = int((np.abs(present - present.mean()) >= abs(delta) - 1e-12).sum())
+    return (hits + 1) / (len(present) + 1)
+
+
+def _standard_error(samples: Floats) -> float | None:
+    present = samples[~np.isnan(samples)]
+    if len(present) < 2 or len(present) < _LEAST_SHARE * len(samples):
+        return None
+    return float(present.std(ddof=1))

@@ -50,6 +50,9 @@ DEFINITIONS: dict[str, str] = {
     "arXiv 1706.04599",
 }
 
+UNBOUNDED = frozenset({"fp_per_normal_image_at_sens_0.5"})
+"""Names of scores that can be more than 1."""
+
 PER_CLASS_DEFINITIONS: dict[str, str] = {
     "AP": "of the class alone",
     "AP50": "of the class alone",

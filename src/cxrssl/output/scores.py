@@ -3,25 +3,32 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 _CLASS_COLUMNS = ("AP", "AP40", "AR100")
 _MOST_PAIRS = 6
+# Nobody reads these over a pipe as they are printed, and nothing may be cut off.
+_PLAIN_WIDTH = 120
 
 
 def print_scores(found: Mapping[str, Any]) -> None:
     """Print the content of `cxrssl eval --json` on stdout, intervals beside values."""
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _PLAIN_WIDTH
     if "metrics" in found:
         _print_overall(console, found)
+        if "against" in found:
+            _print_differences(console, found["against"])
         _print_classes(console, found)
         _print_points(console, found["operating_points"])
     if "readers" in found:
         _print_readers(console, found["readers"])
     console.print(
-        f"Intervals: 95 %, {found['replicates']} draws of the images, seed {found['seed']}."
+        f"Intervals: 95 %, from {found['replicates']} draws of the images, seed {found['seed']}."
         if found["replicates"]
         else "No intervals: --replicates is 0."
     )
@@ -32,20 +39,25 @@ def _print_overall(console: Console, found: Mapping[str, Any]) -> None:
         f"{found['n_images']} images ({found['n_images_without_findings']} without findings), "
         f"{found['n_boxes']} boxes, {found['n_detections']} detections"
     )
-    rival = found.get("against")
     table = _table(title, "metric", "value", "95 % interval")
-    if rival:
-        for name in ("other", "difference", "95 % interval", "p"):
-            table.add_column(name, justify="right")
     unknown = []
     for name, entry in found["metrics"].items():
         if entry["value"] is None:
             unknown.append(f"{name}: {entry['reason']}")
             continue
-        table.add_row(name, *_cells(entry), *(_gap_cells(rival["metrics"][name]) if rival else ()))
+        table.add_row(name, *_cells(entry))
     console.print(table)
     for line in unknown:
-        console.print(f"  - {line}", markup=False)
+        console.print(f" not computed: {line}", markup=False)
+
+
+def _print_differences(console: Console, rival: Mapping[str, Any]) -> None:
+    title = f"against {rival['other']}, on the same draws of the images"
+    table = _table(escape(title), "metric", "value", "other", "difference", "95 % interval", "p")
+    for name, entry in rival["metrics"].items():
+        if entry["delta"] is not None:
+            table.add_row(name, _number(entry["value"]), *_gap_cells(entry))
+    console.print(table)
 
 
 def _print_classes(console: Console, found: Mapping[str, Any]) -> None:
@@ -63,10 +75,10 @@ def _print_points(console: Console, points: Sequence[Mapping[str, Any]]) -> None
     table = _table(
         "thresholds (all classes, IoU > 0.4)",
         "point",
-        *("score", "sensitivity", "precision", "false / image", "/ normal image"),
+        *("score", "sensitivity", "precision", "FP/image", "FP/normal image"),
     )
     for point in points:
-        title = point["point"].replace("false positives an image", "false / image")
+        title = point["point"].replace(" false positives an image", " FP/image")
         table.add_row(title, *(_number(point[name]) for name in names))
     if points:
         console.print(table)
@@ -75,25 +87,25 @@ def _print_points(console: Console, points: Sequence[Mapping[str, Any]]) -> None
 def _print_readers(console: Console, found: Mapping[str, Any]) -> None:
     table = _table(
         f"readers: {found['images']} images looked at by two and more, {found['looked']}",
-        *("", "images", "F1 at 0.4", "F1 at 0.5", "IoU", "IoU above 0.2"),
+        *("", "images", "F1@0.4", "95 %", "F1@0.5", "IoU", "IoU>0.2"),
     )
 
     def add(title: str, images: str, scores: Mapping[str, Any]) -> None:
-        columns = ("f1_at_0.4", "f1_at_0.5", "iou_mean", "iou_above_0.2_mean")
-        cells = [" ".join(part for part in _cells(scores[name]) if part) for name in columns]
-        table.add_row(escape(title), images, *cells)
+        columns = ("f1_at_0.5", "iou_mean", "iou_above_0.2_mean")
+        values = [_number(scores[name]["value"]) for name in columns]
+        table.add_row(escape(title), images, *_cells(scores["f1_at_0.4"]), *values)
 
     pairs = sorted(found["pairs"], key=lambda pair: -pair["images"])
     for pair in pairs[:_MOST_PAIRS]:
         add(f"{pair['a']} and {pair['b']}", str(pair["images"]), pair)
     rows = sorted(found["leave_one_out"], key=lambda row: -row["images"])
     for row in rows[:_MOST_PAIRS]:
-        add(f"{row['reader']} and the others' consensus", str(row["images"]), row)
+        add(f"{row['reader']} and the others fused", str(row["images"]), row)
         if "model" in row:
-            add("  the model in their place", str(row["images"]), row["model"])
+            add("  model in their place", str(row["images"]), row["model"])
     add("all pairs of readers", str(found["images"]), found["between_readers"])
     if "model" in found:
-        add("the model and each reader", str(found["images"]), found["model"])
+        add("model and each reader", str(found["images"]), found["model"])
     console.print(table)
     left_out = len(pairs) + len(rows) - len(pairs[:_MOST_PAIRS]) - len(rows[:_MOST_PAIRS])
     if left_out:
@@ -108,10 +120,10 @@ def _print_readers(console: Console, found: Mapping[str, Any]) -> None:
 
 
 def _table(title: str, first: str, *names: str) -> Table:
-    table = Table(title=title, title_justify="left")
-    table.add_column(first)
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column(first, no_wrap=True)
     for name in names:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     return table
 
 

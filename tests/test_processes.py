@@ -59,7 +59,7 @@ def test_two_processes_score_each_image_once(store_folder: Path, tmp_path: Path)
     # The test split has an odd number of images, which two processes can't share evenly.
     recipe = finetune_recipe(store_folder, "max_steps=2", "model.score_threshold=0.0")
     detector = finetune(recipe, tmp_path / "run", resume=False)
-    options = ("--data", str(store_folder), "--normals", "--replicates", "20")
+    options = ("--data", str(store_folder), "--replicates", "20")
     out = tmp_path / "scores.json"
     arguments = ["eval", str(detector), *options, "--json", str(out)]
     command = [sys.executable, "-m", *TORCHRUN, "cxrssl", *arguments]
@@ -68,7 +68,7 @@ def test_two_processes_score_each_image_once(store_folder: Path, tmp_path: Path)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("Intervals: ") == 1
     alone = evaluate(
-        detector, store_folder, split="test", fusion="consensus", consensus_iou=0.2, normals=True,
+        detector, store_folder, split="test", fusion="consensus", consensus_iou=0.2, normals=False,
         bootstrap=Bootstrap(20),
     )  # fmt: skip
     assert alone["n_images"] % 2 == 1

@@ -41,9 +41,9 @@ class Truth:
 
     @property
     def holds(self) -> Flags:
-        """[num_images, num_classes] which image holds which class; crowds count."""
+        """[num_images, num_classes] which image holds which class, crowds apart."""
         held = np.zeros((self.num_images, self.num_classes), bool)
-        held[self.images, self.labels] = True
+        held[self.images[~self.crowd], self.labels[~self.crowd]] = True
         return held
 
     @property

@@ -73,8 +73,8 @@ def interval(value: float, samples: Floats, *, most: float = 1.0) -> Interval:
 
     The standard error is the deviation of the replicates. Their quantiles are not taken, because an
     average precision is greater on a draw with repeated images than on as many different ones: in
-    tests/metrics/test_bootstrap.py quantiles hold the true AP of sets of 100 images 82 times of
-    100, and this interval 94 times.
+    benchmarks/coverage.py quantiles hold the true AP of sets of 100 images 82 times of 100, and
+    this interval 94 times.
 
     Args:
         value: On the images themselves.

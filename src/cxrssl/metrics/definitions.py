@@ -1,4 +1,7 @@
-"""What each name in the scores means, in a sentence that travels with the numbers."""
+"""What each name in the scores means, in a sentence that travels with the numbers.
+
+Where nothing else is said, the 100 strongest detections of a class and image take part, as in COCO.
+"""
 
 _COCO = "averaged over IoU 0.50:0.95 and over the classes with true boxes; pycocotools 2.0"
 _SIZES = {
@@ -6,7 +9,10 @@ _SIZES = {
     "medium": "32^2 to 96^2 px",
     "large": "from 96^2 px",
 }
-_POOLED = "classes pooled, a box found by a detection of its class at IoU > 0.4"
+_POOLED = (
+    "classes pooled, the 100 strongest detections of a class and image, a box found by one of its "
+    "class at IoU > 0.4"
+)
 _MATCHED = f"{_POOLED}, all images, with and without findings"
 
 DEFINITIONS: dict[str, str] = {
@@ -40,8 +46,8 @@ DEFINITIONS: dict[str, str] = {
     },
     "fp_per_normal_image_at_sens_0.5": "detections an image without findings, at the greatest "
     f"threshold that finds half of the true boxes; {_POOLED}",
-    "best_iou_mean": "mean over true boxes of the greatest overlap with any detection of the "
-    "class, 0 if there is none; the paper's table II, model rows",
+    "best_iou_mean": "mean over true boxes of the greatest overlap with one of the 100 strongest "
+    "detections of the class in the image, 0 if there is none; the paper's table II, model rows",
     "best_iou_std": "its population standard deviation",
     "best_iou_above_0.2_mean": "the same over the true boxes overlapped by more than 0.2, the "
     "threshold of the paper's reader rows",

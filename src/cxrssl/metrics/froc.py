@@ -22,11 +22,13 @@ class Froc:
     """Sensitivity and false alarms as the threshold falls through each distinct score, [U] each.
 
     Attributes:
+        wanted: True boxes there are; without any, no sensitivity is a number.
         sensitivity: Share of the true boxes that are found, in [0, 1]; nan without true boxes.
         alarms: False alarms an image.
         normal_alarms: False alarms an image without findings; nan if there is none.
     """
 
+    wanted: float
     sensitivity: Floats
     alarms: Floats
     normal_alarms: Floats
@@ -34,10 +36,13 @@ class Froc:
     def sensitivity_at(self, rates: tuple[float, ...] = RATES) -> Floats:
         """Return the sensitivity at false alarms an image, straight between two thresholds.
 
-        A detector that never makes so many has what it has with all its detections.
+        A detector that never makes so many has what it has with all its detections. nan without
+        true boxes.
 
         Source: LUNA16, arXiv 1612.08012, section 2.4, whose score is the mean at `RATES`.
         """
+        if not self.wanted:
+            return np.full(len(rates), np.nan)
         alarms, found = np.append(0.0, self.alarms), np.append(0.0, self.sensitivity)
         values: Floats = np.interp(rates, alarms, found)
         return values
@@ -45,8 +50,10 @@ class Froc:
     def normal_alarms_at(self, sensitivity: float) -> float:
         """Return false alarms an image without findings where `sensitivity` is first reached.
 
-        nan if it never is, or all images have findings.
+        nan if it never is, or all images have findings, or none has.
         """
+        if not self.wanted:
+            return np.nan
         place = int(np.searchsorted(self.sensitivity, sensitivity - 1e-12))
         return float(self.normal_alarms[place]) if place < len(self.normal_alarms) else np.nan
 
@@ -83,8 +90,10 @@ class FrocTable:
             sums: Floats = np.cumsum(drawn * which)[self._last]
             return sums
 
+        wanted = float(weights[self._true_images].sum())
         return Froc(
-            so_far(self._right) / _or_nan(weights[self._true_images].sum()),
+            wanted,
+            so_far(self._right) / _or_nan(wanted),
             so_far(self._wrong) / weights.sum(),
             so_far(self._wrong_normal) / _or_nan(weights[self._normal].sum()),
         )

@@ -15,9 +15,10 @@ Shapes: D detections, G true boxes, R rules, S parts, E matches.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cxrssl.metrics.annotations import Detections, Flags, Floats, Integers, Truth, overlaps
 
@@ -73,7 +74,8 @@ class Matches:
         place: [E] which of them.
         rule: [E] under which rule.
         is_true: [E] whether the true box counts, rather than being ignored.
-        best_overlap: [G] of each true box with any detection of its kind, 0 if there is none.
+        best_overlap: [G] of each true box with the detections of its kind that take part, 0 if
+            there is none.
     """
 
     ranked: Ranked
@@ -141,15 +143,15 @@ class _Found(NamedTuple):
 
 def _by_kind(kinds: Integers, labels: Integers) -> Integers:
     """Sort by kind; within one by class, as pycocotools puts classes together in an image."""
-    order: Integers = np.argsort(labels.astype(np.int32), kind="stable")
-    return order[np.argsort(kinds[order], kind="stable")]
+    order: Integers = np.argsort(_narrow(labels), kind="stable")
+    return order[np.argsort(_narrow(kinds[order]), kind="stable")]
 
 
 def _ranked(found: Detections, kinds: Integers, *, most: int) -> Ranked:
     # pycocotools has the classes of an image one after another before it sorts by score.
-    by_class = np.argsort(found.labels.astype(np.int16), kind="stable")
+    by_class = np.argsort(_narrow(found.labels), kind="stable")
     by_score = by_class[np.argsort(-found.scores[by_class], kind="stable")]
-    order = by_score[np.argsort(kinds[by_score], kind="stable")]
+    order = by_score[np.argsort(_narrow(kinds[by_score]), kind="stable")]
     rank = _within(kinds[order])
     kept = rank < most
     rows = order[kept]
@@ -231,6 +233,11 @@ def _nearest(pairs: _Pairs, rules: Rules) -> Iterator[_Found]:
         is_true = strongest & ~ignored
         kept = is_true | ignored
         yield _Found(place[kept], np.full(int(kept.sum()), rule), is_true[kept])
+
+
+def _narrow(values: Integers) -> NDArray[np.unsignedinteger[Any]]:
+    """Return values >= 0 in the fewest bits: numpy sorts 16 and less by digits, which is faster."""
+    return values.astype(np.min_scalar_type(int(values.max(initial=0))))
 
 
 def _begins(values: Integers) -> Flags:

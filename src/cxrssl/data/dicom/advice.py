@@ -35,7 +35,7 @@ def decode_advice(transfer_syntax_uid: str) -> str | None:
     uid = UID(transfer_syntax_uid)
     try:
         decoder = get_decoder(uid)
-    except NotImplementedError:
+    except NotImplementedError:  # so pydicom says that it has none: its list of them is private
         return hopeless
     if not uid.is_encapsulated or PLUGIN in decoder.available_plugins:
         return None

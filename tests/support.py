@@ -1,7 +1,12 @@
-"""What several tests need: the smoke recipes, changed, and things that go wrong in a worker."""
+"""What several tests need: the smoke recipes, changed, and things that go wrong in a worker.
+
+A worker imports the module of what it is to do: what is here spares it the imports of a test.
+"""
 
 import os
 import signal
+import threading
+import time
 from pathlib import Path, PosixPath
 
 from cxrssl.config.load import load_recipe
@@ -45,3 +50,24 @@ class DeadlyPath(PosixPath):
 def killed(_shard: object) -> None:
     """Be killed."""
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def size_of(path: Path) -> int:
+    """Read a file."""
+    return len(path.read_bytes())
+
+
+def out_of_memory(path: Path) -> int:
+    """Have too little memory for one file."""
+    if path.name == "large":
+        raise MemoryError
+    return 1
+
+
+def ends_idle(path: Path) -> int:
+    """End the process after `b` was read and before `c` is."""
+    if path.name == "b":
+        threading.Timer(0.3, os._exit, (1,)).start()
+    if path.name == "c":
+        time.sleep(0.6)
+    return 1

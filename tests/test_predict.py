@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -27,7 +26,7 @@ from cxrssl.models.detector import Detector
 from cxrssl.models.detector_folder import save_detector
 from cxrssl.predict import files_in, overlay_names, predict
 from detectors import detector, rcnn
-from support import DeadlyPath
+from support import DeadlyPath, ends_idle, out_of_memory, size_of
 
 
 @pytest.fixture(scope="module")
@@ -129,10 +128,6 @@ def test_a_bad_file_is_listed_and_stops_no_folder(
     assert [Path(image["file_name"]).name for image in found["images"]] == ["good.png"]
 
 
-def size_of(path: Path) -> int:
-    return len(path.read_bytes())
-
-
 def test_a_file_that_ends_its_decoder_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
     files: list[Path] = []
     for name in ("a", "b", "bad.11", "c", "worse.9", "d"):
@@ -172,20 +167,6 @@ def test_a_name_that_is_no_utf8_loses_nothing(own: tuple[Path, Detector], tmp_pa
     predict(own[0], [tmp_path / name], tmp_path / "out", threshold=0.0, overlays=True)
     assert "J\\udcfcrgen.png" in (tmp_path / "out" / "predictions.csv").read_text()
     assert [path.name for path in (tmp_path / "out/overlays").iterdir()] == ["J\\udcfcrgen.png"]
-
-
-def out_of_memory(path: Path) -> int:
-    if path.name == "large":
-        raise MemoryError
-    return 1
-
-
-def ends_idle(path: Path) -> int:
-    if path.name == "b":
-        threading.Timer(0.3, os._exit, (1,)).start()
-    if path.name == "c":
-        time.sleep(0.6)
-    return 1
 
 
 def test_a_reader_that_dies_or_has_no_memory_costs_one_file_at_most(tmp_path: Path) -> None:

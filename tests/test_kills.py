@@ -3,9 +3,11 @@
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +15,10 @@ import psutil
 import pytest
 
 from cxrssl.config.load import to_yaml
+from forked import Forks, forks
 from support import ROOT, finetune_recipe, pretrain_recipe
 
-TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+LAUNCHERS = {1: (), 2: ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")}
 COMMON = ("checkpoint_every_steps=4", "log_every_steps=1", "data.num_workers=1")
 CHANGES = {
     "pretrain": ("epochs=10", "optim.name=lars", "optim.peak_lr=0.1", "max_chunk_images=1"),
@@ -48,39 +51,43 @@ def opened(out: Path) -> int:
     return log.stat().st_ino if log.exists() else 0
 
 
-def kill_at(target: int, process: subprocess.Popen[bytes], out: Path, *, late_s: float) -> None:
+def kill_at(target: int, process: psutil.Process, out: Path, *, late_s: float) -> None:
     """End a process and all it started, once it has itself logged a step."""
-    before, deadline = opened(out), time.monotonic() + 120
-    while process.poll() is None and time.monotonic() < deadline:
+    before, deadline = opened(out), time.monotonic() + 300
+    while process.is_running() and time.monotonic() < deadline:
         if opened(out) != before and logged(out) >= target:
             break
         time.sleep(0.002)
     time.sleep(late_s)
-    everyone = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+    everyone = [process]
+    with contextlib.suppress(psutil.NoSuchProcess):  # it has ended, and its exit code says so
+        everyone = [*process.children(recursive=True), process]
     for one in everyone:
         with contextlib.suppress(psutil.NoSuchProcess):
             one.kill()
     psutil.wait_procs(everyone)
-    process.wait()
 
 
+@pytest.fixture(scope="module")
+def forked() -> Iterator[Forks]:
+    with forks() as found:
+        yield found
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("task", "launcher", "kills"),
-    [
-        ("pretrain", (), 5),
-        ("pretrain", TORCHRUN, 5),
-        ("finetune", (), 5),
-        ("finetune", TORCHRUN, 3),
-    ],
+    ("task", "num_processes", "kills"),
+    [("pretrain", 1, 5), ("pretrain", 2, 5), ("finetune", 1, 5), ("finetune", 2, 3)],
     ids=["pretrain", "pretrain in two processes", "finetune", "finetune in two processes"],
 )
 def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(
-    task: str, launcher: tuple[str, ...], kills: int, store_folder: Path, tmp_path: Path
+    task: str, num_processes: int, kills: int, forked: Forks, store_folder: Path, tmp_path: Path
 ) -> None:
     recipe, whole, cut = tmp_path / "recipe.yaml", tmp_path / "whole", tmp_path / "cut"
     make = {"pretrain": pretrain_recipe, "finetune": finetune_recipe}[task]
     recipe.write_text(to_yaml(make(store_folder, *COMMON, *CHANGES[task])))
-    command = [sys.executable, *launcher, "-m", "cxrssl", task, str(recipe), "--resume"]
+    arguments = [task, str(recipe), "--resume"]
+    command = [sys.executable, *LAUNCHERS[num_processes], "-m", "cxrssl", *arguments]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     subprocess.run([*command, "--out", str(whole)], check=True, env=environment, cwd=ROOT)
     num_steps = logged(whole)
@@ -89,10 +96,12 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(
     targets = np.sort(chance.choice(np.arange(1, num_steps - 8), kills, replace=False))
     died_at: list[int] = []
     for target in targets:
-        process = subprocess.Popen([*command, "--out", str(cut)], env=environment, cwd=ROOT)
+        # Those that die are forks. The first run and the last are fresh processes.
+        process = forked.begin([*arguments, "--out", str(cut)], num_processes=num_processes)
         # It goes on from a checkpoint, and must get beyond where the one before it died.
         beyond = max([int(target), *(step + 1 for step in died_at)])
         kill_at(beyond, process, cut, late_s=float(chance.uniform(0, 0.03)))
+        assert forked.end() == -signal.SIGKILL, "it ended before it was killed"
         assert not (cut / "metrics.json").exists(), "killed too late to show anything"
         died_at.append(logged(cut))
     assert died_at == sorted(set(died_at)), "a run died before it had gone on"

@@ -14,6 +14,7 @@ from cxrssl.core.errors import RunError
 from cxrssl.evaluate import evaluate
 from cxrssl.evaluate.intervals import Bootstrap
 from cxrssl.finetune import finetune
+from cxrssl.pretrain import pretrain
 from cxrssl.run.start import check_company, missing_processes
 from support import ROOT, finetune_recipe, pretrain_recipe
 
@@ -133,21 +134,23 @@ def test_processes_agree_on_what_the_smallest_has_memory_for(mode: str, tmp_path
         assert "Go on with --resume: it begins with chunks of 4" in done.stderr
 
 
+@pytest.mark.slow
 def test_two_processes_log_the_loss_that_one_has(store_folder: Path, tmp_path: Path) -> None:
     # ConvNeXt normalises within an image: so both see the same batch in the same way.
     changes = ("model.backbone=test_convnext", "batch_size=8", "max_steps=2", "log_every_steps=1")
-    recipe = to_yaml(pretrain_recipe(store_folder, *changes))
+    recipe = pretrain_recipe(store_folder, *changes)
+    done = launched(TORCHRUN, "pretrain", to_yaml(recipe), tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    pretrain(recipe, tmp_path / "one", resume=False)
     losses = []
-    for name, launcher in (("two", TORCHRUN), ("one", ())):
-        (tmp_path / name).mkdir()
-        done = launched(launcher, "pretrain", recipe, tmp_path / name)
-        assert done.returncode == 0, done.stderr[-3000:]
-        lines = (tmp_path / name / "run/metrics.jsonl").read_text().splitlines()
+    for name in ("run", "one"):
+        lines = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
         losses.append([json.loads(line).get("loss") for line in lines])
     assert [step is None for step in losses[0]] == [True, False, False, True]
     assert losses[0][1:3] == pytest.approx(losses[1][1:3], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_two_processes_train_a_detector_as_one_does(store_folder: Path, tmp_path: Path) -> None:
     # Norms that take no statistics of a batch. Proposals are few, so processes sample unequally.
     changes = (
@@ -155,12 +158,11 @@ def test_two_processes_train_a_detector_as_one_does(store_folder: Path, tmp_path
         "validate_every_epochs=1", "model.roi_samples=64", "model.score_threshold=0.0",
         "optim.name=sgd", "optim.peak_lr=0.01",  # Adam would make much of a gradient near 0
     )  # fmt: skip
-    recipe = to_yaml(finetune_recipe(store_folder, *changes))
-    for name, launcher in (("two", TORCHRUN), ("one", ())):
-        (tmp_path / name).mkdir()
-        done = launched(launcher, "finetune", recipe, tmp_path / name)
-        assert done.returncode == 0, done.stderr[-3000:]
-    runs = [tmp_path / name / "run" for name in ("two", "one")]
+    recipe = finetune_recipe(store_folder, *changes)
+    done = launched(TORCHRUN, "finetune", to_yaml(recipe), tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    finetune(recipe, tmp_path / "one", resume=False)
+    runs = [tmp_path / name for name in ("run", "one")]
     logs = [
         [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
         for run in runs

@@ -2,6 +2,7 @@
 PYTHON ?= python3.11
 PLAN ?= demo
 DATA ?=
+WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime
@@ -12,6 +13,7 @@ DEV := $(VENV)/.dev
 
 help:  ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@echo 'WORKERS=N tests in N processes of up to 5 GB each, 0 in this one.'
 	@echo 'PLAN=smoke|demo chooses the plan of reproduce, DATA=FOLDER real images for it.'
 
 setup: $(DEV)  ## Make .venv with everything that development needs
@@ -37,7 +39,7 @@ check: $(DEV)  ## Lint, types, import contracts, sizes
 	$(BIN)/python .ci/sizes.py
 
 test: $(DEV)  ## All tests, the smoke plan among them; no network
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
 
 reproduce: $(RUNTIME)  ## Run all arms of PLAN and write its report
 	$(BIN)/cxrssl reproduce $(PLAN) $(if $(DATA),--set data.source=$(DATA))

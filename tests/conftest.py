@@ -5,6 +5,9 @@ from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
+# For the commands that tests start: as many threads as cores, in each of two at once, wait more
+# than they work.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
@@ -13,6 +16,12 @@ from cxrssl.data.phantom import make_phantom
 from cxrssl.data.shards import Settings
 from cxrssl.data.store import Store
 from cxrssl.ingest import ingest
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files of slow tests: left for the end, one would keep a single worker."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(autouse=True)

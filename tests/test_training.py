@@ -152,6 +152,7 @@ def test_eval_refuses_a_store_of_other_classes(
         )
 
 
+@pytest.mark.slow
 def test_a_detector_learns_four_images_by_heart(store_folder: Path, store: Store) -> None:
     recipe = finetune_recipe(store_folder, "model.fpn_channels=64", "model.roi_samples=64")
     four = sorted(labels_of(store, recipe).train, key=lambda e: -len(e.boxes))[4:8]

@@ -192,6 +192,7 @@ def test_rtdetr_is_trained_scored_and_evaluated_as_the_other_family(
     assert losses == {"loss_vfl", "loss_bbox", "loss_giou"}
 
 
+@pytest.mark.slow
 def test_rtdetr_learns_four_images_by_heart(store: Store, store_folder: Path) -> None:
     wide = RTDETR.replace("width: 32", "width: 64").replace("norm: recalibrated", "norm: bn")
     recipe = finetune_recipe(store_folder, wide)

@@ -62,6 +62,7 @@ def saved(folder: Path, *, fit: Fit = "squash") -> dict[Path, Detector]:
     return made
 
 
+@pytest.mark.slow
 def test_the_pipeline_finds_without_cxrssl_what_predict_finds_with_it(tmp_path: Path) -> None:
     picture = radiograph(tmp_path / "chest.png", width=150, height=190)
     folders = saved(tmp_path / "detectors", fit="letterbox")

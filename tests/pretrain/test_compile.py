@@ -10,6 +10,7 @@ from cxrssl.pretrain import pretrain
 from support import pretrain_recipe
 
 
+@pytest.mark.slow
 def test_a_compiled_run_has_the_losses_and_keys_of_one_that_is_not(
     store_folder: Path, tmp_path: Path
 ) -> None:

@@ -170,9 +170,8 @@ def _results(path: Path, raw: Sequence[Raw], truth: Index) -> CocoBoxes:
     images, labels, boxes, scores = (np.concatenate(part) for part in zip(*parts, strict=True))
     nothing = np.zeros(len(images), np.int64)
     areas = boxes[:, 2] * boxes[:, 3]
-    return CocoBoxes(
-        images, labels, boxes, areas, nothing > 0, nothing, nothing.astype(np.str_), scores
-    )
+    nobody = np.zeros(len(images), "<U1")
+    return CocoBoxes(images, labels, boxes, areas, nothing > 0, nothing, nobody, scores)
 
 
 def _boxes(entries: Sequence[Annotation] | Sequence[Result]) -> Floats:
@@ -186,10 +185,10 @@ def _numbers(path: Path, keys: Sequence[Id], number_of: dict[Id, int], word: str
     Raises:
         DataError: If one is not listed.
     """
-    found = np.array([number_of.get(key, -1) for key in keys], np.int64)
-    unknown = list(dict.fromkeys(keys[place] for place in np.flatnonzero(found < 0).tolist()))
-    if not unknown:
-        return found
+    try:
+        return np.array([number_of[key] for key in keys], np.int64)
+    except KeyError:
+        unknown = list(dict.fromkeys(key for key in keys if key not in number_of))
     words = {str(key): key for key in number_of}
     hint = ""
     if str(unknown[0]) in words:

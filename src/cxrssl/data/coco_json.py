@@ -102,11 +102,11 @@ def blocks(path: Path, raw: Sequence[msgspec.Raw], kind: type[Entry]) -> Iterato
     """
     decoder = msgspec.json.Decoder(kind)
     for start in range(0, max(len(raw), 1), _BLOCK):
-        place, entries = start, []
+        entries: list[Entry] = []
         try:
-            for place in range(start, min(start + _BLOCK, len(raw))):
-                entries.append(decoder.decode(raw[place]))
+            entries.extend(map(decoder.decode, raw[start : start + _BLOCK]))
         except (ValueError, RecursionError) as error:
+            place = start + len(entries)  # those before it are there
             text = bytes(raw[place]).decode(errors="replace")
             raise DataError(
                 f"{path}: entry {place}: {error}; found {text[:120]}. Expected image_id, "

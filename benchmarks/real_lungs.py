@@ -76,7 +76,7 @@ def ingested(source: Path, store: Path, size_px: int) -> None:
 
 def trained(recipe: FinetuneRecipe, run: Path) -> tuple[dict[str, Any], float]:
     """Return scores on the test split of a detector read back from its folder, and its minutes."""
-    from cxrssl.evaluate import evaluate
+    from cxrssl.evaluate.checkpoint import evaluate
     from cxrssl.finetune import finetune
 
     begin = time.perf_counter()

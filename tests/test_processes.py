@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from cxrssl.config.load import to_yaml
 from cxrssl.core.errors import RunError
-from cxrssl.evaluate import evaluate
+from cxrssl.evaluate.checkpoint import evaluate
 from cxrssl.evaluate.intervals import Bootstrap
 from cxrssl.finetune import finetune
 from cxrssl.pretrain import pretrain
@@ -60,7 +60,7 @@ def test_two_processes_score_each_image_once(store_folder: Path, tmp_path: Path)
     # The test split has an odd number of images, which two processes can't share evenly.
     recipe = finetune_recipe(store_folder, "max_steps=2", "model.score_threshold=0.0")
     detector = finetune(recipe, tmp_path / "run", resume=False)
-    options = ("--data", str(store_folder), "--replicates", "20")
+    options = ("--data", str(store_folder), "--replicates", "50")
     out = tmp_path / "scores.json"
     arguments = ["eval", str(detector), *options, "--json", str(out)]
     command = [sys.executable, "-m", *TORCHRUN, "cxrssl", *arguments]
@@ -70,7 +70,7 @@ def test_two_processes_score_each_image_once(store_folder: Path, tmp_path: Path)
     assert done.stdout.count("Intervals: ") == 1
     alone = evaluate(
         detector, store_folder, split="test", fusion="consensus", consensus_iou=0.2, normals=False,
-        bootstrap=Bootstrap(20),
+        bootstrap=Bootstrap(50),
     )  # fmt: skip
     assert alone["n_images"] % 2 == 1
     assert alone["n_detections"] > 0

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cxrssl.core.errors import DataError
-from cxrssl.evaluate import evaluate_files, evaluate_readers
+from cxrssl.evaluate.files import evaluate_files, evaluate_readers
 from cxrssl.evaluate.intervals import Bootstrap
 
 HOW = Bootstrap(100)
@@ -150,7 +150,7 @@ def test_classes_do_not_mix(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (document([mark(0, "R1"), mark(1, "")]), "1 of 2 annotations name no reader"),
-        (document([mark(0, "R1")]), "has boxes of 1 reader"),
+        (document([mark(0, "R1")]), "no image was looked at by two of its 1 reader"),
         (
             document([mark(0, "R9"), mark(0, "R1")], looked=["R1", "R2"]),
             "R9 drew on image 0, and is not among its readers",

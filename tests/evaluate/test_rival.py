@@ -9,7 +9,7 @@ import pytest
 
 from cxrssl.core.errors import DataError
 from cxrssl.core.files import write_json
-from cxrssl.evaluate import evaluate_files
+from cxrssl.evaluate.files import evaluate_files
 from cxrssl.evaluate.intervals import Bootstrap
 
 NUM = 60

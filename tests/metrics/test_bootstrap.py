@@ -48,10 +48,11 @@ many_random = pytest.mark.parametrize("seed", range(4))
 
 def case_and_draw(kind: str, seed: int) -> tuple[Case, Integers]:
     case = spread_scores(random_case(DRAWN[kind], seed), seed)
-    (weights,) = draws(strata_of(case.truth.holds), replicates=1, seed=seed)
+    rows = np.random.default_rng(seed).integers(0, 20, 20)
+    weights = np.bincount(rows, minlength=20)
     assert weights.max() > 1
     assert weights.min() == 0
-    return case, weights.astype(np.int64)
+    return case, weights
 
 
 @many_random
@@ -110,18 +111,20 @@ def test_a_draw_keeps_strata_and_never_loses_the_rarest_class_of_an_image(
     holds: Flags, seed: int
 ) -> None:
     strata = strata_of(holds)
-    rarity = holds.sum(axis=0)
+    by_rarity = np.argsort(holds.sum(axis=0), kind="stable").tolist()
     for image, stratum in enumerate(strata):
-        held = np.flatnonzero(holds[image])
-        least = min(held, key=lambda k: (rarity[k], k), default=holds.shape[1])
-        assert stratum == least
+        held = [rank for rank, label in enumerate(by_rarity) if holds[image, label]]
+        assert stratum == min(held, default=holds.shape[1])
+    sizes = np.bincount(strata)
     for weights in draws(strata, replicates=3, seed=seed):
-        assert weights.sum() == len(strata)
-        for stratum in np.unique(strata):
-            assert weights[strata == stratum].sum() == (strata == stratum).sum()
-        rarest = set(strata.tolist()) - {holds.shape[1]}
-        drawn = holds[weights > 0].any(axis=0)
-        assert all(drawn[label] for label in rarest)
+        assert weights.sum() == pytest.approx(len(strata))
+        if sizes[sizes > 0].min() > 1:
+            sums = np.bincount(strata, weights)
+            assert sums == pytest.approx(sizes)
+            # Of n images at most n - 1 are drawn.
+            assert all((weights[strata == one] == 0).any() for one in np.unique(strata))
+            drawn = holds[weights > 0].any(axis=0)
+            assert all(drawn[by_rarity[one]] for one in set(strata.tolist()) - {holds.shape[1]})
 
 
 def test_every_image_of_a_stratum_is_drawn_equally_often() -> None:
@@ -129,7 +132,30 @@ def test_every_image_of_a_stratum_is_drawn_equally_often() -> None:
     total = np.sum(list(draws(strata, replicates=2000, seed=1)), axis=0)
     # Each is drawn about 2000 times, with a deviation of at most sqrt(2000 * 5/6) = 41.
     assert np.abs(total - 2000).max() < 5 * 41
-    assert total[5] == 2000
+
+
+@pytest.mark.parametrize("sizes", [[2] * 10, [1, 1, 1, 1, 1, 15], [1, 3, 5, 11], [20]])
+def test_replicates_spread_as_much_as_other_test_sets_would(sizes: list[int]) -> None:
+    strata = np.repeat(np.arange(len(sizes)), sizes)
+    weights = np.stack(list(draws(strata, replicates=200, seed=0)))
+    generator = np.random.default_rng(0)
+    sets = generator.normal(size=(300, 20))  # values of 20 images, of which the mean is the score
+    variances = (sets @ weights.T / 20).var(axis=1, ddof=1)
+    # The mean of 20 values of variance 1 has variance 1/20 from set to set.
+    assert variances.mean() * 20 == pytest.approx(1, abs=0.15)
+
+
+def test_a_single_image_can_not_be_drawn_anew() -> None:
+    assert list(draws(np.array([0]), replicates=3, seed=0)) == []
+    assert interval(0.5, np.zeros(0)) == Interval(None, None)
+
+
+@of_each_kind
+def test_weights_that_are_not_whole_are_as_exact(kind: str) -> None:
+    case, counts = case_and_draw(kind, 2)
+    table = case.table
+    whole, parts = table(counts * 1.0).overall, table(counts * (20 / 19)).overall
+    assert parts == pytest.approx(whole, abs=1e-9, nan_ok=True)
 
 
 def always_together() -> Case:

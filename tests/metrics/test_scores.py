@@ -204,7 +204,7 @@ def test_curves_equal_pycocotools(kind: str) -> None:
     case = random_case(KINDS[kind], 3)
     reference = pycoco(case).eval
     for rule, label in [(0, 0), (5, 1), (12, 2), (40, 0)]:
-        curve = case.table.precision.curve(rule, label)
+        curve = case.table.precision.curves(rule)[label]
         size, iou = divmod(rule, 10)
         if rule == 40:
             other = pycoco(case, iouThrs=np.array([ABOVE_40])).eval

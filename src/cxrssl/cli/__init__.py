@@ -1,5 +1,8 @@
 """The `cxrssl` command. The only door to typer."""
 
+import sys
+from io import TextIOWrapper
+
 import typer
 
 from cxrssl.cli import data, runs, scores
@@ -11,6 +14,10 @@ __all__ = ["app", "data", "main", "runs", "scores"]
 
 def main() -> None:
     """Run the command line; a user's fault is a text and exit code 2, without a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        # A name that a terminal can't show must not cost the work of hours.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         app()
     except CxrsslError as error:

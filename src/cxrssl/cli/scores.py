@@ -7,6 +7,15 @@ import typer
 
 from cxrssl.cli.options import SplitName, app
 
+_LEAST_REPLICATES = 50
+
+
+def _replicates(number: int) -> int:
+    if number and number < _LEAST_REPLICATES:
+        raise typer.BadParameter(f"{number} draws say nothing: 0, or {_LEAST_REPLICATES} and more")
+    return number
+
+
 Checkpoint = Annotated[Path | None, typer.Argument(help="A finetune run, or its detector/ folder.")]
 Data = Annotated[Path | None, typer.Option("--data", help="A store to detect in.")]
 StoreSplit = Annotated[
@@ -29,7 +38,10 @@ ConsensusIou = Annotated[
 Against = Annotated[
     Path | None, typer.Option(help="Another run's predictions, or its --json, to compare with.")
 ]
-Replicates = Annotated[int, typer.Option(min=0, help="Draws of the images behind an interval.")]
+Replicates = Annotated[
+    int,
+    typer.Option(callback=_replicates, help="Draws of the images behind an interval; 0 for none."),
+]
 Seed = Annotated[int, typer.Option(min=0, help="Of the draws.")]
 Json = Annotated[Path | None, typer.Option("--json", help="Write all scores here.")]
 
@@ -58,15 +70,18 @@ def evaluate(
     _check_inputs((checkpoint, data), (predictions, truth), readers, against)
     if checkpoint is None and (split, fusion, normals) != (None, None, False):
         raise typer.BadParameter("--split, --fusion and --normals are about a store")
-    from cxrssl.core.files import write_json
-    from cxrssl.evaluate import evaluate as run
-    from cxrssl.evaluate import evaluate_files, evaluate_readers
+    from cxrssl.core.files import check_writable, write_json
+    from cxrssl.evaluate.files import evaluate_files, evaluate_readers
     from cxrssl.evaluate.intervals import Bootstrap
     from cxrssl.output.scores import print_scores
 
+    if json_ is not None:
+        check_writable(json_, apart_from=(predictions, truth, readers, against))
     how = Bootstrap(replicates, seed)
     found: dict[str, Any] | None = None
     if checkpoint is not None and data is not None:
+        from cxrssl.evaluate.checkpoint import evaluate as run
+
         found = run(
             checkpoint,
             data,
@@ -83,9 +98,9 @@ def evaluate(
     elif readers is not None:
         found = evaluate_readers(readers, consensus_iou=consensus_iou, bootstrap=how)
     if found is not None:  # of several processes one has the scores
-        print_scores(found)
         if json_ is not None:
             write_json(json_, found)
+        print_scores(found)
 
 
 def _check_inputs(

@@ -3,10 +3,12 @@
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from cxrssl.core.errors import DataError
 
 _NUMBERS = re.compile(r"\[\n\s+(?:-?[0-9.eE+-]+|null)(?:,\n\s+(?:-?[0-9.eE+-]+|null))*\n\s*\]")
 
@@ -14,13 +16,39 @@ _NUMBERS = re.compile(r"\[\n\s+(?:-?[0-9.eE+-]+|null)(?:,\n\s+(?:-?[0-9.eE+-]+|n
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path that takes the place of `path` when the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary(path)
     try:
         yield temporary
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: Path, *, apart_from: Iterable[Path | None]) -> None:
+    """Check, before long work, that a file can be written at its end.
+
+    Args:
+        path: Of the file.
+        apart_from: Files that it must not replace.
+
+    Raises:
+        DataError: If it can't, or is one of them.
+    """
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path} is no file that can be written. Name another.")
+    if path.resolve() in {other.resolve() for other in apart_from if other is not None}:
+        raise DataError(f"{path} is read by this command, and would be lost. Name another file.")
+    try:
+        trial = _temporary(path)
+        trial.touch()
+        trial.unlink()
+    except OSError as error:
+        raise DataError(f"{path} can't be written: {error.strerror}. Name another file.") from error
+
+
+def _temporary(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.with_name(f"{path.name}.{os.getpid()}.tmp")
 
 
 def write_text(path: Path, text: str) -> None:

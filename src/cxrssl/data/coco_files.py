@@ -5,9 +5,10 @@ Boxes stay COCO's [x_min, y_min, width, height] in pixels, float64, as they are 
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,12 @@ from cxrssl.data.coco_json import Annotation, Document, Id, Raw, Result, blocks,
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
+Boxes = TypeVar("Boxes", bound="CocoBoxes")
+
 _MOST_NAMED = 3
+_MOST_PX = 1e7
+"""Of coordinates and sizes: more is a mistake, and products of them would overflow."""
+_IN_AN_IMAGE = "coordinates and sizes of at most 1e7 px"
 
 
 @dataclass(frozen=True)
@@ -50,24 +56,42 @@ class CocoBoxes:
         images: [N] number of the image.
         labels: [N] number of the category.
         boxes: [N, 4] xywh, pixels.
-        areas: [N] px^2, as given, else width times height.
-        crowd: [N] whether a box stands for many.
-        support: [N] readers behind a box, 0 where the file does not say.
-        readers: [N] who drew it, "" where the file does not say.
-        scores: [N], nan for annotations.
     """
 
     images: Integers
     labels: Integers
     boxes: Floats
+
+
+@dataclass(frozen=True)
+class CocoMarks(CocoBoxes):
+    """Annotations.
+
+    Attributes:
+        areas: [N] px^2, as given, else width times height.
+        crowd: [N] whether a box stands for many.
+        support: [N] readers behind a box, 0 where the file does not say.
+        readers: [N] who drew it, "" where the file does not say.
+    """
+
     areas: Floats
     crowd: NDArray[np.bool_]
     support: Integers
     readers: NDArray[np.str_]
+
+
+@dataclass(frozen=True)
+class CocoResults(CocoBoxes):
+    """Detections.
+
+    Attributes:
+        scores: [N].
+    """
+
     scores: Floats
 
 
-def read_annotations(path: Path) -> tuple[Index, CocoBoxes]:
+def read_annotations(path: Path) -> tuple[Index, CocoMarks]:
     """Read a COCO document: truth, or readers' boxes, whose annotations name a `reader`.
 
     Raises:
@@ -79,7 +103,7 @@ def read_annotations(path: Path) -> tuple[Index, CocoBoxes]:
     entries = list(chain.from_iterable(blocks(path, document.annotations, Annotation)))
     boxes = _boxes(entries)
     given = np.array([np.nan if e.area is None else e.area for e in entries], np.float64)
-    found = CocoBoxes(
+    found = CocoMarks(
         _numbers(path, [e.image_id for e in entries], index.images, "image"),
         _numbers(path, [e.category_id for e in entries], index.categories, "category"),
         boxes,
@@ -87,15 +111,15 @@ def read_annotations(path: Path) -> tuple[Index, CocoBoxes]:
         np.array([bool(e.iscrowd) for e in entries], bool),
         np.array([e.support for e in entries], np.int64),
         np.array([e.reader or "" for e in entries], np.str_),
-        np.full(len(entries), np.nan),
     )
-    _refuse(path, found, _least_side(boxes) <= 0, "a width and a height above 0")
-    _refuse(path, found, found.areas < 0, "an area of 0 or more")
-    _refuse(path, found, found.support < 0, "a support of 0 or more")
+    _refuse(path, boxes, _least_side(boxes) <= 0, "a width and a height above 0")
+    _refuse(path, boxes, np.abs(boxes).max(axis=1) > _MOST_PX, _IN_AN_IMAGE)
+    areas_fit = (found.areas >= 0) & (found.areas <= _MOST_PX**2)
+    _refuse(path, boxes, ~areas_fit, "an area from 0 to 1e14 px^2")
     return index, _by_image(found)
 
 
-def read_results(path: Path, truth: Index) -> CocoBoxes:
+def read_results(path: Path, truth: Index) -> CocoResults:
     """Read detections on the images of a truth: COCO results, or a document with scores.
 
     Boxes without a width or height are kept; they overlap nothing.
@@ -103,16 +127,29 @@ def read_results(path: Path, truth: Index) -> CocoBoxes:
     Raises:
         DataError: If it is neither, an image or category is not the truth's, or a size is negative.
     """
-    content = content_of(path)
-    if content.lstrip()[:1] == b"{":
-        document = decoded(path, content, Document)
-        check_listed(_indexed(path, document), truth)
-        raw = document.annotations
-    else:
-        raw = decoded(path, content, list[Raw])
-    found = _results(path, raw, truth)
-    _refuse(path, found, _least_side(found.boxes) < 0, "a width and a height of 0 or more")
+    raw = _raw_results(path, truth)
+    parts = []
+    for entries in blocks(path, raw, Result):
+        images = _numbers(path, [e.image_id for e in entries], truth.images, "image")
+        labels = _numbers(path, [e.category_id for e in entries], truth.categories, "category")
+        scores = np.array([e.score for e in entries], np.float64)
+        parts.append((images, labels, _boxes(entries), scores))
+    raw.clear()  # it may be a gigabyte
+    found = CocoResults(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+    boxes = found.boxes
+    _refuse(path, boxes, _least_side(boxes) < 0, "a width and a height of 0 or more")
+    _refuse(path, boxes, np.abs(boxes).max(axis=1) > _MOST_PX, _IN_AN_IMAGE)
     return _by_image(found)
+
+
+def _raw_results(path: Path, truth: Index) -> list[Raw]:
+    """Return the entries of results, unparsed, after checking ids that a document lists."""
+    content = content_of(path)
+    if content.lstrip()[:1] != b"{":
+        return decoded(path, content, list[Raw])
+    document = decoded(path, content, Document)
+    check_listed(_indexed(path, document), truth)
+    return document.annotations
 
 
 def check_listed(own: Index, truth: Index) -> None:
@@ -160,20 +197,6 @@ def _indexed(path: Path, document: Document) -> Index:
     )
 
 
-def _results(path: Path, raw: Sequence[Raw], truth: Index) -> CocoBoxes:
-    parts = []
-    for entries in blocks(path, raw, Result):
-        images = _numbers(path, [e.image_id for e in entries], truth.images, "image")
-        labels = _numbers(path, [e.category_id for e in entries], truth.categories, "category")
-        scores = np.array([e.score for e in entries], np.float64)
-        parts.append((images, labels, _boxes(entries), scores))
-    images, labels, boxes, scores = (np.concatenate(part) for part in zip(*parts, strict=True))
-    nothing = np.zeros(len(images), np.int64)
-    areas = boxes[:, 2] * boxes[:, 3]
-    nobody = np.zeros(len(images), "<U1")
-    return CocoBoxes(images, labels, boxes, areas, nothing > 0, nothing, nobody, scores)
-
-
 def _boxes(entries: Sequence[Annotation] | Sequence[Result]) -> Floats:
     flat = chain.from_iterable([entry.bbox for entry in entries])
     return np.fromiter(flat, np.float64, 4 * len(entries)).reshape(-1, 4)
@@ -203,16 +226,19 @@ def _least_side(boxes: Floats) -> Floats:
     return np.minimum(boxes[:, 2], boxes[:, 3])
 
 
-def _refuse(path: Path, found: CocoBoxes, bad: NDArray[np.bool_], expected: str) -> None:
+def _refuse(path: Path, boxes: Floats, bad: NDArray[np.bool_], expected: str) -> None:
     if bad.any():
         place = int(np.flatnonzero(bad)[0])
-        box = ", ".join(f"{value:g}" for value in found.boxes[place])
+        box = ", ".join(f"{value:g}" for value in boxes[place])
         raise DataError(
             f"{path}: {int(bad.sum())} box(es) without {expected}, the first is entry {place} "
             f"[{box}]. Mend it, or leave it out."
         )
 
 
-def _by_image(found: CocoBoxes) -> CocoBoxes:
+def _by_image(found: Boxes) -> Boxes:
+    if (np.diff(found.images) >= 0).all():
+        return found
     order = np.argsort(found.images, kind="stable")
-    return CocoBoxes(*(getattr(found, field.name)[order] for field in fields(found)))
+    columns = {field.name: getattr(found, field.name)[order] for field in fields(found)}
+    return replace(found, **columns)

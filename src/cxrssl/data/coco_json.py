@@ -5,7 +5,7 @@ It is several times faster than the standard library on the results of a whole t
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 
@@ -42,7 +42,7 @@ class Annotation(msgspec.Struct):
     bbox: Box
     area: float | None = None
     iscrowd: int | bool = 0
-    support: int = 0
+    support: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 0
     reader: str | None = None
 
 
@@ -64,13 +64,13 @@ class Document(msgspec.Struct):
 
 
 def content_of(path: Path) -> bytes:
-    """Read a file.
+    """Read a file, without the mark of its byte order.
 
     Raises:
         DataError: If that is not possible.
     """
     try:
-        return path.read_bytes()
+        return path.read_bytes().removeprefix(b"\xef\xbb\xbf")
     except OSError as error:
         raise DataError(f"{path} can't be read: {error.strerror}. Name a JSON file.") from error
 
@@ -82,7 +82,7 @@ def decoded(path: Path, content: bytes, kind: type[Entry]) -> Entry:
         DataError: If it is not JSON, or of another form.
     """
     try:
-        return msgspec.json.decode(content.removeprefix(b"\xef\xbb\xbf"), type=kind)
+        return msgspec.json.decode(content, type=kind)
     except msgspec.ValidationError as error:
         raise DataError(
             f"{path} is no COCO file: {error}. Expected an object with images, categories and "

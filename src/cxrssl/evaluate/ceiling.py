@@ -1,6 +1,7 @@
 """The human ceiling: readers against each other and the rest, and a detector in the same terms."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any
 
@@ -9,8 +10,8 @@ import numpy as np
 from cxrssl.data.fusion import Marks, fuse
 from cxrssl.evaluate.given import Readings
 from cxrssl.evaluate.intervals import difference, entries
-from cxrssl.metrics.annotations import Detections, Flags, Floats
-from cxrssl.metrics.comparison import NAMES, Side, compare, summary
+from cxrssl.metrics.annotations import Detections, Flags, Floats, Integers
+from cxrssl.metrics.comparison import DEFINITIONS, NAMES, Side, compare, summary
 
 _LEAST_IMAGES = 10
 """Looked at by both, for a pair or a reader to be listed; all of them count in the means."""
@@ -21,11 +22,15 @@ _REASONS = dict.fromkeys(NAMES, "neither drew a box") | {
 
 @dataclass(frozen=True)
 class _Row:
-    """A comparison of two sides, named, on the images that both looked at."""
+    """A comparison of two sides, named, and what each image that both looked at adds to it."""
 
     sides: tuple[str, str]
-    images: Flags
+    images: Integers
     sums: Floats
+
+    @property
+    def is_listed(self) -> bool:
+        return len(self.images) >= _LEAST_IMAGES
 
 
 class ReaderTable:
@@ -34,8 +39,8 @@ class ReaderTable:
     A detector is compared above the score at which it has as many boxes as a reader draws on
     average: nothing is chosen by what is right.
 
-    Attributes:
-        threshold: That score; None without a detector, or where it has no boxes.
+    In the means over pairs of readers each reader of an image counts once, as each does in the mean
+    over the model and a reader: of n readers, every pair counts 2 / (n - 1) times.
     """
 
     def __init__(
@@ -49,27 +54,28 @@ class ReaderTable:
         """Compare.
 
         Args:
-            readings: Of several readers.
+            readings: Of several readers, two of whom looked at one image at least.
             found: What a detector found on the same images, or None.
             num_classes: K.
             consensus_iou: Overlap above which the other readers' boxes are fused.
         """
         looked, marks = readings.looked, readings.marks
-        self._shared = np.sum(list(looked.values()), axis=0) >= 2
+        num_readers = np.sum(list(looked.values()), axis=0)
+        self._shared = num_readers >= 2
         self._is_listed = readings.is_listed
+        self._share = 2 / np.maximum(num_readers - 1, 1)
+        self._cut = None if found is None else _cut(found, readings, self._shared)
         own = {name: _side(marks, marks.readers == name) for name in looked}
-        self.threshold: float | None = None
-        model: Side | None = None
-        if found is not None:
-            self.threshold = _threshold(found, readings, self._shared)
-            model = _drawn(found, np.inf if self.threshold is None else self.threshold)
+        model = None if found is None or self._cut is None else _drawn(found, self._cut.threshold)
 
         def row(a: str, b: str, first: Side, second: Side, images: Flags) -> _Row:
             sums = compare(first, second, images=images, num_classes=num_classes)
-            return _Row((a, b), images, sums)
+            return _Row((a, b), np.flatnonzero(images), sums[images])
 
         self._pairs = [
-            row(a, b, own[a], own[b], looked[a] & looked[b]) for a, b in combinations(looked, 2)
+            row(a, b, own[a], own[b], looked[a] & looked[b])
+            for a, b in combinations(looked, 2)
+            if (looked[a] & looked[b]).any()
         ]
         self._left_out, self._model, self._beside = [], [], []
         for name, side in own.items():
@@ -79,19 +85,19 @@ class ReaderTable:
             if model is not None:
                 self._model.append(row("model", name, model, side, images))
                 self._beside.append(row("model", "others", model, others, images))
-        groups = [group for group in (self._pairs, self._model) if group]
-        self._num_pooled = len(groups)
-        self._sums = np.stack(
-            [
-                *(np.sum([one.sums for one in group], axis=0) for group in groups),
-                *(one.sums for one in (*self._pairs, *self._left_out, *self._beside)),
-            ],
-            axis=1,
-        )  # [N, C, 9]
+        num = len(self._shared)
+        self._pooled = [_pooled(self._pairs, num) * self._share[:, None]]
+        self._pooled += [_pooled(self._model, num)] if self._model else []
 
     def __call__(self, weights: Floats) -> Floats:
-        """Return what all comparisons come to, [C * 6], with image n `weights[n]` times."""
-        return summary(np.tensordot(weights, self._sums, axes=1)).reshape(-1)
+        """Return what all comparisons come to, [C * 6], with image n `weights[n]` times.
+
+        All pairs of readers, the model and each reader if there is one, then every row.
+        """
+        rows = (*self._pairs, *self._left_out, *self._beside)
+        sums = [weights @ pooled for pooled in self._pooled]
+        sums += [weights[one.images] @ one.sums for one in rows]
+        return summary(np.stack(sums)).reshape(-1)
 
     def as_json(self, values: Floats, samples: Floats) -> dict[str, Any]:
         """Say how the readers and the model did.
@@ -100,36 +106,34 @@ class ReaderTable:
             values: What a call gives with all weights 1.
             samples: [R, C * 6] what it gives on each draw.
         """
-        shape = -1, len(NAMES)
+        shape = len(values) // len(NAMES), len(NAMES)
         table = _Table(values.reshape(shape), samples.reshape(len(samples), *shape))
         found: dict[str, Any] = {
             "images": int(self._shared.sum()),
             "looked": "as listed" if self._is_listed else "every reader at every image",
             "between_readers": table.scores(0),
         }
-        if self._model:
+        if self._model and self._cut is not None:
             gaps = table.gaps(1, 0)
-            found |= {
-                "score_threshold": self.threshold,
-                "model": table.scores(1),
-                "difference": gaps,
-                "verdict": _verdict(gaps[NAMES[0]]),
-            }
-        first, second = self._num_pooled, self._num_pooled + len(self._pairs)
+            found |= asdict(self._cut)
+            found |= {"model": table.scores(1), "difference": gaps, "verdict": _verdict(gaps)}
+        first = len(self._pooled)
+        second = first + len(self._pairs)
         third = second + len(self._left_out)
         found["pairs"] = [
-            {"a": one.sides[0], "b": one.sides[1], "images": int(one.images.sum())}
+            {"a": one.sides[0], "b": one.sides[1], "images": len(one.images)}
             | table.scores(first + number)
             for number, one in enumerate(self._pairs)
-            if one.images.sum() >= _LEAST_IMAGES
+            if one.is_listed
         ]
         found["leave_one_out"] = [
-            {"reader": one.sides[0], "images": int(one.images.sum())}
+            {"reader": one.sides[0], "images": len(one.images)}
             | table.scores(second + number)
             | (table.beside(third + number, second + number) if self._model else {})
             for number, one in enumerate(self._left_out)
-            if one.images.sum() >= _LEAST_IMAGES
+            if one.is_listed
         ]
+        found["definitions"] = DEFINITIONS
         return found
 
 
@@ -175,18 +179,47 @@ def _drawn(found: Detections, threshold: float) -> Side:
     return Side(corners, found.labels[kept], found.images[kept])
 
 
-def _threshold(found: Detections, readings: Readings, images: Flags) -> float | None:
-    """Return the score above which as many boxes are left on `images` as a reader draws."""
+@dataclass(frozen=True)
+class _Cut:
+    """Above which score a model has about as many boxes as a reader draws.
+
+    Attributes:
+        score_threshold: None where it has no boxes.
+        model_boxes: How many it has above, on images with two readers and more.
+        boxes_a_reader_draws: On as many images.
+    """
+
+    score_threshold: float | None
+    model_boxes: int
+    boxes_a_reader_draws: float
+
+    @property
+    def threshold(self) -> float:
+        return np.inf if self.score_threshold is None else self.score_threshold
+
+
+def _cut(found: Detections, readings: Readings, images: Flags) -> _Cut:
     num_looks = sum(int((looked & images).sum()) for looked in readings.looked.values())
-    num_drawn = int(images[readings.marks.images].sum())
-    wanted = round(num_drawn / max(num_looks, 1) * images.sum())
+    drawn = int(images[readings.marks.images].sum()) / num_looks * int(images.sum())
     scores = np.sort(found.scores[images[found.images]])[::-1]
-    return float(scores[min(wanted, len(scores)) - 1]) if wanted and len(scores) else None
+    wanted = min(round(drawn), len(scores))
+    if not wanted:
+        return _Cut(None, 0, drawn)
+    least = float(scores[wanted - 1])
+    return _Cut(least, int((scores >= least).sum()), drawn)
 
 
-def _verdict(gap: dict[str, float | None]) -> str:
+def _pooled(rows: Sequence[_Row], num_images: int) -> Floats:
+    """Return what each image adds to all rows together, [N, 9]."""
+    sums = np.zeros((num_images, 9))
+    for one in rows:
+        sums[one.images] += one.sums
+    return sums
+
+
+def _verdict(gaps: dict[str, Any]) -> str:
     """Say whether a model agrees with readers as they agree with each other."""
-    low, high = gap["low"], gap["high"]
+    low, high = (gaps[NAMES[0]][end] for end in ("low", "high"))
     if low is None or high is None:
         return "can't be told: there is no interval"
     if low > 0:

@@ -20,14 +20,10 @@ def curves(table: ScoreTable, classes: tuple[str, ...]) -> dict[str, Any]:
     Values where nothing is, such as the threshold of a recall that is not reached, are None.
     """
     ones = np.ones(table.truth.num_images)
-    present = table.precision.num_true(ones)[_IOU_50] > 0
-    by_class = {}
-    for label in np.flatnonzero(present).tolist():
-        curve = table.precision.curve(_IOU_50, label)
-        by_class[classes[label]] = {
-            "precision": _plain(curve.precision),
-            "score": _plain(curve.scores),
-        }
+    by_class = {
+        classes[label]: {"precision": _plain(curve.precision), "score": _plain(curve.scores)}
+        for label, curve in table.precision.curves(_IOU_50).items()
+    }
     froc = table.froc(ones)
     return {
         "precision_recall": {"iou": 0.5, "recall": RECALLS.round(2).tolist(), "classes": by_class},
@@ -45,7 +41,7 @@ def operating_points(table: ScoreTable) -> list[dict[str, Any]]:
     The threshold of the best F1 is chosen on the images it is measured on, so it flatters.
     """
     froc = table.froc(np.ones(table.truth.num_images))
-    if not len(table.froc.scores):
+    if not len(table.froc.scores) or not froc.wanted:
         return []
     precision = table.froc.precision()
     total = precision + froc.sensitivity

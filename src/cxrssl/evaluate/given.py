@@ -1,13 +1,14 @@
 """What is evaluated, from a store or from COCO files, in one form."""
 
-from collections.abc import Iterable, Sequence
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from cxrssl.core.errors import DataError
-from cxrssl.data.coco_files import CocoBoxes, Index
-from cxrssl.data.detection import Example
+from cxrssl.data.coco_files import CocoMarks, CocoResults, Index
 from cxrssl.data.fusion import Marks
 from cxrssl.metrics.annotations import Detections, Flags, Truth
 
@@ -42,38 +43,18 @@ class Given:
     readings: Readings | None
 
     @property
+    def sha256(self) -> str:
+        """A fingerprint of boxes, ids and names; evaluations of the same have the same."""
+        names = json.dumps([list(self.index.images), list(self.index.categories), self.classes])
+        return hashlib.sha256(f"{self.truth.sha256} {names}".encode()).hexdigest()
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """Return the names of the labels."""
         return self.index.names
 
 
-def given_by_store(index: Index, examples: Sequence[Example]) -> Given:
-    """Return the consensus of a store's examples, in store pixels, and its readers' boxes."""
-    counts = [len(example.labels) for example in examples]
-    corners = np.concatenate([e.boxes for e in examples]).astype(np.float64)
-    boxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
-    truth = Truth(
-        np.repeat(np.arange(len(examples)), counts),
-        np.concatenate([e.labels for e in examples]).astype(np.int64),
-        boxes,
-        boxes[:, 2] * boxes[:, 3],
-        np.zeros(len(boxes), bool),
-        np.concatenate([e.support for e in examples]).astype(np.int64),
-        len(examples),
-        len(index.names),
-    )
-    marks = Marks(
-        np.concatenate([e.reader_boxes for e in examples]).astype(np.float64),
-        np.concatenate([e.reader_labels for e in examples]).astype(np.int64),
-        np.array([reader for e in examples for reader in e.readers], np.str_),
-        np.repeat(np.arange(len(examples)), [len(e.readers) for e in examples]),
-    )
-    names = _in_order(reader for e in examples for reader in e.looked)
-    looked = {name: np.array([name in e.looked for e in examples]) for name in names}
-    return Given(index, truth, Readings(marks, looked, is_listed=True))
-
-
-def given_by_file(index: Index, boxes: CocoBoxes, readings: Readings | None) -> Given:
+def given_by_file(index: Index, boxes: CocoMarks, readings: Readings | None) -> Given:
     """Return the truth of a COCO document."""
     truth = Truth(
         boxes.images,
@@ -88,7 +69,7 @@ def given_by_file(index: Index, boxes: CocoBoxes, readings: Readings | None) -> 
     return Given(index, truth, readings)
 
 
-def readings_of(own: Index, boxes: CocoBoxes, index: Index) -> Readings:
+def readings_of(own: Index, boxes: CocoMarks, index: Index) -> Readings:
     """Return what readers drew, from a COCO document whose annotations name a `reader`.
 
     Who looked at an image its entry in `images` may say, as `"readers": ["R8", "R9"]`. If none
@@ -100,7 +81,8 @@ def readings_of(own: Index, boxes: CocoBoxes, index: Index) -> Readings:
         index: Whose numbers of images and classes to use.
 
     Raises:
-        DataError: If an annotation names no reader, or one who is not said to have looked.
+        DataError: If an annotation names no reader, one who is not said to have looked, or is a
+            crowd, or no image was looked at by two.
     """
     nameless = int((boxes.readers == "").sum())
     if nameless:
@@ -108,10 +90,15 @@ def readings_of(own: Index, boxes: CocoBoxes, index: Index) -> Readings:
             f"{own.path}: {nameless} of {len(boxes.readers)} annotations name no reader. Give each "
             'a "reader", such as "R8".'
         )
+    if boxes.crowd.any():
+        raise DataError(
+            f"{own.path}: {int(boxes.crowd.sum())} annotations are crowds, which no reader draws. "
+            "Leave them out."
+        )
     image_number = np.array([index.images[key] for key in own.images], np.int64)
     label_number = np.array([index.categories[key] for key in own.categories], np.int64)
     images = image_number[boxes.images]
-    names = _in_order(
+    names = in_order(
         [*boxes.readers.tolist(), *(name for some in own.readers for name in some or ())]
     )
     is_listed = any(some is not None for some in own.readers)
@@ -125,16 +112,26 @@ def readings_of(own: Index, boxes: CocoBoxes, index: Index) -> Readings:
             raise DataError(
                 f"{own.path}: {name} drew on image {key!r}, and is not among its readers."
             )
+    if not any_shared(looked):
+        raise DataError(
+            f"{own.path}: no image was looked at by two of its {len(names)} reader(s). Agreement "
+            "needs some that were."
+        )
     corners = np.concatenate([boxes.boxes[:, :2], boxes.boxes[:, :2] + boxes.boxes[:, 2:]], axis=1)
     marks = Marks(corners, label_number[boxes.labels], boxes.readers, images)
     return Readings(marks, looked, is_listed)
 
 
-def _in_order(names: Iterable[str]) -> list[str]:
+def in_order(names: Iterable[str]) -> list[str]:
     """Return each name once, R8 before R10."""
     return sorted(set(names), key=lambda name: (len(name), name))
 
 
-def as_detections(boxes: CocoBoxes) -> Detections:
+def any_shared(looked: Mapping[str, Flags]) -> bool:
+    """Return whether two readers looked at one image."""
+    return bool(len(looked) and np.sum(list(looked.values()), axis=0).max(initial=0) >= 2)
+
+
+def as_detections(boxes: CocoResults) -> Detections:
     """Return the results of a file."""
     return Detections(boxes.images, boxes.labels, boxes.boxes, boxes.scores)

@@ -29,7 +29,9 @@ def reasons_of(truth: Truth, table: ScoreTable) -> dict[str, str]:
     for name in ("mean", "std"):
         reasons[f"best_iou_above_0.2_{name}"] = "no detection overlaps a true box by more than 0.2"
     reasons["ece"] = (
-        "a score lies outside 0..1" if table.calibration is None else "there is no detection"
+        "a score lies outside 0..1"
+        if table.calibration is None
+        else "there is no detection, or all lie on crowds"
     )
     has_normals = len(np.unique(truth.images)) < truth.num_images
     if truth.images.size:

@@ -7,7 +7,7 @@ import numpy as np
 
 from cxrssl.evaluate.ceiling import ReaderTable
 from cxrssl.evaluate.curves import curves, operating_points
-from cxrssl.evaluate.given import Given, Readings
+from cxrssl.evaluate.given import Given, Readings, any_shared
 from cxrssl.evaluate.intervals import Bootstrap, Measure, entries, replicated
 from cxrssl.evaluate.reasons import NO_BOX_OF_CLASS, reasons_of
 from cxrssl.evaluate.rival import Rival, compared
@@ -64,8 +64,9 @@ def scored(
         measures["rival"] = ScoreMeasure(truth, rival.found)
     values, samples = _measured(measures, truth, how)
     content = _content(given, own.table, values["own"], samples["own"], how)
-    if readers is not None:
-        content["readers"] = readers.as_json(values["readers"], samples["readers"])
+    content["readers"] = (
+        None if readers is None else readers.as_json(values["readers"], samples["readers"])
+    )
     if rival is not None:
         theirs = (values["rival"], samples["rival"]) if "rival" in measures else None
         content["against"] = compared(rival, _NAMES, (values["own"], samples["own"]), theirs)
@@ -111,7 +112,7 @@ def _content(
 ) -> dict[str, Any]:
     truth, num = given.truth, len(_NAMES)
     held = truth.holds.sum(axis=0).tolist()
-    boxes = np.bincount(truth.labels, minlength=truth.num_classes).tolist()
+    boxes = np.bincount(truth.labels[~truth.crowd], minlength=truth.num_classes).tolist()
     by_class = values[num:].reshape(len(given.classes), -1)
     drawn = samples[:, num:].reshape(len(samples), *by_class.shape)
     return {
@@ -123,7 +124,8 @@ def _content(
             for label, name in enumerate(given.classes)
         },
         "n_images": truth.num_images,
-        "n_boxes": len(truth.labels),
+        "n_boxes": int((~truth.crowd).sum()),
+        "n_crowds": int(truth.crowd.sum()),
         "n_classes": len(given.classes),
         "n_images_without_findings": truth.num_images - len(np.unique(truth.images)),
         "n_detections": table.num_detections,
@@ -134,7 +136,7 @@ def _content(
         "seed": how.seed,
         "replicates": how.replicates,
         "definitions": DEFINITIONS,
-        "truth_sha256": truth.sha256,
+        "truth_sha256": given.sha256,
         "operating_points": operating_points(table),
         "curves": curves(table, given.classes),
         "replicate_values": _rounded(samples[:, :num]),
@@ -145,7 +147,7 @@ def _readers(
     readings: Readings | None, found: Detections, num_classes: int, *, consensus_iou: float
 ) -> ReaderTable | None:
     """Return the comparison with readers, None where no image was looked at by two."""
-    if readings is None or np.sum(list(readings.looked.values()), axis=0).max(initial=0) < 2:
+    if readings is None or not any_shared(readings.looked):
         return None
     return ReaderTable(readings, found, num_classes=num_classes, consensus_iou=consensus_iou)
 

@@ -15,6 +15,9 @@ from cxrssl.evaluate.given import Given, as_detections
 from cxrssl.evaluate.intervals import Bootstrap, difference
 from cxrssl.metrics.annotations import Detections, Floats
 
+_MOST = 1e9
+"""More than any score, false alarms an image among them."""
+
 
 @dataclass(frozen=True)
 class Rival:
@@ -41,11 +44,11 @@ def read_rival(path: Path, given: Given, how: Bootstrap) -> Rival:
     if "metrics" not in content:
         return Rival(path, as_detections(read_results(path, given.index)), None)
     for key, word, own in (
-        ("truth_sha256", "truth", given.truth.sha256),
+        ("truth_sha256", "truth", given.sha256),
         ("seed", "seed", how.seed),
         ("replicates", "number of replicates", how.replicates),
     ):
-        if content.get(key) != own:
+        if key in content and content[key] != own:
             raise DataError(
                 f"{path} was made with another {word} ({content.get(key)}; here {own}): "
                 "differences need the same draws of the same images. Evaluate it again with the "
@@ -85,10 +88,10 @@ def _written(rival: Rival, names: Sequence[str], *, num: int) -> tuple[Floats, F
     try:
         values = [content["metrics"][name]["value"] for name in names]
         samples = [content["replicate_values"][name] for name in names]
-        return (
-            np.array(values, np.float64),
-            np.array(samples, np.float64).reshape(len(names), num).T,
-        )
+        found = np.array(values, np.float64), np.array(samples, np.float64).reshape(-1, num).T
+        if not all((np.isnan(part) | (np.abs(part) < _MOST)).all() for part in found):
+            raise ValueError("a value is no score")
+        return found
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(
             f"{rival.path} is no file of `cxrssl eval --json` of this version: {error!r}. "

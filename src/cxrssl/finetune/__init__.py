@@ -103,5 +103,5 @@ def finish(run: RunFolder, validation: Validation, *, keep: Literal["last", "bes
             "train_images": len(labels.train),
             "train_boxes": sum(len(example.boxes) for example in labels.train),
         }
-        run.finish(validation.scores(labels.test, found, with_intervals=True) | counts)
+        run.finish(validation.scores(labels.test, found) | counts)
     return run.detector

@@ -9,7 +9,7 @@ from cxrssl.core.state import load_own_state, own_state
 from cxrssl.data.detection import Example
 from cxrssl.data.sampling import BatchPlan
 from cxrssl.data.store import Store
-from cxrssl.evaluate import NO_INTERVALS, WITH_INTERVALS, scores_of
+from cxrssl.evaluate.checkpoint import scores_of, values_of
 from cxrssl.evaluate.detect import BATCH_SIZE, ImageDetections, detect_in_turn
 from cxrssl.finetune.labels import Labels
 from cxrssl.models.detector import Detector, build_detector
@@ -48,7 +48,7 @@ class Validation:
         """Score two batches before the first step, so that what is broken shows at once."""
         if steps_done == 0:
             few = (self.labels.val or self.labels.test)[: 2 * BATCH_SIZE]
-            self.scores(few, self.detect(self.snapshot(), few))
+            values_of(self.detect(self.snapshot(), few), few, self.store)
 
     def log_if_due(self, log: Log, *, steps_done: int, epoch: int) -> None:
         """Log scores when the recipe says so and at the end, and keep the best detector.
@@ -67,8 +67,8 @@ class Validation:
         found = self.detect(snapshot, self.labels.val)
         if self.run.writes:
             best = max(log.history(_CHOSEN_BY), default=-1.0)
-            metrics = self.scores(self.labels.val, found)["metrics"]
-            values = {f"val_{name}": metrics[name]["value"] for name in _NAMES}
+            scores = values_of(found, self.labels.val, self.store)
+            values = {f"val_{name}": scores[name] for name in _NAMES}
             log.write(values, steps_done=steps_done, epoch=epoch)
             if (values[_CHOSEN_BY] or 0.0) > best:
                 save_detector(snapshot, self.run.best)
@@ -96,17 +96,8 @@ class Validation:
         )
 
     def scores(
-        self,
-        examples: Sequence[Example],
-        found: Sequence[ImageDetections],
-        *,
-        with_intervals: bool = False,
+        self, examples: Sequence[Example], found: Sequence[ImageDetections]
     ) -> dict[str, Any]:
-        """Return the scores of detections, one entry an example; with intervals if asked."""
-        return scores_of(
-            found,
-            examples,
-            self.store,
-            consensus_iou=self.recipe.data.consensus_iou,
-            bootstrap=WITH_INTERVALS if with_intervals else NO_INTERVALS,
-        )
+        """Return all scores of detections, one entry an example, with intervals."""
+        iou = self.recipe.data.consensus_iou
+        return scores_of(found, examples, self.store, consensus_iou=iou)

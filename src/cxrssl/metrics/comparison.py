@@ -26,6 +26,20 @@ NAMES = (
 )
 """Of `summary`; each is defined in `metrics.agreement`."""
 
+DEFINITIONS = {
+    "f1_at_0.4": "2 TP / (2 TP + FP + FN) of one side against the other, over images that both "
+    "looked at; boxes of one class matched one to one, the greatest overlap first, from IoU 0.4",
+    "f1_at_0.5": "the same from IoU 0.5",
+    "iou_mean": "mean IoU of every two boxes of one class in one image; the paper's table II",
+    "iou_std": "its population standard deviation",
+    "iou_above_0.2_mean": "the same over those that overlap by more than 0.2",
+    "iou_above_0.2_std": "its population standard deviation",
+    "between_readers": "all pairs of readers; of the n readers of an image each pair counts "
+    "2 / (n - 1) times",
+    "model": "detections scored score_threshold and more, against each reader or in their place",
+    "leave_one_out": "a reader against the fused boxes of the others who looked at the image",
+}
+
 
 @dataclass(frozen=True)
 class Side:

@@ -1,7 +1,8 @@
 """What a reader of the detections would meet: findings found against false alarms an image.
 
-All classes are pooled, and every image counts, those without a finding too: COCO's average
-precision does not see false alarms on normal chests, and forgives many weak ones.
+All classes are pooled, and every image counts, those without a finding too. COCO's average
+precision forgives any number of false alarms that score less than what is right, and does not see
+those of a class without true boxes.
 
 Shapes: N images, D detections, U distinct scores.
 """

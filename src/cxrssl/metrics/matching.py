@@ -6,7 +6,8 @@ first detection that overlaps anything, then the second, for all thresholds at o
 same matches, and takes as many steps as the busiest image has such detections.
 
 PASCAL VOC's rule has each detection belong to the box it overlaps most, free or not; the strongest
-one of a box found it, and the others are false alarms.
+one of a box found it, and the others are false alarms. Under both rules a crowd is what is left: a
+detection that overlaps a box that counts is never given to a crowd.
 
 Sources: pycocotools 2.0, cocoeval.py, `evaluateImg`; VOC 2010 development kit, `VOCevaldet.m`.
 
@@ -95,8 +96,8 @@ def match(truth: Truth, found: Detections, rules: Rules, *, most: int, by_class:
         most: Strongest detections of a kind that take part.
         by_class: Whether a detection can only find a box of its class.
 
-    Equal scores go in the order of the detections. Of equal overlaps COCO's rule takes the last
-    true box and VOC's the first, as their sources do.
+    Equal scores go class by class, then in the order of the detections. Of equal overlaps COCO's
+    rule takes the last true box and VOC's the first, as their sources do.
     """
     width = truth.num_classes if by_class else 1
     label, label_true = (found.labels, truth.labels) if by_class else (0, 0)
@@ -143,15 +144,15 @@ class _Found(NamedTuple):
 
 def _by_kind(kinds: Integers, labels: Integers) -> Integers:
     """Sort by kind; within one by class, as pycocotools puts classes together in an image."""
-    order: Integers = np.argsort(_narrow(labels), kind="stable")
-    return order[np.argsort(_narrow(kinds[order]), kind="stable")]
+    order: Integers = np.argsort(narrow(labels), kind="stable")
+    return order[np.argsort(narrow(kinds[order]), kind="stable")]
 
 
 def _ranked(found: Detections, kinds: Integers, *, most: int) -> Ranked:
     # pycocotools has the classes of an image one after another before it sorts by score.
-    by_class = np.argsort(_narrow(found.labels), kind="stable")
+    by_class = np.argsort(narrow(found.labels), kind="stable")
     by_score = by_class[np.argsort(-found.scores[by_class], kind="stable")]
-    order = by_score[np.argsort(_narrow(kinds[by_score]), kind="stable")]
+    order = by_score[np.argsort(narrow(kinds[by_score]), kind="stable")]
     rank = _within(kinds[order])
     kept = rank < most
     rows = order[kept]
@@ -223,7 +224,7 @@ def _nearest(pairs: _Pairs, rules: Rules) -> Iterator[_Found]:
     for rule in np.flatnonzero(rules.nearest):
         near = pairs.iou >= rules.ious[rule]
         place, true, iou = pairs.place[near], pairs.true[near], pairs.iou[near]
-        by_overlap = np.lexsort((true, -iou, place))
+        by_overlap = np.lexsort((true, -iou, rules.ignored[rules.part[rule], true], place))
         nearest = by_overlap[_begins(place[by_overlap])]
         place, true = place[nearest], true[nearest]
         # A box has one kind, and the places of a kind rise as scores fall.
@@ -235,7 +236,7 @@ def _nearest(pairs: _Pairs, rules: Rules) -> Iterator[_Found]:
         yield _Found(place[kept], np.full(int(kept.sum()), rule), is_true[kept])
 
 
-def _narrow(values: Integers) -> NDArray[np.unsignedinteger[Any]]:
+def narrow(values: Integers) -> NDArray[np.unsignedinteger[Any]]:
     """Return values >= 0 in the fewest bits: numpy sorts 16 and less by digits, which is faster."""
     return values.astype(np.min_scalar_type(int(values.max(initial=0))))
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from cxrssl.metrics.annotations import Detections, Floats, Integers, Truth
-from cxrssl.metrics.matching import Matches, Rules
+from cxrssl.metrics.matching import Matches, Rules, narrow
 
 RECALLS = np.linspace(0.0, 1.0, 101)
 """COCO's recall thresholds. Source: pycocotools 2.0, cocoeval.py, `setDetParams`."""
 _PADDED_RECALLS = np.append(RECALLS, np.inf)
-_TINY = np.spacing(1.0)
+_TINY, _SLACK = np.spacing(1.0), 1e-10
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class PrecisionTable:
         rows = matches.ranked.rows
         labels = found.labels[rows]
         order = matches.ranked.by_score
-        order = order[np.argsort(labels[order].astype(np.int16), kind="stable")]
+        order = order[np.argsort(narrow(labels[order]), kind="stable")]
         self._images, self._scores = found.images[rows][order], found.scores[rows][order]
         self._truth = truth
         self._rules = rules
@@ -95,7 +95,9 @@ class PrecisionTable:
         wanted = self.num_true(weights)
         recall, envelope = self._points(weights, wanted)
         before = np.where(self._is_first, 0.0, np.roll(recall, 1))
-        reached = _num_reached(recall)
+        # Sums of whole weights are exact, others are not, and a recall of 1 must stay one.
+        slack = 0.0 if np.array_equal(weights, np.rint(weights)) else _SLACK
+        reached = _num_reached(np.minimum(recall + slack, 1.0) if slack else recall)
         newly = reached - np.where(self._is_first, 0, np.roll(reached, 1))
 
         def by_curve(values: Floats) -> Floats:
@@ -108,14 +110,21 @@ class PrecisionTable:
             by_curve(recall - before),
         )
 
-    def curve(self, rule: int, label: int) -> Curve:
-        """Return precision and threshold of one class at `RECALLS`, every image once."""
+    def curves(self, rule: int) -> dict[int, Curve]:
+        """Return precision and threshold at `RECALLS` of each class with true boxes, unweighed."""
         weights = np.ones(self._truth.num_images)
-        recall, envelope = self._points(weights, self.num_true(weights))
-        own = self._curve == rule * self._truth.num_classes + label
-        places = np.searchsorted(recall[own], RECALLS)
-        scores = self._scores[self._true[own]]
-        return Curve(np.append(envelope[own], 0.0)[places], np.append(scores, np.nan)[places])
+        wanted = self.num_true(weights)
+        recall, envelope = self._points(weights, wanted)
+        scores = self._scores[self._true]
+        found = {}
+        for label in np.flatnonzero(wanted[rule]).tolist():
+            number = rule * self._truth.num_classes + label
+            own = slice(*np.searchsorted(self._curve, [number, number + 1]))
+            places = np.searchsorted(recall[own], RECALLS)
+            found[label] = Curve(
+                np.append(envelope[own], 0.0)[places], np.append(scores[own], np.nan)[places]
+            )
+        return found
 
     def _points(self, weights: Floats, wanted: Floats) -> tuple[Floats, Floats]:
         """Return recall and the envelope of precision at each true one, [E]."""

@@ -15,8 +15,9 @@ from cxrssl.metrics.matching import Rules, match
 from cxrssl.metrics.precision import PrecisionTable
 
 IOUS = np.linspace(0.5, 0.95, 10)
-"""Source: pycocotools 2.0, cocoeval.py, `setDetParams`; so are the areas."""
-_AREAS_PX2 = np.array([[0, 1e10], [0, 32**2], [32**2, 96**2], [96**2, 1e10]])
+"""Source: pycocotools 2.0, cocoeval.py, `setDetParams`; so are the areas, but that 1e10 px^2, which
+ends them there, is no end here."""
+_AREAS_PX2 = np.array([[0, np.inf], [0, 32**2], [32**2, 96**2], [96**2, np.inf]])
 _SIZES = ("small", "medium", "large")
 ABOVE_40 = float(np.nextafter(0.4, 1))
 """The least overlap that is more than 0.4."""

@@ -6,26 +6,23 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 
 _CLASS_COLUMNS = ("AP", "AP40", "AR100")
-_MOST_PAIRS = 6
-# Nobody reads these over a pipe as they are printed, and nothing may be cut off.
-_PLAIN_WIDTH = 120
+_MOST_PAIRS, _WIDEST = 6, 10_000
 
 
 def print_scores(found: Mapping[str, Any]) -> None:
     """Print the content of `cxrssl eval --json` on stdout, intervals beside values."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = _PLAIN_WIDTH
+    console = Console(highlight=False, emoji=False)
     if "metrics" in found:
         _print_overall(console, found)
         if "against" in found:
             _print_differences(console, found["against"])
         _print_classes(console, found)
         _print_points(console, found["operating_points"])
-    if "readers" in found:
+    if found["readers"] is not None:
         _print_readers(console, found["readers"])
     console.print(
         f"Intervals: 95 %, from {found['replicates']} draws of the images, seed {found['seed']}."
@@ -46,9 +43,9 @@ def _print_overall(console: Console, found: Mapping[str, Any]) -> None:
             unknown.append(f"{name}: {entry['reason']}")
             continue
         table.add_row(name, *_cells(entry))
-    console.print(table)
+    _print(console, table)
     for line in unknown:
-        console.print(f" not computed: {line}", markup=False)
+        console.print(f" not computed: {line}", markup=False, soft_wrap=True)
 
 
 def _print_differences(console: Console, rival: Mapping[str, Any]) -> None:
@@ -57,7 +54,7 @@ def _print_differences(console: Console, rival: Mapping[str, Any]) -> None:
     for name, entry in rival["metrics"].items():
         if entry["delta"] is not None:
             table.add_row(name, _number(entry["value"]), *_gap_cells(entry))
-    console.print(table)
+    _print(console, table)
 
 
 def _print_classes(console: Console, found: Mapping[str, Any]) -> None:
@@ -67,7 +64,7 @@ def _print_classes(console: Console, found: Mapping[str, Any]) -> None:
         values = [_number(scores[column]["value"]) for column in _CLASS_COLUMNS]
         images, boxes = str(counts["n_images"]), str(counts["n_boxes"])
         table.add_row(escape(name), images, boxes, *_cells(scores["AP50"]), *values)
-    console.print(table)
+    _print(console, table)
 
 
 def _print_points(console: Console, points: Sequence[Mapping[str, Any]]) -> None:
@@ -81,7 +78,7 @@ def _print_points(console: Console, points: Sequence[Mapping[str, Any]]) -> None
         title = point["point"].replace(" false positives an image", " FP/image")
         table.add_row(title, *(_number(point[name]) for name in names))
     if points:
-        console.print(table)
+        _print(console, table)
 
 
 def _print_readers(console: Console, found: Mapping[str, Any]) -> None:
@@ -106,17 +103,25 @@ def _print_readers(console: Console, found: Mapping[str, Any]) -> None:
     add("all pairs of readers", str(found["images"]), found["between_readers"])
     if "model" in found:
         add("model and each reader", str(found["images"]), found["model"])
-    console.print(table)
+    _print(console, table)
     left_out = len(pairs) + len(rows) - len(pairs[:_MOST_PAIRS]) - len(rows[:_MOST_PAIRS])
     if left_out:
-        console.print(f"{left_out} rows of fewer images are in --json.")
+        console.print(f"{left_out} more rows, of no more images, are in --json.")
     if "verdict" in found:
-        gap = found["difference"]["f1_at_0.4"]
-        value, between, p = _gap_cells(gap)[1:]
+        value, between, p = _gap_cells(found["difference"]["f1_at_0.4"])[1:]
         console.print(
-            f"Model: {found['verdict']} (F1 at 0.4 {value} {between}, p {p}; boxes scored "
-            f"{_number(found['score_threshold'])} and more, as many as a reader draws)."
+            f"Model: {found['verdict']} (F1 at 0.4 {value} {between}, p {p}). It has "
+            f"{found['model_boxes']} boxes scored {_number(found['score_threshold'])} and more "
+            f"where a reader draws {found['boxes_a_reader_draws']:.0f}.",
+            soft_wrap=True,
         )
+
+
+def _print(console: Console, table: Table) -> None:
+    """Print a table at its full width: nothing is cut off, a narrow terminal breaks the lines."""
+    needed = Measurement.get(console, console.options.update(max_width=_WIDEST), table).maximum
+    console.width = max(console.width, needed)
+    console.print(table)
 
 
 def _table(title: str, first: str, *names: str) -> Table:

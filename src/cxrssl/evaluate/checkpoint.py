@@ -1,0 +1,146 @@
+"""A detector on a split of a store, against the readers' consensus and beside the readers."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cxrssl.core.errors import DataError
+from cxrssl.data.coco_files import Index
+from cxrssl.data.detection import Example, examples_of, in_split, splits_of
+from cxrssl.data.fusion import Marks
+from cxrssl.data.protocol import Split
+from cxrssl.data.store import Store
+from cxrssl.evaluate.detect import ImageDetections, detect_in_turn, detections_of
+from cxrssl.evaluate.given import Given, Readings, in_order
+from cxrssl.evaluate.intervals import Bootstrap
+from cxrssl.evaluate.result import scored
+from cxrssl.evaluate.rival import read_rival
+from cxrssl.metrics.annotations import Truth
+from cxrssl.metrics.scores import ScoreTable
+from cxrssl.models.detector import Detector
+from cxrssl.models.detector_folder import folder_of, load_detector
+from cxrssl.run.memory import keep_freed_memory
+from cxrssl.run.start import start_processes
+
+_DEFAULT = Bootstrap()
+
+
+def evaluate(
+    checkpoint: Path,
+    store_folder: Path,
+    *,
+    split: Split,
+    fusion: str,
+    consensus_iou: float,
+    normals: bool,
+    bootstrap: Bootstrap = _DEFAULT,
+    against: Path | None = None,
+) -> dict[str, Any] | None:
+    """Score a detector folder, or the run that holds one, on a split of a store.
+
+    The store is split by the protocol the detector was trained under, so that what it is tested on
+    is what it never saw. Processes of one launch share the images.
+
+    Returns:
+        The content of `--json`; None in all processes but the main one.
+
+    Raises:
+        DataError: If the detector or the store can't be used, or classes, size or fit differ.
+    """
+    processes = start_processes()
+    folder = folder_of(checkpoint)
+    detector = load_detector(folder)
+    store = Store(store_folder)
+    _check_store(detector, store, folder)
+    splits = splits_of(store, protocol=detector.protocol, normals=normals)
+    examples = in_split(examples_of(store, fusion=fusion, iou=consensus_iou), splits, split)
+    given = given_by_store(store, examples)
+    rival = None if against is None else read_rival(against, given, bootstrap)
+    if processes.device.type == "cpu":
+        keep_freed_memory()
+    detector.model.to(processes.device)
+    found = detect_in_turn(
+        detector,
+        store,
+        examples,
+        rank=processes.process_index,
+        num_processes=processes.num_processes,
+    )
+    if not processes.is_main_process:
+        return None
+    return scored(given, detections_of(found), bootstrap, consensus_iou=consensus_iou, rival=rival)
+
+
+def scores_of(
+    found: Sequence[ImageDetections],
+    examples: Sequence[Example],
+    store: Store,
+    *,
+    consensus_iou: float,
+) -> dict[str, Any]:
+    """Score detections, one entry an example, as `evaluate` does."""
+    given = given_by_store(store, examples)
+    return scored(given, detections_of(found), _DEFAULT, consensus_iou=consensus_iou)
+
+
+def values_of(
+    found: Sequence[ImageDetections], examples: Sequence[Example], store: Store
+) -> dict[str, float | None]:
+    """Return the overall scores alone, by name, for scores while a detector is trained."""
+    table = ScoreTable(given_by_store(store, examples).truth, detections_of(found))
+    overall = table(np.ones(len(examples))).overall
+    return {name: None if np.isnan(value) else value for name, value in overall.items()}
+
+
+def given_by_store(store: Store, examples: Sequence[Example]) -> Given:
+    """Return the consensus of a store's examples, in store pixels, and its readers' boxes.
+
+    Ids are those of `as_coco`: an image's own, and classes from 1.
+    """
+    counts = [len(example.labels) for example in examples]
+    corners = np.concatenate([e.boxes for e in examples]).astype(np.float64)
+    boxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
+    truth = Truth(
+        np.repeat(np.arange(len(examples)), counts),
+        np.concatenate([e.labels for e in examples]).astype(np.int64),
+        boxes,
+        boxes[:, 2] * boxes[:, 3],
+        np.zeros(len(boxes), bool),
+        np.concatenate([e.support for e in examples]).astype(np.int64),
+        len(examples),
+        len(store.classes),
+    )
+    marks = Marks(
+        np.concatenate([e.reader_boxes for e in examples]).astype(np.float64),
+        np.concatenate([e.reader_labels for e in examples]).astype(np.int64),
+        np.array([reader for e in examples for reader in e.readers], np.str_),
+        np.repeat(np.arange(len(examples)), [len(e.readers) for e in examples]),
+    )
+    names = in_order(reader for e in examples for reader in e.looked)
+    looked = {name: np.array([name in e.looked for e in examples]) for name in names}
+    index = Index(
+        store.folder,
+        {example.image_id: number for number, example in enumerate(examples)},
+        (None,) * len(examples),
+        {label: label - 1 for label in range(1, len(store.classes) + 1)},
+        tuple(store.classes),
+        tuple(example.looked for example in examples),
+    )
+    return Given(index, truth, Readings(marks, looked, is_listed=True))
+
+
+def _check_store(detector: Detector, store: Store, folder: Path) -> None:
+    """Raise a `DataError` if a store's classes, size or fit are not the detector's."""
+    if store.classes != detector.classes:
+        raise DataError(
+            f"{folder} finds {', '.join(detector.classes)}; {store.folder} holds "
+            f"{', '.join(store.classes)}. Evaluate on a store with the detector's classes."
+        )
+    own, given = detector.processor, store.manifest
+    if (own.size_px, own.fit) != (given["size_px"], given["fit"]):
+        raise DataError(
+            f"{folder} was trained on images of {own.size_px} px, {own.fit}; {store.folder} holds "
+            f"{given['size_px']} px, {given['fit']}. Ingest the images again as the detector needs."
+        )

@@ -1,0 +1,56 @@
+"""Anyone's COCO files against each other; no detector, no store, no torch."""
+
+from pathlib import Path
+from typing import Any
+
+from cxrssl.data.coco_files import check_listed, read_annotations, read_results
+from cxrssl.evaluate.given import as_detections, given_by_file, readings_of
+from cxrssl.evaluate.intervals import Bootstrap
+from cxrssl.evaluate.result import scored, scored_readers
+from cxrssl.evaluate.rival import read_rival
+
+
+def evaluate_files(
+    predictions: Path,
+    truth: Path,
+    readers: Path | None = None,
+    against: Path | None = None,
+    *,
+    consensus_iou: float,
+    bootstrap: Bootstrap,
+) -> dict[str, Any]:
+    """Score COCO results against a COCO data set; no detector is needed.
+
+    Args:
+        predictions: Results, or a data set whose annotations have scores.
+        truth: A data set. An image without annotations is one without findings.
+        readers: A data set whose annotations name a `reader`, on images of the truth.
+        against: Other results, or what `--json` wrote of them.
+        consensus_iou: Overlap above which the other readers' boxes are fused.
+        bootstrap: Intervals.
+
+    Returns:
+        The content of `--json`.
+
+    Raises:
+        DataError: If a file can't be read, or files disagree about ids.
+    """
+    index, boxes = read_annotations(truth)
+    readings = None
+    if readers is not None:
+        own, drawn = read_annotations(readers)
+        check_listed(own, index)
+        readings = readings_of(own, drawn, index)
+    given = given_by_file(index, boxes, readings)
+    found = as_detections(read_results(predictions, index))
+    rival = None if against is None else read_rival(against, given, bootstrap)
+    return scored(given, found, bootstrap, consensus_iou=consensus_iou, rival=rival)
+
+
+def evaluate_readers(
+    readers: Path, *, consensus_iou: float, bootstrap: Bootstrap
+) -> dict[str, Any]:
+    """Score the readers of a COCO data set against each other; see `evaluate_files`."""
+    index, drawn = read_annotations(readers)
+    readings = readings_of(index, drawn, index)
+    return scored_readers(readings, index.names, bootstrap, consensus_iou=consensus_iou)

@@ -38,42 +38,45 @@ FASTER, LONGER, GIGABYTES = 35.0, 3.0, 4.0
 """What was asked for: times faster than pycocotools, times as long for 1,000 replicates, memory."""
 
 
-def made(
-    num_images: int, *, seed: int = 0, num_classes: int = NUM_CLASSES, per_image: int = PER_IMAGE
-) -> tuple[Truth, Detections]:
-    """Return three true boxes an image on average, a tenth of the detections near one."""
-    generator = np.random.default_rng(seed)
+def boxes(generator: np.random.Generator, num: int) -> np.ndarray:
+    """Return random boxes."""
+    sides = np.exp(generator.normal(4, 0.7, (num, 2))).clip(8, 300)
+    return np.concatenate([generator.uniform(0, 400, (num, 2)), sides], axis=1)
 
-    def boxes(num: int) -> np.ndarray:
-        sides = np.exp(generator.normal(4, 0.7, (num, 2))).clip(8, 300)
-        return np.concatenate([generator.uniform(0, 400, (num, 2)), sides], axis=1)
 
-    num_true = generator.poisson(3, num_images)
-    images = np.repeat(np.arange(num_images), num_true)
-    weights = 1 / np.arange(1, num_classes + 1)
-    labels = generator.choice(num_classes, len(images), p=weights / weights.sum())
-    true = boxes(len(images)).round(2)
-    found_in = np.repeat(np.arange(num_images), per_image)
-    found, found_labels = boxes(len(found_in)), generator.integers(0, num_classes, len(found_in))
-    near = np.flatnonzero((generator.random(len(found_in)) < 0.1) & (num_true[found_in] > 0))
-    starts = np.cumsum(num_true) - num_true
-    which = starts[found_in[near]] + (
-        generator.random(len(near)) * num_true[found_in[near]]
-    ).astype(np.int64)
-    found[near] = true[which]
-    found[near, :2] += generator.normal(0, 0.12, (len(near), 2)) * true[which, 2:]
+def true_boxes(num_images: int, *, seed: int) -> Truth:
+    """Return three true boxes an image on average, classes as unequal as 1, 1/2, ... 1/K."""
+    generator = np.random.default_rng([seed, 0])
+    images = np.repeat(np.arange(num_images), generator.poisson(3, num_images))
+    weights = 1 / np.arange(1, NUM_CLASSES + 1)
+    labels = generator.choice(NUM_CLASSES, len(images), p=weights / weights.sum())
+    true, nothing = boxes(generator, len(images)).round(2), np.zeros(len(images), np.int64)
+    areas = true[:, 2] * true[:, 3]
+    return Truth(images, labels, true, areas, nothing > 0, nothing, num_images, NUM_CLASSES)
+
+
+def detections(truth: Truth, *, seed: int, per_image: int = PER_IMAGE) -> Detections:
+    """Return detections, a tenth of them near a true box; another seed is another detector."""
+    generator = np.random.default_rng([seed, 1])
+    num_true = np.bincount(truth.images, minlength=truth.num_images)
+    images = np.repeat(np.arange(truth.num_images), per_image)
+    found, labels = boxes(generator, len(images)), generator.integers(0, NUM_CLASSES, len(images))
+    near = np.flatnonzero((generator.random(len(images)) < 0.1) & (num_true[images] > 0))
+    starts, own = np.cumsum(num_true) - num_true, images[near]
+    which = starts[own] + (generator.random(len(near)) * num_true[own]).astype(np.int64)
+    found[near] = truth.boxes[which]
+    found[near, :2] += generator.normal(0, 0.12, (len(near), 2)) * truth.boxes[which, 2:]
     found[near, 2:] *= np.exp(generator.normal(0, 0.15, (len(near), 2)))
-    found_labels[near] = labels[which]
-    scores = generator.beta(1, 6, len(found_in))
+    labels[near] = truth.labels[which]
+    scores = generator.beta(1, 6, len(images))
     scores[near] = generator.beta(2, 3, len(near))
-    nothing = np.zeros(len(true), np.int64)
-    return (
-        Truth(
-            images, labels, true, true[:, 2] * true[:, 3], nothing > 0, nothing,
-            num_images, num_classes,
-        ),
-        Detections(found_in, found_labels, found.round(2), scores.round(5)),
-    )  # fmt: skip
+    return Detections(images, labels, found.round(2), scores.round(5))
+
+
+def made(num_images: int, *, seed: int = 0) -> tuple[Truth, Detections]:
+    """Return a test set with what a detector finds in it."""
+    truth = true_boxes(num_images, seed=seed)
+    return truth, detections(truth, seed=seed)
 
 
 def as_files(truth: Truth, found: Detections, folder: Path) -> tuple[Path, Path]:

@@ -31,7 +31,8 @@ DEFINITIONS: dict[str, str] = {
     "AP40_voc": "area under the precision-recall curve with PASCAL VOC 2010's matching, at "
     "IoU > 0.4, averaged over the classes with true boxes; Kaggle VinBigData's metric on these "
     "classes",
-    "AP_rare": "AP over the classes in 1 to 10 of the images; LVIS, arXiv 1908.03195",
+    "AP_rare": "AP over the classes in 1 to 10 of the images evaluated; LVIS, arXiv 1908.03195, "
+    "has these bounds, on training images",
     "AP_common": "AP over the classes in 11 to 100 of the images",
     "AP_frequent": "AP over the classes in more than 100 of the images",
     **{

@@ -85,9 +85,17 @@ def read_arms(runs: Path, arms: Sequence[Arm]) -> list[FinishedArm]:
             f"{runs}: {len(waiting)} of {len(arms)} arms have not finished "
             f"({', '.join(waiting[:3])}). Run `cxrssl reproduce` again: it goes on from there."
         )
-    return [
+    found = [
         FinishedArm(
             arm, runs / arm.name, json.loads((runs / arm.name / "metrics.json").read_text())
         )
         for arm in arms
     ]
+    old = [one.arm.name for one in found if "replicate_values" not in one.result]
+    if old:
+        raise RunError(
+            f"{runs}: {len(old)} of {len(arms)} arms were scored by an earlier version "
+            f"({', '.join(old[:3])}), without intervals. Delete their folders, and run `cxrssl "
+            "reproduce` again."
+        )
+    return found

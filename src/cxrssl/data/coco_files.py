@@ -209,7 +209,7 @@ def _numbers(path: Path, keys: Sequence[Id], number_of: dict[Id, int], word: str
         DataError: If one is not listed.
     """
     try:
-        return np.array([number_of[key] for key in keys], np.int64)
+        return np.fromiter(map(number_of.__getitem__, keys), np.int64, len(keys))
     except KeyError:
         unknown = list(dict.fromkeys(key for key in keys if key not in number_of))
     words = {str(key): key for key in number_of}

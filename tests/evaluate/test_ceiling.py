@@ -141,6 +141,34 @@ def test_a_model_that_finds_nothing_is_no_crash(tmp_path: Path) -> None:
     assert found["score_threshold"] is None
 
 
+def test_images_with_many_readers_do_not_weigh_more_between_readers_than_for_the_model(
+    tmp_path: Path,
+) -> None:
+    # Eight readers look at easy images, of whom six agree; two at hard ones, and never agree.
+    names = [f"R{k}" for k in range(1, 9)]
+    marks, content = [], document([], num=20)
+    for n, image in enumerate(content["images"]):
+        image["readers"] = names if n < 10 else names[:2]
+        for k, name in enumerate(image["readers"]):
+            apart = (k >= 6) if n < 10 else (k == 1)
+            marks.append(mark(n, name, [200 * k, 300, 20, 20] if apart else HERE))
+    (tmp_path / "r.json").write_text(json.dumps(content | {"annotations": marks}))
+    found = evaluate_readers(tmp_path / "r.json", consensus_iou=0.2, bootstrap=HOW)["readers"]
+    # Of 28 pairs 15 agree, of the others none; an image counts as often as it has readers.
+    assert f1(found["between_readers"]) == pytest.approx(8 * 15 / 28 / (8 + 2))
+
+
+def test_tied_scores_are_kept_together_and_said(tmp_path: Path) -> None:
+    marks = [mark(n, reader) for n in range(12) for reader in ("R1", "R2")]
+    results = [
+        {"image_id": n, "category_id": 1, "bbox": [40 * k, 10, 20, 20], "score": 1.0}
+        for n in range(12)
+        for k in range(5)
+    ]
+    found = with_model(tmp_path, marks, results)
+    assert (found["model_boxes"], found["boxes_a_reader_draws"]) == (60, 12)
+
+
 def test_classes_do_not_mix(tmp_path: Path) -> None:
     marks = [mark(n, "R1", kind=1) for n in range(12)] + [mark(n, "R2", kind=2) for n in range(12)]
     assert f1(readers_of(tmp_path, document(marks))["pairs"][0]) == 0
@@ -162,6 +190,12 @@ def test_readers_that_are_not_told_apart_are_refused(
 ) -> None:
     with pytest.raises(DataError, match=message):
         readers_of(tmp_path, content)
+
+
+def test_a_crowd_has_no_reader(tmp_path: Path) -> None:
+    marks = [mark(0, reader) | {"iscrowd": 1} for reader in ("R1", "R2")]
+    with pytest.raises(DataError, match="2 annotations are crowds, which no reader draws"):
+        readers_of(tmp_path, document(marks))
 
 
 def test_readers_of_images_that_the_truth_lacks_are_refused(tmp_path: Path) -> None:

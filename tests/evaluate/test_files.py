@@ -140,8 +140,10 @@ def test_a_data_set_with_scores_is_taken_as_results(tmp_path: Path) -> None:
 
 
 def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
-    text = "\N{ZERO WIDTH NO-BREAK SPACE}" + json.dumps(TRUTH)
-    assert scores(tmp_path, [result()], text)["n_boxes"] == 2
+    mark = "\N{ZERO WIDTH NO-BREAK SPACE}"
+    assert scores(tmp_path, [result()], mark + json.dumps(TRUTH))["n_boxes"] == 2
+    for content in ([result()], TRUTH | {"annotations": [result()]}):
+        assert scores(tmp_path, mark + json.dumps(content))["n_detections"] == 1
 
 
 @pytest.mark.parametrize(
@@ -151,6 +153,8 @@ def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
         ([result(image_id="1")], "such as '1' .it lists 1: a number and a word"),
         ([result(category_id=1)], "1 category id.s. are not listed by the truth, such as 1"),
         ([result(), result(bbox=[1, 1, -2, 5])], "a height of 0 or more, the first is entry 1"),
+        ([result(bbox=[1e300, 1, 2, 2])], "coordinates and sizes of at most 1e7 px"),
+        ([result(bbox=[1, 1, 2e7, 2])], "coordinates and sizes of at most 1e7 px"),
         ([result(), result(bbox=[1, 1, 2])], "entry 1: Expected `array` of length 4"),
         ([result(bbox=[1, 1, 2, "5"])], "entry 0: Expected `float`, got `str`"),
         ([result(bbox=None)], r"entry 0: Expected `array`, got `null` - at `\$.bbox`"),
@@ -189,6 +193,9 @@ def test_predictions_that_can_not_be_right_are_refused(
         (changed("annotations", bbox=[1, 1, -3, 5]), "without a width and a height above 0"),
         (changed("annotations", area=-1), "without an area from 0 to 1e14"),
         (changed("annotations", support=-1), "Expected `int` >= 0"),
+        (changed("annotations", area=1e300), "without an area from 0 to 1e14"),
+        (changed("annotations", support=2**70), "Expected `int`"),
+        (changed("annotations", bbox=[1e8, 1, 5, 5]), "coordinates and sizes of at most 1e7 px"),
         (changed("annotations", bbox=...), "missing required field `bbox`"),
         (changed("annotations", image_id=4), "1 image id.s. are not listed"),
         (changed("annotations", category_id="7"), "a number and a word are different ids"),

@@ -105,6 +105,7 @@ def test_what_eval_wrote_stands_for_the_predictions(files: Path) -> None:
         ({"seed": 1}, "was made with another seed .1; here 0."),
         ({"replicates": 100}, "another number of replicates .100; here 200."),
         ({"truth_sha256": "0" * 64}, "another truth"),
+        ({"metrics": {}}, "is no file of `cxrssl eval --json` of this version"),
         ({"replicate_values": {}}, "is no file of `cxrssl eval --json` of this version"),
     ],
 )

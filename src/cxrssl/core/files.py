@@ -34,11 +34,11 @@ def check_writable(path: Path, *, apart_from: Iterable[Path | None]) -> None:
     Raises:
         DataError: If it can't, or is one of them.
     """
-    if path.exists() and not path.is_file():
-        raise DataError(f"{path} is no file that can be written. Name another.")
-    if path.resolve() in {other.resolve() for other in apart_from if other is not None}:
-        raise DataError(f"{path} is read by this command, and would be lost. Name another file.")
     try:
+        if path.exists() and not path.is_file():
+            raise DataError(f"{path} is no file that can be written. Name another.")
+        if path.resolve() in {other.resolve() for other in apart_from if other is not None}:
+            raise DataError(f"{path} is read by this command, and would be lost. Name another.")
         trial = _temporary(path)
         trial.touch()
         trial.unlink()

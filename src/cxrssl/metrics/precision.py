@@ -17,7 +17,7 @@ from cxrssl.metrics.matching import Matches, Rules, narrow
 RECALLS = np.linspace(0.0, 1.0, 101)
 """COCO's recall thresholds. Source: pycocotools 2.0, cocoeval.py, `setDetParams`."""
 _PADDED_RECALLS = np.append(RECALLS, np.inf)
-_TINY, _SLACK = np.spacing(1.0), 1e-10
+_TINY, _SLACK = np.spacing(1.0), 1e-8
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,9 @@ class PrecisionTable:
         drawn = weights[self._images]  # [D]
         sums = _running(drawn[self._true])
         found = sums[1:] - sums[self._first]  # true ones so far
-        precision = found / (self._counted(drawn) + _TINY)
+        # What rounding leaves of nothing would have a precision of anything.
+        found = np.where(found > _SLACK * weights.max(initial=0.0), found, 0.0)
+        precision = found / np.maximum(self._counted(drawn), _TINY)
         # Lifted by curve, so that the running maximum from the right begins anew with each.
         envelope = np.maximum.accumulate((precision + self._lift)[::-1])[::-1] - self._lift
         # A class without true boxes in these images has no true ones either.

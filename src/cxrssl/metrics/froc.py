@@ -17,6 +17,8 @@ from cxrssl.metrics.matching import Matches
 RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """False alarms an image. Source: LUNA16, arXiv 1612.08012, section 2.4."""
 
+_DIGITS, _REACHED = 12, 1e-9
+
 
 @dataclass(frozen=True)
 class Froc:
@@ -55,7 +57,7 @@ class Froc:
         """
         if not self.wanted:
             return np.nan
-        place = int(np.searchsorted(self.sensitivity, sensitivity - 1e-12))
+        place = int(np.searchsorted(self.sensitivity, sensitivity - _REACHED))
         return float(self.normal_alarms[place]) if place < len(self.normal_alarms) else np.nan
 
 
@@ -95,7 +97,9 @@ class FrocTable:
         return Froc(
             wanted,
             so_far(self._right) / _or_nan(wanted),
-            so_far(self._wrong) / weights.sum(),
+            # Of weights that are not whole, equal sums are so but for rounding, and a rate that is
+            # just reached must be.
+            np.round(so_far(self._wrong) / weights.sum(), _DIGITS),
             so_far(self._wrong_normal) / _or_nan(weights[self._normal].sum()),
         )
 

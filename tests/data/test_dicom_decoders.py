@@ -102,7 +102,7 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         available_plugins = ("gdcm",)
         missing_dependencies = ("pylibjpeg - requires pylibjpeg>=2.0 and pylibjpeg-openjpeg>=2.0",)
 
-    monkeypatch.setattr(advice, "get_decoder", lambda _: Bare())
+    monkeypatch.setitem(advice._DECODERS, "1.2.840.10008.1.2.4.90", Bare())
     assert decode_advice("1.2.840.10008.1.2.4.90") == (
         "JPEG 2000 Image Compression (Lossless Only) needs pylibjpeg>=2.0 and "
         "pylibjpeg-openjpeg>=2.0: pip install 'pylibjpeg[all]'"

@@ -494,8 +494,3 @@ def test_a_truth_s_fingerprint_changes_with_every_column() -> None:
     prints |= {replace(truth, num_images=99).sha256, replace(truth, num_classes=9).sha256}
     assert len(prints | {truth.sha256}) == 9
     assert replace(truth).sha256 == truth.sha256
-
-
-def test_detections_of_at_least_a_score_keep_that_score() -> None:
-    found = make([], [(0, 0, BOX, score) for score in (0.5, 0.1, 0.4)]).found
-    assert found.at_least(0.4).scores.tolist() == [0.5, 0.4]

@@ -71,11 +71,6 @@ class Detections:
     boxes: Floats
     scores: Floats
 
-    def at_least(self, score: float) -> "Detections":
-        """Return those of a score of at least `score`."""
-        kept = self.scores >= score
-        return Detections(self.images[kept], self.labels[kept], self.boxes[kept], self.scores[kept])
-
 
 def overlaps(first: Floats, second: Floats, crowd: Flags) -> Floats:
     """Return the overlap [P] of detections [P, 4] with true boxes [P, 4], row by row, xywh.

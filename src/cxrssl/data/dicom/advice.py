@@ -1,6 +1,7 @@
 """Which decoder a transfer syntax needs, for messages and `doctor`."""
 
-from pydicom.pixels import get_decoder
+from pydicom.pixels import decoders
+from pydicom.pixels.decoders.base import Decoder
 from pydicom.uid import UID, AllTransferSyntaxes
 
 _REENCODE = (
@@ -9,6 +10,8 @@ _REENCODE = (
 )
 # The one plugin used: pydicom would try others in turn, and they do not always agree.
 PLUGIN = "pylibjpeg"
+# pydicom's own table is private; the decoders in it are not.
+_DECODERS = {one.UID: one for one in vars(decoders).values() if isinstance(one, Decoder)}
 
 
 def syntax_name(transfer_syntax_uid: str) -> str:
@@ -33,9 +36,8 @@ def decode_advice(transfer_syntax_uid: str) -> str | None:
     if transfer_syntax_uid not in AllTransferSyntaxes:
         return hopeless
     uid = UID(transfer_syntax_uid)
-    try:
-        decoder = get_decoder(uid)
-    except NotImplementedError:  # so pydicom says that it has none: its list of them is private
+    decoder = _DECODERS.get(uid)
+    if decoder is None:
         return hopeless
     if not uid.is_encapsulated or PLUGIN in decoder.available_plugins:
         return None

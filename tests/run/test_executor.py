@@ -1,10 +1,30 @@
 """Jobs: each once, failures kept to those that need them, and nothing run twice."""
 
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from cxrssl.run.executor import Job, Outcome, run_jobs
+from cxrssl.run.executor import run_locally
+from cxrssl.run.jobs import Job, Outcome
+
+
+@dataclass
+class Notes:
+    """A watcher that remembers."""
+
+    begun: list[str] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+    ticks: int = 0
+
+    def began(self, job: Job) -> None:
+        self.begun.append(job.name)
+
+    def ended(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+
+    def tick(self) -> None:
+        self.ticks += 1
 
 
 def ingest_job(folder: Path, name: str, *, source: Path, needs: tuple[str, ...] = ()) -> Job:
@@ -28,16 +48,25 @@ def test_a_failed_job_stops_only_those_that_need_it(tmp_path: Path, images: Path
         ingest_job(tmp_path, "child", source=images, needs=("bad",)),
         ingest_job(tmp_path, "grandchild", source=images, needs=("child",)),
         ingest_job(tmp_path, "good", source=images),
+        ingest_job(tmp_path, "after", source=images, needs=("good",)),
     ]
-    ended: list[Outcome] = []
-    faults = run_jobs(jobs, tmp_path / "logs", on_end=ended.append, inherit=None)
+    notes = Notes()
+    faults = run_locally(jobs, tmp_path / "logs", watcher=notes, inherit=None)
     assert set(faults) == {"bad", "child", "grandchild"}
     assert faults["grandchild"] == "not run, because bad failed"
     log = tmp_path / "logs" / "bad.log"
-    assert faults["bad"].startswith(f"exit code 2: Error: {tmp_path / 'nowhere'} is no folder. ")
+    assert faults["bad"].startswith(
+        f"exit code 2: Error: {tmp_path / 'nowhere'} is no folder. "
+    )
     assert faults["bad"].endswith(f"(all of it in {log})")
-    assert {outcome.job.name: outcome.ok for outcome in ended} == {"bad": False, "good": True}
+    assert {one.job.name: one.ok for one in notes.outcomes} == {
+        **dict.fromkeys(("bad", "child", "grandchild"), False),
+        **dict.fromkeys(("good", "after"), True),
+    }
+    assert sorted(notes.begun) == ["after", "bad", "good"]
+    assert notes.begun.index("after") > notes.begun.index("good")
+    assert notes.ticks > 0
 
-    again: list[Outcome] = []
-    run_jobs(jobs, tmp_path / "logs", on_end=again.append, inherit=None)
-    assert [outcome.job.name for outcome in again] == ["bad"]
+    again = Notes()
+    run_locally(jobs, tmp_path / "logs", watcher=again, inherit=None)
+    assert again.begun == ["bad"]

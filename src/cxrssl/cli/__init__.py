@@ -1,5 +1,6 @@
 """The `cxrssl` command. The only door to typer."""
 
+import errno
 import sys
 from io import TextIOWrapper
 
@@ -22,4 +23,13 @@ def main() -> None:
         app()
     except CxrsslError as error:
         typer.echo(f"Error: {error}", err=True)
+        raise SystemExit(2) from error
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        typer.echo(
+            f"Error: the disk is full ({error.filename or error}). What was finished is whole. Free "
+            "some room and call the same command again (a run with --resume): it goes on.",
+            err=True,
+        )
         raise SystemExit(2) from error

@@ -49,6 +49,13 @@ class SplitName(StrEnum):
     test = "test"
 
 
+class ExecutorName(StrEnum):
+    """Where a plan's jobs run."""
+
+    local = "local"
+    slurm = "slurm"
+
+
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change a recipe field: a.b=value. Repeatable.", metavar="A.B=V"),

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cxrssl.cli.options import Out, Resume, Set, app
+from cxrssl.cli.options import ExecutorName, Out, Resume, Set, app
 
 
 @app.command()
@@ -78,16 +78,30 @@ def reproduce(
     plan: Annotated[str, typer.Argument(help="A packaged plan, such as demo, or a file.")],
     set_: Set = None,
     out: Annotated[Path | None, typer.Option("--out", help="runs/NAME if not given.")] = None,
+    executor: Annotated[
+        ExecutorName, typer.Option(help="This machine, or a Slurm cluster.")
+    ] = ExecutorName.local,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List all runs and about what they cost; run none.")
+    ] = False,
 ) -> None:
-    """Run all arms of a plan, then the report. Called again, it goes on, or says it is done."""
+    """Run all of a plan, then the report. Called again, it goes on, or says it is done."""
     from cxrssl.config.load import load_recipe, recipe_path
     from cxrssl.config.plan import Plan
 
     path = recipe_path(plan if Path(plan).is_file() else f"plans/{plan}")
     merged = load_recipe(path, Plan, overrides=set_ or [])
+    folder = out or Path("runs") / merged.name
+    if dry_run:
+        from cxrssl.finetune.timing import seconds_an_image as of_finetune
+        from cxrssl.pretrain.timing import seconds_an_image as of_pretrain
+        from cxrssl.reproduce.costs import print_costs
+
+        print_costs(merged, folder, timed={"pretrain": of_pretrain, "finetune": of_finetune})
+        return
     from cxrssl.reproduce import reproduce as run
 
-    typer.echo(f"Report: {run(merged, out or Path('runs') / merged.name, say=typer.echo)}")
+    typer.echo(f"Report: {run(merged, folder, executor=executor.value)}")
 
 
 @app.command()

@@ -1,6 +1,6 @@
 """The detector of a fine-tuning run as it starts, and the audit of what it starts from."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, assert_never
 
@@ -59,7 +59,7 @@ def start_detector(
         RunError: If the device has no such norm.
     """
     seed_torch(recipe.seed, INITIALISATION)
-    config = config_of(recipe, store)
+    config = config_of(recipe, store.classes, store_px=store.manifest["size_px"])
     model = build_detector(config)
     intensity = images.intensity
     size_px, fit = store.manifest["size_px"], store.manifest["fit"]
@@ -82,16 +82,16 @@ def start_detector(
     return Detector(model, config, processor), record
 
 
-def config_of(recipe: FinetuneRecipe, store: Store) -> Config:
-    """Return all that shapes the recipe's detector for a store.
+def config_of(recipe: FinetuneRecipe, classes: Sequence[str], *, store_px: int) -> Config:
+    """Return all that shapes the recipe's detector for a store's classes and size in pixels.
 
     Raises:
         RunError: If the detector can't take the store's images.
     """
     wanted, intensity = recipe.model, recipe.intensity
     common = {
-        "id2label": dict(enumerate(store.classes)),
-        "label2id": {name: label for label, name in enumerate(store.classes)},
+        "id2label": dict(enumerate(classes)),
+        "label2id": {name: label for label, name in enumerate(classes)},
         "protocol": recipe.data.protocol,
         "size_px": recipe.size_px,
         "image_mean": intensity.mean,
@@ -107,10 +107,10 @@ def config_of(recipe: FinetuneRecipe, store: Store) -> Config:
                 fields, norm_eps=0.0 if is_coco and wanted.norm == "frozen" else None
             )
         case "rtdetr_v2":
-            if recipe.size_px != store.manifest["size_px"]:
+            if recipe.size_px != store_px:
                 raise RunError(
-                    f"size_px is {recipe.size_px} and the store's images have "
-                    f"{store.manifest['size_px']} px; rtdetr_v2 does not resize. Make them equal."
+                    f"size_px is {recipe.size_px} and the store's images have {store_px} px; "
+                    "rtdetr_v2 does not resize. Make them equal."
                 )
             return rtdetr_config(fields)
         case _:

@@ -1,4 +1,4 @@
-"""Running commands side by side, each once: a job whose product is there is not run again."""
+"""Running commands side by side on one machine, each once: a job that is done is not run again."""
 
 import os
 import shutil
@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -15,55 +16,15 @@ from typing import NoReturn
 import torch
 
 from cxrssl.run.cores import available_cores
+from cxrssl.run.jobs import Job, Outcome, Watcher, last_words, without_dependents
 
 # More processes than this would exhaust memory before they exhaust a large machine's cores.
 _MOST_PROCESSES = 8
+_POLL_S, _TICK_S = 0.1, 1.0
 
 
-@dataclass(frozen=True)
-class Job:
-    """One `cxrssl` command.
-
-    Attributes:
-        name: Unique; its log is `NAME.log`.
-        arguments: What follows `cxrssl`.
-        product: The file whose presence says that the job is done.
-        needs: Names of the jobs whose products it reads.
-        not_resumable: A folder that a cut run leaves and that must go before another; or None.
-    """
-
-    name: str
-    arguments: tuple[str, ...]
-    product: Path
-    needs: tuple[str, ...] = ()
-    not_resumable: Path | None = None
-
-    @property
-    def done(self) -> bool:
-        """Return whether the product is there."""
-        return self.product.is_file()
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a job ended; `exit_code` is negative for a signal, `log` is where it speaks."""
-
-    job: Job
-    ok: bool
-    exit_code: int
-    seconds: float
-    log: Path
-
-    @property
-    def fault(self) -> str:
-        """Say how it failed: exit code, and the last line that it said."""
-        lines = [line.strip() for line in self.log.read_text(errors="replace").splitlines()]
-        last = next((line for line in reversed(lines) if line), "nothing was said")
-        return f"exit code {self.exit_code}: {last} (all of it in {self.log})"
-
-
-def run_jobs(
-    jobs: Sequence[Job], logs: Path, *, on_end: Callable[[Outcome], None], inherit: int | None
+def run_locally(
+    jobs: Sequence[Job], logs: Path, *, watcher: Watcher, inherit: int | None
 ) -> dict[str, str]:
     """Run the jobs that are not done, earlier ones first, as many at once as there are places.
 
@@ -74,7 +35,7 @@ def run_jobs(
     Args:
         jobs: In order of preference.
         logs: Folder for what the jobs print.
-        on_end: Called as each ends.
+        watcher: Told what begins and ends.
         inherit: File descriptor that the jobs keep open, such as that of a lock.
 
     Returns:
@@ -83,35 +44,41 @@ def run_jobs(
     logs.mkdir(parents=True, exist_ok=True)
     waiting = [job for job in jobs if not job.done]
     missing = {job.name for job in waiting}
-    free = _places()
-    running: list[_Running] = []
+    free, running = places(), list[_Running]()
     faults: dict[str, str] = {}
-    # A plain kill ends what was begun, as Ctrl-C does.
-    previous = signal.signal(signal.SIGTERM, _end)
-    try:
+    ticked = 0.0
+    with _ended_together(running):
         while waiting or running:
-            for job in [j for j in waiting if not missing.intersection(j.needs)]:
-                if not free:
-                    break
+            for job in [j for j in waiting if not missing.intersection(j.needs)][: len(free)]:
                 waiting.remove(job)
                 running.append(_Running.begin(job, logs, free.pop(0), inherit=inherit))
-            for ended in [r for r in running if r.process.poll() is not None]:
-                running.remove(ended)
-                free.append(ended.place)
-                outcome = ended.outcome()
-                on_end(outcome)
-                if outcome.ok:
-                    missing.discard(outcome.job.name)
+                watcher.began(job)
+            for one in [r for r in running if r.process.poll() is not None]:
+                running.remove(one)
+                free.append(one.place)
+                ends = [one.outcome()]
+                if ends[0].ok:
+                    missing.discard(one.job.name)
                 else:
-                    faults[outcome.job.name] = outcome.fault
-                    waiting = _without_dependents(waiting, outcome.job.name, faults)
-            time.sleep(0.1)
-    finally:
-        for left in running:
-            left.process.terminate()
-            left.process.wait()
-        signal.signal(signal.SIGTERM, previous)
+                    waiting, others = without_dependents(waiting, one.job.name)
+                    ends += others
+                for outcome in ends:
+                    watcher.ended(outcome)
+                faults |= {end.job.name: end.fault for end in ends if not end.ok}
+            if time.monotonic() - ticked > _TICK_S:
+                watcher.tick()
+                ticked = time.monotonic()
+            time.sleep(_POLL_S)
     return faults
+
+
+def places() -> list[dict[str, str]]:
+    """Return the environment of each place a job can run at."""
+    gpus = torch.cuda.device_count()
+    if gpus:
+        return [{"CUDA_VISIBLE_DEVICES": str(number)} for number in range(gpus)]
+    one_thread = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    return [dict(one_thread) for _ in range(min(available_cores(), _MOST_PROCESSES))]
 
 
 @dataclass(frozen=True)
@@ -142,31 +109,23 @@ class _Running:
 
     def outcome(self) -> Outcome:
         # The product decides, not the exit code: an ingest that listed faulty files ends with 1.
-        seconds = time.monotonic() - self.begun
-        return Outcome(self.job, self.job.done, self.process.wait(), seconds, self.log)
+        code, seconds = self.process.wait(), time.monotonic() - self.begun
+        said = "" if self.job.done else f"exit code {code}: {last_words(self.log)}"
+        return Outcome(self.job, seconds, said)
+
+
+@contextmanager
+def _ended_together(running: list[_Running]) -> Iterator[None]:
+    """End what runs when this process ends; a plain kill ends what was begun, as Ctrl-C does."""
+    previous = signal.signal(signal.SIGTERM, _end)
+    try:
+        yield
+    finally:
+        for left in running:
+            left.process.terminate()
+            left.process.wait()
+        signal.signal(signal.SIGTERM, previous)
 
 
 def _end(number: int, _frame: FrameType | None) -> NoReturn:
     raise SystemExit(128 + number)
-
-
-def _places() -> list[dict[str, str]]:
-    """Return the environment of each place a job can run at."""
-    gpus = torch.cuda.device_count()
-    if gpus:
-        return [{"CUDA_VISIBLE_DEVICES": str(number)} for number in range(gpus)]
-    one_thread = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    return [dict(one_thread) for _ in range(min(available_cores(), _MOST_PROCESSES))]
-
-
-def _without_dependents(waiting: list[Job], failed: str, faults: dict[str, str]) -> list[Job]:
-    """Take all that needs a failed job out of `waiting`, noting why in `faults`."""
-    gone, kept = {failed}, waiting
-    while True:
-        hit = [job for job in kept if gone.intersection(job.needs)]
-        if not hit:
-            return kept
-        for job in hit:
-            faults[job.name] = f"not run, because {failed} failed"
-        gone |= {job.name for job in hit}
-        kept = [job for job in kept if job.name not in gone]

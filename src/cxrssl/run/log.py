@@ -9,7 +9,10 @@ import torch
 from torch import Tensor
 
 from cxrssl.core.errors import TrainingError
-from cxrssl.core.files import write_text
+from cxrssl.core.files import write_json, write_text
+
+# More than any line is long.
+_TAIL_BYTES = 4096
 
 
 class Log:
@@ -32,6 +35,7 @@ class Log:
             lines = _lines(path) if steps_done else []
             kept = [line for line in lines if line["step"] <= steps_done]
             write_text(path, "".join(f"{json.dumps(line)}\n" for line in kept))
+            write_json(path.with_name("length.json"), {"num_steps": num_steps})
 
     def losses_if_due(
         self, losses: Mapping[str, Tensor], *, steps_done: int, epoch: int, lr: float
@@ -81,3 +85,20 @@ def _lines(path: Path) -> list[dict[str, Any]]:
         return []
     text = path.read_text()
     return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """Return the lines of a run's log so far, none where it has not begun."""
+    return _lines(folder / "metrics.jsonl")
+
+
+def last_line(folder: Path) -> dict[str, Any] | None:
+    """Return the last whole line of a run's log, None where there is none yet."""
+    path = folder / "metrics.jsonl"
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+        lines = file.read().splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith(b"\n") and line.startswith(b"{")]
+    return dict(json.loads(whole[-1])) if whole else None

@@ -1,0 +1,71 @@
+"""How far a plan is, on a terminal as a table that stays, elsewhere as a line a minute."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+_QUIET_S = 60.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """A job at work: its name, where it is, and how much of it is done if that is known."""
+
+    name: str
+    note: str
+    share: float | None
+
+
+class Board:
+    """What a person sees of a plan."""
+
+    def __init__(self, console: Console, live: Live | None) -> None:
+        self._console, self._live = console, live
+        self._said = time.monotonic()
+
+    def say(self, text: str) -> None:
+        """Print a line that stays."""
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def show(self, rows: Sequence[Row], *, done: int, total: int, left: float | None) -> None:
+        """Show the jobs at work and the time left in seconds, None where nobody knows."""
+        rest = "" if left is None else f", about {duration(left)} left"
+        if self._live is not None:
+            table = Table.grid(padding=(0, 1))
+            table.add_row(f"{done} of {total} jobs done{rest}")
+            for row in rows:
+                bar = ProgressBar(total=1.0, completed=row.share or 0.0, width=24)
+                table.add_row(f"  {row.name}", bar, row.note)
+            self._live.update(table)
+            return
+        if time.monotonic() - self._said < _QUIET_S:
+            return
+        self._said = time.monotonic()
+        work = "; ".join(f"{row.name} {row.note}" for row in rows)
+        self.say(f"[{done}/{total}] at work: {work}{rest}")
+
+
+@contextmanager
+def board() -> Iterator[Board]:
+    """Yield the board of this process, on stdout."""
+    console = Console()
+    if not console.is_terminal:
+        yield Board(console, None)
+        return
+    with Live(console=console, refresh_per_second=2, transient=True) as live:
+        yield Board(console, live)
+
+
+def duration(seconds: float) -> str:
+    """Return a time as a person says it: 40 s, 12 min, 3.5 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 172800 else f"{seconds / 86400:.1f} days"

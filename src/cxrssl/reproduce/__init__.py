@@ -1,0 +1,97 @@
+"""`cxrssl reproduce`: all runs of a plan, then the report. Called again, it goes on.
+
+Each run is a `cxrssl` command of its own, so that it can be repeated by hand.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from cxrssl.config.plan import Plan
+from cxrssl.core.errors import RunError
+from cxrssl.output.board import Board, board
+from cxrssl.reproduce.checks import check, claim
+from cxrssl.reproduce.jobs import Training, data_jobs, trainings
+from cxrssl.reproduce.status import Status, progress_of
+from cxrssl.reproduce.watch import Watch, is_stale, write_report
+from cxrssl.run.executor import places, run_locally
+from cxrssl.run.jobs import NOT_RUN, Job, Watcher
+from cxrssl.run.lock import sole_user
+
+Executor = Literal["local", "slurm"]
+
+
+def reproduce(plan: Plan, out: Path, *, executor: Executor = "local") -> Path:
+    """Run what is not done of a plan and return the report.
+
+    Args:
+        plan: Data, recipes, initialisations, label shares and seeds.
+        out: Folder of all runs.
+        executor: `local` runs on this machine, `slurm` submits to a cluster and waits.
+
+    Raises:
+        RecipeError: If a recipe of the plan is missing or does not fit.
+        RunError: If the runs don't fit together, `out` belongs to another plan, or a run failed;
+            all others have run then, and the report shows them.
+    """
+    runs = trainings(plan, out)
+    check(plan, runs)
+    out.mkdir(parents=True, exist_ok=True)
+    with board() as shown:
+
+        def wait() -> None:
+            shown.say(f"{out}: another `cxrssl reproduce`, or a run it began, is at work; waiting.")
+
+        with sole_user(out, on_wait=wait) as held:
+            claim(out, plan)
+            return _run(plan, out, runs, executor, shown, held)
+
+
+def _run(
+    plan: Plan, out: Path, runs: list[Training], executor: Executor, shown: Board, held: int
+) -> Path:
+    jobs = [*data_jobs(plan, out), *(one.job for one in runs)]
+    report, path = out / "report.html", out / "status.json"
+    side_by_side = len(places()) if executor == "local" else plan.slurm.most_at_once
+    status = Status(plan.name, path, progress_of(jobs, runs, path), side_by_side, out)
+    if status.num_done == len(jobs) and not is_stale(out, runs):
+        shown.say(f"{out} is complete, {len(jobs)} of {len(jobs)} jobs are done: nothing to do.")
+        return report
+    shown.say(
+        f"{plan.name}: {len(jobs)} jobs, {status.num_done} done before. How far it is: {path}, "
+        f"{report}; logs: {out / 'logs'}"
+    )
+    with Watch(status, shown, out) as watch:
+        faults = _execute(plan, out, jobs, executor, watch, held)
+    if not faults:
+        write_report(out)
+        return report
+    shown.say("Writing a report of the runs that are done.")
+    write_report(out)
+    raise RunError(_explained(faults, len(jobs), report))
+
+
+def _explained(faults: Mapping[str, str], total: int, report: Path) -> str:
+    own = {name: reason for name, reason in faults.items() if not reason.startswith(NOT_RUN)}
+    lines = [f"  {name}: {reason}" for name, reason in own.items()]
+    if len(faults) > len(own):
+        lines.append(f"  {len(faults) - len(own)} more need what these make, and were not run")
+    return "\n".join(
+        [
+            f"{len(faults)} of {total} jobs are not done:",
+            *lines,
+            "Mend what the log says and call the same command: it goes on from here. "
+            f"{report} shows the others.",
+        ]
+    )
+
+
+def _execute(
+    plan: Plan, out: Path, jobs: list[Job], executor: Executor, watcher: Watcher, held: int
+) -> dict[str, str]:
+    if executor == "local":
+        return run_locally(jobs, out / "logs", watcher=watcher, inherit=held)
+    from cxrssl.run.slurm import Limits, run_on_slurm  # submitit is an extra
+
+    limits = Limits(**plan.slurm.model_dump())
+    return run_on_slurm(jobs, out, limits=limits, watcher=watcher)

@@ -1,0 +1,118 @@
+"""What is checked before a plan begins: all faults at once, and nothing has been trained yet."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePath
+
+from cxrssl.config.load import load_recipe, to_yaml
+from cxrssl.config.plan import Plan
+from cxrssl.config.schema import FinetuneRecipe, PretrainRecipe
+from cxrssl.core.errors import CxrsslError, RecipeError, RunError
+from cxrssl.core.files import write_text
+from cxrssl.reproduce.jobs import Training
+
+# A plan may grow by these, and its jobs may ask for other machines: what is done stays true.
+_MAY_GROW = ("label_fractions", "seeds", "faults")
+_MAY_CHANGE = ("slurm", "gallery_images", "answer")
+
+
+def claim(out: Path, plan: Plan) -> None:
+    """Make `out` this plan's folder, or let the plan in it grow.
+
+    Raises:
+        RunError: If the folder holds runs of another plan.
+    """
+    path, text = out / "plan.yaml", to_yaml(plan)
+    if path.is_file() and path.read_text() != text:
+        try:
+            before = load_recipe(path, Plan, overrides=[])
+        except RecipeError as error:
+            raise RunError(
+                f"{path} is no plan of this version: {error} Name another folder with --out."
+            ) from error
+        changed = list(_changed(before, plan))
+        if changed:
+            raise RunError(
+                f"{out} holds runs of another plan: {', '.join(changed)} differ (see {path}). Name "
+                "another folder with --out, or delete it to begin anew. A plan that is there may "
+                "grow by label_fractions, seeds and faults."
+            )
+    if not path.is_file() or path.read_text() != text:
+        write_text(path, text)
+
+
+def _changed(before: Plan, after: Plan) -> Iterator[str]:
+    for name in type(after).model_fields:
+        old, new = getattr(before, name), getattr(after, name)
+        if name in _MAY_CHANGE or old == new:
+            continue
+        if name in _MAY_GROW and set(old) <= set(new):
+            continue
+        yield name
+
+
+def check(plan: Plan, trainings: Sequence[Training]) -> None:
+    """Check that runs fit together, that their files exist, and that no folder is another run's.
+
+    Raises:
+        RunError: With all faults.
+    """
+    by_name = {one.job.name: one for one in trainings}
+    found = [fault for one in trainings for fault in _faults(one, by_name)]
+    faults = list(dict.fromkeys([*_missing_folders(plan), *found]))
+    if faults:
+        lines = "\n".join(f"  {fault}" for fault in faults[:20])
+        raise RunError(f"the plan can't run, and nothing has been trained:\n{lines}")
+
+
+def _missing_folders(plan: Plan) -> Iterator[str]:
+    for name in ("source", "pool"):
+        folder: Path | None = getattr(plan.data, name)
+        if folder is not None and not folder.is_dir():
+            yield f"data.{name} is {folder}, and there is no such folder: --set data.{name}=FOLDER"
+
+
+def _faults(one: Training, by_name: Mapping[str, Training]) -> Iterator[str]:
+    recipe = one.recipe
+    written = one.folder / "recipe.yaml"
+    if written.is_file() and not _is_same(written, recipe):
+        yield (
+            f"{one.folder} holds a run of another recipe (see {written}). Delete that folder, or "
+            "name another with --out."
+        )
+    weights = recipe.init.weights if isinstance(recipe, FinetuneRecipe) else recipe.model.weights
+    starts_from_run = isinstance(recipe, PretrainRecipe) and recipe.model.start == "run"
+    if weights is not None and not starts_from_run and not weights.is_file():
+        yield f"{one.job.name} starts from {weights}, and there is no such file."
+    for need in one.job.needs:
+        before = by_name.get(need)
+        if before is None:
+            continue
+        if before.recipe.model.backbone != recipe.model.backbone:
+            yield (
+                f"{one.job.name} has the backbone {recipe.model.backbone}, and what it starts from "
+                f"{before.recipe.model.backbone}. Name one in both recipes."
+            )
+        if before.recipe.intensity != recipe.intensity:
+            yield (
+                f"{one.job.name} sees other grey levels than what it starts from: make the section "
+                "intensity of both recipes equal."
+            )
+
+
+def _is_same(written: Path, recipe: PretrainRecipe | FinetuneRecipe) -> bool:
+    """Return whether a run's recipe is the one it would get now, wherever its folder has moved."""
+    try:
+        found = load_recipe(written, type(recipe), overrides=[])
+    except CxrsslError:
+        return False
+    return _portable(found.model_dump()) == _portable(recipe.model_dump())
+
+
+def _portable(value: object) -> object:
+    """Return fields with paths by their end: where a plan's folder lies changes no result."""
+    if isinstance(value, Mapping):
+        return {key: _portable(one) for key, one in value.items()}
+    if isinstance(value, PurePath):
+        parts = value.parts
+        return parts[-2:] if parts[-1:] == ("backbone",) else parts[-1:]
+    return value

@@ -1,0 +1,121 @@
+"""`cxrssl reproduce --dry-run`: every run of a plan, and about what it costs on this machine.
+
+What an image takes in a training step is measured here, on noise, with the recipe's network at the
+recipe's size; how many images there are is read from the store, or from the table if nothing has
+been ingested yet. Scoring, starting and reading data come on top: `_START_S` a run.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cxrssl.config.plan import Plan
+from cxrssl.config.schema import FinetuneRecipe, PretrainRecipe
+from cxrssl.core.labels import NO_FINDING
+from cxrssl.data.detection import splits_of
+from cxrssl.data.store import Store
+from cxrssl.data.tables.source import read_source
+from cxrssl.output.board import duration
+from cxrssl.output.costs import CostRow, print_cost_table
+from cxrssl.reproduce.checks import check
+from cxrssl.reproduce.jobs import Training, data_jobs, trainings
+from cxrssl.run.executor import places
+
+Recipe = PretrainRecipe | FinetuneRecipe
+Timed = Callable[[Any, torch.device], float]
+"""Returns the seconds that an image takes in a training step of a recipe."""
+_START_S = 15.0
+_TRAIN_SHARE = 0.7
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """About how many images train, in the labelled source and in the pool beside it."""
+
+    labelled: int
+    pool: int
+
+
+def print_costs(plan: Plan, out: Path, *, timed: Mapping[str, Timed]) -> None:
+    """Print every run and its cost; nothing is run and nothing written.
+
+    Args:
+        plan: Checked as `reproduce` does.
+        out: Where the runs would be.
+        timed: By command, `pretrain` and `finetune`.
+
+    Raises:
+        RecipeError: If a recipe is missing or does not fit.
+        RunError: If the runs don't fit together.
+    """
+    runs = trainings(plan, out)
+    check(plan, runs)
+    at_once = places()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.type == "cpu":
+        torch.set_num_threads(1)  # as the jobs have
+    sizes, seconds = sizes_of(plan, out), _seconds(runs, device, timed)
+    rows = [CostRow(job.name, "", job.done, None) for job in data_jobs(plan, out)]
+    total = 0.0
+    for one in runs:
+        visits = one.visits(labelled=sizes.labelled, pool=sizes.pool)
+        cost = visits * seconds[_key(one.recipe)] + _START_S
+        total += 0.0 if one.job.done else cost
+        what = f"{visits // one.recipe.batch_size} steps of {one.recipe.batch_size} images"
+        rows.append(CostRow(one.job.name, what, one.job.done, cost))
+    where = f"{device.type}, one thread a run" if device.type == "cpu" else device.type
+    print_cost_table(
+        f"{plan.name}: {len(rows)} jobs, {sum(row.is_done for row in rows)} done",
+        rows,
+        f"Left: about {duration(total)} of work, {duration(total / len(at_once))} with "
+        f"{len(at_once)} runs at once on this machine ({where}), measured on noise just now. "
+        f"About {sizes.labelled} training images"
+        + (f", {sizes.pool} in the pool." if sizes.pool else "."),
+    )
+
+
+def sizes_of(plan: Plan, out: Path) -> Sizes:
+    """Return about how many images train, as far as that can be known without decoding any."""
+    return Sizes(_labelled(plan, out), _pool(plan, out))
+
+
+def _labelled(plan: Plan, out: Path) -> int:
+    data = plan.data
+    if (out / "store" / "manifest.json").is_file():
+        splits = splits_of(Store(out / "store"), protocol=plan.protocol, normals=False)
+        return sum(split == "train" for split in splits.values())
+    if data.source is not None:
+        rows = read_source(data.source).table.rows
+        return int(_TRAIN_SHARE * rows[rows["category"].ne(NO_FINDING)]["image_id"].nunique())
+    assert data.phantom is not None  # the schema wants one of them
+    return int(_TRAIN_SHARE * data.phantom.images * (1 - data.phantom.normal_share))
+
+
+def _pool(plan: Plan, out: Path) -> int:
+    if all(own.pool != "external" for own in plan.pretrainings.values()):
+        return 0
+    if (out / "pool" / "manifest.json").is_file():
+        return len(Store(out / "pool"))
+    assert plan.data.pool is not None  # the schema wants one
+    return len(read_source(plan.data.pool, layout="images").files)
+
+
+def _seconds(
+    runs: Sequence[Training], device: torch.device, timed: Mapping[str, Timed]
+) -> dict[str, float]:
+    """Return the seconds an image takes, measured once for each network and size."""
+    found: dict[str, float] = {}
+    for one in runs:
+        key = _key(one.recipe)
+        if key not in found:
+            found[key] = timed[one.job.arguments[0]](one.recipe, device)
+    return found
+
+
+def _key(recipe: Recipe) -> str:
+    size = recipe.size_px if isinstance(recipe, FinetuneRecipe) else recipe.views.size_px
+    return json.dumps([recipe.task, size, recipe.model.model_dump(mode="json")], sort_keys=True)

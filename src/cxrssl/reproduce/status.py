@@ -1,0 +1,198 @@
+"""How far a plan is: jobs, epochs and time left, for a person and for `status.json`."""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from cxrssl.core.files import write_json
+from cxrssl.reproduce.jobs import Training
+from cxrssl.run.jobs import Job, Outcome
+from cxrssl.run.log import last_line
+
+State = Literal["waiting", "running", "done", "failed"]
+# Of a store's images that a split gives to training; for the time left alone.
+_TRAIN_SHARE = 0.7
+# A share of less says too little about how long the rest takes.
+_LEAST_SHARE = 0.05
+
+
+@dataclass
+class Progress:
+    """One job as it stands.
+
+    Attributes:
+        job: Its command.
+        training: What it trains, None for a job that makes a store.
+        state: Where it is.
+        begun: When it began, by `time.monotonic`, in this call.
+        seconds: How long it ran, once it has ended; None where that is not known.
+        fault: Why it failed.
+    """
+
+    job: Job
+    training: Training | None
+    state: State = "waiting"
+    begun: float = 0.0
+    seconds: float | None = None
+    fault: str = ""
+
+    def step(self) -> tuple[int, int, int] | None:
+        """Return steps done, steps in all and the epoch from 0; None before the first log line."""
+        if self.training is None:
+            return None
+        line, length = last_line(self.training.folder), self.training.folder / "length.json"
+        if line is None or not length.is_file():
+            return None
+        return int(line["step"]), int(json.loads(length.read_text())["num_steps"]), line["epoch"]
+
+    @property
+    def share(self) -> float | None:
+        """Return how much of its steps is done, None where that is not known."""
+        found = self.step()
+        return None if found is None else found[0] / max(1, found[1])
+
+    @property
+    def note(self) -> str:
+        """Say where it is."""
+        found = self.step()
+        if found is None or self.training is None:
+            return "starts" if self.training is not None else "at work"
+        done, total, epoch = found
+        if done >= total:
+            return "scores" if self.job.arguments[0] == "finetune" else "ends"
+        return f"step {done} of {total}, epoch {epoch + 1}"
+
+    def work(self, labelled: int, pool: int) -> float:
+        """Return about how many images it trains on, each as often as it comes."""
+        return 0.0 if self.training is None else self.training.visits(labelled=labelled, pool=pool)
+
+
+@dataclass
+class Status:
+    """All jobs of a plan as they stand.
+
+    Attributes:
+        plan: Its name.
+        path: Of `status.json`.
+        jobs: All of them, by name.
+        places: How many run side by side.
+        out: Folder of the plan.
+    """
+
+    plan: str
+    path: Path
+    jobs: dict[str, Progress]
+    places: int
+    out: Path
+    _written: str = field(default="", repr=False)
+
+    def begin(self, job: Job) -> None:
+        """Take note that a job runs."""
+        one = self.jobs[job.name]
+        one.state, one.begun = "running", time.monotonic()
+
+    def end(self, outcome: Outcome) -> None:
+        """Take note that a job has ended, or will not run."""
+        one = self.jobs[outcome.job.name]
+        one.state = "done" if outcome.ok else "failed"
+        one.seconds, one.fault = outcome.seconds or None, outcome.fault
+        self.write("running")
+
+    @property
+    def num_done(self) -> int:
+        """Return how many jobs are done."""
+        return sum(one.state == "done" for one in self.jobs.values())
+
+    def running(self) -> list[Progress]:
+        """Return the jobs at work."""
+        return [one for one in self.jobs.values() if one.state == "running"]
+
+    def seconds_left(self) -> float | None:
+        """Return about how long the rest takes, None while nothing tells."""
+        images = int(_TRAIN_SHARE * _images(self.out / "store")), _images(self.out / "pool")
+        rates = {kind: self._rate(kind, images) for kind in ("pretrain", "finetune")}
+        total = 0.0
+        for one in self.jobs.values():
+            if one.training is None or one.state in ("done", "failed"):
+                continue
+            rate = rates[one.job.arguments[0]]
+            share = (one.share or 0.0) if one.state == "running" else 0.0
+            if rate is None or not images[0]:
+                return None
+            total += rate * one.work(*images) * (1 - share)
+        return total / self.places
+
+    def _rate(self, kind: str, images: tuple[int, int]) -> float | None:
+        """Return seconds a unit of work over the jobs of a kind that tell."""
+        seconds = work = 0.0
+        for one in self.jobs.values():
+            if one.training is None or one.job.arguments[0] != kind:
+                continue
+            if one.state == "done" and one.seconds:
+                seconds, work = seconds + one.seconds, work + one.work(*images)
+            share = one.share if one.state == "running" else None
+            if share is not None and share >= _LEAST_SHARE:
+                seconds += time.monotonic() - one.begun
+                work += share * one.work(*images)
+        return seconds / work if work else None
+
+    def write(self, state: Literal["running", "ended", "stopped"]) -> None:
+        """Write `status.json` if it would say something new."""
+        left = self.seconds_left() if state == "running" else None
+        content: dict[str, Any] = {
+            "plan": self.plan,
+            "state": state,
+            "done": self.num_done,
+            "total": len(self.jobs),
+            "seconds_left": None if left is None else round(left),
+            "jobs": [_entry(one) for one in self.jobs.values()],
+        }
+        text = json.dumps(content)
+        if text != self._written:
+            self._written = text
+            write_json(
+                self.path, {"updated": datetime.now(UTC).isoformat("T", "seconds")} | content
+            )
+
+
+def _images(store: Path) -> int:
+    """Return how many images a store has, 0 before it is there."""
+    manifest = store / "manifest.json"
+    return int(json.loads(manifest.read_text())["num_images"]) if manifest.is_file() else 0
+
+
+def _entry(one: Progress) -> dict[str, Any]:
+    entry: dict[str, Any] = {"name": one.job.name, "state": one.state}
+    if one.state == "running":
+        found = one.step()
+        entry["note"] = one.note
+        entry["step"], entry["num_steps"] = found[:2] if found is not None else (None, None)
+    if one.seconds is not None:
+        entry["seconds"] = round(one.seconds, 1)
+    if one.fault:
+        entry["fault"] = one.fault
+    return entry
+
+
+def progress_of(
+    jobs: Sequence[Job], trainings: Sequence[Training], path: Path
+) -> dict[str, Progress]:
+    """Return every job as an earlier call has left it, with the seconds that it noted."""
+    by_name = {one.job.name: one for one in trainings}
+    seconds: dict[str, float] = {}
+    if path.is_file():
+        before = json.loads(path.read_text())["jobs"]
+        seconds = {one["name"]: one["seconds"] for one in before if "seconds" in one}
+    return {
+        job.name: Progress(
+            job,
+            by_name.get(job.name),
+            "done" if job.done else "waiting",
+            seconds=seconds.get(job.name) if job.done else None,
+        )
+        for job in jobs
+    }

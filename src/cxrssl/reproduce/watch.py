@@ -1,0 +1,116 @@
+"""Who watches a plan's jobs: says what ends, keeps `status.json`, and writes reports meanwhile."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+from cxrssl.core.errors import RunError
+from cxrssl.output.board import Board, Row, duration
+from cxrssl.reproduce.jobs import Training
+from cxrssl.reproduce.status import Status
+from cxrssl.run.jobs import NOT_RUN, Job, Outcome, last_words
+
+# Between two reports while runs are at work: one takes a core for some seconds.
+_REPORT_EVERY_S = 60.0
+
+
+class Watch:
+    """The watcher of one call of `reproduce`."""
+
+    def __init__(self, status: Status, shown: Board, out: Path) -> None:
+        self._status, self._shown, self._out = status, shown, out
+        self._report: subprocess.Popen[bytes] | None = None
+        self._reported = time.monotonic()
+        self._is_new = False
+
+    def __enter__(self) -> "Watch":
+        self._status.write("running")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End a report that is being written, and write down how it ended."""
+        if self._report is not None:
+            self._report.terminate()
+            self._report.wait()
+        self._status.write("stopped" if kind is not None else "ended")
+
+    def began(self, job: Job) -> None:
+        """Take note that a job runs."""
+        self._status.begin(job)
+
+    def ended(self, outcome: Outcome) -> None:
+        """Say that a job has ended, or will not run."""
+        self._status.end(outcome)
+        job = outcome.job
+        if outcome.fault.startswith(NOT_RUN):
+            return  # it is listed at the end; a failed ingest has hundreds of them
+        took = f" in {duration(outcome.seconds)}" if outcome.seconds else ""
+        said = _headline(job.product) if outcome.ok else f": {outcome.fault}"
+        self._shown.say(
+            f"[{self._status.num_done}/{len(self._status.jobs)}] {job.name} "
+            f"{'done' if outcome.ok else 'FAILED'}{took}{said}"
+        )
+        self._is_new |= job.trains
+
+    def tick(self) -> None:
+        """Show how far all are, and begin a report where there is something new."""
+        status = self._status
+        status.write("running")
+        rows = [Row(one.job.name, one.note, one.share) for one in status.running()]
+        left = status.seconds_left()
+        self._shown.show(rows, done=status.num_done, total=len(status.jobs), left=left)
+        is_busy = self._report is not None and self._report.poll() is None
+        if self._is_new and not is_busy and time.monotonic() - self._reported > _REPORT_EVERY_S:
+            self._is_new, self._reported = False, time.monotonic()
+            self._report = _begin_report(self._out)
+
+
+def _begin_report(out: Path) -> "subprocess.Popen[bytes]":
+    log = out / "logs" / "report.log"
+    log.parent.mkdir(exist_ok=True)
+    with log.open("wb") as sink:
+        command = [sys.executable, "-m", "cxrssl", "report", str(out)]
+        return subprocess.Popen(command, stdout=sink, stderr=subprocess.STDOUT)
+
+
+def write_report(out: Path) -> None:
+    """Write the report of what is there.
+
+    Raises:
+        RunError: If it can't be written.
+    """
+    if _begin_report(out).wait():
+        said = last_words(out / "logs" / "report.log")
+        raise RunError(f"the runs have ended, and no report could be written: {said}")
+
+
+def is_stale(out: Path, trainings: Sequence[Training]) -> bool:
+    """Return whether a report is missing, or does not hold all runs and the plan as they are."""
+    report = out / "report.json"
+    if not report.is_file():
+        return True
+    arms = [one for one in trainings if one.job.arguments[0] == "finetune"]
+    if set(json.loads(report.read_text())["arms"]) != {one.job.name for one in arms}:
+        return True
+    made = report.stat().st_mtime_ns
+    read = [out / "plan.yaml", *(one.job.product for one in trainings)]
+    return any(path.stat().st_mtime_ns > made for path in read)
+
+
+def _headline(product: Path) -> str:
+    if product.name != "metrics.json":
+        return ""
+    metrics = json.loads(product.read_text())
+    if "metrics" not in metrics:
+        return f", loss {metrics['loss']:.3f} (chance {metrics['chance_loss']:.3f})"
+    value = metrics["metrics"]["AP50"]["value"]
+    return f", AP50 {value:.3f}" if value is not None else ""

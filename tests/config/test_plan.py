@@ -1,0 +1,171 @@
+"""Plans: which runs follow from them, and every fault named before anything is run."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cxrssl.config.arms import Arm, arms_of, pretrainings_of
+from cxrssl.config.load import load_recipe
+from cxrssl.config.plan import Plan
+from cxrssl.core.errors import RecipeError
+from support import ROOT
+
+SMOKE = ROOT / "recipes/plans/smoke.yaml"
+
+
+def plan(*changes: str, name: str = "smoke") -> Plan:
+    return load_recipe(ROOT / f"recipes/plans/{name}.yaml", Plan, overrides=list(changes))
+
+
+def names(arms: list[Arm]) -> list[str]:
+    return [arm.name for arm in arms]
+
+
+def test_where_the_pool_is_the_rest_no_ssl_arm_sees_all_labels() -> None:
+    found = arms_of(plan("label_fractions=[0.1, 0.5, 1.0]", "seeds=[0, 3]"))
+    assert names(found) == [
+        *("control-100-seed0", "control-100-seed3"),
+        *("ssl-50-seed0", "ssl-50-seed3", "control-50-seed0", "control-50-seed3"),
+        *("ssl-10-seed0", "ssl-10-seed3", "control-10-seed0", "control-10-seed3"),
+    ]
+
+
+def test_there_is_one_pretraining_for_each_share_and_seed_where_the_pool_is_the_rest() -> None:
+    found = arms_of(plan("label_fractions=[0.1, 0.5, 1.0]", "seeds=[0, 3]"))
+    runs = pretrainings_of(found)
+    assert sorted(run.name for run in runs) == [
+        *("pretrain-simclr-10-seed0", "pretrain-simclr-10-seed3"),
+        *("pretrain-simclr-50-seed0", "pretrain-simclr-50-seed3"),
+    ]
+
+
+def test_there_is_one_pretraining_a_seed_on_a_pool_that_labels_do_not_change() -> None:
+    found = arms_of(
+        plan("label_fractions=[0.1, 0.5, 1.0]", "seeds=[0, 3]", "pretrainings.simclr.pool=train")
+    )
+    assert {run.name for run in pretrainings_of(found)} == {
+        "pretrain-simclr-seed0",
+        "pretrain-simclr-seed3",
+    }
+    assert sum(arm.initialisation == "ssl" for arm in found) == 6  # all labels among them
+
+
+def test_pretrainings_that_follow_another_come_after_it() -> None:
+    chain = (
+        "pretrainings={wide: {recipe: pretrain/smoke, pool: train}, "
+        "simclr: {recipe: pretrain/smoke, pool: rest, after: wide}}"
+    )
+    runs = pretrainings_of(arms_of(plan(chain)))
+    assert [run.name for run in runs] == ["pretrain-wide-seed0", "pretrain-simclr-50-seed0"]
+    assert runs[1].after == runs[0]
+
+
+def test_a_pretraining_that_follows_one_of_the_rest_knows_its_share() -> None:
+    chain = (
+        "pretrainings={first: {recipe: pretrain/smoke, pool: rest}, "
+        "simclr: {recipe: pretrain/smoke, pool: train, after: first}}"
+    )
+    found = arms_of(plan(chain, "label_fractions=[0.25, 0.5, 1.0]"))
+    assert {run.name for run in pretrainings_of(found)} == {
+        *("pretrain-first-25-seed0", "pretrain-simclr-25-seed0"),
+        *("pretrain-first-50-seed0", "pretrain-simclr-50-seed0"),
+    }
+    assert "ssl-100-seed0" not in names(found)
+
+
+def test_faults_are_put_back_one_after_another() -> None:
+    found = [arm for arm in arms_of(plan(name="demo")) if arm.faults]
+    assert names(found) == [
+        "p4-control-100-seed0",
+        "p4-ssl-50-seed0",
+        "p4p5-ssl-50-seed0",
+        "p4p5-control-50-seed0",
+    ]
+    assert [arm.pretraining.name if arm.pretraining else None for arm in found] == [
+        None,
+        "p4-pretrain-simclr-50-seed0",
+        "p4p5-pretrain-simclr-50-seed0",
+        None,
+    ]
+
+
+def test_an_initialisation_may_have_arms_at_some_shares_alone() -> None:
+    found = arms_of(plan("data.source=.", name="paper"))
+    assert [name for name in names(found) if name.startswith("baseline")] == ["baseline-100-seed0"]
+    assert sum(arm.initialisation == "ssl" for arm in found) == 9
+
+
+@pytest.mark.parametrize("name", ["smoke", "demo", "paper", "described", "published", "corrected"])
+def test_no_two_runs_of_a_plan_share_a_folder(name: str) -> None:
+    found = arms_of(plan(name=name))
+    folders = [*names(found), *(run.name for run in pretrainings_of(found))]
+    assert len(set(folders)) == len(folders) >= 4
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("label_fractions=[0]", "label_fractions.0: Input should be greater than 0"),
+        ("label_fractions=[1.5]", "label_fractions.0: Input should be less than or equal to 1"),
+        ("label_fractions=[0.5, 0.5]", "label_fractions names one value twice"),
+        ("label_fractions=[0.5, 0.50000001, 1.0]", "label_fractions names one value twice"),
+        ("label_fractions=[0.3, 1.0]", "answer.label_fraction 0.5 is none of label_fractions"),
+        ("seeds=[1, 1]", "seeds names one value twice"),
+        ("seeds=[-1]", "seeds.0: Input should be greater than or equal to 0"),
+        ("data.phantom=null", "source and phantom are both null"),
+        ("faults=[0.3]", "faults need label_fractions of the same shares"),
+        ("faults=[1.0]", "faults need label_fractions of the same shares"),
+        (
+            "initialisations={a: {title: one}, b: {title: one}}",
+            "two initialisations have one title",
+        ),
+        (
+            "initialisations={ssl: {title: one, pretraining: none}}",
+            "initialisations.ssl.pretraining names none, and there is none",
+        ),
+        (
+            "initialisations={ssl: {title: one, controls: [ssl]}}",
+            "initialisations.ssl.controls names ssl, which is no other one",
+        ),
+        (
+            "initialisations={ssl: {title: one, label_fractions: [0.7]}}",
+            "initialisations.ssl.label_fractions are none of the plan's",
+        ),
+        ("initialisations={'a-b': {title: one}}", "String should match pattern"),
+        (
+            "pretrainings={simclr: {recipe: pretrain/smoke, pool: rest, after: other}}",
+            "pretrainings.simclr.after names other, and there is none",
+        ),
+        (
+            "pretrainings={simclr: {recipe: pretrain/smoke, pool: external}}",
+            "pretrainings.simclr needs data.pool",
+        ),
+        (
+            "pretrainings={simclr: {recipe: pretrain/smoke, pool: rest, after: b}, "
+            "b: {recipe: pretrain/smoke, pool: rest, after: simclr}}",
+            "pretrainings go in a circle: simclr after b after simclr",
+        ),
+        (
+            "pretrainings={simclr: {recipe: pretrain/smoke, pool: rest, after: simclr}}",
+            "pretrainings go in a circle: simclr after simclr",
+        ),
+    ],
+)
+def test_a_faulty_plan_is_refused(change: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        plan(change)
+
+
+def test_faults_go_back_into_the_corrected_protocol_alone() -> None:
+    with pytest.raises(RecipeError, match="faults are put back into protocol corrected"):
+        plan("protocol=described", "faults=[0.5]")
+
+
+def test_two_initialisations_of_one_name_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "twins.yaml"
+    text = SMOKE.read_text().replace("  control:", "  ssl:")
+    assert len(yaml.safe_load(text)["initialisations"]) == 1  # YAML alone takes the last one
+    path.write_text(text)
+    with pytest.raises(RecipeError, match="ssl"):
+        load_recipe(path, Plan, overrides=[])

@@ -1,0 +1,162 @@
+"""What a plan comes to: commands that run by hand, and faults named before anything is trained."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from cxrssl.config.load import load_recipe, to_yaml
+from cxrssl.config.plan import Plan
+from cxrssl.config.schema import FinetuneRecipe, PretrainRecipe
+from cxrssl.core.errors import RecipeError, RunError
+from cxrssl.core.files import write_text
+from cxrssl.reproduce.checks import check, claim
+from cxrssl.reproduce.jobs import Training, data_jobs, trainings
+from support import ROOT
+
+
+def plan(*changes: str, name: str = "smoke") -> Plan:
+    return load_recipe(ROOT / f"recipes/plans/{name}.yaml", Plan, overrides=list(changes))
+
+
+def by_name(found: list[Training]) -> dict[str, Training]:
+    return {one.job.name: one for one in found}
+
+
+def test_ssl_and_control_are_told_the_same_but_for_the_backbone() -> None:
+    runs = by_name(trainings(plan(), Path("runs/x")))
+    ssl, control = runs["ssl-50-seed0"].recipe, runs["control-50-seed0"].recipe
+    assert isinstance(ssl, FinetuneRecipe)
+    assert isinstance(control, FinetuneRecipe)
+    assert ssl.init.backbone == Path("runs/x/pretrain-simclr-50-seed0/backbone")
+    blank = ssl.init.model_copy(update={"backbone": None})
+    assert ssl.model_copy(update={"init": blank}) == control
+
+
+def test_pool_and_labels_are_what_is_left_of_each_other() -> None:
+    wanted = plan("label_fractions=[0.1, 0.5, 0.9, 1.0]")
+    for one in trainings(wanted, Path("runs/x")):
+        if isinstance(one.recipe, PretrainRecipe):
+            percent = float(one.job.name.split("-")[2])
+            assert one.recipe.data.pool_fraction == pytest.approx(1 - percent / 100, abs=1e-12)
+
+
+def test_a_command_says_all_that_its_recipe_says() -> None:
+    for one in trainings(plan(), Path("runs/with space")):
+        command, path, *rest = one.job.arguments
+        overrides = [value for key, value in zip(rest, rest[1:], strict=False) if key == "--set"]
+        kind = PretrainRecipe if command == "pretrain" else FinetuneRecipe
+        assert load_recipe(Path(path), kind, overrides=overrides) == one.recipe
+        assert shlex.split(shlex.join(one.job.arguments)) == list(one.job.arguments)
+
+
+def test_faulty_arms_split_and_pool_as_the_published_code_does() -> None:
+    runs = by_name(trainings(plan(name="demo"), Path("runs/x")))
+    wanted = {
+        "ssl-50-seed0": ("corrected", None),
+        "p4-ssl-50-seed0": ("published", "seeded"),
+        "p4-pretrain-simclr-50-seed0": ("published", "seeded"),
+        "p4p5-ssl-50-seed0": ("published", "table"),
+        "p4p5-pretrain-simclr-50-seed0": ("published", "table"),
+        "p4p5-control-50-seed0": ("published", "table"),
+    }
+    found = {name: runs[name].recipe.data for name in wanted}
+    assert {n: (data.protocol, data.label_order) for n, data in found.items()} == wanted
+    backbone = runs["p4p5-ssl-50-seed0"].recipe
+    assert isinstance(backbone, FinetuneRecipe)
+    assert backbone.init.backbone == Path("runs/x/p4p5-pretrain-simclr-50-seed0/backbone")
+
+
+def test_an_external_pool_has_a_store_of_its_own() -> None:
+    wanted = plan("data.pool=films", "pretrainings.simclr.pool=external")
+    jobs = {job.name: job for job in data_jobs(wanted, Path("runs/x"))}
+    assert jobs["ingest-pool"].arguments[:3] == ("ingest", "films", "runs/x/pool")
+    run = by_name(trainings(wanted, Path("runs/x")))["pretrain-simclr-seed0"]
+    assert run.job.needs == ("ingest-pool",)
+    assert run.recipe.data.store == Path("runs/x/pool")
+    assert "ingest-pool" not in {job.name for job in data_jobs(plan(), Path("runs/x"))}
+
+
+def test_a_pretraining_after_another_starts_from_its_backbone() -> None:
+    chain = (
+        "pretrainings={wide: {recipe: pretrain/smoke, pool: train}, "
+        "simclr: {recipe: pretrain/smoke, pool: rest, after: wide}}"
+    )
+    found = trainings(plan(chain), Path("runs/x"))
+    order = [one.job.name for one in found]
+    later = by_name(found)["pretrain-simclr-50-seed0"]
+    assert order.index("pretrain-wide-seed0") < order.index(later.job.name)
+    assert later.job.needs == ("ingest", "pretrain-wide-seed0")
+    assert isinstance(later.recipe, PretrainRecipe)
+    assert later.recipe.model.weights == Path("runs/x/pretrain-wide-seed0/backbone")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("finetuning.recipe=finetune/smok", "neither a recipe file nor a packaged recipe. Did you"),
+        ("finetuning.set={epochs: 0}", "epochs: Input should be greater than or equal to 1"),
+        ("finetuning.set={epoch: 1}", "a recipe has no key epoch"),
+        ("finetuning.set={seed: 3}", "control-100-seed0: seed can't be set for a recipe of a plan"),
+        ("finetuning.set={data: {store: x}}", "data.store can't be set"),
+    ],
+)
+def test_a_recipe_that_does_not_fit_is_refused(change: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        trainings(plan(change), Path("runs/x"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["data.source=nowhere"], "data.source is nowhere, and there is no such folder"),
+        (
+            ["finetuning.set={model: {backbone: resnet18}}"],
+            "ssl-50-seed0 has the backbone resnet18, and what it starts from test_resnet",
+        ),
+        (
+            ["finetuning.set={intensity: {equalize: false}}"],
+            "ssl-50-seed0 sees other grey levels than what it starts from",
+        ),
+        (
+            ["finetuning.set={init: {start: imagenet, weights: no.safetensors}}"],
+            "control-100-seed0 starts from no.safetensors, and there is no such file",
+        ),
+    ],
+)
+def test_runs_that_do_not_fit_together_are_refused(
+    changes: list[str], message: str, tmp_path: Path
+) -> None:
+    wanted = plan(*changes)
+    with pytest.raises(RunError, match=message) as error:
+        check(wanted, trainings(wanted, tmp_path))
+    assert "nothing has been trained" in str(error.value)
+
+
+def test_a_run_of_another_recipe_is_not_taken_for_this_plans(tmp_path: Path) -> None:
+    wanted = plan()
+    runs = trainings(wanted, tmp_path)
+    own = by_name(runs)["control-50-seed0"]
+    write_text(own.folder / "recipe.yaml", to_yaml(own.recipe))
+    check(wanted, runs)
+    longer = own.recipe.model_copy(update={"epochs": own.recipe.epochs + 1})
+    write_text(own.folder / "recipe.yaml", to_yaml(longer))
+    with pytest.raises(RunError, match=f"{own.folder} holds a run of another recipe"):
+        check(wanted, runs)
+
+
+def test_a_plans_folder_may_be_moved(tmp_path: Path) -> None:
+    wanted = plan()
+    for one in trainings(wanted, tmp_path / "old"):
+        write_text(tmp_path / "new" / one.folder.name / "recipe.yaml", to_yaml(one.recipe))
+    check(wanted, trainings(wanted, tmp_path / "new"))
+
+
+def test_a_plan_may_grow_and_not_change(tmp_path: Path) -> None:
+    claim(tmp_path, plan())
+    claim(tmp_path, plan("seeds=[0, 1]", "label_fractions=[0.25, 0.5, 1.0]"))
+    claim(tmp_path, plan("seeds=[0, 1]", "label_fractions=[0.25, 0.5, 1.0]", "slurm={gpus: 0}"))
+    with pytest.raises(RunError, match="holds runs of another plan: label_fractions, seeds differ"):
+        claim(tmp_path, plan("seeds=[1]"))
+    with pytest.raises(RunError, match="another plan: data"):
+        claim(tmp_path, plan("seeds=[0, 1]", "label_fractions=[0.25, 0.5, 1.0]", "data.size_px=96"))

@@ -1,0 +1,91 @@
+"""How far a plan is: from logs as runs write them, and guesses of the time that add up."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from cxrssl.config.load import load_recipe
+from cxrssl.config.plan import Plan
+from cxrssl.core.files import write_json, write_text
+from cxrssl.output.board import duration
+from cxrssl.reproduce.jobs import data_jobs, trainings
+from cxrssl.reproduce.status import Status, progress_of
+from cxrssl.run.jobs import Outcome
+from support import ROOT
+
+
+@pytest.fixture
+def status(tmp_path: Path) -> Status:
+    """Return a plan of 4 runs on a store of 100 images, of which nothing has run."""
+    plan = load_recipe(ROOT / "recipes/plans/smoke.yaml", Plan, overrides=[])
+    runs = trainings(plan, tmp_path)
+    jobs = [*data_jobs(plan, tmp_path), *(one.job for one in runs)]
+    path = tmp_path / "status.json"
+    return Status("smoke", path, progress_of(jobs, runs, path), 2, tmp_path)
+
+
+def log(folder: Path, *, step: int, num_steps: int, epoch: int) -> None:
+    write_text(folder / "metrics.jsonl", json.dumps({"step": step, "epoch": epoch}) + "\n")
+    write_json(folder / "length.json", {"num_steps": num_steps})
+
+
+def test_a_run_is_where_its_log_says(status: Status, tmp_path: Path) -> None:
+    one = status.jobs["control-100-seed0"]
+    status.begin(one.job)
+    assert one.note == "starts"
+    log(tmp_path / "control-100-seed0", step=6, num_steps=24, epoch=1)
+    assert (one.note, one.share) == ("step 6 of 24, epoch 2", 0.25)
+    with (tmp_path / "control-100-seed0/metrics.jsonl").open("a") as file:
+        file.write('{"step": 8, "ep')  # being written
+    assert one.share == 0.25
+    status.write("running")
+    found = json.loads((tmp_path / "status.json").read_text())
+    assert found["state"] == "running"
+    entry = next(job for job in found["jobs"] if job["name"] == "control-100-seed0")
+    assert (entry["state"], entry["step"], entry["num_steps"]) == ("running", 6, 24)
+
+
+def test_time_left_is_what_like_runs_took_by_their_work(status: Status, tmp_path: Path) -> None:
+    assert status.seconds_left() is None
+    write_json(tmp_path / "store/manifest.json", {"num_images": 100})
+    jobs = status.jobs
+    for name, seconds in (("control-100-seed0", 60.0), ("pretrain-simclr-50-seed0", 20.0)):
+        status.begin(jobs[name].job)
+        status.end(Outcome(jobs[name].job, seconds, ""))
+    # Two runs of half the images are left, on two places: half of 60 s each.
+    assert status.seconds_left() == pytest.approx(30.0)
+    status.begin(jobs["ssl-50-seed0"].job)
+    jobs["ssl-50-seed0"].begun = time.monotonic() - 15.0
+    log(tmp_path / "ssl-50-seed0", step=5, num_steps=10, epoch=0)
+    assert status.seconds_left() == pytest.approx(22.5, abs=0.5)
+
+
+def test_seconds_of_an_earlier_call_are_remembered(status: Status, tmp_path: Path) -> None:
+    name = "control-100-seed0"
+    status.begin(status.jobs[name].job)
+    write_text(status.jobs[name].job.product, "{}")
+    status.end(Outcome(status.jobs[name].job, 61.0, ""))
+    everything = [one.job for one in status.jobs.values()]
+    own = [one.training for one in status.jobs.values() if one.training is not None]
+    again = progress_of(everything, own, status.path)
+    assert (again[name].state, again[name].seconds) == ("done", 61.0)
+    status.jobs[name].job.product.unlink()
+    lost = progress_of(everything, own, status.path)
+    assert (lost[name].state, lost[name].seconds) == ("waiting", None)
+
+
+def test_a_failed_job_keeps_its_reason(status: Status, tmp_path: Path) -> None:
+    job = status.jobs["ingest"].job
+    status.end(Outcome(job, 1.0, "exit code 2: no room"))
+    found = json.loads((tmp_path / "status.json").read_text())["jobs"]
+    assert next(one for one in found if one["name"] == "ingest")["fault"] == "exit code 2: no room"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(4, "4 s"), (89, "89 s"), (120, "2 min"), (9000, "2.5 h"), (400000, "4.6 days")],
+)
+def test_a_time_is_said_as_people_do(seconds: float, said: str) -> None:
+    assert duration(seconds) == said

@@ -1,0 +1,144 @@
+"""SVG text that stands inside an HTML page, in the ink of that page: dark on light, light on dark.
+
+Axes, text and legends are `currentColor`, the ground is transparent, text stays text in the page's
+own font, and a figure is as wide as its place, until its text would be larger than the page's.
+"""
+
+import hashlib
+import io
+import re
+import warnings
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+from xml.etree import ElementTree
+
+from matplotlib import style
+from matplotlib.figure import Figure
+
+WIDTH_IN = 4.8
+"""At 340 CSS px, a phone's width, text of 10 points is then 10 px high."""
+INK = "#010203"
+"""Stands for the colour of the page's text; no figure draws anything else in it."""
+NOTE_GREY = "#808080"
+"""Of the paper's own points; 3.9 to 1 against white, 4.5 to 1 against the dark page."""
+
+_PAGE_STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "cxrssl",
+    # A name with two dollar signs is a name, not a formula.
+    "text.parse_math": False,
+    "font.size": 10,
+    "axes.titlesize": "medium",
+    "figure.facecolor": "none",
+    "savefig.facecolor": "none",
+    "axes.facecolor": "none",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "grid.alpha": 0.2,
+    **dict.fromkeys(
+        ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK
+    ),
+    **dict.fromkeys(("grid.color", "hatch.color"), INK),
+}
+# matplotlib writes a font in one piece, or its family apart.
+_FONT = re.compile(r"\b(font: (?:[a-z0-9]+ )*[\d.]+px|font-family:) [^;]*")
+_REFERENCE = re.compile(r"url\(#([^)]+)\)")
+_LONG_NUMBER = re.compile(r"\d+\.\d{3,}")
+# XML has no place for these, in whatever way they are written.
+_UNPRINTABLE = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# How many times larger than drawn a figure gets in a wide page.
+_MOST_ENLARGED = 1.75
+
+
+def page_style() -> AbstractContextManager[None]:
+    """Return the style of figures in a page, whatever a user's matplotlibrc says.
+
+    A figure is both made and turned into text inside it.
+    """
+    return style.context(["default", _PAGE_STYLE])
+
+
+def svg_text(figure: Figure, title: str, *, dpi: float = 150) -> str:
+    """Return a figure as one `<svg>` element, the same bytes for the same figure.
+
+    No id in it occurs in another figure, unless that one is equal to the byte.
+
+    Args:
+        figure: Made in `page_style`.
+        title: What a screen reader says.
+        dpi: Of pictures in it.
+    """
+    title = _UNPRINTABLE.sub("\ufffd", title)
+    sink = io.StringIO()
+    metadata: dict[str, Any] = {"Date": None, "Creator": None, "Type": None, "Format": None}
+    with warnings.catch_warnings():
+        # The font that lacks a letter only measures; the page's own writes.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(sink, format="svg", dpi=dpi, metadata=metadata)
+    drawn = _UNPRINTABLE.sub("\ufffd", sink.getvalue())
+    root = ElementTree.fromstring(drawn)
+    for element in root.iter():
+        # A page's parser knows what is SVG, so names go without their namespaces.
+        element.tag = _local(element.tag)
+        element.attrib = {_local(name): _inked(value) for name, value in element.items()}
+        if "d" in element.attrib:
+            # A hundredth of a point can't be seen; the rest is half of the file.
+            element.set("d", _LONG_NUMBER.sub(lambda n: f"{float(n[0]):.2f}", element.attrib["d"]))
+    for child in root.findall("metadata"):
+        root.remove(child)
+    for parent in root.iter("defs"):
+        # matplotlib's style sheet would hold for the whole page.
+        for child in parent.findall("style"):
+            parent.remove(child)
+    _rename_ids(root, hashlib.sha256(f"{title}\n{drawn}".encode()).hexdigest()[:10])
+    _frame(root, title)
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _local(name: str) -> str:
+    return name.rpartition("}")[2]
+
+
+def _inked(value: str) -> str:
+    value = value.replace(INK, "currentColor")
+    return _FONT.sub(r"\1 system-ui, sans-serif", value)
+
+
+def _rename_ids(root: ElementTree.Element, prefix: str) -> None:
+    """Keep only ids that something refers to, and begin them with the figure's own prefix."""
+    used: dict[str, str] = {}
+
+    def own(name: str) -> str:
+        return used.setdefault(name, f"f{prefix}-{len(used)}")
+
+    for element in root.iter():
+        for name, value in element.items():
+            if name == "href" and value.startswith("#"):
+                element.set(name, f"#{own(value[1:])}")
+            elif "url(#" in value:
+                element.set(name, _REFERENCE.sub(lambda found: f"url(#{own(found[1])})", value))
+    for element in root.iter():
+        name = element.attrib.pop("id", "")
+        if name in used:
+            element.set("id", used[name])
+
+
+def _frame(root: ElementTree.Element, title: str) -> None:
+    """Make the root fit a page, and give it its title."""
+    width = float(root.attrib["viewBox"].split()[2])
+    attributes: Mapping[str, str] = {
+        "xmlns": "http://www.w3.org/2000/svg",
+        "viewBox": root.attrib["viewBox"],
+        "role": "img",
+        "aria-label": title,
+        "stroke-linejoin": "round",
+        "style": f"display: block; width: 100%; max-width: {_MOST_ENLARGED * width:.0f}px; "
+        "height: auto; margin: 0 auto",
+    }
+    root.attrib = dict(attributes)
+    heading = ElementTree.Element("title")
+    heading.text = title
+    root.insert(0, heading)

@@ -1,0 +1,190 @@
+"""`cxrssl report`: the runs of a plan as one HTML page, with the answer first.
+
+It can be written while the plan runs, of what has finished.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from cxrssl.config.arms import Arm, arms_of
+from cxrssl.config.load import load_recipe
+from cxrssl.config.plan import Plan
+from cxrssl.config.schema import FinetuneRecipe
+from cxrssl.core.errors import RunError
+from cxrssl.core.files import write_json, write_text
+from cxrssl.data.detection import Example, examples_of, in_split, splits_of
+from cxrssl.data.store import Store
+from cxrssl.output.board import duration
+from cxrssl.output.html import render_report
+from cxrssl.report.answer import (
+    Saved,
+    answer,
+    cautions,
+    remarks,
+    saved_by_fraction,
+    saved_rows,
+)
+from cxrssl.report.audit import definition_rows, provenance_rows, transfer_rows
+from cxrssl.report.drawings import (
+    balance_figure,
+    class_figure,
+    convergence_figures,
+    curve_figures,
+    fusion_figure,
+    saved_figure,
+)
+from cxrssl.report.faults import fault_section
+from cxrssl.report.files import as_csv, as_latex, as_markdown
+from cxrssl.report.gallery import gallery_section
+from cxrssl.report.results import Results, read_results
+from cxrssl.report.tables import class_table, table_1, table_2
+
+_FILES = [
+    ("report.csv", "every score of every arm, with its interval"),
+    ("report.md", "the answer and table I in Markdown"),
+    ("report.tex", "table I in LaTeX"),
+    ("report.json", "the answer, labels saved and tables, for programs"),
+]
+
+
+def report(runs: Path) -> Path:
+    """Write `report.html` and its tables into the folder of a plan and return the page.
+
+    Raises:
+        RunError: If the folder holds no plan, or its arms can't be compared.
+    """
+    if not (runs / "plan.yaml").is_file():
+        raise RunError(f"{runs} holds no plan.yaml. Name the folder of a `cxrssl reproduce`.")
+    plan = load_recipe(runs / "plan.yaml", Plan, overrides=[])
+    arms = arms_of(plan)
+    results = read_results(runs, arms)
+    saved = saved_by_fraction(plan, results)
+    content = _text(plan, arms, results, saved) | _pictures(plan, results, runs)
+    content["progress"] = _progress(runs, is_complete=len(results.arms) == len(arms))
+    write_text(runs / "report.csv", as_csv(results))
+    write_text(
+        runs / "report.md", as_markdown(content["answer"], content["remarks"], content["table1"])
+    )
+    write_text(runs / "report.tex", as_latex(content["table1"]))
+    write_text(runs / "report.html", render_report(content))
+    write_json(runs / "report.json", _json(content, results, saved))  # last: it says what is in all
+    return runs / "report.html"
+
+
+def _text(plan: Plan, arms: list[Arm], results: Results, saved: list[Saved]) -> dict[str, Any]:
+    rows = saved_rows(plan, saved)
+    return {
+        "plan": plan.name,
+        "question": "How few boxes do you need?",
+        "answer": answer(plan, results, saved),
+        "remarks": remarks(plan, results),
+        "cautions": cautions(plan),
+        "facts": _facts(plan, arms, results),
+        "table1": table_1(plan, results),
+        "table2": table_2(plan, results),
+        "saved": {"text": _SAVED, "rows": rows, "figure": saved_figure(saved)} if saved else None,
+        "class_table": class_table(plan, results, "AP"),
+        "faults": fault_section(plan, results),
+        "transfers": list(transfer_rows(plan, results)),
+        "definitions": definition_rows(results),
+        "provenance": provenance_rows(plan, results),
+        "files": _FILES,
+    }
+
+
+_SAVED = (
+    "For each share of the labels: the share with which the control reaches the same score, read "
+    "off its curve (made to rise, and straight in the logarithm of the share between its points). "
+    "Intervals are over test images and seeds. An end beyond the control's curve is more than the "
+    "data can tell."
+)
+
+
+def _pictures(plan: Plan, results: Results, runs: Path) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "curves": list(curve_figures(plan, results)),
+        "class_curves": class_figure(plan, results),
+        "convergence": list(convergence_figures(plan, results)),
+        "balance": None,
+        "fusion": None,
+        "gallery": None,
+    }
+    if results.arms:
+        store = Store(runs / "store")
+        recipe = load_recipe(results.arms[0].folder / "recipe.yaml", FinetuneRecipe, overrides=[])
+        train, test = _examples(recipe, store)
+        found["balance"] = balance_figure(recipe, store, train)
+        found["fusion"] = fusion_figure(store, test)
+        found["gallery"] = gallery_section(plan, results, store, test)
+    return found
+
+
+def _examples(recipe: FinetuneRecipe, store: Store) -> tuple[list[Example], list[Example]]:
+    """Return the training and the test images as the plan's recipe has them."""
+    data = recipe.data
+    examples = examples_of(store, fusion=data.fusion, iou=data.consensus_iou)
+    splits = splits_of(store, protocol=data.protocol, normals=data.normals)
+    return in_split(examples, splits, "train"), in_split(examples, splits, "test")
+
+
+def _facts(plan: Plan, arms: list[Arm], results: Results) -> list[tuple[str, str]]:
+    facts = [("plan", plan.name), ("runs", f"{len(results.arms)} of {len(arms)} arms")]
+    if results.arms:
+        own = results.arms[0].result
+        facts += [
+            ("test images", str(own["n_images"])),
+            ("true boxes in them", str(own["n_boxes"])),
+            ("classes", str(own["n_classes"])),
+        ]
+    return [*facts, ("seeds", str(len(plan.seeds)))]
+
+
+def _progress(runs: Path, *, is_complete: bool) -> dict[str, Any] | None:
+    """Return how far the plan is, None where all arms have finished."""
+    path = runs / "status.json"
+    if is_complete or not path.is_file():
+        return None
+    status = json.loads(path.read_text())
+    left = status["seconds_left"]
+    is_running = status["state"] == "running"
+    return {
+        "done": status["done"],
+        "total": status["total"],
+        "running": [
+            {"name": one["name"], "note": one["note"], "share": _share(one)}
+            for one in status["jobs"]
+            if is_running and one["state"] == "running"
+        ],
+        "failed": [
+            {"name": one["name"], "reason": one["fault"]}
+            for one in status["jobs"]
+            if "fault" in one
+        ],
+        "time_left": None if left is None else f"about {duration(left)}",
+    }
+
+
+def _share(one: dict[str, Any]) -> float | None:
+    return one["step"] / max(1, one["num_steps"]) if one["step"] is not None else None
+
+
+def _json(content: dict[str, Any], results: Results, saved: list[Saved]) -> dict[str, Any]:
+    return {
+        "plan": content["plan"],
+        "answer": content["answer"],
+        "remarks": content["remarks"],
+        "arms": [one.arm.name for one in results.arms],
+        "labels_saved": [_finite(asdict(one)) for one in saved],
+        "table1": content["table1"],
+        "table2": content["table2"],
+        "faults": content["faults"],
+    }
+
+
+def _finite(value: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold
+    """Return values for JSON, which has no infinity: "beyond" stands for it."""
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    return "beyond" if value == float("inf") else value

@@ -1,0 +1,89 @@
+"""Where every arm's weights came from, and what the runs were made with."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from cxrssl.config.plan import Plan
+from cxrssl.report.results import FinishedArm, Results
+from cxrssl.report.wording import labels
+
+_COUNTS = ("matched", "missing", "reshaped", "unexpected")
+
+
+def transfer_rows(plan: Plan, results: Results) -> Iterator[dict[str, Any]]:
+    """Yield a row for each transfer of each arm, and one for an arm that starts from nothing."""
+    for arm in results.arms:
+        title = _title(plan, arm)
+        record = json.loads((arm.folder / "transfer.json").read_text())
+        for one in record["transfers"]:
+            counts = {name: len(one[name]) for name in _COUNTS}
+            yield counts | {
+                "name": title,
+                "source": _source(one["source"]),
+                "arrived": one["arrived"],
+                "sha256": one["loaded_sha256"],
+                "note": "",
+            }
+        if not record["transfers"]:
+            yield dict.fromkeys(_COUNTS, 0) | {
+                "name": title,
+                "source": "",
+                "arrived": True,
+                "sha256": "",
+                "note": f"starts {record['start']}: nothing to load",
+            }
+
+
+def _title(plan: Plan, arm: FinishedArm) -> str:
+    own = arm.arm
+    faults = f", with {' and '.join(own.faults)}" if own.faults else ""
+    title = plan.initialisations[own.initialisation].title
+    return f"{title}, {labels(own.label_fraction)}, seed {own.seed}{faults}"
+
+
+def _source(source: str) -> str:
+    """Return where weights came from, without the folders of this machine."""
+    path = Path(source)
+    if path.name == "backbone":
+        return "/".join(path.parts[-2:])
+    return path.name if path.suffix in (".safetensors", ".pth") else source
+
+
+def provenance_rows(plan: Plan, results: Results) -> list[tuple[str, str]]:
+    """Return what the runs were made with; where they differ, every version of it."""
+    records = [json.loads((a.folder / "provenance.json").read_text()) for a in results.arms]
+    found = {
+        "commit": [_commit(record["git"]) for record in records],
+        "versions": [
+            ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+            for record in records
+        ],
+        "Python": [record["python"] for record in records],
+        "device": [
+            f"{record['device']}, {record['num_processes']} process(es) of "
+            f"{record['num_threads']} thread(s)"
+            for record in records
+        ],
+        "data": [record["data_fingerprint"] for record in records],
+        "test images": [arm.result["truth_sha256"] for arm in results.arms],
+    }
+    rows = [
+        ("plan", plan.name),
+        ("protocol", plan.protocol),
+        ("seeds", ", ".join(map(str, plan.seeds))),
+    ]
+    rows += [(name, "; ".join(dict.fromkeys(values))) for name, values in found.items()]
+    return rows
+
+
+def _commit(git: dict[str, Any] | None) -> str:
+    if git is None:
+        return "not a checkout"
+    return str(git["sha"]) + (" (changed)" if git["dirty"] else "")
+
+
+def definition_rows(results: Results) -> list[tuple[str, str]]:
+    """Return what each score means, in the order of the scores."""
+    return list(results.arms[0].result["definitions"].items()) if results.arms else []

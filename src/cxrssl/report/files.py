@@ -1,0 +1,114 @@
+"""The report's tables as CSV, Markdown and LaTeX, and the answer as JSON."""
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from cxrssl.report.results import Results
+
+_LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    }
+)
+_MARKDOWN = re.compile(r"([\\|*_`<>\[\]])")
+
+
+def as_csv(results: Results) -> str:
+    """Return a line an arm, every score with its interval over the images."""
+    sink = io.StringIO()
+    writer = csv.writer(sink, lineterminator="\n")
+    names = list(results.arms[0].result["metrics"]) if results.arms else []
+    ends = [f"{name}{end}" for name in names for end in ("", "_low", "_high")]
+    writer.writerow(["initialisation", "label_fraction", "seed", "faults", "train_images", *ends])
+    for one in results.arms:
+        entries = [one.result["metrics"][name] for name in names]
+        cells = [entry[key] for entry in entries for key in ("value", "low", "high")]
+        arm = one.arm
+        writer.writerow(
+            [
+                *(arm.initialisation, f"{arm.label_fraction:g}", arm.seed, "+".join(arm.faults)),
+                one.result["train_images"],
+                *("" if value is None else f"{value:.6f}" for value in cells),
+            ]
+        )
+    return sink.getvalue()
+
+
+def as_markdown(answer: str, remarks: Sequence[str], table: dict[str, Any]) -> str:
+    """Return the answer and table I."""
+
+    def line(cells: Sequence[str]) -> str:
+        return f"| {' | '.join(cells)} |"
+
+    heads = _heads(table)
+    rows = [[_plain(cell) for cell in cells] for cells in _rows(table, "±")]
+    return "\n".join(
+        [
+            _plain(answer),
+            "",
+            *(f"* {_plain(remark)}" for remark in remarks),
+            "",
+            line(heads),
+            line(["---"] * len(heads)),
+            *(line(row) for row in rows),
+            "",
+        ]
+    )
+
+
+def _plain(text: str) -> str:
+    """Return text as Markdown shows it, whatever is in it."""
+    return _MARKDOWN.sub(r"\\\1", text)
+
+
+def as_latex(table: dict[str, Any]) -> str:
+    """Return table I as a tabular; it needs the package booktabs."""
+    heads = [head.translate(_LATEX) for head in _heads(table)]
+    rows = [[cell.translate(_LATEX) for cell in cells] for cells in _rows(table, "+-")]
+    return "\n".join(
+        [
+            rf"\begin{{tabular}}{{ll{'r' * (len(heads) - 2)}}}",
+            r"\toprule",
+            " & ".join(heads) + r" \\",
+            r"\midrule",
+            *(" & ".join(row).replace("+-", r"$\pm$") + r" \\" for row in rows),
+            r"\bottomrule",
+            r"\end{tabular}",
+            "",
+        ]
+    )
+
+
+def _heads(table: dict[str, Any]) -> list[str]:
+    scores = [name for column in table["columns"] for name in _pair(column["label"], table)]
+    return ["start", "labels", "images", "seeds", *scores]
+
+
+def _pair(label: str, table: dict[str, Any]) -> list[str]:
+    return [label, f"{label} in the paper"] if table["has_paper"] else [label]
+
+
+def _rows(table: dict[str, Any], sign: str) -> list[list[str]]:
+    found = []
+    for row in table["rows"]:
+        cells = [row["title"], row["labels"], str(row["images"]), str(row["seeds"])]
+        for cell in row["cells"]:
+            cells.append(_number(cell, sign))
+            if table["has_paper"]:
+                cells.append("" if cell["paper"] is None else f"{cell['paper']:.3f}")
+        found.append(cells)
+    return found
+
+
+def _number(cell: dict[str, Any], sign: str) -> str:
+    if cell["value"] is None:
+        return "-"
+    if cell["low"] is None:
+        return f"{cell['value']:.3f}"
+    return f"{cell['value']:.3f} {sign} {(cell['high'] - cell['low']) / 2:.3f}"

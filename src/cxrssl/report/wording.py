@@ -1,0 +1,54 @@
+"""How shares, scores and intervals are said in the report."""
+
+import math
+
+from cxrssl.config.arms import percent
+from cxrssl.metrics.label_curves import Estimate, LabelsNeeded
+
+METRICS = {
+    "AP": "mAP",
+    "AP50": "mAP50",
+    "AP_small": "mAP small",
+    "AR100_agnostic": "AR",
+    "AR_small1000_agnostic": "AR small",
+    "AP40": "AP at IoU 0.4",
+}
+"""The paper's words for scores, where it has some."""
+BEYOND = "more than the data can tell"
+
+
+def labels(fraction: float) -> str:
+    """Return a share of the labels as text."""
+    return f"{percent(fraction)} %"
+
+
+def interval(low: float | None, high: float | None, *, signed: bool = False) -> str:
+    """Return both ends of an interval, or that there is none."""
+    if low is None or high is None:
+        return "no interval"
+    form = "+.3f" if signed else ".3f"
+    return f"{low:{form}} to {high:{form}}"
+
+
+def needed(share: float, curve: LabelsNeeded) -> str:
+    """Return a share of the labels that the control needs, or on which side it is beyond them."""
+    if math.isinf(share):
+        return BEYOND
+    if share <= 0:
+        return f"less than {labels(curve.least)}"
+    return f"{100 * share:.0f} %"
+
+
+def needed_interval(curve: LabelsNeeded) -> str:
+    """Return the interval of the share that the control needs."""
+    return f"{needed(curve.low, curve)} to {needed(curve.high, curve)}"
+
+
+def is_apart(estimate: Estimate | None) -> bool:
+    """Return whether the interval of a difference leaves out zero."""
+    return (
+        estimate is not None
+        and estimate.low is not None
+        and estimate.high is not None
+        and not estimate.low <= 0 <= estimate.high
+    )

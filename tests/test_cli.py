@@ -21,7 +21,7 @@ OPTIONS = {
     "eval": "checkpoint --data --split --fusion --normals --predictions --truth --readers "
     "--consensus-iou --against --replicates --seed --json",
     "predict": "checkpoint inputs --out --threshold --overlays",
-    "reproduce": "plan --set --out",
+    "reproduce": "plan --set --out --executor --dry-run",
     "report": "runs",
 }
 

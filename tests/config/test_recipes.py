@@ -1,13 +1,18 @@
 """Recipes: every packaged one fits its schema, and every fault is named with its place."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import Field
 
 from cxrssl.config.load import load_recipe, packaged_names, recipe_path, to_yaml
 from cxrssl.config.plan import Plan
 from cxrssl.config.schema import FinetuneRecipe, PretrainRecipe
+from cxrssl.config.section import Section
 from cxrssl.core.errors import RecipeError
+from cxrssl.reproduce.checks import check
+from cxrssl.reproduce.jobs import trainings
 from support import ROOT
 
 KINDS = {"pretrain": PretrainRecipe, "finetune": FinetuneRecipe, "plans": Plan}
@@ -28,12 +33,11 @@ def test_a_packaged_recipe_fits_and_survives_being_written(name: str, tmp_path: 
 
 
 @pytest.mark.parametrize("name", [n for n in packaged_names() if n.startswith("plans/")])
-def test_both_phases_of_a_plan_see_the_same_grey_levels_and_backbone(name: str) -> None:
-    plan = load_recipe(recipe_path(name), Plan, overrides=[])
-    first = load_recipe(recipe_path(plan.pretrain), PretrainRecipe, overrides=[])
-    second = load_recipe(recipe_path(plan.finetune), FinetuneRecipe, overrides=[])
-    assert first.intensity == second.intensity
-    assert first.model.backbone == second.model.backbone
+def test_the_runs_of_a_plan_fit_together(name: str, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    given = [f"data.source={tmp_path / 'images'}", f"data.pool={tmp_path / 'images'}"]
+    plan = load_recipe(recipe_path(name), Plan, overrides=given)
+    check(plan, trainings(plan, tmp_path / "runs"))
 
 
 def test_overrides_are_yaml_and_reach_nested_fields() -> None:
@@ -121,15 +125,47 @@ def test_a_protocol_that_leaves_normals_out_does_not_take_them(tmp_path: Path) -
         load_recipe(ROOT / "recipes/finetune/smoke.yaml", FinetuneRecipe, overrides=changes)
 
 
+class Part(Section):
+    size: int = 1
+    more: dict[str, Any] = Field(default_factory=dict)
+
+
+class Whole(Section):
+    parts: dict[str, Part] = Field(default_factory=dict)
+    name: str = ""
+
+
+def whole(tmp_path: Path, text: str, *changes: str) -> Whole:
+    (tmp_path / "whole.yaml").write_text(text)
+    return load_recipe(tmp_path / "whole.yaml", Whole, overrides=list(changes))
+
+
+def test_overrides_reach_into_names_that_are_free(tmp_path: Path) -> None:
+    changes = ["parts.left.size=2", "parts.right.more.a.b=x", "parts.right.more.a.c=[1, 2]"]
+    found = whole(tmp_path, "parts: {left: {size: 1}}", *changes)
+    assert found.parts["left"].size == 2
+    assert found.parts["right"].more == {"a": {"b": "x", "c": [1, 2]}}
+
+
 @pytest.mark.parametrize(
-    ("change", "message"),
+    "key", ["parts.left.sise", "part.left.size", "name.left", "parts.left.size.x"]
+)
+def test_overrides_do_not_reach_beyond_what_is_there(key: str, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=f"a recipe has no key {key}"):
+        whole(tmp_path, "name: x", f"{key}=1")
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
     [
-        ("pool_percents=[0]", "pool_percents.0: Input should be greater than or equal to 1"),
-        ("pool_percents=[100]", "pool_percents.0: Input should be less than or equal to 99"),
-        ("pool_percents=[50, 50]", "pool_percents names one value twice"),
-        ("data.phantom=null", "source and phantom are both null"),
+        ("name: a\nname: b\n", "line 2"),
+        ("parts:\n  x: {size: 1}\n  y: {}\n  x: {size: 2}\n", "line 4"),
     ],
 )
-def test_a_faulty_plan_is_refused(change: str, message: str) -> None:
-    with pytest.raises(RecipeError, match=message):
-        load_recipe(ROOT / "recipes/plans/smoke.yaml", Plan, overrides=[change])
+def test_a_key_that_comes_twice_is_refused_with_its_place(
+    text: str, place: str, tmp_path: Path
+) -> None:
+    with pytest.raises(RecipeError, match="comes twice") as error:
+        whole(tmp_path, text)
+    assert place in str(error.value)
+    assert "whole.yaml" in str(error.value)

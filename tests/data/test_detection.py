@@ -135,6 +135,17 @@ def test_an_official_test_part_is_kept_through_ingest(source: Path, tmp_path: Pa
     assert not set(published) & set(names[20:])
 
 
+def test_all_images_of_a_pool_are_for_training(tmp_path: Path) -> None:
+    (tmp_path / "films").mkdir()
+    for number in range(12):
+        Image.new("L", (20, 20), 20 * number).save(tmp_path / "films" / f"film{number}.png")
+    ingest(tmp_path / "films", tmp_path / "pool", Settings(16), layout="images", num_workers=1)
+    pool = Store(tmp_path / "pool")
+    for protocol in ("corrected", "described", "published"):
+        found = splits_of(pool, protocol=protocol, normals=False)  # type: ignore[arg-type]
+        assert found == {f"film{number}": "train" for number in range(12)}
+
+
 def test_a_split_without_images_is_an_error(store: Store) -> None:
     examples = examples_of(store, fusion="consensus", iou=0.2)
     with pytest.raises(DataError, match="the val split holds none of the 30 images"):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from cxrssl.core.errors import DataError
 from cxrssl.data.protocol import (
     PROTOCOLS,
+    LabelOrder,
     Protocol,
     labelled_ids,
     pool_ids,
@@ -130,3 +131,25 @@ def test_a_fraction_that_is_no_image_is_an_error() -> None:
         labelled_ids(IDS[:10], fraction=0.01, seed=0, protocol="corrected")
     with pytest.raises(DataError, match="a pool of 1% of 10 training images is none"):
         pool_ids(IDS[:10], fraction=0.01, seed=0, protocol="corrected")
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("order", ["table", "seeded", None])
+@pytest.mark.parametrize("fraction", [0.1, 0.35, 0.9])
+def test_pool_and_labels_part_the_images_in_any_order(
+    protocol: Protocol, order: LabelOrder | None, fraction: float
+) -> None:
+    names = [f"image{number:03d}" for number in range(137)]
+    rule = {"seed": 3, "protocol": protocol, "label_order": order}
+    seen = labelled_ids(names, fraction=fraction, **rule)  # type: ignore[arg-type]
+    pool = pool_ids(names, fraction=round(1 - fraction, 9), **rule)  # type: ignore[arg-type]
+    assert sorted([*seen, *pool]) == names
+    plain = labelled_ids(names, fraction=fraction, seed=3, protocol=protocol)
+    assert len(seen) == len(plain)  # how a share is rounded stays the protocol's
+    assert (seen == plain) == (order is None or (order == "table") == (protocol == "published"))
+
+
+def test_the_order_of_the_table_gives_the_pool_its_first_images() -> None:
+    names = [f"image{number:03d}" for number in (5, 3, 9, 1, 7, 2, 8, 0, 6, 4)]
+    pool = pool_ids(names, fraction=0.3, seed=1, protocol="corrected", label_order="table")
+    assert pool == sorted(names[:3])

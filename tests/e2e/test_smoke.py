@@ -38,10 +38,10 @@ def test_it_ends_by_naming_the_report(ran: tuple[Path, str]) -> None:
 
 def test_both_arms_and_the_baseline_have_scores(ran: tuple[Path, str]) -> None:
     rows = list(csv.DictReader((ran[0] / "report.csv").open()))
-    assert [(row["arm"], row["pool_percent"]) for row in rows] == [
-        ("baseline", "0"),
-        ("ssl", "50"),
-        ("control", "50"),
+    assert [(row["initialisation"], row["label_fraction"]) for row in rows] == [
+        ("control", "1"),
+        ("ssl", "0.5"),
+        ("control", "0.5"),
     ]
     assert int(rows[1]["train_images"]) == int(rows[2]["train_images"])
     assert int(rows[1]["train_images"]) < int(rows[0]["train_images"])
@@ -61,30 +61,48 @@ def test_ssl_and_control_differ_in_their_start_alone(ran: tuple[Path, str]) -> N
 
 
 def test_pool_and_labels_share_no_image(ran: tuple[Path, str]) -> None:
-    pretraining = json.loads((ran[0] / "pretrain-50-seed0/metrics.json").read_text())
+    pretraining = json.loads((ran[0] / "pretrain-simclr-50-seed0/metrics.json").read_text())
     baseline, ssl = (
         json.loads((ran[0] / f"{name}-seed0/metrics.json").read_text())["train_images"]
-        for name in ("baseline", "ssl-50")
+        for name in ("control-100", "ssl-50")
     )
     assert pretraining["num_images"] + ssl == baseline
 
 
 def test_the_report_shows_both_arms_and_asks_for_nothing_outside(ran: tuple[Path, str]) -> None:
     page = (ran[0] / "report.html").read_text()
-    assert "ssl 50 %" in page
-    assert "control 50 %" in page
+    assert "no SSL" in page
     assert "no number here means anything clinical" in page
-    assert page.count("<svg") == 4
-    links = re.findall(r'(?:src|href)="([^"#][^"]*)"', page)
-    assert all(link.startswith("data:") for link in links)
-    assert "<script" not in page
+    assert page.count("<svg") >= 8
+    links = set(re.findall(r'(?:src|href)="([^"#][^"]*)"', page))
+    beside = {name for name in links if not name.startswith("data:")}
+    assert beside == {"report.csv", "report.md", "report.tex", "report.json"}
+    assert all((ran[0] / name).is_file() for name in beside)
+
+
+def test_the_status_is_that_of_a_plan_that_has_ended(ran: tuple[Path, str]) -> None:
+    status = json.loads((ran[0] / "status.json").read_text())
+    assert (status["state"], status["done"], status["total"]) == ("ended", 6, 6)
+    assert all(job["state"] == "done" and job["seconds"] > 0 for job in status["jobs"])
+
+
+def test_a_plan_may_be_asked_what_is_left_of_it(ran: tuple[Path, str]) -> None:
+    done = cxrssl("reproduce", "smoke", "--dry-run", folder=ran[0].parents[1])
+    assert done.returncode == 0, done.stderr
+    assert "smoke: 6 jobs, 6 done" in done.stdout
+    longer = cxrssl(
+        *("reproduce", "smoke", "--dry-run", "--set", "seeds=[0, 1]"), folder=ran[0].parents[1]
+    )
+    assert "smoke: 10 jobs, 6 done" in longer.stdout
+    assert "pretrain-simclr-50-seed1" in longer.stdout
+    assert not (ran[0] / "ssl-50-seed1").exists()
 
 
 def test_a_second_call_does_nothing_but_say_so(ran: tuple[Path, str]) -> None:
     runs = ran[0]
     before = {path: path.stat().st_mtime_ns for path in runs.rglob("*") if path.is_file()}
     done = cxrssl("reproduce", "smoke", folder=runs.parents[1])
-    assert "runs/smoke is complete, 7 of 7 jobs are done: nothing to do." in done.stdout
+    assert "runs/smoke is complete, 6 of 6 jobs are done: nothing to do." in done.stdout
     assert done.stdout.splitlines()[-1] == "Report: runs/smoke/report.html"
     after = {path: path.stat().st_mtime_ns for path in runs.rglob("*") if path.is_file()}
     assert {p for p in after if after[p] != before.get(p)} == set()
@@ -93,20 +111,19 @@ def test_a_second_call_does_nothing_but_say_so(ran: tuple[Path, str]) -> None:
 def test_another_plan_does_not_take_the_folder(ran: tuple[Path, str]) -> None:
     done = cxrssl("reproduce", "smoke", "--set", "seeds=[1]", folder=ran[0].parents[1])
     assert done.returncode == 2
-    assert "runs/smoke holds runs of another plan" in done.stderr
+    assert "runs/smoke holds runs of another plan: seeds differ" in done.stderr
 
 
 def test_a_lost_arm_is_made_again_and_no_other(ran: tuple[Path, str]) -> None:
     runs = ran[0]
-    kept = (runs / "baseline-seed0/metrics.json").stat().st_mtime_ns
+    kept = (runs / "control-100-seed0/metrics.json").stat().st_mtime_ns
     lost = runs / "control-50-seed0"
     first = (lost / "metrics.json").read_bytes()
     (lost / "metrics.json").unlink()
-    (runs / "report.html").unlink()
     done = cxrssl("reproduce", "smoke", folder=runs.parents[1])
-    assert "7 jobs, 5 done before" in done.stdout
+    assert "6 jobs, 5 done before" in done.stdout
     assert (lost / "metrics.json").read_bytes() == first
-    assert (runs / "baseline-seed0/metrics.json").stat().st_mtime_ns == kept
+    assert (runs / "control-100-seed0/metrics.json").stat().st_mtime_ns == kept
 
 
 def is_held(lock: Path) -> bool:
@@ -135,7 +152,9 @@ def test_a_plan_that_is_killed_goes_on_to_the_same_numbers(
     assert process.wait() == (-9 if number == signal.SIGKILL else 143)
     # A kill that cannot be caught leaves runs at work, and they keep the folder held.
     assert is_held(runs / "lock") == (number == signal.SIGKILL)
-    assert not (runs / "report.html").exists()
+    assert not (runs / "report.json").exists()
+    if number == signal.SIGTERM:
+        assert json.loads((runs / "status.json").read_text())["state"] == "stopped"
     done = cxrssl("reproduce", "smoke", folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (runs / "report.csv").read_bytes() == (ran[0] / "report.csv").read_bytes()
@@ -144,13 +163,13 @@ def test_a_plan_that_is_killed_goes_on_to_the_same_numbers(
 def test_eval_prints_the_scores_and_writes_them(ran: tuple[Path, str]) -> None:
     runs = ran[0]
     out = runs / "scores.json"
-    arguments = ("eval", str(runs / "baseline-seed0"), "--data", str(runs / "store"))
+    arguments = ("eval", str(runs / "control-100-seed0"), "--data", str(runs / "store"))
     done = cxrssl(*arguments, "--normals", "--json", str(out), folder=runs)
     assert done.returncode == 0, done.stderr
     assert "AP50" in done.stdout
     assert "Cardiomegaly" in done.stdout
     found = json.loads(out.read_text())["metrics"]
-    assert found == json.loads((runs / "baseline-seed0/metrics.json").read_text())["metrics"]
+    assert found == json.loads((runs / "control-100-seed0/metrics.json").read_text())["metrics"]
 
 
 def test_nothing_of_the_patient_leaves_the_dicom_files(ran: tuple[Path, str]) -> None:

@@ -1,69 +1,108 @@
-"""The answer says what the numbers say, by hand, and is silent where it must be."""
-
-from pathlib import Path
+"""The answer says what the numbers say, and is silent where it must be."""
 
 import pytest
 
-from cxrssl.core.errors import RunError
-from cxrssl.report import answer, report
-from cxrssl.run.arms import Arm, FinishedArm, Kind
+from cxrssl.config.arms import Arm
+from cxrssl.report.answer import answer, cautions, remarks, saved_by_fraction, saved_rows
+from made_runs import plan, results
+
+SHARES = "label_fractions=[0.1, 0.2, 0.5, 1.0]"
 
 
-def finished(kind: Kind, pool_percent: int, ap50: float | None, seed: int = 0) -> FinishedArm:
-    result = {"metrics": {"AP50": {"value": ap50}}}
-    return FinishedArm(Arm(kind, pool_percent, seed), Path(), result)
+def rising(arm: Arm) -> float:
+    """Give the control 0.1 at a tenth and 0.1 more at each doubling; SSL is a doubling ahead."""
+    import math
+
+    level = 0.1 + 0.1 * math.log2(10 * arm.label_fraction)
+    return level + 0.1 * (arm.initialisation == "ssl")
 
 
-def arms(
-    baseline: float | None, ssl: dict[int, float], control: dict[int, float]
-) -> list[FinishedArm]:
-    return [
-        finished("baseline", 0, baseline),
-        *(finished("ssl", percent, value) for percent, value in ssl.items()),
-        *(finished("control", percent, value) for percent, value in control.items()),
-    ]
+def test_twice_as_many_labels_are_found_where_ssl_is_a_doubling_ahead() -> None:
+    wanted = plan(SHARES, "answer={metric: AP, label_fraction: 0.2}", "seeds=[0, 1, 2]")
+    found = results(wanted, rising)
+    saved = {one.fraction: one for one in saved_by_fraction(wanted, found)}
+    assert saved[0.1].curve.share == pytest.approx(0.2, rel=1e-6)
+    assert saved[0.2].curve.share == pytest.approx(0.4, rel=1e-6)
+    assert saved[0.5].curve.share == pytest.approx(1.0, rel=1e-3)
+    text = answer(wanted, found, list(saved.values()))
+    assert text.startswith("With 20 % of the labels, SSL reaches mAP 0.300 (")
+    assert "no SSL needs 40 % of them (95 % interval: 40 % to 40 %)" in text
+    assert text.endswith("pretraining saved labels.")
 
 
-def test_it_counts_wins_and_names_the_least_labels_that_keep_the_score() -> None:
-    found = answer(arms(0.40, {10: 0.41, 50: 0.39, 90: 0.10}, {10: 0.40, 50: 0.35, 90: 0.16}))
-    assert "SSL is ahead of its control at 2 of 3 label shares (AP50 -0.003 on average)" in found
-    assert "95 % of the all-label AP50 (0.400) is kept with 50 % of the labels after SSL" in found
-    assert found.endswith("and with 90 % of the labels without.")
+def test_a_score_beyond_the_controls_is_more_than_the_data_can_tell() -> None:
+    wanted = plan(SHARES)
+    found = results(wanted, lambda arm: 0.9 if arm.initialisation == "ssl" else rising(arm))
+    saved = saved_by_fraction(wanted, found)
+    rows = saved_rows(wanted, saved)
+    assert {row["needed"] for row in rows} == {"more than the data can tell"}
+    assert "no SSL needs more than 100 % of them" in answer(wanted, found, saved)
 
 
-def test_no_gap_has_no_sign_and_no_share_is_invented() -> None:
-    found = answer(arms(0.40, {50: 0.3}, {50: 0.3}))
-    assert "at 0 of 1 label shares (AP50 +0.000 on average)" in found
-    assert found.endswith(
-        "kept at no smaller share of the labels after SSL "
-        "and at no smaller share of the labels without."
+def test_a_score_below_the_controls_costs_labels() -> None:
+    wanted = plan(SHARES)
+    found = results(wanted, lambda arm: 0.06 if arm.initialisation == "ssl" else rising(arm))
+    saved = saved_by_fraction(wanted, found)
+    assert {row["needed"] for row in saved_rows(wanted, saved)} == {"less than 10 %"}
+    assert answer(wanted, found, saved).endswith("pretraining cost labels.")
+
+
+def test_equal_arms_save_nothing_that_can_be_told() -> None:
+    wanted = plan(SHARES, "seeds=[0, 1, 2]")
+    found = results(
+        wanted, lambda arm: rising(arm) - 0.1 * (arm.initialisation == "ssl") + 0.01 * arm.seed
     )
-
-
-def test_seeds_are_averaged() -> None:
-    found = answer(
-        [
-            finished("baseline", 0, 0.2),
-            finished("baseline", 0, 0.6, seed=1),
-            *(finished("ssl", 50, value, seed) for seed, value in enumerate((0.5, 0.3))),
-            *(finished("control", 50, value, seed) for seed, value in enumerate((0.1, 0.2))),
-        ]
+    saved = saved_by_fraction(wanted, found)
+    assert answer(wanted, found, saved).endswith(
+        "whether pretraining saves labels, this experiment can't tell."
     )
-    assert "at 1 of 1 label shares (AP50 +0.250 on average)" in found
-    assert "all-label AP50 (0.400) is kept with 50 % of the labels after SSL" in found
+    (line,) = remarks(wanted, found)
+    assert line.startswith("SSL against no SSL, label for label: mAP50 +0.000 on average over 3 ")
+    assert line.endswith("which may be chance.")
+
+
+def test_every_control_is_compared_with() -> None:
+    wanted = plan(
+        "initialisations={ssl: {title: SSL, pretraining: simclr, controls: [a, b]}, "
+        "a: {title: scratch}, b: {title: ImageNet}}"
+    )
+    found = results(wanted, lambda arm: {"ssl": 0.3, "a": 0.2, "b": 0.5}[arm.initialisation])
+    first, second = remarks(wanted, found)
+    assert "SSL against scratch, label for label: mAP50 +0.100 at one label share" in first
+    assert "SSL against ImageNet, label for label: mAP50 -0.200" in second
+    assert first.endswith("which is more than chance.")
 
 
 def test_nothing_is_said_about_labels_saved_where_the_baseline_finds_nothing() -> None:
-    found = answer(arms(0.01, {50: 0.02}, {50: 0.01}))
-    assert "AP50 +0.010 on average" in found
-    assert found.endswith("so nothing can be read here about labels saved.")
+    wanted = plan()
+    found = results(wanted, lambda _: 0.01)
+    text = answer(wanted, found, saved_by_fraction(wanted, found))
+    assert text.endswith("so nothing can be read here about labels saved.")
 
 
-def test_a_score_that_cannot_be_computed_is_an_error() -> None:
-    with pytest.raises(RunError, match="the test split holds no box"):
-        answer(arms(None, {50: 0.1}, {50: 0.1}))
+def test_a_plan_that_still_runs_has_no_answer_yet() -> None:
+    wanted = plan(SHARES, "seeds=[0, 1]")
+    found = results(wanted, rising)
+    found = type(found)([one for one in found.arms if one.arm.name != "ssl-50-seed1"])
+    assert 0.5 not in {one.fraction for one in saved_by_fraction(wanted, found)}
+    text = answer(wanted, found, saved_by_fraction(wanted, found))
+    assert text == "The runs with 50 % of the labels, which answer it, have not all ended."
 
 
-def test_a_folder_without_a_plan_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"holds no plan\.yaml"):
-        report(tmp_path)
+def test_a_plan_without_a_control_says_that_it_has_none() -> None:
+    wanted = plan("data.source=.", name="published")
+    found = results(wanted, rising)
+    text = answer(wanted, found, saved_by_fraction(wanted, found))
+    assert "mAP 0.432 (" in text
+    assert text.endswith("without a control this plan can't say what pretraining is worth.")
+
+
+def test_a_score_that_cannot_be_computed_gives_no_answer() -> None:
+    wanted = plan()
+    found = results(wanted, lambda _: None)
+    assert answer(wanted, found, []).startswith("mAP50 can't be computed")
+
+
+def test_a_phantom_and_a_single_seed_are_cautioned_against() -> None:
+    assert len(cautions(plan())) == 2
+    assert cautions(plan("data.source=.", "seeds=[0, 1]")) == []

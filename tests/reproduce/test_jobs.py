@@ -1,6 +1,7 @@
 """What a plan comes to: commands that run by hand, and faults named before anything is trained."""
 
 import shlex
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,7 @@ def test_pool_and_labels_are_what_is_left_of_each_other() -> None:
 def test_a_command_says_all_that_its_recipe_says() -> None:
     for one in trainings(plan(), Path("runs/with space")):
         command, path, *rest = one.job.arguments
-        overrides = [value for key, value in zip(rest, rest[1:], strict=False) if key == "--set"]
+        overrides = [value for key, value in pairwise(rest) if key == "--set"]
         kind = PretrainRecipe if command == "pretrain" else FinetuneRecipe
         assert load_recipe(Path(path), kind, overrides=overrides) == one.recipe
         assert shlex.split(shlex.join(one.job.arguments)) == list(one.job.arguments)

@@ -4,7 +4,7 @@ import difflib
 import json
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -12,6 +12,21 @@ from pydantic import BaseModel, ValidationError
 from cxrssl.core.errors import RecipeError
 
 Recipe = TypeVar("Recipe", bound=BaseModel)
+
+
+class _OneKeyOnce(yaml.SafeLoader):
+    """Reads YAML, and refuses a key that comes twice in one place, of which YAML takes the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return a mapping whose keys differ."""
+        seen: set[object] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} comes twice", key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep=deep)
 
 
 def load_recipe(path: Path, kind: type[Recipe], *, overrides: list[str]) -> Recipe:
@@ -28,14 +43,13 @@ def load_recipe(path: Path, kind: type[Recipe], *, overrides: list[str]) -> Reci
     if not path.is_file():
         raise RecipeError(f"{path} is no file. Packaged recipes: {', '.join(packaged_names())}.")
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.load(path.read_text(), Loader=_OneKeyOnce)
     except yaml.YAMLError as error:
         raise RecipeError(f"{path} is not YAML: {error}") from error
     if not isinstance(content, dict):
         raise RecipeError(f"{path} should hold keys and values, and holds {content!r}.")
-    known = _keys(kind)
     for override in overrides:
-        _override(content, override, known)
+        _override(content, override, kind)
     try:
         return kind.model_validate(content)
     except ValidationError as error:
@@ -77,11 +91,12 @@ def _packaged_folder() -> Path:
     return installed if installed.is_dir() else Path(__file__).resolve().parents[3] / "recipes"
 
 
-def _override(content: dict[str, Any], override: str, known: list[str]) -> None:
+def _override(content: dict[str, Any], override: str, kind: type[BaseModel]) -> None:
     key, sign, text = override.partition("=")
     if not sign or not key:
         raise RecipeError(f"--set {override!r}: expected a.b=value")
-    if key not in known:
+    known = _keys(kind)
+    if not any(_fits(key.split("."), pattern.split(".")) for pattern in known):
         near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
         hint = f" Did you mean {near[0]}?" if near else ""
         raise RecipeError(f"--set {override!r}: a recipe has no key {key}.{hint}")
@@ -98,14 +113,32 @@ def _override(content: dict[str, Any], override: str, known: list[str]) -> None:
 
 
 def _keys(kind: type[BaseModel], prefix: str = "") -> list[str]:
-    """Return every key that a recipe may have, dotted, sections among them."""
+    """Return every key that a recipe may have, dotted, sections among them.
+
+    `*` stands for a name that is free, and a last `**` for whatever may follow.
+    """
     found = []
     for name, field in kind.model_fields.items():
         found.append(f"{prefix}{name}")
+        if get_origin(field.annotation) is dict:
+            value = get_args(field.annotation)[1]
+            if isinstance(value, type) and issubclass(value, BaseModel):
+                found += [f"{prefix}{name}.*", *_keys(value, f"{prefix}{name}.*.")]
+            else:
+                found.append(f"{prefix}{name}.**")
+            continue
         parts = [field.annotation, *get_args(field.annotation)]
         for section in (p for p in parts if isinstance(p, type) and issubclass(p, BaseModel)):
             found += _keys(section, f"{prefix}{name}.")
     return found
+
+
+def _fits(key: list[str], pattern: list[str]) -> bool:
+    if pattern[-1] == "**":
+        return len(key) >= len(pattern) and _fits(key[: len(pattern) - 1], pattern[:-1])
+    return len(key) == len(pattern) and all(
+        known in ("*", own) for own, known in zip(key, pattern, strict=True)
+    )
 
 
 def _faults(path: Path, kind: type[BaseModel], error: ValidationError) -> str:

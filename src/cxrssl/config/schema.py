@@ -25,6 +25,9 @@ class DataSection(Section):
     """How images are split; see data/protocol.py."""
     normals: bool
     """Whether images without findings take part; the paper leaves them out."""
+    label_order: Literal["table", "seeded"] | None = None
+    """Which images a share of the labels takes: the last of the table, or a seeded draw; null is
+    what the protocol says."""
 
     @model_validator(mode="after")
     def _protocol_knows_normals(self) -> "DataSection":

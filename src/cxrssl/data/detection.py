@@ -154,7 +154,7 @@ def store_px(boxes_original_px: NDArray[np.float64], store: Store, row: int) -> 
 def splits_of(store: Store, *, protocol: Protocol, normals: bool) -> dict[str, Split]:
     """Return the split of every image that takes part, in the order of the source's table.
 
-    A store without any box is a pool: all its images count, labels or none.
+    A store without any class is a pool: all its images are for training, whatever the protocol.
 
     Args:
         store: An ingested data set.
@@ -169,11 +169,11 @@ def splits_of(store: Store, *, protocol: Protocol, normals: bool) -> dict[str, S
             f"protocol {protocol} splits images with findings alone, as the paper does. "
             "Set normals to false, or take protocol corrected."
         )
+    if not store.classes:
+        return {image.image_id: "train" for image in store.images}
     drawn = store.findings[store.findings["category"].ne(NO_FINDING)]
     chosen = store.findings if normals else drawn
     ids = [str(name) for name in pd.unique(chosen["image_id"])]
-    if not store.classes:
-        ids = [image.image_id for image in store.images]
     parts = {image.image_id: image.part for image in store.images}
     return split_images(ids, protocol=protocol, parts=parts)
 

@@ -22,6 +22,8 @@ from cxrssl.core.errors import DataError
 
 Split = Literal["train", "val", "test"]
 Protocol = Literal["published", "described", "corrected"]
+LabelOrder = Literal["table", "seeded"]
+"""Whose labels are seen first: the last images of the table's order, or those of a seeded draw."""
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 PROTOCOLS: tuple[Protocol, ...] = ("published", "described", "corrected")
 
@@ -78,20 +80,27 @@ def split_images(
 
 
 def labelled_ids(
-    train_ids: Iterable[str], *, fraction: float, seed: int, protocol: Protocol
+    train_ids: Iterable[str],
+    *,
+    fraction: float,
+    seed: int,
+    protocol: Protocol,
+    label_order: LabelOrder | None = None,
 ) -> list[str]:
     """Return the training images whose labels a run at `fraction` in (0, 1] may see, sorted by id.
 
     Args:
-        train_ids: Training images; for `published` in the order of their table.
+        train_ids: Training images, in the order of their table.
         fraction: Share of them.
-        seed: Of the run; `published` takes no notice of it.
+        seed: Of the run; the order of the table takes no notice of it.
         protocol: By which rule.
+        label_order: Whose labels are seen first; None for what the protocol says, which is `table`
+            for `published`, and else `seeded`.
 
     Raises:
         DataError: If that is no image at all.
     """
-    order = _order(train_ids, seed, protocol)
+    order = _order(train_ids, seed, label_order or _order_of(protocol))
     kept = order[: _count(order, fraction, protocol)]
     if not kept:
         raise DataError(
@@ -102,7 +111,12 @@ def labelled_ids(
 
 
 def pool_ids(
-    train_ids: Iterable[str], *, fraction: float, seed: int, protocol: Protocol
+    train_ids: Iterable[str],
+    *,
+    fraction: float,
+    seed: int,
+    protocol: Protocol,
+    label_order: LabelOrder | None = None,
 ) -> list[str]:
     """Return the unlabelled pool of `fraction` in (0, 1], sorted by id: what `labelled_ids` leaves.
 
@@ -111,7 +125,7 @@ def pool_ids(
     Raises:
         DataError: If that is no image at all.
     """
-    order = _order(train_ids, seed, protocol)
+    order = _order(train_ids, seed, label_order or _order_of(protocol))
     pool = order[_count(order, 1 - fraction, protocol) :]
     if not pool:
         raise DataError(
@@ -128,9 +142,13 @@ def _count(order: list[str], fraction: float, protocol: Protocol) -> int:
     return round(exact) if protocol == "corrected" else floor(exact)
 
 
-def _order(train_ids: Iterable[str], seed: int, protocol: Protocol) -> list[str]:
+def _order_of(protocol: Protocol) -> LabelOrder:
+    return "table" if protocol == "published" else "seeded"
+
+
+def _order(train_ids: Iterable[str], seed: int, label_order: LabelOrder) -> list[str]:
     """Return the images, those whose labels are seen first at the front."""
-    if protocol == "published":
+    if label_order == "table":
         return list(train_ids)[::-1]
     return sorted(train_ids, key=lambda name: (_hash_in_unit(f"labels/{seed}/{name}"), name))
 

@@ -43,7 +43,13 @@ def labels_of(store: Store, recipe: FinetuneRecipe) -> Labels:
     train = {e.image_id: e for e in in_split(examples, splits, "train")}
     ids = [name for name in splits if name in train]
     seen = set(
-        labelled_ids(ids, fraction=data.label_fraction, seed=recipe.seed, protocol=data.protocol)
+        labelled_ids(
+            ids,
+            fraction=data.label_fraction,
+            seed=recipe.seed,
+            protocol=data.protocol,
+            label_order=data.label_order,
+        )
     )
     validates = recipe.validate_every_epochs is not None
     labelled = [example for name, example in train.items() if name in seen]

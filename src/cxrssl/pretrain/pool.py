@@ -20,7 +20,13 @@ def pool_views(store: Store, recipe: PretrainRecipe) -> tuple[ViewPairs, BatchPl
     splits = splits_of(store, protocol=data.protocol, normals=data.normals)
     train = [name for name, split in splits.items() if split == "train"]
     pool = set(
-        pool_ids(train, fraction=data.pool_fraction, seed=recipe.seed, protocol=data.protocol)
+        pool_ids(
+            train,
+            fraction=data.pool_fraction,
+            seed=recipe.seed,
+            protocol=data.protocol,
+            label_order=data.label_order,
+        )
     )
     rows = [row for row, image in enumerate(store.images) if image.image_id in pool]
     if len(rows) < recipe.batch_size:

@@ -77,9 +77,13 @@ def answer(plan: Plan, results: Results, saved: list[Saved]) -> str:
     own = plan.initialisations[plan.main]
     control = plan.initialisations[own.controls[0]].title
     best = results.mean(own.controls[0], max(plan.label_fractions), plan.answer.metric)
+    if best is None and results.at(own.controls[0], max(plan.label_fractions)):
+        return f"{metric} can't be computed: the test images hold no true box. Take more images."
     one = next((one for one in saved if one.fraction == fraction), None)
     if one is None or best is None:
-        return f"The runs with {labels(fraction)} of the labels, which answer it, have not all ended."
+        return (
+            f"The runs with {labels(fraction)} of the labels, which answer it, have not all ended."
+        )
     if best.value < LEAST_SCORE:
         return (
             f"Even with all labels the detector finds next to nothing ({metric} {best.value:.3f}), "

@@ -1,0 +1,269 @@
+"""What scores over seeds and label shares say: means, differences, and how many labels were saved.
+
+Each run has a score on one test set and on draws of its images. The draws are the same for all
+runs, and the seeds are shared: seed s of two initialisations sees the same labelled images. So a
+difference is taken seed by seed and draw by draw, and what both sides have in common falls away.
+
+An interval is about other test images of the same kind and other seeds, both at once. The variance
+of a mean over S seeds is that of the draws plus, over S, that of the seeds:
+
+    V = var over draws of the mean over seeds + (var over seeds of the scores) / S
+
+The half width is the root of V times a quantile of t with Satterthwaite's degrees of freedom:
+infinitely many for the draws and S - 1 for the seeds, so (S - 1) (V / seeds' part)^2 of the sum.
+How seeds take these images differently is in both parts, and is not taken out of one: intervals are
+too wide where it is most of V, as it can be in differences. With one seed there is no second part:
+the interval is about the images alone, and whoever shows it has to say so.
+
+Of 100 made experiments with 3 seeds, intervals hold the truth 93 to 99 times, least where seeds are
+nearly all of V; p is below 0.05 in 1 to 7 where nothing differs. Where seeds are nearly all of V, 2
+are too few: 88 times. Shapes: S seeds, R draws.
+
+Sources: Satterthwaite 1946, "An approximate distribution of estimates of variance components";
+Efron and Tibshirani 1993, chapters 6 (standard errors) and 12 (standard intervals); Fieller 1954,
+"Some problems in interval estimation", for an interval of what is not found different.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import isotonic_regression  # type: ignore[import-untyped]
+from scipy.special import stdtr, stdtrit  # type: ignore[import-untyped]
+
+from cxrssl.metrics.annotations import Floats
+
+_LEAST_SHARE = 0.95
+"""Of the draws that a score must exist on for its interval to be given, as in `bootstrap`."""
+_ROUNDING = 1e-12
+"""Scores that differ by less are the same."""
+_STEPS = 16
+"""Places tested between two label shares; what lies between them is interpolated."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One initialisation at one label share.
+
+    Attributes:
+        values: [S] score of each seed's run; nan is one that can't be computed.
+        replicates: [S, R] on each draw of the images; nan likewise.
+    """
+
+    values: Floats
+    replicates: Floats
+
+    def __post_init__(self) -> None:
+        """Raise a `ValueError` if there is no seed, or the replicates are of other seeds."""
+        values, replicates = self.values.shape, self.replicates.shape
+        if len(values) != 1 or len(replicates) != 2 or values != replicates[:1] or not values[0]:
+            raise ValueError(f"expected values [S], replicates [S, R]; got {values}, {replicates}")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds.
+
+    Attributes:
+        value: nan if it can't be computed.
+        low: Of the 95 % interval; None where the value or more than 5 % of the draws have none.
+        high: Likewise.
+        p: Two-sided, that it is 0; None likewise, and for what is no difference.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    p: float | None
+
+
+@dataclass(frozen=True)
+class LabelsNeeded:
+    """The share of the labels at which a curve reaches a score.
+
+    Attributes:
+        share: Within `least` and `most`; 0 for fewer than `least`, inf for more than `most`, which
+            is more than the data can tell, and nan where a score can't be computed.
+        low: Of the 95 % interval; 0 and inf likewise.
+        high: Likewise.
+        least: Smallest share of the curve.
+        most: Largest share of the curve.
+    """
+
+    share: float
+    low: float
+    high: float
+    least: float
+    most: float
+
+
+def mean_of(scored: Scored, *, most: float = 1.0) -> Estimate:
+    """Return the mean over seeds with its interval, within 0 and `most`."""
+    found = _estimate(scored.values, scored.replicates)
+    if found.low is None or found.high is None:
+        return Estimate(found.value, None, None, None)
+    return Estimate(found.value, max(0.0, found.low), min(most, found.high), None)
+
+
+def difference_of(first: Scored, second: Scored) -> Estimate:
+    """Return how much greater the first is on average, seed by seed and draw by draw.
+
+    Args:
+        first: [S] seeds on [R] draws.
+        second: The same seeds on the same draws.
+
+    Raises:
+        ValueError: If they have not as many seeds and draws.
+    """
+    return mean_difference_of([(first, second)])
+
+
+def mean_difference_of(pairs: Sequence[tuple[Scored, Scored]]) -> Estimate:
+    """Return how much greater the firsts are on average over the pairs, such as label shares.
+
+    A seed's differences are averaged over the pairs before seeds are compared, because pairs that
+    share a seed also share what is particular about it.
+
+    Args:
+        pairs: One or more, all of the same seeds on the same draws.
+
+    Raises:
+        ValueError: If there is none, or they have not as many seeds and draws.
+    """
+    shapes = {one.replicates.shape for pair in pairs for one in pair}
+    if len(shapes) != 1:
+        raise ValueError(f"pairs must have the same seeds and draws, got [S, R] of {shapes}")
+    return _estimate(
+        np.mean([first.values - second.values for first, second in pairs], axis=0),
+        np.mean([first.replicates - second.replicates for first, second in pairs], axis=0),
+    )
+
+
+def labels_needed(score: Scored, curve: Mapping[float, Scored]) -> LabelsNeeded:
+    """Return the share of the labels at which a curve reaches a score, with its interval.
+
+    The share: means over seeds are fitted by the nearest curve that never falls (isotonic
+    regression), because they fall by chance alone, and are straight in the logarithm of the share
+    between its points, as learning curves nearly are. Where the fit is flat at the score, the share
+    is the first that reaches it: that many labels are enough, and no plateau makes more of what was
+    saved. The interval holds the whole plateau.
+
+    The interval: from the first to the last share at which the curve, without the fit, is not
+    different from the score (`difference_of`). Where the curve's end is not, it is open. So an
+    interval that lies above the score's own share is a difference there, too. In
+    benchmarks/labels_saved.py, with 3 seeds, it holds the truth NUMBERS
+
+    Args:
+        score: [S] seeds on [R] draws.
+        curve: By share of the labels, > 0, in any order: the same seeds on the same draws. The
+            interval is open where there is no interval of the difference.
+
+    Raises:
+        ValueError: If the curve is empty, or seeds and draws are not as many.
+    """
+    shares = sorted(curve)
+    if not shares or shares[0] <= 0:
+        raise ValueError(f"a curve must have label shares above 0, got {shares}")
+    points = [curve[share] for share in shares]
+    means = np.array([point.values.mean() for point in points])
+    place = _place(float(score.values.mean()), means)
+    low, high = _places_not_apart(score, points)
+    if not np.isnan(place):
+        # Between two points the fit may reach the score elsewhere than the means do.
+        low, high = min(low, place), max(high, place)
+    found = [_share_at(one, shares) for one in (place, low, high)]
+    return LabelsNeeded(*found, least=shares[0], most=shares[-1])
+
+
+def _estimate(values: Floats, replicates: Floats) -> Estimate:
+    """Return the mean of values [S] with replicates [S, R]; p is that it is 0."""
+    value = float(values.mean())
+    draws = replicates.mean(axis=0)
+    present = draws[~np.isnan(draws)]
+    if np.isnan(value) or len(present) < max(2.0, _LEAST_SHARE * len(draws)):
+        return Estimate(value, None, None, None)
+    seeds = float(values.var(ddof=1)) / len(values) if len(values) > 1 else 0.0
+    variance = float(present.var(ddof=1)) + seeds
+    spread = np.sqrt(variance)
+    # Where seeds agree to the last bit nothing about them is estimated.
+    freedom = np.inf if seeds <= _ROUNDING**2 else (len(values) - 1) * (variance / seeds) ** 2
+    half = float(stdtrit(freedom, 0.975) * spread)
+    return Estimate(value, value - half, value + half, _p_value(value, spread, freedom))
+
+
+def _p_value(value: float, spread: float, freedom: float) -> float:
+    if abs(value) <= _ROUNDING:
+        return 1.0
+    if spread <= _ROUNDING:
+        return 0.0
+    return float(2 * stdtr(freedom, -abs(value) / spread))
+
+
+def _place(value: float, means: Floats) -> float:
+    """Return where a curve first reaches a value, nan if one can't be computed.
+
+    1.5 is half-way from its second point to the third; -inf is below all points, inf above.
+    """
+    if np.isnan(value) or np.isnan(means).any():
+        return np.nan
+    fit = isotonic_regression(means).x
+    if value < fit[0] - _ROUNDING:
+        return -np.inf
+    reaching = np.flatnonzero(fit >= value - _ROUNDING)
+    if not len(reaching):
+        return np.inf
+    last = int(reaching[0])
+    if last == 0 or fit[last] <= value + _ROUNDING:
+        return float(last)
+    return last - 1 + float((value - fit[last - 1]) / (fit[last] - fit[last - 1]))
+
+
+def _places_not_apart(score: Scored, points: Sequence[Scored]) -> tuple[float, float]:
+    """Return the first and last place at which a curve's points are not apart from a score."""
+    places = np.arange((len(points) - 1) * _STEPS + 1) / _STEPS
+    gaps = [difference_of(score, _between(points, float(place))) for place in places]
+    above = np.array([-np.inf if gap.low is None else gap.low for gap in gaps])
+    below = np.array([-np.inf if gap.high is None else -gap.high for gap in gaps])
+    return _end(places, above), -_end(-places[::-1], below[::-1])
+
+
+def _end(places: Floats, apart: Floats) -> float:
+    """Return the first place that is not apart (> 0): -inf if that's at their start, inf if none.
+
+    Args:
+        places: [G] rising.
+        apart: [G] how far, straight between places.
+    """
+    open_ = np.flatnonzero(apart <= _ROUNDING)
+    if not len(open_):
+        return np.inf
+    first = int(open_[0])
+    if not first:
+        return -np.inf
+    before, after = apart[first - 1], min(0.0, apart[first])
+    step = places[first] - places[first - 1]
+    return float(places[first - 1] + step * before / (before - after))
+
+
+def _between(points: Sequence[Scored], place: float) -> Scored:
+    """Return a curve at a place, straight between its points."""
+    first = int(place)
+    weight = place - first
+    if not weight:
+        return points[first]
+    one, other = points[first], points[first + 1]
+    return Scored(
+        (1 - weight) * one.values + weight * other.values,
+        (1 - weight) * one.replicates + weight * other.replicates,
+    )
+
+
+def _share_at(place: float, shares: Sequence[float]) -> float:
+    """Return the share at a place of a curve, straight in its logarithm; a point's own exactly."""
+    if not np.isfinite(place):
+        return 0.0 if place < 0 else place
+    first = int(place)
+    weight = place - first
+    if not weight:
+        return shares[first]
+    return float(shares[first] ** (1 - weight) * shares[first + 1] ** weight)

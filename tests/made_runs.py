@@ -1,0 +1,68 @@
+"""Runs of a plan with scores that a test chooses, as `metrics.json` holds them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cxrssl.config.arms import Arm, arms_of
+from cxrssl.config.load import load_recipe
+from cxrssl.config.plan import Plan
+from cxrssl.metrics.definitions import DEFINITIONS, PER_CLASS_DEFINITIONS
+from cxrssl.report.results import FinishedArm, Results
+from support import ROOT
+
+REPLICATES = 200
+
+
+def plan(*changes: str, name: str = "smoke") -> Plan:
+    """Return a packaged plan, changed."""
+    return load_recipe(ROOT / f"recipes/plans/{name}.yaml", Plan, overrides=list(changes))
+
+
+def result(
+    value: float | None, *, split: str = "corrected", spread: float = 0.01
+) -> dict[str, Any]:
+    """Return the content of a `metrics.json` in which every score is `value`.
+
+    Draws of the images move all arms of a split alike, as the same images do.
+    """
+    moves = np.random.default_rng(0).normal(0, spread, REPLICATES)
+    entry: dict[str, Any] = {"value": value, "low": None, "high": None}
+    draws: list[float | None] = [None] * REPLICATES
+    if value is not None:
+        entry |= {"low": value - 0.02, "high": value + 0.02}
+        draws = (value + moves).tolist()
+    return {
+        "metrics": dict.fromkeys(DEFINITIONS, entry),
+        "replicate_values": dict.fromkeys(DEFINITIONS, draws),
+        "per_class": {
+            name: dict.fromkeys(PER_CLASS_DEFINITIONS, entry) for name in ("Nodule", "ILD")
+        },
+        "classes": {"Nodule": {"n_boxes": 5, "n_images": 3}, "ILD": {"n_boxes": 7, "n_images": 3}},
+        "definitions": DEFINITIONS,
+        "truth_sha256": split,
+        "seed": 0,
+        "replicates": REPLICATES,
+        "n_images": 10,
+        "n_boxes": 12,
+        "n_classes": 2,
+        "train_images": 20,
+        "train_boxes": 80,
+        "readers": None,
+    }
+
+
+def results(wanted: Plan, score: Callable[[Arm], float | None]) -> Results:
+    """Return all arms of a plan with the score that each is given."""
+    return Results(
+        [
+            FinishedArm(
+                arm,
+                Path("runs/x") / arm.name,
+                result(score(arm), split="published" if "P4" in arm.faults else "corrected"),
+            )
+            for arm in arms_of(wanted)
+        ]
+    )

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
+import time
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pydicom
 import pytest
 
@@ -218,6 +222,22 @@ def test_progress_is_told_once_an_image(tmp_path: Path) -> None:
         max_side_px=400,
     )
     assert len(calls) == 3
+
+
+def test_workers_end_with_a_command_that_is_killed(tmp_path: Path) -> None:
+    arguments = ["phantom", str(tmp_path / "made"), "--images", "500", "--workers", "2"]
+    command = subprocess.Popen([sys.executable, "-m", "cxrssl", *arguments])
+    deadline = time.monotonic() + 120
+    while len(list(tmp_path.glob("made/train/*"))) < 2:
+        assert command.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    workers = psutil.Process(command.pid).children(recursive=True)
+    command.kill()
+    command.wait()
+    _, alive = psutil.wait_procs(workers, timeout=30)
+    assert len(workers) >= 2
+    assert alive == []
 
 
 def test_a_folder_that_is_not_empty_is_an_error(tmp_path: Path) -> None:

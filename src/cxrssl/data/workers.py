@@ -4,7 +4,6 @@ A broken file can crash a decoder written in C, or keep it busy for ever. Such a
 process; it is found, listed, and the rest goes on.
 """
 
-import os
 import resource
 import signal
 from collections import deque
@@ -12,13 +11,13 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import active_children, connection, get_context, parent_process
+from multiprocessing import active_children, get_context
 from pathlib import Path
-from threading import Thread
 
 from cxrssl.core.errors import DataError, RunError
 from cxrssl.core.files import write_text
 from cxrssl.core.images import one_thread
+from cxrssl.core.processes import end_with_parent
 from cxrssl.data.pictures import Picture
 from cxrssl.data.shards import Shard, decoded, write_shard
 
@@ -141,14 +140,7 @@ def protect() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     most = _MOST_MEMORY_BYTES if hard == resource.RLIM_INFINITY else min(hard, _MOST_MEMORY_BYTES)
     resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
-    parent = parent_process()
-    if parent is not None:
-        Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-
-
-def _end_with(sentinel: int) -> None:
-    connection.wait([sentinel])
-    os._exit(1)
+    end_with_parent()
 
 
 def _write(shard: Shard) -> None:

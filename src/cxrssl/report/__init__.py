@@ -5,6 +5,7 @@ It can be written while the plan runs, of what has finished.
 
 import json
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ from cxrssl.report.gallery import gallery_section
 from cxrssl.report.results import Results, read_results
 from cxrssl.report.tables import class_table, table_1, table_2
 
+# A plan at work writes how far it is every second or so.
+_SILENT_S = 300
 _FILES = [
     ("report.csv", "every score of every arm, with its interval"),
     ("report.md", "the answer and table I in Markdown"),
@@ -148,8 +151,11 @@ def _progress(runs: Path, *, is_complete: bool) -> dict[str, Any] | None:
         return None
     status = json.loads(path.read_text())
     left = status["seconds_left"]
-    is_running = status["state"] == "running"
+    age = datetime.now(UTC) - datetime.fromisoformat(status["updated"])
+    # Whoever was killed could not write that it stopped.
+    is_running = status["state"] == "running" and age.total_seconds() < _SILENT_S
     return {
+        "is_running": is_running,
         "done": status["done"],
         "total": status["total"],
         "running": [

@@ -21,6 +21,7 @@ from typing import Any
 from cxrssl.core.errors import DataError
 from cxrssl.core.files import replacing, write_json
 from cxrssl.core.labels import FINDINGS, NO_FINDING, class_id
+from cxrssl.core.processes import end_with_parent
 from cxrssl.data.dicom.write import FileIdentity, write_dicom
 from cxrssl.data.phantom.film import choose_form, develop
 from cxrssl.data.phantom.painting import paint_image
@@ -143,7 +144,9 @@ def _made_images(
         return
     # A fresh interpreter a worker: forking a process that runs threads can hang.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(num_workers, num_images), mp_context=context) as pool:
+    with ProcessPoolExecutor(
+        min(num_workers, num_images), mp_context=context, initializer=end_with_parent
+    ) as pool:
         yield from pool.map(make, range(num_images), chunksize=4)
 
 

@@ -60,8 +60,10 @@ def test_table_2_has_both_readings_of_readers_and_detectors() -> None:
         | {name: {"value": number / 10} for number, name in enumerate(names)}
         for other, images in (("R9", 4), ("R10", 9))
     ]
-    found.arms[0].result["readers"] = {"pairs": pairs}
+    every = {name: {"value": 0.5} for name in names}
+    found.arms[0].result["readers"] = {"pairs": pairs, "images": 13, "between_readers": every}
     rows = table_2(wanted, found)["rows"]
+    assert rows.pop(2)["title"] == "all pairs of readers (13 images)"
     assert [row["title"] for row in rows[:2]] == ["R8 and R10 (9 images)", "R8 and R9 (4 images)"]
     assert [cell["paper"] for cell in rows[0]["cells"]] == [None, 0.674]
     assert [cell["paper"] for cell in rows[1]["cells"]] == [0.580, None]

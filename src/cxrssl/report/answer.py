@@ -1,6 +1,7 @@
 """What a plan's runs say about its question: one sentence, and what stands behind it."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cxrssl.config.plan import Plan
@@ -133,7 +134,24 @@ def remarks(plan: Plan, results: Results) -> list[str]:
                 gap = mean_difference_of([pair for _, pair in whole])
                 other = plan.initialisations[control].title
                 found.append(_remark(own.title, other, METRICS[metric], gap, len(whole)))
-    return found
+    return [*found, *_against_readers(plan, results)]
+
+
+def _against_readers(plan: Plan, results: Results) -> Iterator[str]:
+    """Yield how the first arm compares with the readers, where they were compared."""
+    if not results.arms or not results.arms[0].result["readers"]:
+        return
+    arm, readers = results.arms[0].arm, results.arms[0].result["readers"]
+    if "verdict" not in readers:
+        return
+    own, human = readers["model"]["f1_at_0.4"], readers["between_readers"]["f1_at_0.4"]
+    if own["value"] is None or human["value"] is None:
+        return
+    title = plan.initialisations[arm.initialisation].title
+    yield (
+        f"Beside the readers, {title} with {labels(arm.label_fraction)} of the labels: "
+        f"{readers['verdict']} (F1 at IoU 0.4: {own['value']:.3f} and {human['value']:.3f})."
+    )
 
 
 def _remark(title: str, other: str, metric: str, gap: Estimate, shares: int) -> str:

@@ -145,6 +145,13 @@ def _reader_rows(plan: Plan, results: Results) -> Iterator[dict[str, Any]]:
                 cell["paper"] = printed[key][0] if key in printed else None
         title = f"{pair['a']} and {pair['b']} ({pair['images']} images)"
         yield {"role": "baseline", "title": title, "cells": cells}
+    every = readers["between_readers"]
+    cells = [
+        {"mean": every[mean]["value"], "std": every[std]["value"], "paper": None}
+        for mean, std in _READER_IOU
+    ]
+    title = f"all pairs of readers ({readers['images']} images)"
+    yield {"role": "baseline", "title": title, "cells": cells}
 
 
 def class_table(plan: Plan, results: Results, metric: str) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def interval(low: float | None, high: float | None, *, signed: bool = False) -> 
     """Return both ends of an interval, or that there is none."""
     if low is None or high is None:
         return "no interval"
-    form = "+.3f" if signed else ".3f"
+    form = "+z.3f" if signed else ".3f"
     return f"{low:{form}} to {high:{form}}"
 
 

@@ -28,8 +28,8 @@ def main() -> None:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         typer.echo(
-            f"Error: the disk is full ({error.filename or error}). What was finished is whole. Free "
-            "some room and call the same command again (a run with --resume): it goes on.",
+            f"Error: the disk is full ({error.filename or error}). What was finished is whole. "
+            "Free some room and call the same command again (a run with --resume): it goes on.",
             err=True,
         )
         raise SystemExit(2) from error

@@ -146,7 +146,7 @@ class Plan(Section):
         return self
 
     @model_validator(mode="after")
-    def _names_are_known(self) -> "Plan":
+    def _initialisations_name_what_is_there(self) -> "Plan":
         for name, one in self.initialisations.items():
             place = f"initialisations.{name}"
             if one.pretraining is not None and one.pretraining not in self.pretrainings:
@@ -157,6 +157,10 @@ class Plan(Section):
             unknown = set(one.label_fractions or ()) - set(self.label_fractions)
             if unknown:
                 raise ValueError(f"{place}.label_fractions are none of the plan's: {unknown}")
+        return self
+
+    @model_validator(mode="after")
+    def _pretrainings_name_what_is_there(self) -> "Plan":
         for name, own in self.pretrainings.items():
             if own.after is not None and own.after not in self.pretrainings:
                 raise ValueError(f"pretrainings.{name}.after names {own.after}, and there is none")

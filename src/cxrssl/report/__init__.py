@@ -4,6 +4,7 @@ It can be written while the plan runs, of what has finished.
 """
 
 import json
+import math
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -99,9 +100,10 @@ def _text(plan: Plan, arms: list[Arm], results: Results, saved: list[Saved]) -> 
 
 _SAVED = (
     "For each share of the labels: the share with which the control reaches the same score, read "
-    "off its curve (made to rise, and straight in the logarithm of the share between its points). "
-    "Intervals are over test images and seeds. An end beyond the control's curve is more than the "
-    "data can tell."
+    "off its curve (made never to fall, and straight in the logarithm of the share between its "
+    "points). The interval holds every share at which the two can't be told apart, by test images "
+    "and, from two seeds on, by seeds; with one seed it is too narrow. An end beyond the control's "
+    "curve is more than the data can tell."
 )
 
 
@@ -190,7 +192,9 @@ def _json(content: dict[str, Any], results: Results, saved: list[Saved]) -> dict
 
 
 def _finite(value: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold
-    """Return values for JSON, which has no infinity: "beyond" stands for it."""
+    """Return values for JSON, which has no infinity, for which "beyond" stands, and no nan."""
     if isinstance(value, dict):
         return {key: _finite(one) for key, one in value.items()}
-    return "beyond" if value == float("inf") else value
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    return "beyond" if value == math.inf else value

@@ -92,18 +92,12 @@ def _paper_row(plan: Plan, name: str, fraction: float) -> Sequence[float | None]
 
 
 def _cell(mean: Estimate | None, gap: Estimate | None) -> dict[str, Any]:
-    own = {"value": None, "low": None, "high": None}
+    own: dict[str, float | None] = {"value": None, "low": None, "high": None}
     if mean is not None:
         own = {"value": mean.value, "low": mean.low, "high": mean.high}
-    difference = {"delta": None, "delta_low": None, "delta_high": None, "p": None}
-    if gap is not None:
-        difference = {
-            "delta": gap.value,
-            "delta_low": gap.low,
-            "delta_high": gap.high,
-            "p": gap.p,
-        }
-    return own | difference
+    names = ("delta", "delta_low", "delta_high", "p")
+    found = (None,) * 4 if gap is None else (gap.value, gap.low, gap.high, gap.p)
+    return own | dict(zip(names, found, strict=True))
 
 
 def table_2(plan: Plan, results: Results) -> dict[str, Any]:

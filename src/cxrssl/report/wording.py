@@ -32,6 +32,8 @@ def interval(low: float | None, high: float | None, *, signed: bool = False) -> 
 
 def needed(share: float, curve: LabelsNeeded) -> str:
     """Return a share of the labels that the control needs, or on which side it is beyond them."""
+    if math.isnan(share):
+        return "not known"
     if math.isinf(share):
         return BEYOND
     if share <= 0:

@@ -40,7 +40,7 @@ def test_a_score_beyond_the_controls_is_more_than_the_data_can_tell() -> None:
 
 
 def test_a_score_below_the_controls_costs_labels() -> None:
-    wanted = plan(SHARES)
+    wanted = plan(SHARES, "seeds=[0, 1]")
     found = results(wanted, lambda arm: 0.06 if arm.initialisation == "ssl" else rising(arm))
     saved = saved_by_fraction(wanted, found)
     assert {row["needed"] for row in saved_rows(wanted, saved)} == {"less than 10 %"}
@@ -64,13 +64,24 @@ def test_equal_arms_save_nothing_that_can_be_told() -> None:
 def test_every_control_is_compared_with() -> None:
     wanted = plan(
         "initialisations={ssl: {title: SSL, pretraining: simclr, controls: [a, b]}, "
-        "a: {title: scratch}, b: {title: ImageNet}}"
+        "a: {title: scratch}, b: {title: ImageNet}}",
+        "seeds=[0, 1, 2]",
     )
     found = results(wanted, lambda arm: {"ssl": 0.3, "a": 0.2, "b": 0.5}[arm.initialisation])
     first, second = remarks(wanted, found)
     assert "SSL against scratch, label for label: mAP50 +0.100 at one label share" in first
     assert "SSL against ImageNet, label for label: mAP50 -0.200" in second
     assert first.endswith("which is more than chance.")
+
+
+def test_one_seed_gives_no_verdict() -> None:
+    wanted = plan(SHARES)
+    found = results(wanted, rising)
+    saved = saved_by_fraction(wanted, found)
+    text = answer(wanted, found, saved)
+    assert text.endswith("whether pretraining saves labels, one seed can't tell.")
+    (line,) = remarks(wanted, found)
+    assert line.endswith("which is more than other test images would change, and another seed may.")
 
 
 def test_nothing_is_said_about_labels_saved_where_the_baseline_finds_nothing() -> None:

@@ -1,7 +1,10 @@
 """The command line: its options are frozen, it answers at once, and it shows no traceback."""
 
+import errno
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -67,3 +70,37 @@ def test_a_users_fault_is_a_text_and_exit_code_2(arguments: list[str], message: 
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_full_disk_is_a_text_and_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full() -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "runs/x/metrics.json")
+
+    monkeypatch.setattr(cli, "app", full)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("Error: the disk is full (runs/x/metrics.json). ")
+    assert "call the same command again" in said
+
+
+def test_another_fault_of_the_system_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(cli, "app", broken)
+    with pytest.raises(OSError, match="Input/output"):
+        cli.main()
+
+
+def test_a_plan_of_nothing_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    arguments = ["reproduce", "corrected", "--out", str(tmp_path / "runs")]
+    command = [sys.executable, "-m", "cxrssl", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "data.source is data/vinbigdata, and there is no such folder" in done.stderr
+    assert "nothing has been trained" in done.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -14,7 +14,7 @@ DEV := $(VENV)/.dev
 help:  ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 	@echo 'WORKERS=N tests in N processes of up to 5 GB each, 0 in this one.'
-	@echo 'PLAN=smoke|demo chooses the plan of reproduce, DATA=FOLDER real images for it.'
+	@echo 'PLAN=demo, or another of recipes/plans, for reproduce; DATA=FOLDER real images for it.'
 
 setup: $(DEV)  ## Make .venv with everything that development needs
 

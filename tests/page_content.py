@@ -111,6 +111,7 @@ def bare_content() -> dict[str, Any]:
         **dict.fromkeys(("saved", "class_curves", "balance", "fusion", "faults", "gallery"), None),
         "progress": {
             "is_running": False,
+            "updated": "2026-11-26T00:00:00+00:00",
             "done": 0,
             "total": 0,
             "running": [],
@@ -274,6 +275,7 @@ def _progress() -> dict[str, Any]:
     failed = {"name": "random-50-seed2", "reason": "the loss is not finite at step 17 (nan)"}
     return {
         "is_running": True,
+        "updated": "2026-11-26T00:00:00+00:00",
         "done": 12,
         "total": 40,
         "running": [{"name": name, "note": note, "share": share} for name, note, share in jobs],

@@ -133,6 +133,16 @@ def test_no_two_runs_of_a_plan_share_a_folder(name: str) -> None:
             "initialisations.ssl.label_fractions are none of the plan's",
         ),
         ("initialisations={'a-b': {title: one}}", "String should match pattern"),
+        ('initialisations.control.title="a\\nb"', "title: String should match pattern"),
+        ("name=..", "name: String should match pattern"),
+        (
+            "initialisations.control.set={data: {fusion: union}}",
+            "set changes data: initialisations differ in their start alone",
+        ),
+        (
+            "initialisations.ssl.controls=[control, control]",
+            "controls names one twice",
+        ),
         (
             "pretrainings={simclr: {recipe: pretrain/smoke, pool: rest, after: other}}",
             "pretrainings.simclr.after names other, and there is none",

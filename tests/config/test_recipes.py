@@ -148,7 +148,11 @@ def test_overrides_reach_into_names_that_are_free(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["parts.left.sise", "part.left.size", "name.left", "parts.left.size.x"]
+    "key",
+    [
+        *("parts.left.sise", "part.left.size", "name.left", "parts.left.size.x"),
+        *("parts..size", "parts.", "parts.left.more.", "parts.left.more..a"),
+    ],
 )
 def test_overrides_do_not_reach_beyond_what_is_there(key: str, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=f"a recipe has no key {key}"):
@@ -169,3 +173,26 @@ def test_a_key_that_comes_twice_is_refused_with_its_place(
         whole(tmp_path, text)
     assert place in str(error.value)
     assert "whole.yaml" in str(error.value)
+
+
+def test_a_key_that_comes_twice_in_an_override_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="the key 'size' comes twice"):
+        whole(tmp_path, "name: x", "parts.left={size: 1, size: 2}")
+
+
+def test_a_key_that_is_no_name_is_a_fault_of_the_recipe(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="found unhashable key"):
+        whole(tmp_path, "? [a, b]\n: 1\n")
+
+
+def test_a_merged_mapping_may_state_a_key_anew_wherever_it_lies(tmp_path: Path) -> None:
+    # The merge of the deep one is resolved for the shallow one, before it is itself made.
+    text = (
+        "parts:\n"
+        "  z: {more: &z {y: 0}}\n"
+        "  a: {more: {p: {q: &a {<<: *z, y: 1}}}}\n"
+        "  b: {more: {<<: *a, k: 2}}\n"
+    )
+    found = whole(tmp_path, text).parts
+    assert found["a"].more == {"p": {"q": {"y": 1}}}
+    assert found["b"].more == {"y": 1, "k": 2}

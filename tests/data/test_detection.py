@@ -15,7 +15,10 @@ from cxrssl.data.fusion import fuse
 from cxrssl.data.protocol import split_images, split_of
 from cxrssl.data.shards import Settings
 from cxrssl.data.store import Store
+from cxrssl.finetune.labels import labels_of
 from cxrssl.ingest import ingest
+from cxrssl.pretrain import pool_views
+from support import finetune_recipe, pretrain_recipe
 
 
 @pytest.mark.parametrize("fit", ["squash", "letterbox"])
@@ -144,6 +147,24 @@ def test_all_images_of_a_pool_are_for_training(tmp_path: Path) -> None:
     for protocol in ("corrected", "described", "published"):
         found = splits_of(pool, protocol=protocol, normals=False)  # type: ignore[arg-type]
         assert found == {f"film{number}": "train" for number in range(12)}
+
+
+@pytest.mark.parametrize("protocol", ["published", "corrected"])
+@pytest.mark.parametrize("label_order", ["table", "seeded"])
+def test_a_recipes_label_order_decides_both_phases_whatever_the_split(
+    protocol: str, label_order: str, store: Store, store_folder: Path
+) -> None:
+    given = (f"data.protocol={protocol}", f"data.label_order={label_order}", "data.normals=false")
+    labels = labels_of(store, finetune_recipe(store_folder, *given, "data.label_fraction=0.5"))
+    recipe = pretrain_recipe(store_folder, *given, "data.pool_fraction=0.5", "batch_size=4")
+    views, _ = pool_views(store, recipe)
+    pool = {store.images[row].image_id for row in views.rows}
+    seen = {example.image_id for example in labels.train}
+    splits = splits_of(store, protocol=protocol, normals=False)  # type: ignore[arg-type]
+    train = [name for name, split in splits.items() if split == "train"]
+    assert pool | seen == set(train)
+    assert not pool & seen
+    assert (pool == set(train[: len(pool)])) == (label_order == "table")
 
 
 def test_a_split_without_images_is_an_error(store: Store) -> None:

@@ -172,7 +172,7 @@ def test_only_a_running_plan_loads_its_page_again(visit: Callable[..., Visit]) -
     running = visit(made_content(running=True)).page
     assert running.locator(refresh).get_attribute("content") == "20"
     banner = running.locator(".progress").inner_text()
-    assert "12 of 40 jobs are done, about 25 min left" in banner
+    assert "12 of 40 jobs are done as of 2026-11-26T00:00:00+00:00, about 25 min left" in banner
     assert "random-50-seed2 failed: the loss is not finite at step 17 (nan)" in banner
     assert running.locator(".progress li progress").count() == 1
     stopped = made_content(running=True)

@@ -4,6 +4,8 @@ import pytest
 
 from cxrssl.config.arms import Arm
 from cxrssl.report.answer import answer, cautions, remarks, saved_by_fraction, saved_rows
+from cxrssl.report.results import Results
+from cxrssl.report.tables import table_1, table_2
 from made_runs import plan, results
 
 SHARES = "label_fractions=[0.1, 0.2, 0.5, 1.0]"
@@ -91,13 +93,55 @@ def test_nothing_is_said_about_labels_saved_where_the_baseline_finds_nothing() -
     assert text.endswith("so nothing can be read here about labels saved.")
 
 
+def without(found: Results, *names: str) -> Results:
+    return Results([one for one in found.arms if one.arm.name not in names])
+
+
 def test_a_plan_that_still_runs_has_no_answer_yet() -> None:
     wanted = plan(SHARES, "seeds=[0, 1]")
+    for missing in (["ssl-50-seed0", "ssl-50-seed1"], ["control-10-seed0", "control-10-seed1"]):
+        found = without(results(wanted, rising), *missing)
+        saved = saved_by_fraction(wanted, found)
+        assert 0.5 not in {one.fraction for one in saved}
+        assert answer(wanted, found, saved) == (
+            "The runs that answer this, with 50 % of the labels and of the control, are not all "
+            "there."
+        )
+
+
+def test_labels_saved_rest_on_the_seeds_that_all_have() -> None:
+    wanted = plan(SHARES, "seeds=[0, 1, 2]")
+
+    def score(arm: Arm) -> float:
+        return rising(arm) - 0.1 * (arm.initialisation == "ssl") + 0.2 * arm.seed
+
+    found = without(results(wanted, score), "ssl-20-seed2", "control-20-seed1")
+    saved = {one.fraction: one for one in saved_by_fraction(wanted, found)}
+    assert saved[0.2].seeds == 1
+    assert saved[0.2].curve.share == pytest.approx(0.2)
+    assert saved[0.5].seeds == 2
+    assert saved[0.5].curve.share == pytest.approx(0.5)
+    assert "for that, by 2 of 3 seeds: " in answer(wanted, found, list(saved.values()))
+    (line,) = remarks(wanted, found)  # seed 0 alone has ended on both sides at all shares
+    assert "mAP50 +0.000 on average over 3 label shares" in line
+
+
+@pytest.mark.parametrize("name", ["smoke", "demo", "paper", "described", "published", "corrected"])
+def test_every_packaged_plan_that_has_ended_has_an_answer(name: str) -> None:
+    wanted = plan("data.source=.", name=name)
     found = results(wanted, rising)
-    found = type(found)([one for one in found.arms if one.arm.name != "ssl-50-seed1"])
-    assert 0.5 not in {one.fraction for one in saved_by_fraction(wanted, found)}
     text = answer(wanted, found, saved_by_fraction(wanted, found))
-    assert text == "The runs with 50 % of the labels, which answer it, have not all ended."
+    assert "not all there" not in text
+    assert "mAP" in text
+
+
+def test_arms_with_faults_stand_for_no_others() -> None:
+    wanted = plan(name="demo")
+    found = results(wanted, rising)
+    faulty = Results([one for one in found.arms if one.arm.faults])
+    assert faulty.plain == []
+    assert remarks(wanted, faulty) == []
+    assert table_1(wanted, faulty)["rows"] == table_2(wanted, faulty)["rows"] == []
 
 
 def test_a_plan_without_a_control_says_that_it_has_none() -> None:
@@ -115,5 +159,5 @@ def test_a_score_that_cannot_be_computed_gives_no_answer() -> None:
 
 
 def test_a_phantom_and_a_single_seed_are_cautioned_against() -> None:
-    assert len(cautions(plan())) == 2
-    assert cautions(plan("data.source=.", "seeds=[0, 1]")) == []
+    assert len(cautions(plan(), None)) == 2
+    assert cautions(plan("data.source=.", "seeds=[0, 1]"), None) == []

@@ -6,12 +6,13 @@ import re
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from cxrssl.config.arms import Arm
 from cxrssl.core.errors import RunError
 from cxrssl.report.faults import fault_section
 from cxrssl.report.files import as_csv, as_latex, as_markdown
-from cxrssl.report.results import Results, class_estimate
+from cxrssl.report.results import Results, Side, class_estimate
 from cxrssl.report.tables import class_table, table_1, table_2
 from made_runs import plan, result, results
 
@@ -75,11 +76,13 @@ def test_table_2_has_both_readings_of_readers_and_detectors() -> None:
 def test_a_class_has_the_images_part_and_the_seeds_part() -> None:
     wanted = plan("seeds=[0, 1, 2]")
     found = results(wanted, lambda arm: score(arm) + 0.02 * arm.seed)
-    arms = found.at("ssl", 0.5)
+    arms = found.at(Side("ssl", 0.5))
     estimate = class_estimate(arms, "ILD", "AP")
     assert estimate is not None
     values = [0.175 + 0.021 * seed for seed in range(3)]
-    half = np.sqrt(0.02**2 + 1.96**2 * np.var(values, ddof=1) / 3)
+    images, seeds = (0.02 / 1.959964) ** 2, np.var(values, ddof=1) / 3
+    freedom = 2 * ((images + seeds) / seeds) ** 2
+    half = stats.t.ppf(0.975, freedom) * np.sqrt(images + seeds)
     assert (estimate.value, estimate.low) == pytest.approx((0.196, 0.196 - half))
     table = class_table(wanted, found, "AP")
     assert [row["name"] for row in table["rows"]] == ["ILD", "Nodule"]  # more boxes first
@@ -96,7 +99,7 @@ def test_arms_of_other_test_images_are_not_compared() -> None:
 def test_a_score_that_some_seed_lacks_is_no_mean() -> None:
     wanted = plan("seeds=[0, 1]")
     found = results(wanted, lambda arm: None if arm.seed else 0.3)
-    assert found.mean("ssl", 0.5, "AP") is None
+    assert found.mean(Side("ssl", 0.5), "AP") is None
     cell = table_1(wanted, found)["rows"][0]["cells"][0]
     assert (cell["value"], cell["delta"]) == (None, None)
 
@@ -144,6 +147,22 @@ def test_csv_has_every_arm_and_score() -> None:
     assert as_csv(Results([])).splitlines() == [
         "initialisation,label_fraction,seed,faults,train_images"
     ]
+
+
+def test_a_difference_is_of_the_seeds_that_its_means_are_of() -> None:
+    wanted = plan("seeds=[0, 1, 2]")
+    found = results(wanted, score)
+    fewer = Results([one for one in found.arms if one.arm.name != "control-50-seed2"])
+    rows = table_1(wanted, fewer)["rows"]
+    assert [row["seeds"] for row in rows] == [3, 3, 2]
+    assert rows[1]["cells"][0]["delta"] is None
+
+
+def test_files_have_the_interval_as_it_is() -> None:
+    wanted = plan()
+    table = table_1(wanted, results(wanted, lambda _: 0.005))
+    assert "0.005 (0.000 to 0.02" in as_markdown("x", [], table)
+    assert "0.005 (0.000 to 0.02" in as_latex(table)
 
 
 def test_markdown_has_as_many_cells_in_each_row() -> None:

@@ -110,6 +110,10 @@ def test_a_recipe_that_does_not_fit_is_refused(change: str, message: str) -> Non
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        (["answer.label_fraction=1.0"], "answer is about ssl with 1 of the labels, and it has no"),
+        (["initialisations.ssl.label_fractions=[1.0]"], "answer is about ssl with 0.5 of the"),
+        (["initialisations.control.label_fractions=[0.5]"], "control has arms at 1 label share"),
+        (["label_fractions=[0.5]"], "control has arms at 1 label share"),
         (["data.source=nowhere"], "data.source is nowhere, and there is no such folder"),
         (
             ["finetuning.set={model: {backbone: resnet18}}"],
@@ -154,10 +158,33 @@ def test_a_plans_folder_may_be_moved(tmp_path: Path) -> None:
 
 
 def test_a_plan_may_grow_and_not_change(tmp_path: Path) -> None:
-    claim(tmp_path, plan())
-    claim(tmp_path, plan("seeds=[0, 1]", "label_fractions=[0.25, 0.5, 1.0]"))
-    claim(tmp_path, plan("seeds=[0, 1]", "label_fractions=[0.25, 0.5, 1.0]", "slurm={gpus: 0}"))
+    grown = ("seeds=[0, 1]", "label_fractions=[0.25, 0.5, 1.0]")
+    claim(tmp_path, plan(), [])
+    claim(tmp_path, plan(*grown), [])
+    claim(tmp_path, plan(*grown, "slurm={gpus: 0}"), [])
     with pytest.raises(RunError, match="holds runs of another plan: label_fractions, seeds differ"):
-        claim(tmp_path, plan("seeds=[1]"))
+        claim(tmp_path, plan("seeds=[1]"), [])
     with pytest.raises(RunError, match="another plan: data"):
-        claim(tmp_path, plan("seeds=[0, 1]", "label_fractions=[0.25, 0.5, 1.0]", "data.size_px=96"))
+        claim(tmp_path, plan(*grown, "data.size_px=96"), [])
+    with pytest.raises(RunError, match="another plan: answer"):  # it was named before the runs
+        claim(tmp_path, plan(*grown, "answer.metric=AP"), [])
+
+
+def test_what_is_no_plans_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "phantom").mkdir()
+    with pytest.raises(RunError, match=r"holds phantom and no plan.yaml, so it is no plan's"):
+        claim(tmp_path, plan(), [])
+    assert not (tmp_path / "plan.yaml").exists()
+
+
+def test_a_cut_run_that_was_moved_goes_on_under_its_new_paths(tmp_path: Path) -> None:
+    wanted = plan()
+    old, new = (trainings(wanted, tmp_path / name) for name in ("old", "new"))
+    write_text(tmp_path / "new/plan.yaml", to_yaml(wanted))
+    for before, now in zip(old, new, strict=True):
+        write_text(now.folder / "recipe.yaml", to_yaml(before.recipe))
+    check(wanted, new)
+    claim(tmp_path / "new", wanted, new)
+    assert {one.folder: (one.folder / "recipe.yaml").read_text() for one in new} == {
+        one.folder: to_yaml(one.recipe) for one in new
+    }

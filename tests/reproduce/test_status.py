@@ -62,6 +62,35 @@ def test_time_left_is_what_like_runs_took_by_their_work(status: Status, tmp_path
     assert status.seconds_left() == pytest.approx(22.5, abs=0.5)
 
 
+def test_what_an_earlier_call_has_done_is_not_counted_as_this_ones(
+    status: Status, tmp_path: Path
+) -> None:
+    write_json(tmp_path / "store/manifest.json", {"num_images": 100})
+    jobs, folder = status.jobs, tmp_path / "control-100-seed0"
+    log(folder, step=92, num_steps=100, epoch=1)
+    (folder / "checkpoints/step-00000090").mkdir(parents=True)
+    status.begin(jobs["control-100-seed0"].job)
+    jobs["control-100-seed0"].begun = time.monotonic() - 10.0
+    jobs["pretrain-simclr-50-seed0"].state = "done"
+    jobs["pretrain-simclr-50-seed0"].seconds = 0.001
+    log(folder, step=98, num_steps=100, epoch=1)
+    # 8 of 100 steps took 10 s; left are 2 of them, and two runs of half the images, on two places.
+    assert status.seconds_left() == pytest.approx((2.5 + 125.0) / 2, rel=0.02)
+
+
+def test_a_plan_that_waits_says_that_it_lives(
+    status: Status, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    status.write("running")
+    first = status.path.stat().st_mtime_ns
+    status.write("running")
+    assert status.path.stat().st_mtime_ns == first
+    later = time.monotonic() + 31
+    monkeypatch.setattr("cxrssl.reproduce.status.time.monotonic", lambda: later)
+    status.write("running")
+    assert status.path.stat().st_mtime_ns > first
+
+
 def test_seconds_of_an_earlier_call_are_remembered(status: Status, tmp_path: Path) -> None:
     name = "control-100-seed0"
     status.begin(status.jobs[name].job)

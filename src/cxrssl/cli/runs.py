@@ -108,7 +108,7 @@ def reproduce(
 def report(
     runs: Annotated[Path, typer.Argument(help="Folder of a reproduce, such as runs/demo.")],
 ) -> None:
-    """Write the runs of a plan as one HTML page and a CSV."""
+    """Write the runs of a plan, as far as they are, as an HTML page; CSV, Markdown, LaTeX, JSON."""
     from cxrssl.report import report as run
 
     typer.echo(run(runs))

@@ -17,16 +17,20 @@ Recipe = TypeVar("Recipe", bound=BaseModel)
 class _OneKeyOnce(yaml.SafeLoader):
     """Reads YAML, and refuses a key that comes twice in one place, of which YAML takes the last."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Return a mapping whose keys differ."""
-        seen: set[object] = set()
-        for key, _ in node.value:
-            if key.value in seen:
+    # The anchor is a name or None; the stubs of PyYAML have it otherwise.
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:  # noqa: ANN401
+        """Return a mapping as it is written: a merged one (`<<`) may state a key of the other."""
+        node = super().compose_mapping_node(anchor)
+        seen: set[tuple[str, str]] = set()
+        # Only text, numbers and the like: other keys are refused where the mapping is made.
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            # The tag tells the number 1 from the text "1".
+            if (key.tag, key.value) in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key.value!r} comes twice", key.start_mark
                 )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep=deep)
+            seen.add((key.tag, key.value))
+        return node
 
 
 def load_recipe(path: Path, kind: type[Recipe], *, overrides: list[str]) -> Recipe:
@@ -107,9 +111,9 @@ def _override(content: dict[str, Any], override: str, kind: type[BaseModel]) -> 
         if not isinstance(place, dict):
             raise RecipeError(f"--set {override!r}: {name} holds {place!r} and no keys.")
     try:
-        place[last] = yaml.safe_load(text)
+        place[last] = yaml.load(text, Loader=_OneKeyOnce)
     except yaml.YAMLError as error:
-        raise RecipeError(f"--set {override!r}: {text!r} is not a YAML value") from error
+        raise RecipeError(f"--set {override!r}: {text!r} is not a YAML value: {error}") from error
 
 
 def _keys(kind: type[BaseModel], prefix: str = "") -> list[str]:
@@ -135,9 +139,10 @@ def _keys(kind: type[BaseModel], prefix: str = "") -> list[str]:
 
 def _fits(key: list[str], pattern: list[str]) -> bool:
     if pattern[-1] == "**":
-        return len(key) >= len(pattern) and _fits(key[: len(pattern) - 1], pattern[:-1])
+        place = len(pattern) - 1
+        return len(key) > place and all(key[place:]) and _fits(key[:place], pattern[:-1])
     return len(key) == len(pattern) and all(
-        known in ("*", own) for own, known in zip(key, pattern, strict=True)
+        own and known in ("*", own) for own, known in zip(key, pattern, strict=True)
     )
 
 

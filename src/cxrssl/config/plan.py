@@ -65,15 +65,28 @@ class PretrainingSection(RecipeSection):
 class InitialisationSection(Section):
     """What detectors start from."""
 
-    title: Annotated[str, Field(min_length=1, max_length=60)]
+    title: Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,60}$")]
     """In the report."""
     set: dict[str, Any] = Field(default_factory=dict)
-    """Fields of the fine-tuning recipe, such as `init: {start: imagenet}`."""
+    """Fields of the fine-tuning recipe's section `init`, such as `init: {start: imagenet}`; in all
+    else initialisations are the same."""
     pretraining: Name | None = None
     controls: tuple[Name, ...] = ()
     """Initialisations that it is compared with, label for label; the first is its control."""
     label_fractions: tuple[Share, ...] | None = None
     """Those of the plan's at which it has arms; null is all."""
+
+    @model_validator(mode="after")
+    def _differs_in_its_start_alone(self) -> "InitialisationSection":
+        others = sorted(key for key in self.set if key.split(".")[0] != "init")
+        if others:
+            raise ValueError(
+                f"set changes {', '.join(others)}: initialisations differ in their start alone, so "
+                "that scores can be compared. Set it in finetuning.set, for all"
+            )
+        if len(set(self.controls)) != len(self.controls):
+            raise ValueError(f"controls names one twice: {', '.join(self.controls)}")
+        return self
 
 
 class AnswerSection(Section):
@@ -105,7 +118,7 @@ class Plan(Section):
     """`cxrssl reproduce`: initialisations x label shares x seeds, on one data set."""
 
     task: Literal["plan"]
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     data: PlanData
     protocol: Literal["published", "described", "corrected"]
     """How images are split, for all runs; see data/protocol.py."""

@@ -42,8 +42,9 @@ from cxrssl.report.files import as_csv, as_latex, as_markdown
 from cxrssl.report.gallery import gallery_section
 from cxrssl.report.results import Results, read_results
 from cxrssl.report.tables import class_table, table_1, table_2
+from cxrssl.run.jobs import NOT_RUN
 
-# A plan at work writes how far it is every second or so.
+# A plan at work writes how far it is twice a minute at least.
 _SILENT_S = 300
 _FILES = [
     ("report.csv", "every score of every arm, with its interval"),
@@ -65,7 +66,8 @@ def report(runs: Path) -> Path:
     arms = arms_of(plan)
     results = read_results(runs, arms)
     saved = saved_by_fraction(plan, results)
-    content = _text(plan, arms, results, saved) | _pictures(plan, results, runs)
+    store = Store(runs / "store") if (runs / "store" / "manifest.json").is_file() else None
+    content = _text(plan, arms, results, saved, store) | _pictures(plan, results, store)
     content["progress"] = _progress(runs, is_complete=len(results.arms) == len(arms))
     write_text(runs / "report.csv", as_csv(results))
     write_text(
@@ -77,14 +79,16 @@ def report(runs: Path) -> Path:
     return runs / "report.html"
 
 
-def _text(plan: Plan, arms: list[Arm], results: Results, saved: list[Saved]) -> dict[str, Any]:
+def _text(
+    plan: Plan, arms: list[Arm], results: Results, saved: list[Saved], store: Store | None
+) -> dict[str, Any]:
     rows = saved_rows(plan, saved)
     return {
         "plan": plan.name,
         "question": "How few boxes do you need?",
         "answer": answer(plan, results, saved),
         "remarks": remarks(plan, results),
-        "cautions": cautions(plan),
+        "cautions": cautions(plan, store),
         "facts": _facts(plan, arms, results),
         "table1": table_1(plan, results),
         "table2": table_2(plan, results),
@@ -107,7 +111,7 @@ _SAVED = (
 )
 
 
-def _pictures(plan: Plan, results: Results, runs: Path) -> dict[str, Any]:
+def _pictures(plan: Plan, results: Results, store: Store | None) -> dict[str, Any]:
     found: dict[str, Any] = {
         "curves": list(curve_figures(plan, results)),
         "class_curves": class_figure(plan, results),
@@ -116,9 +120,8 @@ def _pictures(plan: Plan, results: Results, runs: Path) -> dict[str, Any]:
         "fusion": None,
         "gallery": None,
     }
-    if results.arms:
-        store = Store(runs / "store")
-        recipe = load_recipe(results.arms[0].folder / "recipe.yaml", FinetuneRecipe, overrides=[])
+    if results.plain and store is not None:
+        recipe = load_recipe(results.plain[0].folder / "recipe.yaml", FinetuneRecipe, overrides=[])
         train, test = _examples(recipe, store)
         found["balance"] = balance_figure(recipe, store, train)
         found["fusion"] = fusion_figure(store, test)
@@ -136,8 +139,8 @@ def _examples(recipe: FinetuneRecipe, store: Store) -> tuple[list[Example], list
 
 def _facts(plan: Plan, arms: list[Arm], results: Results) -> list[tuple[str, str]]:
     facts = [("plan", plan.name), ("runs", f"{len(results.arms)} of {len(arms)} arms")]
-    if results.arms:
-        own = results.arms[0].result
+    if results.plain:
+        own = results.plain[0].result
         facts += [
             ("test images", str(own["n_images"])),
             ("true boxes in them", str(own["n_boxes"])),
@@ -165,10 +168,12 @@ def _progress(runs: Path, *, is_complete: bool) -> dict[str, Any] | None:
             for one in status["jobs"]
             if is_running and one["state"] == "running"
         ],
+        "updated": status["updated"],
+        # The page may be given away: it tells nothing of this machine's folders.
         "failed": [
-            {"name": one["name"], "reason": one["fault"]}
+            {"name": one["name"], "reason": one["fault"].replace(f"{runs.absolute()}/", "")}
             for one in status["jobs"]
-            if "fault" in one
+            if "fault" in one and not one["fault"].startswith(NOT_RUN)
         ],
         "time_left": None if left is None else f"about {duration(left)}",
     }

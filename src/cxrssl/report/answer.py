@@ -4,9 +4,18 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from cxrssl.config.arms import arms_of
 from cxrssl.config.plan import Plan
-from cxrssl.metrics.label_curves import Estimate, LabelsNeeded, labels_needed, mean_difference_of
-from cxrssl.report.results import Results
+from cxrssl.core.labels import FINDINGS
+from cxrssl.data.store import Store
+from cxrssl.metrics.label_curves import (
+    Estimate,
+    LabelsNeeded,
+    labels_needed,
+    mean_difference_of,
+    mean_of,
+)
+from cxrssl.report.results import Results, Side
 from cxrssl.report.wording import (
     METRICS,
     interval,
@@ -55,28 +64,32 @@ class Saved:
 def saved_by_fraction(plan: Plan, results: Results) -> list[Saved]:
     """Return what was saved at each share that the main initialisation has, fewest labels first.
 
-    Only seeds that all of these arms have finished take part.
+    Only seeds take part that it has finished, and its control at every share of its curve.
     """
     if plan.main is None:
         return []
-    main, control = plan.main, plan.initialisations[plan.main].controls[0]
     metric, found = plan.answer.metric, []
-    for fraction in sorted(plan.label_fractions):
-        score = results.scored(main, fraction, metric)
-        curve = {
-            share: scored
-            for share in sorted(plan.label_fractions)
-            if (scored := results.scored(control, share, metric)) is not None
-        }
-        if score is None or len(curve) < 2:
+    curve = _sides(plan, plan.initialisations[plan.main].controls[0])
+    for side in _sides(plan, plan.main):
+        seeds = set.intersection(*(results.seeds(one) for one in [side, *curve]))
+        score = results.scored(side, metric, seeds)
+        points = {one.label_fraction: results.scored(one, metric, seeds) for one in curve}
+        whole = {share: point for share, point in points.items() if point is not None}
+        if score is None or len(whole) < max(2, len(curve)):
             continue
-        if any(len(one.values) != len(score.values) for one in curve.values()):
-            continue  # a plan that still runs: some seeds are missing on one side
-        mean = results.mean(main, fraction, metric)
-        assert mean is not None  # as its scores are there
-        needs = labels_needed(score, curve)
-        found.append(Saved(fraction, mean, needs, len(score.values)))
+        needs = labels_needed(score, whole)
+        found.append(Saved(side.label_fraction, mean_of(score), needs, len(seeds)))
     return found
+
+
+def _sides(plan: Plan, initialisation: str) -> list[Side]:
+    """Return an initialisation at each share that the plan has an arm of, fewest labels first."""
+    shares = {
+        arm.label_fraction
+        for arm in arms_of(plan)
+        if arm.initialisation == initialisation and not arm.faults
+    }
+    return [Side(initialisation, share) for share in sorted(shares)]
 
 
 def answer(plan: Plan, results: Results, saved: list[Saved]) -> str:
@@ -86,23 +99,26 @@ def answer(plan: Plan, results: Results, saved: list[Saved]) -> str:
         return _without_control(plan, results)
     own = plan.initialisations[plan.main]
     control = plan.initialisations[own.controls[0]].title
-    best = results.mean(own.controls[0], max(plan.label_fractions), plan.answer.metric)
-    if best is None and results.at(own.controls[0], max(plan.label_fractions)):
+    most = _sides(plan, own.controls[0])[-1]
+    best = results.mean(most, plan.answer.metric)
+    if best is None and results.at(most):
         return f"{metric} can't be computed: the test images hold no true box. Take more images."
     one = next((one for one in saved if one.fraction == fraction), None)
     if one is None or best is None:
         return (
-            f"The runs with {labels(fraction)} of the labels, which answer it, have not all ended."
+            f"The runs that answer this, with {labels(fraction)} of the labels and of the control, "
+            "are not all there."
         )
     if best.value < LEAST_SCORE:
         return (
-            f"Even with all labels the detector finds next to nothing ({metric} {best.value:.3f}), "
-            "so nothing can be read here about labels saved."
+            f"Even with {labels(most.label_fraction)} of the labels the detector finds next to "
+            f"nothing ({metric} {best.value:.3f}), so nothing can be read here about labels saved."
         )
+    fewer = "" if one.seeds == len(plan.seeds) else f", by {one.seeds} of {len(plan.seeds)} seeds"
     return (
         f"With {labels(fraction)} of the labels, {own.title} reaches {metric} "
         f"{one.score.value:.3f} ({interval(one.score.low, one.score.high)}); {control} needs "
-        f"{_of_labels(one.curve)} for that: {one.verdict}."
+        f"{_of_labels(one.curve)} for that{fewer}: {one.verdict}."
     )
 
 
@@ -114,44 +130,48 @@ def _of_labels(curve: LabelsNeeded) -> str:
 
 
 def _without_control(plan: Plan, results: Results) -> str:
+    """Return what the first initialisation scores at both ends of the shares that it has."""
     metric = METRICS[plan.answer.metric]
     name, title = next((key, one.title) for key, one in plan.initialisations.items())
-    ends = sorted(plan.label_fractions)
-    few, many = (results.mean(name, share, plan.answer.metric) for share in (ends[0], ends[-1]))
+    sides = _sides(plan, name)
+    few, many = (results.mean(side, plan.answer.metric) for side in (sides[0], sides[-1]))
     if few is None or many is None:
-        return "The runs have not all ended."
+        return "The runs are not all there."
     return (
         f"{title}: {metric} {many.value:.3f} ({interval(many.low, many.high)}) with "
-        f"{labels(ends[-1])} of the labels and {few.value:.3f} ({interval(few.low, few.high)}) "
-        f"with {labels(ends[0])}; without a control this plan can't say what pretraining is worth."
+        f"{labels(sides[-1].label_fraction)} of the labels and {few.value:.3f} "
+        f"({interval(few.low, few.high)}) with {labels(sides[0].label_fraction)}; without a "
+        "control this plan can't say what pretraining is worth."
     )
 
 
 def remarks(plan: Plan, results: Results) -> list[str]:
-    """Return a sentence a comparison: the mean difference over all label shares."""
+    """Return a sentence a comparison: the mean difference over the label shares that have ended.
+
+    Only seeds that both sides have finished at all of them take part.
+    """
     metric, found = plan.answer.metric, []
     for name, own in plan.initialisations.items():
         for control in own.controls:
-            both = [
-                (share, results.pair((name, share, ()), (control, share, ()), metric))
-                for share in sorted(plan.label_fractions)
-            ]
-            there = [(share, pair) for share, pair in both if pair is not None]
-            most = max((len(pair[0].values) for _, pair in there), default=0)
-            whole = [(share, pair) for share, pair in there if len(pair[0].values) == most]
-            if whole:
-                gap = mean_difference_of([pair for _, pair in whole])
+            sides = [(Side(name, f), Side(control, f)) for f in sorted(plan.label_fractions)]
+            common = [results.seeds(one) & results.seeds(other) for one, other in sides]
+            there = [pair for pair, seeds in zip(sides, common, strict=True) if seeds]
+            seeds = set.intersection(*(one for one in common if one)) if there else set()
+            scored = [[results.scored(side, metric, seeds) for side in pair] for pair in there]
+            pairs = [(one, other) for one, other in scored if one is not None and other is not None]
+            if pairs and len(pairs) == len(there):
+                gap = mean_difference_of(pairs)
                 other = plan.initialisations[control].title
-                text = _remark(own.title, other, METRICS[metric], gap, len(whole))
-                found.append(f"{text}, {_verdict(gap, most)}.")
+                text = _remark(own.title, other, METRICS[metric], gap, len(pairs))
+                found.append(f"{text}, {_verdict(gap, len(seeds))}.")
     return [*found, *_against_readers(plan, results)]
 
 
 def _against_readers(plan: Plan, results: Results) -> Iterator[str]:
     """Yield how the first arm compares with the readers, where they were compared."""
-    if not results.arms or not results.arms[0].result["readers"]:
+    if not results.plain or not results.plain[0].result["readers"]:
         return
-    arm, readers = results.arms[0].arm, results.arms[0].result["readers"]
+    arm, readers = results.plain[0].arm, results.plain[0].result["readers"]
     if "verdict" not in readers:
         return
     own, human = readers["model"]["f1_at_0.4"], readers["between_readers"]["f1_at_0.4"]
@@ -159,8 +179,9 @@ def _against_readers(plan: Plan, results: Results) -> Iterator[str]:
         return
     title = plan.initialisations[arm.initialisation].title
     yield (
-        f"Beside the readers, {title} with {labels(arm.label_fraction)} of the labels: "
-        f"{readers['verdict']} (F1 at IoU 0.4: {own['value']:.3f} and {human['value']:.3f})."
+        f"Beside the readers, {title} with {labels(arm.label_fraction)} of the labels (seed "
+        f"{arm.seed}): {readers['verdict']} (F1 at IoU 0.4: {own['value']:.3f} and "
+        f"{human['value']:.3f})."
     )
 
 
@@ -196,8 +217,8 @@ def saved_rows(plan: Plan, saved: list[Saved]) -> list[dict[str, str]]:
     ]
 
 
-def cautions(plan: Plan) -> list[str]:
-    """Return what a reader must know before believing a number."""
+def cautions(plan: Plan, store: Store | None) -> list[str]:
+    """Return what a reader must know before believing a number; `store` is None before there is."""
     found = []
     if plan.data.source is None:
         found.append(
@@ -208,5 +229,14 @@ def cautions(plan: Plan) -> list[str]:
         found.append(
             "One seed: the intervals are about the test images alone. Another training run would "
             "differ by more, often by a few hundredths."
+        )
+    if plan.paper and store is not None and set(store.classes) != set(FINDINGS):
+        found.append(
+            "The paper's numbers stand beside, and these images are not its: their classes differ."
+        )
+    if plan.faults and store is not None and any(image.part for image in store.images):
+        found.append(
+            "The source has an official test part, which the published code does not know: with P4 "
+            "its images are left out, so that more changes than the order of the split."
         )
     return found

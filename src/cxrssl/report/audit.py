@@ -48,7 +48,7 @@ def _source(source: str) -> str:
     path = Path(source)
     if path.name == "backbone":
         return "/".join(path.parts[-2:])
-    return path.name if path.suffix in (".safetensors", ".pth") else source
+    return path.name if path.is_absolute() or path.suffix in (".safetensors", ".pth") else source
 
 
 def provenance_rows(plan: Plan, results: Results) -> list[tuple[str, str]]:
@@ -86,4 +86,4 @@ def _commit(git: dict[str, Any] | None) -> str:
 
 def definition_rows(results: Results) -> list[tuple[str, str]]:
     """Return what each score means, in the order of the scores."""
-    return list(results.arms[0].result["definitions"].items()) if results.arms else []
+    return list(results.plain[0].result["definitions"].items()) if results.plain else []

@@ -26,7 +26,7 @@ from cxrssl.output.figures import (
 )
 from cxrssl.report import paper
 from cxrssl.report.answer import Saved
-from cxrssl.report.results import FinishedArm, Results, class_estimate
+from cxrssl.report.results import FinishedArm, Results, Side, class_estimate
 from cxrssl.report.tables import role
 from cxrssl.report.wording import METRICS
 from cxrssl.run.log import read_log
@@ -45,9 +45,9 @@ def curve_figures(plan: Plan, results: Results) -> Iterator[Figure]:
                 plan,
                 name,
                 [
-                    (share, mean, results.at(name, share))
+                    (share, mean, results.at(Side(name, share)))
                     for share in sorted(plan.label_fractions)
-                    if (mean := results.mean(name, share, metric)) is not None
+                    if (mean := results.mean(Side(name, share), metric)) is not None
                 ],
                 metric,
             )
@@ -84,9 +84,9 @@ def _line(
 
 def class_figure(plan: Plan, results: Results) -> Figure | None:
     """Return the paper's figure 4, AP of each class over the share of labels; None of no class."""
-    if not results.arms:
+    if not results.plain:
         return None
-    counts = results.arms[0].result["classes"]
+    counts = results.plain[0].result["classes"]
     names = sorted(counts, key=lambda name: -counts[name]["n_boxes"])
     panels = {
         f"{name} ({counts[name]['n_boxes']})": _class_lines(plan, results, name) for name in names
@@ -103,7 +103,7 @@ def _class_lines(plan: Plan, results: Results, name: str) -> list[Line]:
         found = [
             (share, mean)
             for share in sorted(plan.label_fractions)
-            if (mean := class_estimate(results.at(key, share), name, "AP")) is not None
+            if (mean := class_estimate(results.at(Side(key, share)), name, "AP")) is not None
         ]
         lines.append(
             Line(
@@ -178,7 +178,7 @@ def _readings(store: Store, example: Example) -> Readings:
 
 def convergence_figures(plan: Plan, results: Results) -> Iterator[Figure]:
     """Yield the losses of fine-tuning and of pretraining over their steps."""
-    plain = [arm for arm in results.arms if not arm.arm.faults]
+    plain = results.plain
     if not plain:
         return
     losses = {arm.arm.name: _losses(arm.folder) for arm in plain}

@@ -9,14 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from cxrssl.config.arms import Faults
 from cxrssl.config.plan import Plan
 from cxrssl.metrics.label_curves import Estimate
 from cxrssl.report.paper import OTHER_FAULTS
-from cxrssl.report.results import Results
+from cxrssl.report.results import Results, Side
 from cxrssl.report.wording import METRICS, interval, is_apart, labels
-
-_Side = tuple[str, float, Faults]
 
 _INTRO = (
     "The paper reports how its SSL arms compare with a baseline that sees all labels. Each row "
@@ -39,9 +36,9 @@ class _Rung:
 
     title: str
     text: str
-    baseline: _Side
-    ssl: _Side
-    control: _Side | None
+    baseline: Side
+    ssl: Side
+    control: Side | None
 
 
 def fault_section(plan: Plan, results: Results) -> dict[str, Any] | None:
@@ -64,30 +61,30 @@ def _rungs(plan: Plan, fraction: float) -> Iterator[_Rung]:
     yield _Rung(
         f"corrected, {labels(fraction)} of the labels",
         "Split and pool are drawn by a hash of the image; the weights arrive.",
-        (control, 1.0, ()),
-        (main, fraction, ()),
-        (control, fraction, ()),
+        Side(control, 1.0),
+        Side(main, fraction),
+        Side(control, fraction),
     )
     yield _Rung(
         "+ P4: the split is the order of the table",
         "Images with many boxes have many rows and so come first: they train, few-box images test.",
-        (control, 1.0, p4),
-        (main, fraction, p4),
+        Side(control, 1.0, p4),
+        Side(main, fraction, p4),
         None,
     )
     yield _Rung(
         "+ P5: the pool is the first part of that order",
         "The images that lose their labels are the most crowded ones.",
-        (control, 1.0, p4),
-        (main, fraction, p45),
-        (control, fraction, p45),
+        Side(control, 1.0, p4),
+        Side(main, fraction, p45),
+        Side(control, fraction, p45),
     )
     yield _Rung(
         "+ P1: the weights never arrive",
         "What is called SSL is the detector without pretraining on fewer labels.",
-        (control, 1.0, p4),
-        (control, fraction, p45),
-        (control, fraction, p45),
+        Side(control, 1.0, p4),
+        Side(control, fraction, p45),
+        Side(control, fraction, p45),
     )
 
 
@@ -98,7 +95,7 @@ def _rows(plan: Plan, results: Results, fraction: float) -> Iterator[dict[str, A
         effect = None
         if rung.control is not None and rung.control != rung.ssl:
             effect = _gap(results.difference(rung.ssl, rung.control, metric))
-        elif rung.control is not None:
+        elif rung.control is not None and results.at(rung.ssl):
             effect = "nothing: it is the same run"
         cells = [
             _boxes(results, rung),
@@ -106,14 +103,14 @@ def _rows(plan: Plan, results: Results, fraction: float) -> Iterator[dict[str, A
             _score(results, rung.ssl, metric),
             _gap(gain),
             _change(results, before, rung, metric),
-            effect or "not run",
+            effect or ("not run" if rung.control is None else "-"),
         ]
         yield {"title": rung.title, "text": rung.text, "cells": cells}
         before = rung
 
 
 def _boxes(results: Results, rung: _Rung) -> str:
-    arms = results.at(*rung.ssl)
+    arms = results.at(rung.ssl)
     if not arms:
         return "-"
     result = arms[0].result
@@ -121,8 +118,8 @@ def _boxes(results: Results, rung: _Rung) -> str:
     return f"{train:.1f} and {result['n_boxes'] / result['n_images']:.1f}"
 
 
-def _score(results: Results, side: _Side, metric: str) -> str:
-    mean = results.mean(side[0], side[1], metric, side[2])
+def _score(results: Results, side: Side, metric: str) -> str:
+    mean = results.mean(side, metric)
     return "-" if mean is None else f"{mean.value:.3f} ({interval(mean.low, mean.high)})"
 
 

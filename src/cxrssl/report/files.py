@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cxrssl.report.results import Results
+from cxrssl.report.wording import interval
 
 _LATEX = str.maketrans(
     {
@@ -47,7 +48,7 @@ def as_markdown(answer: str, remarks: Sequence[str], table: dict[str, Any]) -> s
         return f"| {' | '.join(cells)} |"
 
     heads = _heads(table)
-    rows = [[_plain(cell) for cell in cells] for cells in _rows(table, "±")]
+    rows = [[_plain(cell) for cell in cells] for cells in _rows(table)]
     return "\n".join(
         [
             _plain(answer),
@@ -70,14 +71,14 @@ def _plain(text: str) -> str:
 def as_latex(table: dict[str, Any]) -> str:
     """Return table I as a tabular; it needs the package booktabs."""
     heads = [head.translate(_LATEX) for head in _heads(table)]
-    rows = [[cell.translate(_LATEX) for cell in cells] for cells in _rows(table, "+-")]
+    rows = [[cell.translate(_LATEX) for cell in cells] for cells in _rows(table)]
     return "\n".join(
         [
             rf"\begin{{tabular}}{{ll{'r' * (len(heads) - 2)}}}",
             r"\toprule",
             " & ".join(heads) + r" \\",
             r"\midrule",
-            *(" & ".join(row).replace("+-", r"$\pm$") + r" \\" for row in rows),
+            *(" & ".join(row) + r" \\" for row in rows),
             r"\bottomrule",
             r"\end{tabular}",
             "",
@@ -94,21 +95,21 @@ def _pair(label: str, table: dict[str, Any]) -> list[str]:
     return [label, f"{label} in the paper"] if table["has_paper"] else [label]
 
 
-def _rows(table: dict[str, Any], sign: str) -> list[list[str]]:
+def _rows(table: dict[str, Any]) -> list[list[str]]:
     found = []
     for row in table["rows"]:
         cells = [row["title"], row["labels"], str(row["images"]), str(row["seeds"])]
         for cell in row["cells"]:
-            cells.append(_number(cell, sign))
+            cells.append(_number(cell))
             if table["has_paper"]:
                 cells.append("" if cell["paper"] is None else f"{cell['paper']:.3f}")
         found.append(cells)
     return found
 
 
-def _number(cell: dict[str, Any], sign: str) -> str:
+def _number(cell: dict[str, Any]) -> str:
     if cell["value"] is None:
         return "-"
     if cell["low"] is None:
         return f"{cell['value']:.3f}"
-    return f"{cell['value']:.3f} {sign} {(cell['high'] - cell['low']) / 2:.3f}"
+    return f"{cell['value']:.3f} ({interval(cell['low'], cell['high'])})"

@@ -11,7 +11,7 @@ from cxrssl.core.boxes import Boxes
 from cxrssl.data.detection import Example
 from cxrssl.data.store import Store
 from cxrssl.output.embedded import data_uri
-from cxrssl.report.results import FinishedArm, Results
+from cxrssl.report.results import FinishedArm, Results, Side
 from cxrssl.report.wording import labels
 
 # What the page can show; below it a detector says next to nothing, and pages grow large.
@@ -27,11 +27,15 @@ def gallery_section(
         return None
     found = {key: _predictions(arm) for key, (_, arm) in shown.items()}
     chosen = _varied(test, plan.gallery_images)
+    there, shows = (
+        len({int(label) for example in some for label in example.labels}) for some in (test, chosen)
+    )
     return {
         "classes": list(store.classes),
         "arms": [{"key": key, "title": title} for key, (title, _) in shown.items()],
         "note": (
-            f"{len(chosen)} of {len(test)} test images, taken so that each class is there. "
+            f"{len(chosen)} of {len(test)} test images, taken to show many classes: {shows} of the "
+            f"{there} with test boxes. "
             f"Predictions of seed {plan.seeds[0]}, scored {_LEAST_SCORE} and more. "
             "The pictures are in this file: whoever gets it gets them."
         ),
@@ -45,7 +49,7 @@ def _arms(plan: Plan, results: Results) -> Iterator[tuple[str, tuple[str, Finish
     wanted = [(name, fraction) for name in plan.initialisations]
     wanted += [(name, 1.0) for name in plan.initialisations if fraction < 1]
     for name, share in wanted:
-        arms = [one for one in results.at(name, share) if one.arm.seed == plan.seeds[0]]
+        arms = [one for one in results.at(Side(name, share)) if one.arm.seed == plan.seeds[0]]
         if arms:
             title = f"{plan.initialisations[name].title}, {labels(share)} of the labels"
             yield arms[0].arm.name, (title, arms[0])

@@ -1,16 +1,20 @@
 """What the runs of a plan came to: scores of every seed, on the same draws of the test images."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.special import stdtrit  # type: ignore[import-untyped]
 
 from cxrssl.config.arms import Arm, Faults
 from cxrssl.core.errors import RunError
 from cxrssl.metrics.label_curves import Estimate, Scored, difference_of, mean_of
+
+_Z = 1.959964
+"""Of the arms' own intervals."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +32,20 @@ class FinishedArm:
     result: dict[str, Any]
 
 
+class Side(NamedTuple):
+    """What is compared: an initialisation at a label share, with the faults that it has."""
+
+    initialisation: str
+    label_fraction: float
+    faults: Faults = ()
+
+
 class Results:
     """The arms of a plan that have finished.
 
     Attributes:
         arms: In the plan's order.
+        plain: Those without faults, which are all tested on the same images.
     """
 
     def __init__(self, arms: Sequence[FinishedArm]) -> None:
@@ -42,45 +55,48 @@ class Results:
             RunError: If they are not, or not on the same draws of them.
         """
         self.arms = list(arms)
-        self._at: dict[tuple[str, float, Faults], dict[int, FinishedArm]] = {}
+        self.plain = [one for one in arms if not one.arm.faults]
+        self._at: dict[Side, dict[int, FinishedArm]] = {}
         for one in arms:
-            key = (one.arm.initialisation, one.arm.label_fraction, one.arm.faults)
-            self._at.setdefault(key, {})[one.arm.seed] = one
+            side = Side(one.arm.initialisation, one.arm.label_fraction, one.arm.faults)
+            self._at.setdefault(side, {})[one.arm.seed] = one
         self._check_draws()
 
-    def at(self, initialisation: str, fraction: float, faults: Faults = ()) -> list[FinishedArm]:
-        """Return the finished arms of an initialisation at a label share, by seed."""
-        found = self._at.get((initialisation, fraction, faults), {})
+    def at(self, side: Side) -> list[FinishedArm]:
+        """Return the finished arms of a side, by seed."""
+        found = self._at.get(side, {})
         return [found[seed] for seed in sorted(found)]
 
-    def scored(
-        self, initialisation: str, fraction: float, metric: str, faults: Faults = ()
-    ) -> Scored | None:
-        """Return scores by seed, None where no arm has finished or the score can't be computed."""
-        return _scored(self.at(initialisation, fraction, faults), metric)
+    def seeds(self, side: Side) -> set[int]:
+        """Return the seeds of a side that have finished."""
+        return set(self._at.get(side, {}))
 
-    def mean(
-        self, initialisation: str, fraction: float, metric: str, faults: Faults = ()
-    ) -> Estimate | None:
+    def scored(self, side: Side, metric: str, seeds: Iterable[int] | None = None) -> Scored | None:
+        """Return scores of some seeds, None for all that have finished.
+
+        None where there is none, or a score can't be computed.
+        """
+        own = self._at.get(side, {})
+        wanted = sorted(own if seeds is None else seeds)
+        if any(seed not in own for seed in wanted):
+            return None
+        return _scored([own[seed] for seed in wanted], metric)
+
+    def mean(self, side: Side, metric: str) -> Estimate | None:
         """Return the mean over seeds with its interval; None likewise."""
-        scored = self.scored(initialisation, fraction, metric, faults)
+        scored = self.scored(side, metric)
         return None if scored is None else mean_of(scored)
 
-    def pair(
-        self, first: tuple[str, float, Faults], second: tuple[str, float, Faults], metric: str
-    ) -> tuple[Scored, Scored] | None:
-        """Return two sides over the seeds that both have finished; None without any."""
-        sides = self._at.get(first, {}), self._at.get(second, {})
-        seeds = sorted(sides[0].keys() & sides[1].keys())
-        one, other = (_scored([side[seed] for seed in seeds], metric) for side in sides)
-        return None if one is None or other is None else (one, other)
+    def difference(self, first: Side, second: Side, metric: str) -> Estimate | None:
+        """Return how much greater the first side is, seed by seed.
 
-    def difference(
-        self, first: tuple[str, float, Faults], second: tuple[str, float, Faults], metric: str
-    ) -> Estimate | None:
-        """Return how much greater the first side is, seed by seed; None without a common seed."""
-        both = self.pair(first, second, metric)
-        return None if both is None else difference_of(*both)
+        None while one side has seeds that the other lacks: it would be about other runs than the
+        means that stand beside it.
+        """
+        if self.seeds(first) != self.seeds(second):
+            return None
+        both = self.scored(first, metric), self.scored(second, metric)
+        return None if both[0] is None or both[1] is None else difference_of(both[0], both[1])
 
     def _check_draws(self) -> None:
         """Raise a `RunError` if arms that are compared were not scored on the same images."""
@@ -123,8 +139,8 @@ def class_estimate(arms: Sequence[FinishedArm], name: str, metric: str) -> Estim
     """Return the mean over seeds of a class's score; None where it has none.
 
     Draws of single classes are not kept. The interval takes the images' part from the arms' own
-    intervals, as if it were the same for their mean, which is on the safe side, and adds the
-    seeds' part.
+    intervals, as if it were the same for their mean, and the seeds' part with t as
+    `metrics.label_curves` does.
     """
     entries = [arm.result["per_class"][name][metric] for arm in arms]
     values = np.array([entry["value"] for entry in entries], np.float64)
@@ -133,9 +149,10 @@ def class_estimate(arms: Sequence[FinishedArm], name: str, metric: str) -> Estim
     mean = float(values.mean())
     if any(entry["low"] is None for entry in entries):
         return Estimate(mean, None, None, None)
-    halves = np.array([(entry["high"] - entry["low"]) / 2 for entry in entries])
+    images = np.mean([((entry["high"] - entry["low"]) / 2 / _Z) ** 2 for entry in entries])
     seeds = values.var(ddof=1) / len(values) if len(values) > 1 else 0.0
-    half = float(np.sqrt((halves**2).mean() + 1.96**2 * seeds))
+    freedom = (len(values) - 1) * ((images + seeds) / seeds) ** 2 if seeds > 0 else np.inf
+    half = float(stdtrit(freedom, 0.975) * np.sqrt(images + seeds))
     return Estimate(mean, max(0.0, mean - half), min(1.0, mean + half), None)
 
 

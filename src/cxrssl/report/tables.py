@@ -10,7 +10,7 @@ from cxrssl.config.plan import Plan
 from cxrssl.metrics.label_curves import Estimate
 from cxrssl.output.figures import Role
 from cxrssl.report import paper
-from cxrssl.report.results import FinishedArm, Results, class_estimate
+from cxrssl.report.results import FinishedArm, Results, Side, class_estimate
 from cxrssl.report.wording import METRICS, labels
 
 _COLUMNS = paper.COLUMNS
@@ -18,18 +18,15 @@ _IOU = (("best_iou_mean", "best_iou_std"), ("best_iou_above_0.2_mean", "best_iou
 _READER_IOU = (("iou_mean", "iou_std"), ("iou_above_0.2_mean", "iou_above_0.2_std"))
 _MOST_READER_PAIRS = 6
 
-Point = tuple[str, float]
-"""An initialisation and a label share."""
 
-
-def points(plan: Plan, results: Results) -> list[Point]:
-    """Return the points of a plan that have an arm, most labels first."""
-    return [
-        (name, fraction)
+def points(plan: Plan, results: Results) -> list[Side]:
+    """Return the sides without faults that have an arm, most labels first."""
+    sides = [
+        Side(name, fraction)
         for fraction in sorted(plan.label_fractions, reverse=True)
         for name in plan.initialisations
-        if results.at(name, fraction)
     ]
+    return [side for side in sides if results.at(side)]
 
 
 def role(plan: Plan, name: str) -> Role:
@@ -43,9 +40,9 @@ def role(plan: Plan, name: str) -> Role:
 
 def table_1(plan: Plan, results: Results) -> dict[str, Any]:
     """Return the paper's table I: every initialisation at every share, with paired differences."""
-    definitions = results.arms[0].result["definitions"] if results.arms else {}
+    definitions = results.plain[0].result["definitions"] if results.plain else {}
     columns = [{"label": METRICS[name], "note": definitions.get(name, "")} for name in _COLUMNS]
-    rows = [_row(plan, results, name, fraction) for name, fraction in points(plan, results)]
+    rows = [_row(plan, results, side) for side in points(plan, results)]
     return {
         "columns": columns,
         "rows": rows,
@@ -60,16 +57,17 @@ def _against(plan: Plan) -> str:
     return " or ".join(titles)
 
 
-def _row(plan: Plan, results: Results, name: str, fraction: float) -> dict[str, Any]:
-    arms = results.at(name, fraction)
+def _row(plan: Plan, results: Results, side: Side) -> dict[str, Any]:
+    name, fraction, _ = side
+    arms = results.at(side)
     controls = plan.initialisations[name].controls
     numbers = _paper_row(plan, name, fraction)
     cells = []
     for column, printed in zip(_COLUMNS, numbers, strict=True):
         gap = None
         if controls:
-            gap = results.difference((name, fraction, ()), (controls[0], fraction, ()), column)
-        cells.append(_cell(results.mean(name, fraction, column), gap) | {"paper": printed})
+            gap = results.difference(side, Side(controls[0], fraction), column)
+        cells.append(_cell(results.mean(side, column), gap) | {"paper": printed})
     return {
         "role": role(plan, name),
         "title": plan.initialisations[name].title,
@@ -103,10 +101,11 @@ def _cell(mean: Estimate | None, gap: Estimate | None) -> dict[str, Any]:
 def table_2(plan: Plan, results: Results) -> dict[str, Any]:
     """Return the paper's table II in both readings: readers, then detectors."""
     rows = list(_reader_rows(plan, results))
-    for name, fraction in points(plan, results):
+    for side in points(plan, results):
+        name, fraction, _ = side
         printed = paper.TABLE_2.get(percent(fraction), (None, None)) if plan.paper else (None, None)
         has_paper = plan.paper and _paper_row(plan, name, fraction)[0] is not None
-        cells = [_overlap(results.at(name, fraction), names) for names in _IOU]
+        cells = [_overlap(results.at(side), names) for names in _IOU]
         cells[0]["paper"] = printed[0] if has_paper else None
         title = f"{plan.initialisations[name].title}, {labels(fraction)}"
         rows.append({"role": role(plan, name), "title": title, "cells": cells})
@@ -124,7 +123,7 @@ def _overlap(arms: Sequence[FinishedArm], names: tuple[str, str]) -> dict[str, A
 
 
 def _reader_rows(plan: Plan, results: Results) -> Iterator[dict[str, Any]]:
-    readers = results.arms[0].result["readers"] if results.arms else None
+    readers = results.plain[0].result["readers"] if results.plain else None
     if readers is None:
         return
     pairs = sorted(readers["pairs"], key=lambda pair: -pair["images"])[:_MOST_READER_PAIRS]
@@ -153,7 +152,7 @@ def class_table(plan: Plan, results: Results, metric: str) -> dict[str, Any]:
     shown = points(plan, results)
     if not shown:
         return {"arms": [], "rows": []}
-    counts = results.arms[0].result["classes"]
+    counts = results.plain[0].result["classes"]
     names = sorted(counts, key=lambda name: -counts[name]["n_boxes"])
     return {
         "arms": [
@@ -161,14 +160,14 @@ def class_table(plan: Plan, results: Results, metric: str) -> dict[str, Any]:
                 "title": f"{plan.initialisations[name].title}, {labels(fraction)}",
                 "role": role(plan, name),
             }
-            for name, fraction in shown
+            for name, fraction, _ in shown
         ],
         "rows": [
             {
                 "name": name,
                 "boxes": counts[name]["n_boxes"],
                 "cells": [
-                    _cell(class_estimate(results.at(*point), name, metric), None) for point in shown
+                    _cell(class_estimate(results.at(point), name, metric), None) for point in shown
                 ],
             }
             for name in names

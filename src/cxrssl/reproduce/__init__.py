@@ -3,6 +3,8 @@
 Each run is a `cxrssl` command of its own, so that it can be repeated by hand.
 """
 
+import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -10,13 +12,15 @@ from typing import Literal
 from cxrssl.config.plan import Plan
 from cxrssl.core.errors import RunError
 from cxrssl.output.board import Board, board
-from cxrssl.reproduce.checks import check, claim
+from cxrssl.reproduce.checks import check, check_folder, claim
 from cxrssl.reproduce.jobs import Training, data_jobs, trainings
 from cxrssl.reproduce.status import Status, progress_of
 from cxrssl.reproduce.watch import Watch, is_stale, write_report
 from cxrssl.run.executor import places, run_locally
 from cxrssl.run.jobs import NOT_RUN, Job, Watcher
 from cxrssl.run.lock import sole_user
+from cxrssl.run.slurm import Limits, run_on_slurm
+from cxrssl.run.slurm_queue import queue
 
 Executor = Literal["local", "slurm"]
 
@@ -36,6 +40,7 @@ def reproduce(plan: Plan, out: Path, *, executor: Executor = "local") -> Path:
     """
     runs = trainings(plan, out)
     check(plan, runs)
+    check_folder(out, plan)
     out.mkdir(parents=True, exist_ok=True)
     with board() as shown:
 
@@ -43,7 +48,7 @@ def reproduce(plan: Plan, out: Path, *, executor: Executor = "local") -> Path:
             shown.say(f"{out}: another `cxrssl reproduce`, or a run it began, is at work; waiting.")
 
         with sole_user(out, on_wait=wait) as held:
-            claim(out, plan)
+            claim(out, plan, runs)
             return _run(plan, out, runs, executor, shown, held)
 
 
@@ -90,8 +95,21 @@ def _execute(
     plan: Plan, out: Path, jobs: list[Job], executor: Executor, watcher: Watcher, held: int
 ) -> dict[str, str]:
     if executor == "local":
+        _check_queue(out)
         return run_locally(jobs, out / "logs", watcher=watcher, inherit=held)
-    from cxrssl.run.slurm import Limits, run_on_slurm  # submitit is an extra
-
     limits = Limits(**plan.slurm.model_dump())
     return run_on_slurm(jobs, out, limits=limits, watcher=watcher)
+
+
+def _check_queue(out: Path) -> None:
+    """Raise a `RunError` if jobs of this folder are in a Slurm queue: they would run twice."""
+    noted = out / "slurm" / "queue.json"
+    if not noted.is_file() or shutil.which("squeue") is None:
+        return
+    numbers = json.loads(noted.read_text())
+    live = [number for number, entry in queue(numbers.values()).items() if not entry.has_ended]
+    if live:
+        raise RunError(
+            f"{len(live)} jobs of {out} are in the Slurm queue ({', '.join(sorted(live)[:5])}, "
+            "...). Wait for them with --executor slurm, or cancel them with scancel."
+        )

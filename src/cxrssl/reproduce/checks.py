@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 
+from cxrssl.config.arms import arms_of
 from cxrssl.config.load import load_recipe, to_yaml
 from cxrssl.config.plan import Plan
 from cxrssl.config.schema import FinetuneRecipe, PretrainRecipe
@@ -12,32 +13,57 @@ from cxrssl.reproduce.jobs import Training
 
 # A plan may grow by these, and its jobs may ask for other machines: what is done stays true.
 _MAY_GROW = ("label_fractions", "seeds", "faults")
-_MAY_CHANGE = ("slurm", "gallery_images", "answer")
+_MAY_CHANGE = ("slurm", "gallery_images")
+# What a plan makes in its folder: without its plan.yaml they are someone else's.
+_MADE = ("store", "pool", "phantom")
 
 
-def claim(out: Path, plan: Plan) -> None:
+def check_folder(out: Path, plan: Plan) -> None:
+    """Check that a folder is free, or holds this plan or one that it has grown from.
+
+    Raises:
+        RunError: If the folder holds something else.
+    """
+    path = out / "plan.yaml"
+    if not path.is_file():
+        found = [name for name in _MADE if (out / name).exists()]
+        if found or any(out.glob("*-seed*")):
+            raise RunError(
+                f"{out} holds {', '.join(found) or 'runs'} and no plan.yaml, so it is no plan's. "
+                "Name another folder with --out."
+            )
+        return
+    try:
+        before = load_recipe(path, Plan, overrides=[])
+    except RecipeError as error:
+        raise RunError(
+            f"{path} is no plan of this version: {error} Name another folder with --out."
+        ) from error
+    changed = list(_changed(before, plan))
+    if changed:
+        raise RunError(
+            f"{out} holds runs of another plan: {', '.join(changed)} differ (see {path}). Name "
+            "another folder with --out, or delete it to begin anew. A plan that is there may "
+            "grow by label_fractions, seeds and faults."
+        )
+
+
+def claim(out: Path, plan: Plan, trainings: Sequence[Training]) -> None:
     """Make `out` this plan's folder, or let the plan in it grow.
+
+    Runs that were begun when the folder lay elsewhere get the paths that it has now.
 
     Raises:
         RunError: If the folder holds runs of another plan.
     """
+    check_folder(out, plan)
     path, text = out / "plan.yaml", to_yaml(plan)
-    if path.is_file() and path.read_text() != text:
-        try:
-            before = load_recipe(path, Plan, overrides=[])
-        except RecipeError as error:
-            raise RunError(
-                f"{path} is no plan of this version: {error} Name another folder with --out."
-            ) from error
-        changed = list(_changed(before, plan))
-        if changed:
-            raise RunError(
-                f"{out} holds runs of another plan: {', '.join(changed)} differ (see {path}). Name "
-                "another folder with --out, or delete it to begin anew. A plan that is there may "
-                "grow by label_fractions, seeds and faults."
-            )
     if not path.is_file() or path.read_text() != text:
         write_text(path, text)
+    for one in trainings:
+        written, own = one.folder / "recipe.yaml", to_yaml(one.recipe)
+        if written.is_file() and not one.job.done and written.read_text() != own:
+            write_text(written, own)  # `check` has seen that it is the same run
 
 
 def _changed(before: Plan, after: Plan) -> Iterator[str]:
@@ -47,7 +73,15 @@ def _changed(before: Plan, after: Plan) -> Iterator[str]:
             continue
         if name in _MAY_GROW and set(old) <= set(new):
             continue
+        if name == "data" and _absolute(old.model_dump()) == _absolute(new.model_dump()):
+            continue
         yield name
+
+
+def _absolute(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {key: _absolute(one) for key, one in value.items()}
+    return value.resolve() if isinstance(value, Path) else value
 
 
 def check(plan: Plan, trainings: Sequence[Training]) -> None:
@@ -58,7 +92,7 @@ def check(plan: Plan, trainings: Sequence[Training]) -> None:
     """
     by_name = {one.job.name: one for one in trainings}
     found = [fault for one in trainings for fault in _faults(one, by_name)]
-    faults = list(dict.fromkeys([*_missing_folders(plan), *found]))
+    faults = list(dict.fromkeys([*_missing_folders(plan), *_missing_arms(plan), *found]))
     if faults:
         lines = "\n".join(f"  {fault}" for fault in faults[:20])
         raise RunError(f"the plan can't run, and nothing has been trained:\n{lines}")
@@ -69,6 +103,29 @@ def _missing_folders(plan: Plan) -> Iterator[str]:
         folder: Path | None = getattr(plan.data, name)
         if folder is not None and not folder.is_dir():
             yield f"data.{name} is {folder}, and there is no such folder: --set data.{name}=FOLDER"
+
+
+def _missing_arms(plan: Plan) -> Iterator[str]:
+    """Yield what the answer would need and the plan has no arm for."""
+    if plan.main is None:
+        return
+    at: dict[str, set[float]] = {}
+    for arm in arms_of(plan):
+        if not arm.faults:
+            at.setdefault(arm.initialisation, set()).add(arm.label_fraction)
+    control = plan.initialisations[plan.main].controls[0]
+    fraction = plan.answer.label_fraction
+    if fraction not in at.get(plan.main, set()):
+        yield (
+            f"the answer is about {plan.main} with {fraction:g} of the labels, and it has no arm "
+            "there: set answer.label_fraction to a share that it has (where the pool is the rest, "
+            "below 1)."
+        )
+    if len(at.get(control, set())) < 2:
+        yield (
+            f"the control {control} has arms at {len(at.get(control, set()))} label share, and "
+            "labels saved are read off its curve: give it two label_fractions or more."
+        )
 
 
 def _faults(one: Training, by_name: Mapping[str, Training]) -> Iterator[str]:

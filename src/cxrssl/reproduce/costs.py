@@ -21,7 +21,7 @@ from cxrssl.data.store import Store
 from cxrssl.data.tables.source import read_source
 from cxrssl.output.board import duration
 from cxrssl.output.costs import CostRow, print_cost_table
-from cxrssl.reproduce.checks import check
+from cxrssl.reproduce.checks import check, check_folder
 from cxrssl.reproduce.jobs import Training, data_jobs, trainings
 from cxrssl.run.executor import places
 
@@ -54,6 +54,7 @@ def print_costs(plan: Plan, out: Path, *, timed: Mapping[str, Timed]) -> None:
     """
     runs = trainings(plan, out)
     check(plan, runs)
+    check_folder(out, plan)
     at_once = places()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cpu":

@@ -16,6 +16,8 @@ from cxrssl.run.log import last_line
 State = Literal["waiting", "running", "done", "failed"]
 # Of a store's images that a split gives to training; for the time left alone.
 _TRAIN_SHARE = 0.7
+# So often `status.json` is written at least: its age tells whether whoever writes it lives.
+_ALIVE_S = 30.0
 # A share of less says too little about how long the rest takes.
 _LEAST_SHARE = 0.05
 
@@ -31,6 +33,7 @@ class Progress:
         begun: When it began, by `time.monotonic`, in this call.
         seconds: How long it ran, once it has ended; None where that is not known.
         fault: Why it failed.
+        share_before: How much of it an earlier call has done.
     """
 
     job: Job
@@ -39,6 +42,7 @@ class Progress:
     begun: float = 0.0
     seconds: float | None = None
     fault: str = ""
+    share_before: float = 0.0
 
     def step(self) -> tuple[int, int, int] | None:
         """Return steps done, steps in all and the epoch from 0; None before the first log line."""
@@ -48,6 +52,17 @@ class Progress:
         if line is None or not length.is_file():
             return None
         return int(line["step"]), int(json.loads(length.read_text())["num_steps"]), line["epoch"]
+
+    def share_saved(self) -> float:
+        """Return how much of its steps the last checkpoint has, from which a cut run goes on."""
+        if self.training is None or self.step() is None:
+            return 0.0
+        steps = [
+            int(path.name.removeprefix("step-"))
+            for path in self.training.folder.glob("checkpoints/step-*[0-9]")
+        ]
+        length = json.loads((self.training.folder / "length.json").read_text())
+        return max(steps, default=0) / max(1, int(length["num_steps"]))
 
     @property
     def share(self) -> float | None:
@@ -89,11 +104,12 @@ class Status:
     places: int
     out: Path
     _written: str = field(default="", repr=False)
+    _wrote: float = field(default=0.0, repr=False)
 
     def begin(self, job: Job) -> None:
         """Take note that a job runs."""
         one = self.jobs[job.name]
-        one.state, one.begun = "running", time.monotonic()
+        one.state, one.begun, one.share_before = "running", time.monotonic(), one.share_saved()
 
     def end(self, outcome: Outcome) -> None:
         """Take note that a job has ended, or will not run."""
@@ -133,15 +149,16 @@ class Status:
             if one.training is None or one.job.arguments[0] != kind:
                 continue
             if one.state == "done" and one.seconds:
-                seconds, work = seconds + one.seconds, work + one.work(*images)
-            share = one.share if one.state == "running" else None
-            if share is not None and share >= _LEAST_SHARE:
+                seconds += one.seconds
+                work += (1 - one.share_before) * one.work(*images)
+            own = (one.share or 0.0) - one.share_before if one.state == "running" else 0.0
+            if own >= _LEAST_SHARE:
                 seconds += time.monotonic() - one.begun
-                work += share * one.work(*images)
+                work += own * one.work(*images)
         return seconds / work if work else None
 
     def write(self, state: Literal["running", "ended", "stopped"]) -> None:
-        """Write `status.json` if it would say something new."""
+        """Write `status.json` if it would say something new, or has long said the same."""
         left = self.seconds_left() if state == "running" else None
         content: dict[str, Any] = {
             "plan": self.plan,
@@ -152,8 +169,8 @@ class Status:
             "jobs": [_entry(one) for one in self.jobs.values()],
         }
         text = json.dumps(content)
-        if text != self._written:
-            self._written = text
+        if text != self._written or time.monotonic() - self._wrote > _ALIVE_S:
+            self._written, self._wrote = text, time.monotonic()
             write_json(
                 self.path, {"updated": datetime.now(UTC).isoformat("T", "seconds")} | content
             )

@@ -15,7 +15,8 @@ from cxrssl.reproduce.status import Status
 from cxrssl.run.jobs import NOT_RUN, Job, Outcome, last_words
 
 # Between two reports while runs are at work: one takes a core for some seconds.
-_REPORT_EVERY_S = 60.0
+_REPORT_EVERY_S, _REPORT_AT_LEAST_EVERY_S = 60.0, 600.0
+_FILES = ("report.html", "report.csv", "report.md", "report.tex")
 
 
 class Watch:
@@ -69,7 +70,9 @@ class Watch:
         left = status.seconds_left()
         self._shown.show(rows, done=status.num_done, total=len(status.jobs), left=left)
         is_busy = self._report is not None and self._report.poll() is None
-        if self._is_new and not is_busy and time.monotonic() - self._reported > _REPORT_EVERY_S:
+        age = time.monotonic() - self._reported
+        is_due = age > (_REPORT_EVERY_S if self._is_new else _REPORT_AT_LEAST_EVERY_S)
+        if is_due and not is_busy:
             self._is_new, self._reported = False, time.monotonic()
             self._report = _begin_report(self._out)
 
@@ -96,7 +99,7 @@ def write_report(out: Path) -> None:
 def is_stale(out: Path, trainings: Sequence[Training]) -> bool:
     """Return whether a report is missing, or does not hold all runs and the plan as they are."""
     report = out / "report.json"
-    if not report.is_file():
+    if not all((out / name).is_file() for name in (report.name, *_FILES)):
         return True
     arms = [one for one in trainings if one.job.arguments[0] == "finetune"]
     if set(json.loads(report.read_text())["arms"]) != {one.job.name for one in arms}:

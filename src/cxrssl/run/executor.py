@@ -76,7 +76,10 @@ def places() -> list[dict[str, str]]:
     """Return the environment of each place a job can run at."""
     gpus = torch.cuda.device_count()
     if gpus:
-        return [{"CUDA_VISIBLE_DEVICES": str(number)} for number in range(gpus)]
+        # Those that the caller was given, by number or by name.
+        given = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        names = given if len(given) == gpus and all(given) else [str(n) for n in range(gpus)]
+        return [{"CUDA_VISIBLE_DEVICES": name} for name in names]
     one_thread = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     return [dict(one_thread) for _ in range(min(available_cores(), _MOST_PROCESSES))]
 

@@ -9,6 +9,7 @@
 The first two know only images with findings, and leave a source's official test part out.
 `corrected` takes that part as its test split where there is one. Labelled sets are nested: that of
 a smaller fraction lies inside that of a larger one, and a pool is what its labelled set leaves.
+Which pool it is, the first or a seeded one, may be stated apart from the split (`label_order`).
 """
 
 import hashlib

@@ -22,18 +22,18 @@ def test_real_radiographs_are_told_apart_better_than_by_chance(tmp_path: Path) -
 
     store, run = tmp_path / "store", tmp_path / "run"
     cxrssl("ingest", str(POOL), str(store), "--size", "128", "--layout", "images")
-    changes = (f"data.store={store}", "data.normals=true", "batch_size=64", "epochs=6")
+    changes = (f"data.store={store}", "data.normals=true", "batch_size=64", "epochs=5")
     settings = [part for change in changes for part in ("--set", change)]
     cxrssl("pretrain", "recipes/pretrain/demo.yaml", *settings, "--out", str(run))
     metrics = json.loads((run / "metrics.json").read_text())
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    last_epoch = [line["loss"] for line in lines if "loss" in line and line["epoch"] == 5]
-    assert metrics["num_images"] > 600
+    last_epoch = [line["loss"] for line in lines if "loss" in line and line["epoch"] == 4]
+    assert metrics["num_images"] == 1025
     # log(2B - 1) is what embeddings come to that tell nothing apart.
     assert max(last_epoch) < metrics["chance_loss"] - 0.3
     # The start has no BatchNorm statistics, and so a rank that is far too low: this shows that the
     # encoder works as it is exported, not that training has made its features richer.
     health = [line for line in lines if "rankme" in line]
-    assert len(health) == 7
+    assert len(health) == 6
     assert health[-1]["rankme"] > 3 * health[0]["rankme"]
     assert health[-1]["uniformity"] < health[0]["uniformity"] - 1

@@ -15,7 +15,7 @@ from cxrssl.reproduce.status import Status
 from cxrssl.run.jobs import NOT_RUN, Job, Outcome, last_words
 
 # Between two reports while runs are at work: one takes a core for some seconds.
-_REPORT_EVERY_S, _REPORT_AT_LEAST_EVERY_S = 60.0, 600.0
+_REPORT_EVERY_S, _REPORT_AT_LEAST_EVERY_S = 180.0, 900.0
 _FILES = ("report.html", "report.csv", "report.md", "report.tex")
 
 

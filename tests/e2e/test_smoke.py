@@ -140,6 +140,7 @@ def test_a_plan_that_is_killed_goes_on_to_the_same_numbers(
     ran: tuple[Path, str], tmp_path: Path, number: signal.Signals
 ) -> None:
     shutil.copytree(ran[0].parent / "smoke" / "phantom", tmp_path / "runs/smoke/phantom")
+    shutil.copy(ran[0] / "plan.yaml", tmp_path / "runs/smoke/plan.yaml")
     command = [sys.executable, "-m", "cxrssl", "reproduce", "smoke"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     runs = tmp_path / "runs/smoke"

@@ -60,8 +60,8 @@ def curve_figures(plan: Plan, results: Results) -> Iterator[Figure]:
         svg = label_curve(lines, metric=METRICS[metric], reference=printed)
         yield {
             "svg": svg,
-            "caption": f"{METRICS[metric]} on the test images; dots are single seeds, bands 95 % "
-            "intervals.",
+            "caption": f"{METRICS[metric]} on the test images; bands are 95 % intervals"
+            f"{', dots single seeds' if len(plan.seeds) > 1 else ''}.",
         }
 
 

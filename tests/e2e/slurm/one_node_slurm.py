@@ -16,7 +16,8 @@ from pathlib import Path
 
 DAEMONS = ("munged", "slurmctld", "slurmd")
 # cred_expire: a job that is queued again waits that long, 120 s if it isn't said. The scheduler's
-# pauses are for thousands of jobs; a test has ten.
+# pauses are for thousands of jobs; a test has ten. MinJobAge: a job that has ended can still be asked
+# for, however slow the machine is.
 _CONFIGURATION = """\
 ClusterName=cxrssl
 SlurmctldHost={host}(127.0.0.1)
@@ -44,6 +45,7 @@ SchedulerType=sched/backfill
 SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,sched_interval=2,bf_interval=1
 SlurmdParameters=config_overrides
 ReturnToService=2
+MinJobAge=86400
 KillWait=5
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE

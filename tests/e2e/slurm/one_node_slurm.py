@@ -16,8 +16,8 @@ from pathlib import Path
 
 DAEMONS = ("munged", "slurmctld", "slurmd")
 # cred_expire: a job that is queued again waits that long, 120 s if it isn't said. The scheduler's
-# pauses are for thousands of jobs; a test has ten. MinJobAge: a job that has ended can still be asked
-# for, however slow the machine is.
+# pauses are for thousands of jobs; a test has ten. MinJobAge: Slurm forgets no job that has ended,
+# however slow the machine is.
 _CONFIGURATION = """\
 ClusterName=cxrssl
 SlurmctldHost={host}(127.0.0.1)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cxrssl.core.errors import RunError
-from cxrssl.run import slurm, slurm_queue
+from cxrssl.run import slurm, slurm_queue, slurm_task
 from cxrssl.run.jobs import Job, Outcome
 from cxrssl.run.slurm_queue import Entry, follow, queue
 
@@ -149,6 +149,19 @@ def test_a_queued_job_is_kept_unless_what_it_needs_has_failed(bin_: Path, tmp_pa
     kept = slurm._in_queue({one.name: one for one in jobs}, noted)
     assert kept == {"runs": "3_0", "after-runs": "4"}
     assert calls(bin_, "scancel") == ["--quiet 2"]
+
+
+@pytest.mark.parametrize("state", ["RUNNING", "CANCELLED"])
+def test_a_job_that_had_to_make_room_is_queued_again_and_a_cancelled_one_is_not(
+    bin_: Path, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    # srun passes SIGTERM on once more, to whatever the job has begun since.
+    program(bin_, "scontrol", "kill -TERM $$", f"echo 'JobId=7 JobState={state} Restarts=0'")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setattr(slurm_task, "_LOOK_S", 0.0)
+    slurm_task._queue_again()
+    asked = ["--oneliner show job 7"]
+    assert calls(bin_, "scontrol") == [*asked, *(["requeue 7"] if state == "RUNNING" else [])]
 
 
 class Notes:

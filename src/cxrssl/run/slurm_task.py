@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, TYPE_CHECKING
 
+from cxrssl.core.errors import RunError
 from cxrssl.run.jobs import NOT_RUN, Job
 from cxrssl.run.lock import sole_user
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 # A file system of many machines may show a new file late.
 _GRACE_S, _LOOK_S = 10.0, 1.0
 _SETTLE_S = 2.0
+_TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,27 @@ def _queue_again() -> None:
     complete. One that a user has cancelled, or Slurm has queued again, is no longer running.
     """
     number = os.environ["SLURM_JOB_ID"]
-    shown = ["scontrol", "--oneliner", "show", "job", number]
-    said = subprocess.run(shown, capture_output=True, text=True, check=False).stdout
-    if "JobState=RUNNING" in said.split():
-        subprocess.run(["scontrol", "requeue", number], check=True)
+    if "JobState=RUNNING" in _scontrol("--oneliner", "show", "job", number).split():
+        _scontrol("requeue", number)
+
+
+def _scontrol(*arguments: str) -> str:
+    """Return what `scontrol` says.
+
+    Raises:
+        RunError: If it fails again and again.
+    """
+    command = ["scontrol", *arguments]
+    for _ in range(_TRIES):
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False
+        )
+        if done.returncode == 0:
+            return done.stdout
+        time.sleep(_LOOK_S)
+    raise RunError(f"`{' '.join(command)}` says: {done.stderr.strip()}. The same command goes on.")
+
+
+def _deaf_to_kill() -> None:
+    # A job gets SIGTERM twice: from Slurm, and a moment later by srun, which passes on its own.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

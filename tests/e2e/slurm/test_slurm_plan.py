@@ -116,6 +116,9 @@ def cut(cluster: Cluster, runs: Path, ids: dict[str, str], names: list[str]) -> 
         works, trained = runs / "locks" / name, runs / name / "checkpoints"
         if name in (ALL, HALF):
             until(lambda trained=trained: list(trained.glob("step-*[0-9]")), f"{name} trains")
+        elif name == SSL:
+            # Ended before its command runs, a job has nobody to queue it again: it fails.
+            until((runs / name / "recipe.yaml").is_file, f"{name} runs")
         else:
             until(works.is_dir, f"{name} runs")
         cluster(*ways[name])

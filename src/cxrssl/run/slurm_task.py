@@ -185,7 +185,7 @@ def _scontrol(*arguments: str) -> str:
     command = ["scontrol", *arguments]
     for _ in range(_TRIES):
         done = subprocess.run(
-            command, capture_output=True, text=True, check=False
+            command, capture_output=True, text=True, check=False, preexec_fn=_deaf_to_kill
         )
         if done.returncode == 0:
             return done.stdout

@@ -9,7 +9,7 @@ import pytest
 from cxrssl.core.errors import RunError
 from cxrssl.run import slurm, slurm_queue, slurm_task
 from cxrssl.run.jobs import Job, Outcome
-from cxrssl.run.slurm_queue import Entry, follow, queue
+from cxrssl.run.slurm_queue import Entry, check_idle, follow, queue
 
 LIMITS = slurm.Limits(None, None, 5, 0, 1, 1, 1, 0)
 
@@ -66,6 +66,22 @@ def test_a_moment_of_silence_is_waited_out(bin_: Path) -> None:
     program(bin_, "squeue", fails, "echo '7|RUNNING|0:05|None'")
     assert queue(["7"]) == {"7": Entry("RUNNING", "None", 5.0)}
     assert len(calls(bin_, "squeue")) == 3
+
+
+@pytest.mark.parametrize(("state", "is_live"), [("PENDING", True), ("COMPLETED", False)])
+def test_jobs_in_the_queue_are_not_run_on_this_machine_too(
+    bin_: Path, tmp_path: Path, state: str, is_live: bool
+) -> None:
+    program(bin_, "squeue", f"echo '7|{state}|0:05|None'")
+    check_idle(tmp_path)
+    assert not (bin_ / "calls").exists()  # a plan that has never seen a cluster asks nobody
+    (tmp_path / "slurm").mkdir()
+    (tmp_path / "slurm/queue.json").write_text('{"ingest": "7"}')
+    if not is_live:
+        check_idle(tmp_path)
+        return
+    with pytest.raises(RunError, match=r"1 jobs of .* are in the Slurm queue \(7\)"):
+        check_idle(tmp_path)
 
 
 def test_a_long_silence_is_no_end_of_jobs(bin_: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,8 +28,9 @@ LabelOrder = Literal["table", "seeded"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 PROTOCOLS: tuple[Protocol, ...] = ("published", "described", "corrected")
 
-# 70/10/20, the paper's section II.A.
-_TRAIN_BELOW, _VAL_BELOW = 0.7, 0.8
+TRAIN_SHARE = 0.7
+"""Of the images that no official part divides: 70/10/20, the paper's section II.A."""
+_VAL_BELOW = 0.8
 # Of an official training part, which needs no test images of its own: 70 to 10.
 _OFFICIAL_TRAIN_BELOW = 0.875
 # The paper names no seed for its split; one for all runs keeps their test images the same.
@@ -46,7 +47,7 @@ def split_of(image_id: str, *, part: str = "") -> Split:
     place = _hash_in_unit(f"split/{image_id}")
     if part:
         return "test" if part == "test" else "train" if place < _OFFICIAL_TRAIN_BELOW else "val"
-    if place < _TRAIN_BELOW:
+    if place < TRAIN_SHARE:
         return "train"
     return "val" if place < _VAL_BELOW else "test"
 
@@ -73,7 +74,7 @@ def split_images(
         shuffled = np.random.default_rng(_SPLIT_SEED).permutation(len(order))
         by_id = sorted(order)
         order = [by_id[place] for place in shuffled]
-    ends = int(_TRAIN_BELOW * len(order)), int(_VAL_BELOW * len(order))
+    ends = int(TRAIN_SHARE * len(order)), int(_VAL_BELOW * len(order))
     found: dict[str, Split] = dict.fromkeys(order[: ends[0]], "train")
     found |= dict.fromkeys(order[ends[0] : ends[1]], "val")
     found |= dict.fromkeys(order[ends[1] :], "test")

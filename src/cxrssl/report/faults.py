@@ -1,7 +1,7 @@
 """What each fault of the published code does to the result: one more of them a row.
 
-Source: FAULTS are counted as in the README: P1, the pretrained weights never reach the detector;
-P4, the split is the order of the table; P5, the pool is the first part of that order.
+P1: the pretrained weights never reach the detector. P4: the split is the order of the table. P5:
+the pool is the first part of that order. `report.paper` names the others.
 """
 
 import math
@@ -145,12 +145,12 @@ def _unpaired(first: Estimate | None, second: Estimate | None) -> Estimate | Non
     if first is None or second is None:
         return None
     delta = first.value - second.value
-    if None in (first.low, first.high, second.low, second.high):
-        return Estimate(delta, None, None, None)
     halves = [
         (one.high - one.low) / 2
         for one in (first, second)
         if one.high is not None and one.low is not None
     ]
+    if len(halves) < 2:
+        return Estimate(delta, None, None, None)
     half = math.hypot(*halves)
     return Estimate(delta, delta - half, delta + half, None)

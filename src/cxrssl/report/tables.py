@@ -1,6 +1,6 @@
 """Tables I and II of the paper for a plan, with intervals, and scores by class."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -128,23 +128,22 @@ def _reader_rows(plan: Plan, results: Results) -> Iterator[dict[str, Any]]:
         return
     pairs = sorted(readers["pairs"], key=lambda pair: -pair["images"])[:_MOST_READER_PAIRS]
     for pair in pairs:
-        cells = [
-            {"mean": pair[mean]["value"], "std": pair[std]["value"], "paper": None}
-            for mean, std in _READER_IOU
-        ]
+        cells = _reader_cells(pair)
         key = (pair["a"], pair["b"])
         if plan.paper:
             for cell, printed in zip(cells, (paper.READERS_ALL, paper.READERS_ABOVE), strict=True):
                 cell["paper"] = printed[key][0] if key in printed else None
         title = f"{pair['a']} and {pair['b']} ({pair['images']} images)"
         yield {"role": "baseline", "title": title, "cells": cells}
-    every = readers["between_readers"]
-    cells = [
-        {"mean": every[mean]["value"], "std": every[std]["value"], "paper": None}
+    title = f"all pairs of readers ({readers['images']} images)"
+    yield {"role": "baseline", "title": title, "cells": _reader_cells(readers["between_readers"])}
+
+
+def _reader_cells(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {"mean": entry[mean]["value"], "std": entry[std]["value"], "paper": None}
         for mean, std in _READER_IOU
     ]
-    title = f"all pairs of readers ({readers['images']} images)"
-    yield {"role": "baseline", "title": title, "cells": cells}
 
 
 def class_table(plan: Plan, results: Results, metric: str) -> dict[str, Any]:

@@ -3,8 +3,6 @@
 Each run is a `cxrssl` command of its own, so that it can be repeated by hand.
 """
 
-import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -20,7 +18,7 @@ from cxrssl.run.executor import places, run_locally
 from cxrssl.run.jobs import NOT_RUN, Job, Watcher
 from cxrssl.run.lock import sole_user
 from cxrssl.run.slurm import Limits, run_on_slurm
-from cxrssl.run.slurm_queue import queue
+from cxrssl.run.slurm_queue import check_idle
 
 Executor = Literal["local", "slurm"]
 
@@ -95,21 +93,7 @@ def _execute(
     plan: Plan, out: Path, jobs: list[Job], executor: Executor, watcher: Watcher, held: int
 ) -> dict[str, str]:
     if executor == "local":
-        _check_queue(out)
+        check_idle(out)
         return run_locally(jobs, out / "logs", watcher=watcher, inherit=held)
     limits = Limits(**plan.slurm.model_dump())
     return run_on_slurm(jobs, out, limits=limits, watcher=watcher)
-
-
-def _check_queue(out: Path) -> None:
-    """Raise a `RunError` if jobs of this folder are in a Slurm queue: they would run twice."""
-    noted = out / "slurm" / "queue.json"
-    if not noted.is_file() or shutil.which("squeue") is None:
-        return
-    numbers = json.loads(noted.read_text())
-    live = [number for number, entry in queue(numbers.values()).items() if not entry.has_ended]
-    if live:
-        raise RunError(
-            f"{len(live)} jobs of {out} are in the Slurm queue ({', '.join(sorted(live)[:5])}, "
-            "...). Wait for them with --executor slurm, or cancel them with scancel."
-        )

@@ -17,6 +17,7 @@ from cxrssl.config.plan import Plan
 from cxrssl.config.schema import FinetuneRecipe, PretrainRecipe
 from cxrssl.core.labels import NO_FINDING
 from cxrssl.data.detection import splits_of
+from cxrssl.data.protocol import TRAIN_SHARE
 from cxrssl.data.store import Store
 from cxrssl.data.tables.source import read_source
 from cxrssl.output.board import duration
@@ -29,7 +30,6 @@ Recipe = PretrainRecipe | FinetuneRecipe
 Timed = Callable[[Any, torch.device], float]
 """Returns the seconds that an image takes in a training step of a recipe."""
 _START_S = 15.0
-_TRAIN_SHARE = 0.7
 
 
 @dataclass(frozen=True)
@@ -91,9 +91,9 @@ def _labelled(plan: Plan, out: Path) -> int:
         return sum(split == "train" for split in splits.values())
     if data.source is not None:
         rows = read_source(data.source).table.rows
-        return int(_TRAIN_SHARE * rows[rows["category"].ne(NO_FINDING)]["image_id"].nunique())
+        return int(TRAIN_SHARE * rows[rows["category"].ne(NO_FINDING)]["image_id"].nunique())
     assert data.phantom is not None  # the schema wants one of them
-    return int(_TRAIN_SHARE * data.phantom.images * (1 - data.phantom.normal_share))
+    return int(TRAIN_SHARE * data.phantom.images * (1 - data.phantom.normal_share))
 
 
 def _pool(plan: Plan, out: Path) -> int:

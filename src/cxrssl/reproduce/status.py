@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cxrssl.core.files import write_json
+from cxrssl.data.protocol import TRAIN_SHARE
 from cxrssl.reproduce.jobs import Training
 from cxrssl.run.jobs import Job, Outcome
 from cxrssl.run.log import last_line
 
 State = Literal["waiting", "running", "done", "failed"]
-# Of a store's images that a split gives to training; for the time left alone.
-_TRAIN_SHARE = 0.7
 # So often `status.json` is written at least: its age tells whether whoever writes it lives.
 _ALIVE_S = 30.0
 # A share of less says too little about how long the rest takes.
@@ -129,7 +128,7 @@ class Status:
 
     def seconds_left(self) -> float | None:
         """Return about how long the rest takes, None while nothing tells."""
-        images = int(_TRAIN_SHARE * _images(self.out / "store")), _images(self.out / "pool")
+        images = int(TRAIN_SHARE * _images(self.out / "store")), _images(self.out / "pool")
         rates = {kind: self._rate(kind, images) for kind in ("pretrain", "finetune")}
         total = 0.0
         for one in self.jobs.values():
@@ -157,8 +156,12 @@ class Status:
                 work += own * one.work(*images)
         return seconds / work if work else None
 
-    def write(self, state: Literal["running", "ended", "stopped"]) -> None:
-        """Write `status.json` if it would say something new, or has long said the same."""
+    def write(self, state: Literal["running", "ended", "stopped"]) -> float | None:
+        """Write `status.json` if it would say something new, or has long said the same.
+
+        Returns:
+            The seconds that are left, None where nothing tells or the plan does not run.
+        """
         left = self.seconds_left() if state == "running" else None
         content: dict[str, Any] = {
             "plan": self.plan,
@@ -174,6 +177,7 @@ class Status:
             write_json(
                 self.path, {"updated": datetime.now(UTC).isoformat("T", "seconds")} | content
             )
+        return left
 
 
 def _images(store: Path) -> int:

@@ -65,9 +65,8 @@ class Watch:
     def tick(self) -> None:
         """Show how far all are, and begin a report where there is something new."""
         status = self._status
-        status.write("running")
+        left = status.write("running")
         rows = [Row(one.job.name, one.note, one.share) for one in status.running()]
-        left = status.seconds_left()
         self._shown.show(rows, done=status.num_done, total=len(status.jobs), left=left)
         is_busy = self._report is not None and self._report.poll() is None
         age = time.monotonic() - self._reported

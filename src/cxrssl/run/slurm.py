@@ -5,7 +5,6 @@ be killed: the jobs stay in the queue, and the next call finds them by `slurm/qu
 """
 
 import importlib.util
-import json
 import os
 import shutil
 import signal
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, NoReturn
 from cxrssl.core.errors import RunError
 from cxrssl.core.files import write_json
 from cxrssl.run.jobs import Job, Watcher
-from cxrssl.run.slurm_queue import cancel, follow, queue
+from cxrssl.run.slurm_queue import cancel, follow, noted, queue
 from cxrssl.run.slurm_task import SlurmTask
 
 if TYPE_CHECKING:
@@ -85,7 +84,7 @@ def run_on_slurm(
     files.mkdir(parents=True, exist_ok=True)
     waiting = {job.name: job for job in jobs if not job.done}
     with _ended_quietly():
-        numbers = _in_queue(waiting, _noted(files))
+        numbers = _in_queue(waiting, noted(files))
         for group in _groups(waiting, already=set(numbers)):
             executor = _executor(files, limits, trains=group[0].trains)
             executor.update_parameters(
@@ -112,11 +111,6 @@ def _check_tools() -> None:
             f"{', '.join(missing)} can't be found: this machine belongs to no Slurm cluster. Call "
             "the same command on a login node of one, or run the plan here with --executor local."
         )
-
-
-def _noted(files: Path) -> dict[str, str]:
-    path = files / "queue.json"
-    return dict(json.loads(path.read_text())) if path.is_file() else {}
 
 
 def _in_queue(waiting: Mapping[str, Job], noted: Mapping[str, str]) -> dict[str, str]:

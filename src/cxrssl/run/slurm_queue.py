@@ -3,6 +3,8 @@
 `squeue` alone is asked: small clusters have no accounting that `sacct` could tell from.
 """
 
+import json
+import shutil
 import subprocess
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -78,6 +80,32 @@ def queue(numbers: Iterable[str]) -> dict[str, Entry]:
     lines = [line.split("|", 3) for line in said.splitlines() if line.count("|") >= 3]
     found = {line[0]: Entry(line[1], line[3], _seconds(line[2])) for line in lines}
     return {number: entry for number, entry in found.items() if number in wanted}
+
+
+def noted(files: Path) -> dict[str, str]:
+    """Return the ids of the jobs that a plan has submitted, by name; `files` is its `slurm/`."""
+    path = files / "queue.json"
+    return dict(json.loads(path.read_text())) if path.is_file() else {}
+
+
+def check_idle(plan: Path) -> None:
+    """Check that no job of a plan is in the queue: run on this machine as well, it would run twice.
+
+    Args:
+        plan: Folder of the plan, which may never have seen a cluster.
+
+    Raises:
+        RunError: If there are some, or Slurm has not answered for minutes.
+    """
+    numbers = noted(plan / "slurm").values()
+    if not numbers or shutil.which("squeue") is None:
+        return
+    live = sorted(number for number, entry in queue(numbers).items() if not entry.has_ended)
+    if live:
+        raise RunError(
+            f"{len(live)} jobs of {plan} are in the Slurm queue ({', '.join(live[:5])}). Wait for "
+            "them with --executor slurm, or cancel them with scancel."
+        )
 
 
 def cancel(numbers: Sequence[str]) -> None:

@@ -22,7 +22,8 @@ def test_real_radiographs_are_told_apart_better_than_by_chance(tmp_path: Path) -
 
     store, run = tmp_path / "store", tmp_path / "run"
     cxrssl("ingest", str(POOL), str(store), "--size", "128", "--layout", "images")
-    changes = (f"data.store={store}", "data.normals=true", "batch_size=64", "epochs=5")
+    pool = f"data.store={store}", "data.normals=true", "data.pool_fraction=1.0"
+    changes = *pool, "batch_size=64", "epochs=5"
     settings = [part for change in changes for part in ("--set", change)]
     cxrssl("pretrain", "recipes/pretrain/demo.yaml", *settings, "--out", str(run))
     metrics = json.loads((run / "metrics.json").read_text())

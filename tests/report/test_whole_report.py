@@ -1,0 +1,118 @@
+"""The report of a folder of made runs: it names every run, and nothing of the machine."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from cxrssl.config.load import to_yaml
+from cxrssl.core.errors import RunError
+from cxrssl.core.files import write_json, write_text
+from cxrssl.report import report
+from cxrssl.run.jobs import NOT_RUN
+from made_runs import plan, results
+
+PROVENANCE = {
+    "git": {"sha": "cafe", "dirty": True},
+    "versions": {"torch": "2.14.1"},
+    "python": "3.11.7",
+    "device": "cpu",
+    "num_processes": 1,
+    "num_threads": 1,
+    "data_fingerprint": "f00d",
+}
+WAYS = {
+    "ssl": "{}/pretrain-simclr-50-seed0/backbone",
+    "file": "/home/somebody/weights/resnet50.safetensors",
+    "hub": "timm/resnet50.a1_in1k",
+}
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """Return the folder of a plan of five arms, of which all but the last have finished."""
+    starts = ", ".join(f"{name}: {{title: {name}}}" for name in ("file", "hub", "control"))
+    ssl = "ssl: {title: SSL, pretraining: simclr, controls: [control]}"
+    wanted = plan(f"initialisations={{{ssl}, {starts}}}", "label_fractions=[0.5, 1.0]")
+    folder = tmp_path / "runs"
+    write_text(folder / "plan.yaml", to_yaml(wanted))
+    for one in results(wanted, lambda arm: arm.label_fraction / 2).arms[:-1]:
+        own = folder / one.arm.name
+        transfer = {
+            "source": WAYS.get(one.arm.initialisation, "").format(folder),
+            "arrived": True,
+            "loaded_sha256": "ab12",
+            **{"matched": ["a", "b"], "missing": ["c"], "reshaped": [], "unexpected": []},
+        }
+        is_control = one.arm.initialisation == "control"
+        record = {"start": "random", "transfers": [] if is_control else [transfer]}
+        write_json(own / "transfer.json", record)
+        write_json(own / "provenance.json", PROVENANCE)
+        write_json(own / "metrics.json", one.result)
+    return folder
+
+
+def status(folder: Path, *, age_s: float, state: str = "running") -> None:
+    fault = f"exit code 2: no room, see {folder.absolute()}/logs/control-50-seed0.log"
+    jobs = [
+        {"name": "ssl-50-seed0", "state": "done", "seconds": 3.0},
+        {"name": "hub-50-seed0", "state": "running", "note": "x", "step": 5, "num_steps": 20},
+        {"name": "ingest", "state": "running", "note": "at work", "step": None, "num_steps": None},
+        {"name": "control-50-seed0", "state": "failed", "fault": fault},
+        {"name": "control-20-seed0", "state": "failed", "fault": f"{NOT_RUN}: it needs another"},
+    ]
+    updated = datetime.now(UTC) - timedelta(seconds=age_s)
+    known = {"plan": "smoke", "done": 1, "total": 5, "seconds_left": 600, "jobs": jobs}
+    write_json(folder / "status.json", known | {"state": state, "updated": updated.isoformat()})
+
+
+def test_it_names_its_runs_and_where_their_weights_came_from(runs: Path) -> None:
+    page = report(runs).read_text()
+    found = json.loads((runs / "report.json").read_text())
+    finished = {path.parent.name for path in runs.glob("*/metrics.json")}
+    assert set(found["arms"]) == finished
+    assert len(finished) >= 5
+    assert "pretrain-simclr-50-seed0/backbone" in page
+    assert "resnet50.safetensors" in page
+    assert "timm/resnet50.a1_in1k" in page
+    assert "starts random: nothing to load" in page
+    assert "cafe (changed)" in page
+
+
+def test_it_tells_nothing_of_the_machines_folders(runs: Path) -> None:
+    status(runs, age_s=1)
+    report(runs)
+    for path in runs.glob("report.*"):
+        text = path.read_text()
+        assert str(runs.parent) not in text
+        assert "/home/somebody" not in text
+    assert "no room, see logs/control-50-seed0.log" in (runs / "report.html").read_text()
+
+
+def test_a_plan_at_work_shows_how_far_it_is(runs: Path) -> None:
+    status(runs, age_s=1)
+    page = report(runs).read_text()
+    assert "about 10 min" in page
+    assert "hub-50-seed0" in page
+    assert "it needs another" not in page
+
+
+@pytest.mark.parametrize(("age_s", "state"), [(301, "running"), (1, "stopped")])
+def test_a_plan_that_was_killed_is_not_at_work(runs: Path, age_s: float, state: str) -> None:
+    status(runs, age_s=1)
+    at_work = report(runs).read_text().count("at work")
+    status(runs, age_s=age_s, state=state)
+    assert report(runs).read_text().count("at work") < at_work
+
+
+def test_numbers_that_json_has_no_word_for_are_said_otherwise(runs: Path) -> None:
+    report(runs)
+    text = (runs / "report.json").read_text()
+    assert "Infinity" not in text
+    assert "NaN" not in text
+
+
+def test_a_folder_without_a_plan_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"holds no plan.yaml. Name the folder of a `cxrssl"):
+        report(tmp_path)

@@ -10,10 +10,16 @@ import pytest
 from cxrssl.core.files import write_json, write_text
 from cxrssl.data.detection import Example, examples_of
 from cxrssl.data.store import Store
-from cxrssl.report.drawings import convergence_figures, curve_figures, fusion_figure
+from cxrssl.report.drawings import (
+    balance_figure,
+    convergence_figures,
+    curve_figures,
+    fusion_figure,
+)
 from cxrssl.report.gallery import gallery_section
 from cxrssl.report.results import FinishedArm, Results
 from made_runs import plan, results
+from support import finetune_recipe
 
 
 @pytest.fixture
@@ -28,7 +34,7 @@ def on_disk(found: Results, folder: Path) -> Results:
 def test_the_gallery_has_boxes_as_corners_and_classes_from_0(
     store: Store, examples: list[Example], tmp_path: Path
 ) -> None:
-    wanted = plan("gallery_images=2", "seeds=[0, 1]")
+    wanted = plan("gallery_images=2", "seeds=[1, 0]")
     found = on_disk(results(wanted, lambda _: 0.3), tmp_path)
     film = next(one for one in examples if len(set(one.readers)) > 1)
 
@@ -38,21 +44,21 @@ def test_the_gallery_has_boxes_as_corners_and_classes_from_0(
 
     strong = [entry(0.4), entry(0.9, x=7.0), entry(0.049), entry(0.05, x=1.0)]
     for one in found.arms:
-        weak = [entry(0.1)] if one.arm.seed == 0 else []
-        rows = strong if one.arm.name == "ssl-50-seed0" else weak
+        weak = [entry(0.1)] if one.arm.seed == 1 else []
+        rows = strong if one.arm.name == "ssl-50-seed1" else weak
         write_json(one.folder / "predictions.json", rows)
     section = gallery_section(wanted, found, store, [film])
     assert section is not None
     assert [arm["key"] for arm in section["arms"]] == [
-        *("ssl-50-seed0", "control-50-seed0", "control-100-seed0"),
+        *("ssl-50-seed1", "control-50-seed1", "control-100-seed1"),
     ]
     (shown,) = section["images"]
-    assert shown["found"]["ssl-50-seed0"] == [
+    assert shown["found"]["ssl-50-seed1"] == [
         [7.0, 4.0, 17.0, 24.0, 1, 0.9],
         [3.0, 4.0, 13.0, 24.0, 1, 0.4],
         [1.0, 4.0, 11.0, 24.0, 1, 0.05],
     ]
-    assert shown["found"]["control-50-seed0"] == [[3.0, 4.0, 13.0, 24.0, 1, 0.1]]
+    assert shown["found"]["control-50-seed1"] == [[3.0, 4.0, 13.0, 24.0, 1, 0.1]]
     assert len(shown["truth"]) == len(film.boxes)
     assert shown["truth"][0]["box"] == pytest.approx(film.boxes[0].tolist(), abs=0.051)
     assert shown["truth"][0]["support"] == film.support[0]
@@ -127,6 +133,50 @@ def test_curves_begin_with_the_answers_metric_and_have_each_once() -> None:
     captions = [one["caption"] for one in curve_figures(wanted, results(wanted, lambda _: 0.3))]
     assert len(captions) == len(set(captions)) == 4
     assert captions[0].startswith("AR")
+
+
+@pytest.mark.parametrize("paper", [True, False])
+def test_the_papers_points_stand_in_plans_on_its_images_alone(
+    paper: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = plan(f"paper={str(paper).lower()}", "data.source=.")
+    printed: list[list[tuple[float, float]]] = []
+
+    def label_curve(_: object, *, metric: str, reference: list[tuple[float, float]]) -> str:
+        printed.append(reference)
+        return metric
+
+    monkeypatch.setattr("cxrssl.report.drawings.label_curve", label_curve)
+    list(curve_figures(wanted, results(wanted, lambda _: 0.3)))
+    assert (sorted(printed[0])[:1] == [(0.1, 0.135)]) is paper
+    assert any(printed) is paper
+
+
+def test_a_class_is_visited_as_often_as_its_images_are_repeated(
+    store: Store, examples: list[Example], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bars: dict[str, list[float]] = {}
+
+    def class_balance(_: object, *, before: list[float], after: list[float]) -> str:
+        bars.update(before=before, after=after)
+        return "<svg/>"
+
+    monkeypatch.setattr("cxrssl.report.drawings.class_balance", class_balance)
+    train = [one for one in examples if len(one.labels)]
+    rare = ("data.oversample_threshold=0.5", "data.oversample_rounding=ceil")
+    assert balance_figure(finetune_recipe(Path("x"), *rare), store, train) is not None
+    held = [[label in one.labels for label in range(len(store.classes))] for one in train]
+    shares = np.mean(held, axis=0)
+    # Detectron2's rule, with the paper's ceiling: an image is seen as often as its rarest class.
+    wants = [
+        max(np.ceil(np.sqrt(0.5 / shares[k])) if 0 < shares[k] < 0.5 else 1 for k in one.labels)
+        for one in train
+    ]
+    assert bars["before"] == np.sum(held, axis=0).tolist()
+    assert bars["after"] == (np.array(wants) @ np.array(held, float)).tolist()
+    assert sum(bars["after"]) > sum(bars["before"])
+    never = finetune_recipe(Path("x"), "data.oversample_threshold=null")
+    assert balance_figure(never, store, train) is None
 
 
 def test_fusion_is_shown_where_most_readers_agree(store: Store, examples: list[Example]) -> None:

@@ -88,6 +88,15 @@ def test_a_class_has_the_images_part_and_the_seeds_part() -> None:
     assert [row["name"] for row in table["rows"]] == ["ILD", "Nodule"]  # more boxes first
 
 
+def test_the_interval_of_a_class_stays_a_score() -> None:
+    wanted = plan("seeds=[0, 1]")
+    for value in (0.01, 0.99):
+        arms = results(wanted, lambda _, v=value: v).at(Side("ssl", 0.5))
+        found = class_estimate(arms, "ILD", "AP")
+        assert found is not None
+        assert (found.low == 0.0, found.high == 1.0) == (value < 0.5, value > 0.5)
+
+
 def test_arms_of_other_test_images_are_not_compared() -> None:
     wanted = plan()
     found = results(wanted, score)

@@ -31,7 +31,7 @@ WAYS = {
 
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
-    """Return the folder of a plan of five arms, of which all but the last have finished."""
+    """Return the folder of a plan of seven arms, of which all but the last have finished."""
     starts = ", ".join(f"{name}: {{title: {name}}}" for name in ("file", "hub", "control"))
     ssl = "ssl: {title: SSL, pretraining: simclr, controls: [control]}"
     wanted = plan(f"initialisations={{{ssl}, {starts}}}", "label_fractions=[0.5, 1.0]")
@@ -106,11 +106,34 @@ def test_a_plan_that_was_killed_is_not_at_work(runs: Path, age_s: float, state: 
     assert report(runs).read_text().count("at work") < at_work
 
 
-def test_numbers_that_json_has_no_word_for_are_said_otherwise(runs: Path) -> None:
+def test_a_share_beyond_the_curve_is_said_so_in_json(runs: Path) -> None:
+    wanted = plan()  # of two shares and their control, all of which have ended
+    for one in results(wanted, lambda arm: 0.9 if arm.initialisation == "ssl" else 0.3).arms:
+        own = runs / one.arm.name
+        write_json(own / "metrics.json", one.result)
+        write_json(own / "provenance.json", PROVENANCE)
+        write_json(own / "transfer.json", {"start": "random", "transfers": []})
+    write_text(runs / "plan.yaml", to_yaml(wanted))
     report(runs)
     text = (runs / "report.json").read_text()
     assert "Infinity" not in text
-    assert "NaN" not in text
+    (saved,) = json.loads(text)["labels_saved"]
+    assert (saved["curve"]["share"], saved["curve"]["high"]) == ("beyond", "beyond")
+
+
+def test_a_plan_that_has_ended_shows_no_progress(runs: Path) -> None:
+    write_text(runs / "plan.yaml", to_yaml(plan("initialisations={file: {title: file}}")))
+    status(runs, age_s=1)
+    assert "hub-50-seed0" not in report(runs).read_text()
+
+
+def test_scores_of_an_earlier_version_are_refused(runs: Path) -> None:
+    path = runs / "ssl-50-seed0/metrics.json"
+    old = json.loads(path.read_text())
+    del old["replicate_values"]
+    write_json(path, old)
+    with pytest.raises(RunError, match=r"1 of \d arms were scored by an earlier version \(ssl-50"):
+        report(runs)
 
 
 def test_a_folder_without_a_plan_is_refused(tmp_path: Path) -> None:

@@ -69,12 +69,14 @@ def test_faulty_arms_split_and_pool_as_the_published_code_does() -> None:
 
 
 def test_an_external_pool_has_a_store_of_its_own() -> None:
-    wanted = plan("data.pool=films", "pretrainings.simclr.pool=external")
+    described = "protocol=described", "finetuning.set={data: {normals: false}}"
+    wanted = plan("data.pool=films", "pretrainings.simclr.pool=external", *described)
     jobs = {job.name: job for job in data_jobs(wanted, Path("runs/x"))}
     assert jobs["ingest-pool"].arguments[:3] == ("ingest", "films", "runs/x/pool")
     run = by_name(trainings(wanted, Path("runs/x")))["pretrain-simclr-seed0"]
     assert run.job.needs == ("ingest-pool",)
     assert run.recipe.data.store == Path("runs/x/pool")
+    assert run.recipe.data.protocol == "corrected"  # the others know only images with findings
     assert "ingest-pool" not in {job.name for job in data_jobs(plan(), Path("runs/x"))}
 
 
@@ -157,6 +159,36 @@ def test_a_plans_folder_may_be_moved(tmp_path: Path) -> None:
     check(wanted, trainings(wanted, tmp_path / "new"))
 
 
+def test_a_run_from_another_pretraining_is_another_run(tmp_path: Path) -> None:
+    wanted = plan()
+    runs = trainings(wanted, tmp_path)
+    own = by_name(runs)["ssl-50-seed0"]
+    assert isinstance(own.recipe, FinetuneRecipe)
+    before = own.recipe.init.model_copy(update={"backbone": tmp_path / "pretrain-x-seed0/backbone"})
+    write_text(own.folder / "recipe.yaml", to_yaml(own.recipe.model_copy(update={"init": before})))
+    with pytest.raises(RunError, match=f"{own.folder} holds a run of another recipe"):
+        check(wanted, runs)
+
+
+def test_what_a_later_pretraining_starts_from_need_not_be_there_yet(tmp_path: Path) -> None:
+    wanted = plan(
+        "pretrainings={wide: {recipe: pretrain/smoke, pool: train}, "
+        "simclr: {recipe: pretrain/smoke, pool: rest, after: wide}}"
+    )
+    check(wanted, trainings(wanted, tmp_path))
+
+
+def test_a_source_may_be_named_from_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "films").mkdir()
+    monkeypatch.chdir(tmp_path)
+    claim(tmp_path / "x", plan("data.source=films"), [])
+    claim(tmp_path / "x", plan(f"data.source={tmp_path}/films"), [])
+    with pytest.raises(RunError, match="another plan: data"):
+        claim(tmp_path / "x", plan(f"data.source={tmp_path}"), [])
+
+
 def test_a_plan_may_grow_and_not_change(tmp_path: Path) -> None:
     grown = ("seeds=[0, 1]", "label_fractions=[0.25, 0.5, 1.0]")
     claim(tmp_path, plan(), [])
@@ -171,9 +203,11 @@ def test_a_plan_may_grow_and_not_change(tmp_path: Path) -> None:
 
 
 def test_what_is_no_plans_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "phantom").mkdir()
-    with pytest.raises(RunError, match=r"holds phantom and no plan.yaml, so it is no plan's"):
-        claim(tmp_path, plan(), [])
+    for made in ("phantom", "x-50-seed0"):
+        (tmp_path / made / made).mkdir(parents=True)
+        words = made if made == "phantom" else "runs"
+        with pytest.raises(RunError, match=f"holds {words} and no plan.yaml, so it is no plan's"):
+            claim(tmp_path / made, plan(), [])
     assert not (tmp_path / "plan.yaml").exists()
 
 
@@ -184,7 +218,11 @@ def test_a_cut_run_that_was_moved_goes_on_under_its_new_paths(tmp_path: Path) ->
     for before, now in zip(old, new, strict=True):
         write_text(now.folder / "recipe.yaml", to_yaml(before.recipe))
     check(wanted, new)
-    claim(tmp_path / "new", wanted, new)
+    done = new.pop(0)  # its recipe says what it was made with
+    kept = (done.folder / "recipe.yaml").read_text()
+    write_text(done.job.product, "{}")
+    claim(tmp_path / "new", wanted, [done, *new])
+    assert (done.folder / "recipe.yaml").read_text() == kept
     assert {one.folder: (one.folder / "recipe.yaml").read_text() for one in new} == {
         one.folder: to_yaml(one.recipe) for one in new
     }

@@ -76,6 +76,18 @@ def test_what_an_earlier_call_has_done_is_not_counted_as_this_ones(
     log(folder, step=98, num_steps=100, epoch=1)
     # 8 of 100 steps took 10 s; left are 2 of them, and two runs of half the images, on two places.
     assert status.seconds_left() == pytest.approx((2.5 + 125.0) / 2, rel=0.02)
+    status.end(Outcome(jobs["control-100-seed0"].job, 12.5, ""))  # for 10 of its 100 steps
+    assert status.seconds_left() == pytest.approx(125.0 / 2, rel=0.02)
+
+
+def test_the_first_steps_tell_nothing(status: Status, tmp_path: Path) -> None:
+    write_json(tmp_path / "store/manifest.json", {"num_images": 100})
+    jobs = status.jobs
+    jobs["pretrain-simclr-50-seed0"].state = "done"
+    status.begin(jobs["control-100-seed0"].job)
+    for step, is_known in ((4, False), (5, True)):
+        log(tmp_path / "control-100-seed0", step=step, num_steps=100, epoch=0)
+        assert (status.seconds_left() is not None) is is_known
 
 
 def test_a_plan_that_waits_says_that_it_lives(

@@ -1,14 +1,22 @@
-"""When a report is made anew: it lacks a run, or is older than one, or than the plan."""
+"""What is said of a plan's jobs, and when a report is made: while it runs, and anew."""
 
+import io
+import json
 import os
+import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from cxrssl.core.files import write_json, write_text
+from cxrssl.output.board import Board
 from cxrssl.reproduce.jobs import Training, trainings
-from cxrssl.reproduce.watch import is_stale
+from cxrssl.reproduce.status import Status, progress_of
+from cxrssl.reproduce.watch import Watch, is_stale
+from cxrssl.run.jobs import NOT_RUN, Outcome
 from made_runs import plan
 
 FILES = ("report.html", "report.csv", "report.md", "report.tex")
@@ -53,3 +61,79 @@ def test_a_report_is_made_anew(
 ) -> None:
     change(tmp_path)
     assert is_stale(tmp_path, runs)
+
+
+@pytest.fixture
+def watch(tmp_path: Path) -> tuple[Watch, Status, io.StringIO]:
+    found = trainings(plan(), tmp_path)
+    path = tmp_path / "status.json"
+    jobs = [one.job for one in found]
+    status = Status("smoke", path, progress_of(jobs, found, path), 1, tmp_path)
+    said = io.StringIO()
+    return Watch(status, Board(Console(file=said), None), tmp_path), status, said
+
+
+def test_what_never_ran_is_not_said_one_by_one(
+    watch: tuple[Watch, Status, io.StringIO], tmp_path: Path
+) -> None:
+    own, status, said = watch
+    first, second, third = [one.job for one in status.jobs.values()][:3]
+    write_json(first.product, {"metrics": {"AP50": {"value": 0.25}}})
+    own.ended(Outcome(first, 61.0, ""))
+    own.ended(Outcome(second, 0.0, f"{NOT_RUN} it needs another"))
+    own.ended(Outcome(third, 1.0, "exit code 2: no room"))
+    assert said.getvalue().splitlines() == [
+        f"[1/4] {first.name} done in 61 s, AP50 0.250",
+        f"[1/4] {third.name} FAILED in 1 s: exit code 2: no room",
+    ]
+    assert [one.state for one in status.jobs.values()] == ["done", "failed", "failed", "waiting"]
+
+
+def test_the_status_says_how_a_call_ended(watch: tuple[Watch, Status, io.StringIO]) -> None:
+    own, status, _ = watch
+
+    def state() -> str:
+        return str(json.loads(status.path.read_text())["state"])
+
+    with own:
+        assert state() == "running"
+    assert state() == "ended"
+    with pytest.raises(KeyboardInterrupt), own:
+        raise KeyboardInterrupt
+    assert state() == "stopped"
+
+
+def test_one_report_is_written_at_a_time_and_not_outlived(
+    watch: tuple[Watch, Status, io.StringIO], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, status, _ = watch
+    begun: list[subprocess.Popen[bytes]] = []
+
+    def begin(_: Path) -> subprocess.Popen[bytes]:
+        begun.append(subprocess.Popen(["sleep", "60"]))
+        return begun[-1]
+
+    monkeypatch.setattr("cxrssl.reproduce.watch._begin_report", begin)
+    now, start = [time.monotonic()], time.monotonic()
+    monkeypatch.setattr("cxrssl.reproduce.watch.time.monotonic", lambda: now[0])
+    job = next(iter(status.jobs.values())).job
+    with own:
+        for after, is_new, reports in ((179, True, 0), (181, True, 1), (9000, True, 1)):
+            now[0] = start + after
+            if is_new:
+                own.ended(Outcome(job, 1.0, "exit code 2"))
+            own.tick()
+            assert len(begun) == reports
+        begun[0].kill()
+        begun[0].wait()
+        own.tick()
+        assert len(begun) == 2
+        now[0] += 600  # nothing new
+        begun[1].kill()
+        begun[1].wait()
+        own.tick()
+        assert len(begun) == 2
+        now[0] += 400
+        own.tick()
+        assert len(begun) == 3
+    assert begun[2].poll() is not None

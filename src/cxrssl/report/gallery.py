@@ -45,10 +45,8 @@ def gallery_section(
 
 def _arms(plan: Plan, results: Results) -> Iterator[tuple[str, tuple[str, FinishedArm]]]:
     """Yield the arms whose predictions are shown: those of the answer, and all labels."""
-    fraction = plan.answer.label_fraction
-    wanted = [(name, fraction) for name in plan.initialisations]
-    wanted += [(name, 1.0) for name in plan.initialisations if fraction < 1]
-    for name, share in wanted:
+    shares = dict.fromkeys((plan.answer.label_fraction, 1.0))
+    for name, share in ((name, share) for share in shares for name in plan.initialisations):
         arms = [one for one in results.at(Side(name, share)) if one.arm.seed == plan.seeds[0]]
         if arms:
             title = f"{plan.initialisations[name].title}, {labels(share)} of the labels"

@@ -3,7 +3,7 @@
 import pytest
 
 from cxrssl.config.arms import Arm
-from cxrssl.report.answer import answer, cautions, remarks, saved_by_fraction, saved_rows
+from cxrssl.report.answer import answer, remarks, saved_by_fraction, saved_rows
 from cxrssl.report.results import Results
 from cxrssl.report.tables import table_1, table_2
 from made_runs import plan, results
@@ -156,8 +156,3 @@ def test_a_score_that_cannot_be_computed_gives_no_answer() -> None:
     wanted = plan()
     found = results(wanted, lambda _: None)
     assert answer(wanted, found, []).startswith("mAP50 can't be computed")
-
-
-def test_a_phantom_and_a_single_seed_are_cautioned_against() -> None:
-    assert len(cautions(plan(), None)) == 2
-    assert cautions(plan("data.source=.", "seeds=[0, 1]"), None) == []

@@ -1,6 +1,7 @@
 """The report of a folder of made runs: it names every run, and nothing of the machine."""
 
 import json
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,9 +10,12 @@ import pytest
 from cxrssl.config.load import to_yaml
 from cxrssl.core.errors import RunError
 from cxrssl.core.files import write_json, write_text
+from cxrssl.data.detection import splits_of
+from cxrssl.data.store import Store
 from cxrssl.report import report
 from cxrssl.run.jobs import NOT_RUN
 from made_runs import plan, results
+from support import finetune_recipe
 
 PROVENANCE = {
     "git": {"sha": "cafe", "dirty": True},
@@ -134,6 +138,21 @@ def test_scores_of_an_earlier_version_are_refused(runs: Path) -> None:
     write_json(path, old)
     with pytest.raises(RunError, match=r"1 of \d arms were scored by an earlier version \(ssl-50"):
         report(runs)
+
+
+def test_what_a_pool_holds_of_the_test_images_stands_on_top(runs: Path, store_folder: Path) -> None:
+    wanted = plan("data.source=.", "gallery_images=0", "initialisations={file: {title: file}}")
+    write_text(runs / "plan.yaml", to_yaml(wanted))
+    for name in ("store", "pool"):
+        shutil.copytree(store_folder, runs / name)
+    for folder in runs.glob("file-*"):
+        write_text(folder / "recipe.yaml", to_yaml(finetune_recipe(runs / "store")))
+    page = report(runs).read_text()
+    splits = splits_of(Store(store_folder), protocol="corrected", normals=True).values()
+    num_test = list(splits).count("test")
+    assert num_test > 1
+    assert f"Of {num_test} test images {num_test} are in the pool byte for byte (such as" in page
+    assert "Boxes as readers drew them, and their consensus" in page
 
 
 def test_a_folder_without_a_plan_is_refused(tmp_path: Path) -> None:

@@ -97,6 +97,12 @@ class Store:
         """Return the number of images."""
         return len(self.images)
 
+    def source_sha256(self) -> dict[str, str]:
+        """Return the sha256 of each image's file, as ingested, by image id."""
+        records = [(self.folder / name).with_suffix(".json") for name in self.manifest["shards"]]
+        images = [one for path in records for one in json.loads(path.read_text())["images"]]
+        return {one["image_id"]: one["source_sha256"] for one in images}
+
     def placement(self, row: int) -> Placement:
         """Return where the original image of a row lies in its stored square."""
         image = self.images[row]

@@ -8,7 +8,7 @@ import math
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cxrssl.config.arms import Arm, arms_of
 from cxrssl.config.load import load_recipe
@@ -23,12 +23,12 @@ from cxrssl.output.html import render_report
 from cxrssl.report.answer import (
     Saved,
     answer,
-    cautions,
     remarks,
     saved_by_fraction,
     saved_rows,
 )
 from cxrssl.report.audit import definition_rows, provenance_rows, transfer_rows
+from cxrssl.report.cautions import cautions
 from cxrssl.report.drawings import (
     balance_figure,
     class_figure,
@@ -66,8 +66,10 @@ def report(runs: Path) -> Path:
     arms = arms_of(plan)
     results = read_results(runs, arms)
     saved = saved_by_fraction(plan, results)
-    store = Store(runs / "store") if (runs / "store" / "manifest.json").is_file() else None
-    content = _text(plan, arms, results, saved, store) | _pictures(plan, results, store)
+    store, pool = (_store(runs / name) for name in ("store", "pool"))
+    data = None if store is None else _data(results, store)
+    content = _text(plan, arms, results, saved) | _pictures(plan, results, data)
+    content["cautions"] = cautions(plan, store, pool, [] if data is None else data.test)
     content["progress"] = _progress(runs, is_complete=len(results.arms) == len(arms))
     write_text(runs / "report.csv", as_csv(results))
     write_text(
@@ -79,16 +81,17 @@ def report(runs: Path) -> Path:
     return runs / "report.html"
 
 
-def _text(
-    plan: Plan, arms: list[Arm], results: Results, saved: list[Saved], store: Store | None
-) -> dict[str, Any]:
+def _store(folder: Path) -> Store | None:
+    return Store(folder) if (folder / "manifest.json").is_file() else None
+
+
+def _text(plan: Plan, arms: list[Arm], results: Results, saved: list[Saved]) -> dict[str, Any]:
     rows = saved_rows(plan, saved)
     return {
         "plan": plan.name,
         "question": "How few boxes do you need?",
         "answer": answer(plan, results, saved),
         "remarks": remarks(plan, results),
-        "cautions": cautions(plan, store),
         "facts": _facts(plan, arms, results),
         "table1": table_1(plan, results),
         "table2": table_2(plan, results),
@@ -111,7 +114,28 @@ _SAVED = (
 )
 
 
-def _pictures(plan: Plan, results: Results, store: Store | None) -> dict[str, Any]:
+class _Data(NamedTuple):
+    """Images as the plan's recipe has them."""
+
+    recipe: FinetuneRecipe
+    store: Store
+    train: list[Example]
+    test: list[Example]
+
+
+def _data(results: Results, store: Store) -> _Data | None:
+    """Return the plan's images, None before an arm has finished."""
+    if not results.plain:
+        return None
+    recipe = load_recipe(results.plain[0].folder / "recipe.yaml", FinetuneRecipe, overrides=[])
+    own = recipe.data
+    examples = examples_of(store, fusion=own.fusion, iou=own.consensus_iou)
+    splits = splits_of(store, protocol=own.protocol, normals=own.normals)
+    train, test = (in_split(examples, splits, split) for split in ("train", "test"))
+    return _Data(recipe, store, train, test)
+
+
+def _pictures(plan: Plan, results: Results, data: _Data | None) -> dict[str, Any]:
     found: dict[str, Any] = {
         "curves": list(curve_figures(plan, results)),
         "class_curves": class_figure(plan, results),
@@ -120,21 +144,11 @@ def _pictures(plan: Plan, results: Results, store: Store | None) -> dict[str, An
         "fusion": None,
         "gallery": None,
     }
-    if results.plain and store is not None:
-        recipe = load_recipe(results.plain[0].folder / "recipe.yaml", FinetuneRecipe, overrides=[])
-        train, test = _examples(recipe, store)
-        found["balance"] = balance_figure(recipe, store, train)
-        found["fusion"] = fusion_figure(store, test)
-        found["gallery"] = gallery_section(plan, results, store, test)
+    if data is not None:
+        found["balance"] = balance_figure(data.recipe, data.store, data.train)
+        found["fusion"] = fusion_figure(data.store, data.test)
+        found["gallery"] = gallery_section(plan, results, data.store, data.test)
     return found
-
-
-def _examples(recipe: FinetuneRecipe, store: Store) -> tuple[list[Example], list[Example]]:
-    """Return the training and the test images as the plan's recipe has them."""
-    data = recipe.data
-    examples = examples_of(store, fusion=data.fusion, iou=data.consensus_iou)
-    splits = splits_of(store, protocol=data.protocol, normals=data.normals)
-    return in_split(examples, splits, "train"), in_split(examples, splits, "test")
 
 
 def _facts(plan: Plan, arms: list[Arm], results: Results) -> list[tuple[str, str]]:

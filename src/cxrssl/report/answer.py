@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from cxrssl.config.arms import arms_of
 from cxrssl.config.plan import Plan
-from cxrssl.core.labels import FINDINGS
-from cxrssl.data.store import Store
 from cxrssl.metrics.label_curves import (
     Estimate,
     LabelsNeeded,
@@ -215,28 +213,3 @@ def saved_rows(plan: Plan, saved: list[Saved]) -> list[dict[str, str]]:
         }
         for one in saved
     ]
-
-
-def cautions(plan: Plan, store: Store | None) -> list[str]:
-    """Return what a reader must know before believing a number; `store` is None before there is."""
-    found = []
-    if plan.data.source is None:
-        found.append(
-            "The images are a made phantom. It shows that the machinery works; no number here "
-            "means anything clinical."
-        )
-    if len(plan.seeds) == 1:
-        found.append(
-            "One seed: the intervals are about the test images alone. Another training run would "
-            "differ by more, often by a few hundredths."
-        )
-    if plan.paper and store is not None and set(store.classes) != set(FINDINGS):
-        found.append(
-            "The paper's numbers stand beside, and these images are not its: their classes differ."
-        )
-    if plan.faults and store is not None and any(image.part for image in store.images):
-        found.append(
-            "The source has an official test part, which the published code does not know: with P4 "
-            "its images are left out, so that more changes than the order of the split."
-        )
-    return found

@@ -1,0 +1,62 @@
+"""What a reader is cautioned against: made images, one seed, a pool that holds test images."""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import pytest
+
+from cxrssl.data.detection import Example, examples_of
+from cxrssl.data.shards import Settings
+from cxrssl.data.store import Store
+from cxrssl.ingest import ingest
+from cxrssl.report.cautions import cautions
+from made_runs import plan
+
+POOLED = ("data.source=.", "seeds=[0, 1]")
+
+
+def pool_of(folder: Path, files: dict[str, Path]) -> Store:
+    """Ingest files under other names, as a folder of films."""
+    (folder / "films").mkdir()
+    for name, path in files.items():
+        shutil.copy(path, folder / "films" / name)
+    ingest(folder / "films", folder / "pool", Settings(64), layout="images", num_workers=1)
+    return Store(folder / "pool")
+
+
+@pytest.fixture
+def tested(store: Store) -> list[Example]:
+    return examples_of(store, fusion="consensus", iou=0.2)[:5]
+
+
+def test_a_phantom_and_a_single_seed_are_cautioned_against() -> None:
+    assert len(cautions(plan(), None, None, [])) == 2
+    assert cautions(plan(*POOLED), None, None, []) == []
+
+
+def test_a_pool_that_holds_test_images_is_named(
+    source: Path, store: Store, tested: list[Example], tmp_path: Path
+) -> None:
+    files = sorted((source / "train").iterdir())
+    by_id = {path.stem: path for path in files}
+    first, second, third = (one.image_id for one in tested[:3])
+    other = next(path for name, path in by_id.items() if name > tested[-1].image_id)
+    pool = pool_of(
+        tmp_path,
+        {"a.dicom": by_id[first], f"{second}.dicom": by_id[second], f"{third}.dicom": other},
+    )
+    assert len(pool) == 3
+    (text,) = cautions(plan(*POOLED), store, pool, tested)
+    assert text.startswith(
+        "Of 5 test images 2 are in the pool byte for byte and 1 have the name of an image of it "
+        f"(such as {first}): pretraining saw their pixels"
+    )
+    assert cautions(plan(*POOLED), store, pool, tested[3:]) == []
+
+
+def test_a_file_is_known_by_its_bytes(source: Path, store: Store) -> None:
+    found = store.source_sha256()
+    assert set(found) == {image.image_id for image in store.images}
+    for path in (source / "train").iterdir():
+        assert found[path.stem] == hashlib.sha256(path.read_bytes()).hexdigest()

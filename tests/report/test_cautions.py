@@ -49,7 +49,7 @@ def test_a_pool_that_holds_test_images_is_named(
     assert len(pool) == 3
     (text,) = cautions(plan(*POOLED), store, pool, tested)
     assert text.startswith(
-        "Of 5 test images 2 are in the pool byte for byte and 1 have the name of an image of it "
+        "Of 5 test images 2 are in the pool byte for byte and 1 has the name of an image of it "
         f"(such as {first}): pretraining saw their pixels"
     )
     assert cautions(plan(*POOLED), store, pool, tested[3:]) == []

@@ -53,8 +53,12 @@ def _in_pool(store: Store, pool: Store, test: Sequence[Example]) -> str:
     named = [one.image_id for one in test if one.image_id in films and one.image_id not in same]
     if not same and not named:
         return ""
-    counts = [f"{len(same)} are in the pool byte for byte"] if same else []
-    counts += [f"{len(named)} have the name of an image of it"] if named else []
+    counts = []
+    if same:
+        counts.append(f"{len(same)} {'is' if len(same) == 1 else 'are'} in the pool byte for byte")
+    if named:
+        has = "has" if len(named) == 1 else "have"
+        counts.append(f"{len(named)} {has} the name of an image of it")
     return (
         f"Of {len(test)} test images {' and '.join(counts)} (such as {(same + named)[0]}): "
         "pretraining saw their pixels, if not their labels. Take them out of data.pool."

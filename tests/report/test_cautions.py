@@ -52,6 +52,9 @@ def test_a_pool_that_holds_test_images_is_named(
         "Of 5 test images 2 are in the pool byte for byte and 1 has the name of an image of it "
         f"(such as {first}): pretraining saw their pixels"
     )
+    (text,) = cautions(plan(*POOLED), store, pool, tested[2:])
+    assert f"3 test images 1 has the name of an image of it (such as {third})" in text
+    assert "pretraining may have seen their pixels" in text
     assert cautions(plan(*POOLED), store, pool, tested[3:]) == []
 
 

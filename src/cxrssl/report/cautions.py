@@ -50,7 +50,8 @@ def _in_pool(store: Store, pool: Store, test: Sequence[Example]) -> str:
     hashes = set(films.values())
     same = [one.image_id for one in test if own[one.image_id] in hashes]
     # A film may have been written anew, as PNG from DICOM; or two sources may count from 1.
-    named = [one.image_id for one in test if one.image_id in films and one.image_id not in same]
+    others = [one.image_id for one in test if own[one.image_id] not in hashes]
+    named = [name for name in others if name in films]
     if not same and not named:
         return ""
     counts = []
@@ -61,5 +62,6 @@ def _in_pool(store: Store, pool: Store, test: Sequence[Example]) -> str:
         counts.append(f"{len(named)} {has} the name of an image of it")
     return (
         f"Of {len(test)} test images {' and '.join(counts)} (such as {(same + named)[0]}): "
-        "pretraining saw their pixels, if not their labels. Take them out of data.pool."
+        f"pretraining {'saw' if same else 'may have seen'} their pixels, if not their labels. Take "
+        "them out of data.pool."
     )

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from cxrssl.reproduce.jobs import Training, trainings
 from cxrssl.reproduce.status import Status, progress_of
 from cxrssl.reproduce.watch import Watch, is_stale
 from cxrssl.run.jobs import NOT_RUN, Outcome
+from cxrssl.run.lock import sole_user
 from made_runs import plan
 
 FILES = ("report.html", "report.csv", "report.md", "report.tex")
@@ -70,7 +72,7 @@ def watch(tmp_path: Path) -> tuple[Watch, Status, io.StringIO]:
     jobs = [one.job for one in found]
     status = Status("smoke", path, progress_of(jobs, found, path), 1, tmp_path)
     said = io.StringIO()
-    return Watch(status, Board(Console(file=said), None), tmp_path), status, said
+    return Watch(status, Board(Console(file=said), None), tmp_path, held=0), status, said
 
 
 def test_what_never_ran_is_not_said_one_by_one(
@@ -109,7 +111,7 @@ def test_one_report_is_written_at_a_time_and_not_outlived(
     own, status, _ = watch
     begun: list[subprocess.Popen[bytes]] = []
 
-    def begin(_: Path) -> subprocess.Popen[bytes]:
+    def begin(_: Path, __: int) -> subprocess.Popen[bytes]:
         begun.append(subprocess.Popen(["sleep", "60"]))
         return begun[-1]
 
@@ -137,3 +139,27 @@ def test_one_report_is_written_at_a_time_and_not_outlived(
         own.tick()
         assert len(begun) == 3
     assert begun[2].poll() is not None
+
+
+def test_a_report_that_outlives_a_killed_call_keeps_the_folder_held(
+    watch: tuple[Watch, Status, io.StringIO], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number, slow = tmp_path / "number", tmp_path / "slow"
+    write_text(slow, f"#!/bin/sh\necho $$ > {number}\nexec sleep 60\n")
+    slow.chmod(0o755)
+    monkeypatch.setattr("cxrssl.reproduce.watch.sys.executable", str(slow))
+    monkeypatch.setattr("cxrssl.reproduce.watch._REPORT_AT_LEAST_EVERY_S", 0.0)
+    with sole_user(tmp_path, on_wait=lambda: None) as held:
+        Watch(watch[1], Board(Console(file=watch[2]), None), tmp_path, held=held).tick()
+    deadline = time.monotonic() + 30
+    while not (number.is_file() and number.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    waited: list[bool] = []
+
+    def on_wait() -> None:
+        waited.append(True)
+        os.kill(int(number.read_text()), signal.SIGKILL)
+
+    with sole_user(tmp_path, on_wait=on_wait):
+        assert waited

@@ -64,13 +64,13 @@ def _run(
         f"{plan.name}: {len(jobs)} jobs, {status.num_done} done before. How far it is: {path}, "
         f"{report}; logs: {out / 'logs'}"
     )
-    with Watch(status, shown, out) as watch:
+    with Watch(status, shown, out, held=held) as watch:
         faults = _execute(plan, out, jobs, executor, watch, held)
     if not faults:
-        write_report(out)
+        write_report(out, held=held)
         return report
     shown.say("Writing a report of the runs that are done.")
-    write_report(out)
+    write_report(out, held=held)
     raise RunError(_explained(faults, len(jobs), report))
 
 

@@ -22,8 +22,9 @@ _FILES = ("report.html", "report.csv", "report.md", "report.tex")
 class Watch:
     """The watcher of one call of `reproduce`."""
 
-    def __init__(self, status: Status, shown: Board, out: Path) -> None:
-        self._status, self._shown, self._out = status, shown, out
+    def __init__(self, status: Status, shown: Board, out: Path, *, held: int) -> None:
+        """Watch for who holds the lock of `out` as file descriptor `held`."""
+        self._status, self._shown, self._out, self._held = status, shown, out, held
         self._report: subprocess.Popen[bytes] | None = None
         self._reported = time.monotonic()
         self._is_new = False
@@ -73,24 +74,25 @@ class Watch:
         is_due = age > (_REPORT_EVERY_S if self._is_new else _REPORT_AT_LEAST_EVERY_S)
         if is_due and not is_busy:
             self._is_new, self._reported = False, time.monotonic()
-            self._report = _begin_report(self._out)
+            self._report = _begin_report(self._out, self._held)
 
 
-def _begin_report(out: Path) -> "subprocess.Popen[bytes]":
+def _begin_report(out: Path, held: int) -> "subprocess.Popen[bytes]":
     log = out / "logs" / "report.log"
     log.parent.mkdir(exist_ok=True)
     with log.open("wb") as sink:
         command = [sys.executable, "-m", "cxrssl", "report", str(out)]
-        return subprocess.Popen(command, stdout=sink, stderr=subprocess.STDOUT)
+        # It keeps the folder held: one that outlives who began it must not end after a later one.
+        return subprocess.Popen(command, stdout=sink, stderr=subprocess.STDOUT, pass_fds=(held,))
 
 
-def write_report(out: Path) -> None:
-    """Write the report of what is there.
+def write_report(out: Path, *, held: int) -> None:
+    """Write the report of what is there, while `held` keeps others from it.
 
     Raises:
         RunError: If it can't be written.
     """
-    if _begin_report(out).wait():
+    if _begin_report(out, held).wait():
         said = last_words(out / "logs" / "report.log")
         raise RunError(f"the runs have ended, and no report could be written: {said}")
 

@@ -135,30 +135,41 @@ def is_held(lock: Path) -> bool:
     return False
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_plan_that_is_killed_goes_on_to_the_same_numbers(
-    ran: tuple[Path, str], tmp_path: Path, number: signal.Signals
-) -> None:
-    shutil.copytree(ran[0].parent / "smoke" / "phantom", tmp_path / "runs/smoke/phantom")
-    shutil.copy(ran[0] / "plan.yaml", tmp_path / "runs/smoke/plan.yaml")
+def begun(ran: tuple[Path, str], folder: Path) -> subprocess.Popen[str]:
+    """Begin the plan on a phantom that is there, and wait for the first checkpoint."""
+    runs = folder / "runs/smoke"
+    shutil.copytree(ran[0] / "phantom", runs / "phantom")
+    shutil.copy(ran[0] / "plan.yaml", runs / "plan.yaml")
     command = [sys.executable, "-m", "cxrssl", "reproduce", "smoke"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
-    runs = tmp_path / "runs/smoke"
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 300
     while not list(runs.glob("*/checkpoints/step-*")):
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    process.send_signal(number)
-    assert process.wait() == (-9 if number == signal.SIGKILL else 143)
-    # A kill that cannot be caught leaves runs at work, and they keep the folder held.
-    assert is_held(runs / "lock") == (number == signal.SIGKILL)
+    return process
+
+
+def test_a_plan_that_is_killed_goes_on_to_the_same_numbers(
+    ran: tuple[Path, str], tmp_path: Path
+) -> None:
+    process, runs = begun(ran, tmp_path), tmp_path / "runs/smoke"
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert is_held(runs / "lock")  # by runs, which live on
     assert not (runs / "report.json").exists()
-    if number == signal.SIGTERM:
-        assert json.loads((runs / "status.json").read_text())["state"] == "stopped"
     done = cxrssl("reproduce", "smoke", folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (runs / "report.csv").read_bytes() == (ran[0] / "report.csv").read_bytes()
+
+
+def test_a_plan_that_is_asked_to_end_ends_its_runs(ran: tuple[Path, str], tmp_path: Path) -> None:
+    process, runs = begun(ran, tmp_path), tmp_path / "runs/smoke"
+    process.terminate()
+    assert process.wait() == 128 + signal.SIGTERM
+    assert not is_held(runs / "lock")
+    assert not (runs / "report.json").exists()
+    assert json.loads((runs / "status.json").read_text())["state"] == "stopped"
 
 
 def test_eval_prints_the_scores_and_writes_them(ran: tuple[Path, str]) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cxrssl.core.errors import DataError
 from cxrssl.data.detection import Example, examples_of
 from cxrssl.data.shards import Settings
 from cxrssl.data.store import Store
@@ -63,3 +64,11 @@ def test_a_file_is_known_by_its_bytes(source: Path, store: Store) -> None:
     assert set(found) == {image.image_id for image in store.images}
     for path in (source / "train").iterdir():
         assert found[path.stem] == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_store_that_has_lost_a_record_says_which(store_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(store_folder, tmp_path / "store")
+    record = next((tmp_path / "store").glob("images-*.json"))
+    record.unlink()
+    with pytest.raises(DataError, match=f"{record.name} is missing from the store. Ingest again"):
+        Store(tmp_path / "store").source_sha256()

@@ -98,9 +98,14 @@ class Store:
         return len(self.images)
 
     def source_sha256(self) -> dict[str, str]:
-        """Return the sha256 of each image's file, as ingested, by image id."""
-        records = [(self.folder / name).with_suffix(".json") for name in self.manifest["shards"]]
-        images = [one for path in records for one in json.loads(path.read_text())["images"]]
+        """Return the sha256 of each image's file, as ingested, by image id.
+
+        Raises:
+            DataError: If a shard's record is missing.
+        """
+        records = [Path(name).with_suffix(".json").name for name in self.manifest["shards"]]
+        paths = [_part(self.folder, name) for name in records]
+        images = [one for path in paths for one in json.loads(path.read_text())["images"]]
         return {one["image_id"]: one["source_sha256"] for one in images}
 
     def placement(self, row: int) -> Placement:
@@ -123,10 +128,15 @@ class Store:
 def _mapped(folder: Path, shards: list[str]) -> pa.Table:
     tables = []
     for name in shards:
-        path = folder / name
-        if not path.is_file():
-            raise DataError(
-                f"{path} is missing from the store. Ingest again: it redoes only what is gone."
-            )
-        tables.append(pa.ipc.open_file(pa.memory_map(str(path))).read_all())
+        mapped = pa.memory_map(str(_part(folder, name)))
+        tables.append(pa.ipc.open_file(mapped).read_all())
     return pa.concat_tables(tables) if tables else SCHEMA.empty_table()
+
+
+def _part(folder: Path, name: str) -> Path:
+    path = folder / name
+    if not path.is_file():
+        raise DataError(
+            f"{path} is missing from the store. Ingest again: it redoes only what is gone."
+        )
+    return path

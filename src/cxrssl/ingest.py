@@ -206,6 +206,7 @@ def _finish(
         "version": STORE_VERSION,
         "fingerprint": digest.hexdigest(),
         "layout": source.layout,
+        "made": source.is_made,
         "size_px": settings.size_px,
         "fit": settings.fit,
         "exact": settings.exact,

@@ -25,6 +25,7 @@ from cxrssl.data.workers import read_apart
 from cxrssl.models.detector import Detector, detector_input
 from cxrssl.models.detector_folder import folder_of, load_detector
 from cxrssl.output.overlay import Finding, write_overlay
+from cxrssl.run.hub import fetched
 from cxrssl.run.memory import keep_freed_memory
 from cxrssl.run.progress import progress
 
@@ -70,7 +71,7 @@ def predict(
     """Detect in files and folders, and write `predictions.json`, `.csv` and `overlays/`.
 
     Args:
-        checkpoint: A finetune run, or a detector's folder.
+        checkpoint: A finetune run, a detector's folder, or `hf-hub:ORG/NAME[@REVISION]`.
         inputs: Files, and folders that are searched for images.
         out: A new folder for what is found; `failures.json` is there if a file can't be read.
         threshold: Least score of what is drawn; the lists hold all that the detector returns.
@@ -79,8 +80,9 @@ def predict(
     Raises:
         CxrsslError: If there is no detector, no image, or `out` is not new or can't be written.
     """
-    detector = load_detector(folder_of(checkpoint))
     files = files_in(inputs)
+    place = fetched(checkpoint)
+    detector = load_detector(folder_of(place.folder))
     if out.is_dir() and any(out.iterdir()):
         raise RunError(f"{out} is not empty. Name another folder with --out.")
     names = overlay_names(files)
@@ -94,7 +96,7 @@ def predict(
 
     found, failures = _detected(detector, files, show, overlays=overlays)
     with _writing(out):
-        _write_lists(out, found, classes=detector.classes)
+        _write_lists(out, found, classes=detector.classes, source=place.source)
         if failures:
             write_json(out / "failures.json", failures)
     return Summary(len(files), sum(len(one.findings) for one in found), failures)
@@ -195,8 +197,10 @@ def _text(path: Path) -> TextIO:
     return path.open("w", newline="", encoding="utf-8", errors="backslashreplace")
 
 
-def _write_lists(out: Path, found: Sequence[Found], *, classes: Sequence[str]) -> None:
-    write_json(out / "predictions.json", as_coco_dataset(found, classes=classes))
+def _write_lists(out: Path, found: Sequence[Found], *, classes: Sequence[str], source: str) -> None:
+    info = {"description": "boxes found by a detector", "detector": source}
+    content = {"info": info} | as_coco_dataset(found, classes=classes)
+    write_json(out / "predictions.json", content)
     with replacing(out / "predictions.csv") as temporary, _text(temporary) as file:
         writer = csv.writer(file)
         writer.writerow(_COLUMNS)

@@ -6,11 +6,11 @@ from io import TextIOWrapper
 
 import typer
 
-from cxrssl.cli import data, runs, scores
+from cxrssl.cli import data, hub, runs, scores
 from cxrssl.cli.options import app
 from cxrssl.core.errors import CxrsslError
 
-__all__ = ["app", "data", "main", "runs", "scores"]
+__all__ = ["app", "data", "hub", "main", "runs", "scores"]
 
 
 def main() -> None:

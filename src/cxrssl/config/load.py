@@ -2,7 +2,6 @@
 
 import difflib
 import json
-from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -10,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from cxrssl.core.errors import RecipeError
+from cxrssl.core.packaged import packaged_folder
 
 Recipe = TypeVar("Recipe", bound=BaseModel)
 
@@ -68,7 +68,7 @@ def recipe_path(name: str) -> Path:
     """
     if Path(name).is_file():
         return Path(name)
-    path = _packaged_folder() / f"{name}.yaml"
+    path = packaged_folder("recipes") / f"{name}.yaml"
     if not path.is_file():
         near = difflib.get_close_matches(name, packaged_names(), n=3, cutoff=0.3)
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
@@ -78,7 +78,7 @@ def recipe_path(name: str) -> Path:
 
 def packaged_names() -> list[str]:
     """Return the names of the recipes that come with cxrssl, such as `pretrain/demo`."""
-    folder = _packaged_folder()
+    folder = packaged_folder("recipes")
     found = (path.relative_to(folder).with_suffix("") for path in folder.rglob("*.yaml"))
     return sorted(path.as_posix() for path in found)
 
@@ -87,12 +87,6 @@ def to_yaml(recipe: BaseModel) -> str:
     """Return a merged recipe as YAML that runs as it is."""
     content = json.loads(recipe.model_dump_json())
     return str(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
-
-
-def _packaged_folder() -> Path:
-    installed = Path(str(resources.files("cxrssl"))) / "recipes"
-    # An editable install runs from the checkout, where recipes/ lies at the top.
-    return installed if installed.is_dir() else Path(__file__).resolve().parents[3] / "recipes"
 
 
 def _override(content: dict[str, Any], override: str, kind: type[BaseModel]) -> None:

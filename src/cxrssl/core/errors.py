@@ -28,3 +28,7 @@ class TransferError(CxrsslError):
 
 class TrainingError(CxrsslError):
     """Training that cannot go on, such as a loss that is not finite."""
+
+
+class HubError(CxrsslError):
+    """A repository of the Hub that is missing, closed, full, unreachable, or holds other things."""

@@ -57,6 +57,12 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
 def write_json(path: Path, content: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
     """Write a JSON file whole, keys in the order given, a list of numbers on one line."""
     text = json.dumps(content, indent=2, allow_nan=False)

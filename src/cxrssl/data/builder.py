@@ -25,7 +25,7 @@ from cxrssl.data.protocol import SPLITS, Protocol
 from cxrssl.data.store import Store
 
 # Raised when the examples change: `datasets` hashes settings, not code.
-EXAMPLES_VERSION = "2.0.0"
+EXAMPLES_VERSION = "2.1.0"
 
 
 @dataclass
@@ -38,6 +38,7 @@ class VinDrCXRConfig(datasets.BuilderConfig):  # type: ignore[misc]
         normals: Whether images without findings are among them; protocol `corrected` only.
         fusion: How readers' boxes become one set; see `data.fusion`.
         consensus_iou: Overlap above which boxes of one class are one finding.
+        images: Whether pixels are in it.
     """
 
     store: str = ""
@@ -45,6 +46,7 @@ class VinDrCXRConfig(datasets.BuilderConfig):  # type: ignore[misc]
     normals: bool = True
     fusion: str = "consensus"
     consensus_iou: float = 0.2
+    images: bool = True
 
 
 class VinDrCXR(datasets.GeneratorBasedBuilder):  # type: ignore[misc]
@@ -64,6 +66,7 @@ class VinDrCXR(datasets.GeneratorBasedBuilder):  # type: ignore[misc]
         normals: bool = True,
         fusion: str = "consensus",
         consensus_iou: float = 0.2,
+        images: bool = True,
         cache_dir: str | None = None,
     ) -> None:
         """Open a store; its fingerprint is part of the cache's name, so a new ingest is seen.
@@ -74,7 +77,7 @@ class VinDrCXR(datasets.GeneratorBasedBuilder):  # type: ignore[misc]
         self._store = Store(Path(store))
         self._splits = splits_of(self._store, protocol=protocol, normals=normals)
         settings = (EXAMPLES_VERSION, self._store.fingerprint, protocol, normals, fusion)
-        key = "/".join(map(str, (*settings, consensus_iou)))
+        key = "/".join(map(str, (*settings, consensus_iou, images)))
         super().__init__(
             cache_dir=cache_dir,
             config_name="store",
@@ -84,6 +87,7 @@ class VinDrCXR(datasets.GeneratorBasedBuilder):  # type: ignore[misc]
             normals=normals,
             fusion=fusion,
             consensus_iou=consensus_iou,
+            images=images,
             version=EXAMPLES_VERSION,
         )
 
@@ -99,11 +103,15 @@ class VinDrCXR(datasets.GeneratorBasedBuilder):  # type: ignore[misc]
         self.download_and_prepare(str(target), file_format="parquet")
         # By file names alone, load_dataset would call the val split "validation".
         files = "".join(
-            f"  - split: {name}\n    path: {self.dataset_name}-{name}*.parquet\n"
-            for name in self.info.splits
+            f"  - split: {name}\n    path: {pattern}\n" for name, pattern in self.patterns.items()
         )
         card = f"---\nconfigs:\n- config_name: default\n  data_files:\n{files}---\n"
         write_text(target / "README.md", card)
+
+    @property
+    def patterns(self) -> dict[str, str]:
+        """What the files of each split are called, once they are exported."""
+        return {name: f"{self.dataset_name}-{name}*.parquet" for name in self.info.splits}
 
     def _info(self) -> datasets.DatasetInfo:
         box = datasets.List(datasets.Value("float32"), length=4)
@@ -111,9 +119,11 @@ class VinDrCXR(datasets.GeneratorBasedBuilder):  # type: ignore[misc]
         features = datasets.Features(
             {
                 "image_id": datasets.Value("string"),
-                "image": datasets.Image(mode="L"),
+                **({"image": datasets.Image(mode="L")} if self.config.images else {}),
                 "width": datasets.Value("int32"),
                 "height": datasets.Value("int32"),
+                "original_width": datasets.Value("int32"),
+                "original_height": datasets.Value("int32"),
                 "objects": {
                     "bbox": datasets.List(box),
                     "category": datasets.List(label),
@@ -145,14 +155,17 @@ class VinDrCXR(datasets.GeneratorBasedBuilder):  # type: ignore[misc]
 
     def _generate_examples(self, examples: list[Example]) -> Iterator[tuple[str, dict[str, Any]]]:
         for example in examples:
-            pixels = self._store.pixels(example.row)
+            image = self._store.images[example.row]
+            pixels = {"image": self._store.pixels(example.row)} if self.config.images else {}
             yield (
                 example.image_id,
                 {
                     "image_id": example.image_id,
-                    "image": pixels,
-                    "width": pixels.shape[1],
-                    "height": pixels.shape[0],
+                    **pixels,
+                    "width": image.width,
+                    "height": image.height,
+                    "original_width": image.original_width,
+                    "original_height": image.original_height,
                     "objects": {
                         "bbox": _rows(example.boxes),
                         "category": example.labels.tolist(),

@@ -51,6 +51,11 @@ class ViewPairs(Dataset[Tensor]):
         ]
         return torch.from_numpy(np.stack(views)[:, None])
 
+    @property
+    def ids(self) -> list[str]:
+        """The image ids of the pool."""
+        return [self.store.images[row].image_id for row in self.rows]
+
     def image(self, index: int) -> Pixels:
         """Return the image [H, W] uint8 that the views of the pool's `index` are cut from."""
         return self.intensity.prepare(self.store.pixels(self.rows[index]))

@@ -20,7 +20,8 @@ from cxrssl.evaluate.rival import read_rival
 from cxrssl.metrics.annotations import Truth
 from cxrssl.metrics.scores import ScoreTable
 from cxrssl.models.detector import Detector
-from cxrssl.models.detector_folder import folder_of, load_detector
+from cxrssl.models.detector_folder import folder_of, load_detector, weights_sha256
+from cxrssl.run.hub import fetched
 from cxrssl.run.memory import keep_freed_memory
 from cxrssl.run.start import start_processes
 
@@ -44,16 +45,29 @@ def evaluate(
     is what it never saw. Processes of one launch share the images.
 
     Returns:
-        The content of `--json`; None in all processes but the main one.
+        The content of `--json`, and under `detector` where it came from and the hash of its
+        weights; None in all processes but the main one.
+
+    Args:
+        checkpoint: A finetune run, a detector's folder, or `hf-hub:ORG/NAME[@REVISION]`.
+        store_folder: What to detect in.
+        split: Of the store.
+        fusion: How readers' boxes become the truth.
+        consensus_iou: Overlap above which they are fused.
+        normals: Whether images without findings count.
+        bootstrap: Draws behind the intervals.
+        against: Another run's predictions or scores, or None.
 
     Raises:
+        HubError: If the detector is on the Hub and can't be had.
         DataError: If the detector or the store can't be used, or classes, size or fit differ.
     """
     processes = start_processes()
-    folder = folder_of(checkpoint)
+    place = fetched(checkpoint)
+    folder = folder_of(place.folder)
     detector = load_detector(folder)
     store = Store(store_folder)
-    _check_store(detector, store, folder)
+    _check_store(detector, store, place.source)
     splits = splits_of(store, protocol=detector.protocol, normals=normals)
     examples = in_split(examples_of(store, fusion=fusion, iou=consensus_iou), splits, split)
     given = given_by_store(store, examples)
@@ -70,7 +84,10 @@ def evaluate(
     )
     if not processes.is_main_process:
         return None
-    return scored(given, detections_of(found), bootstrap, consensus_iou=consensus_iou, rival=rival)
+    scores = scored(
+        given, detections_of(found), bootstrap, consensus_iou=consensus_iou, rival=rival
+    )
+    return scores | {"detector": {"source": place.source, "sha256": weights_sha256(folder)}}
 
 
 def scores_of(
@@ -131,16 +148,16 @@ def given_by_store(store: Store, examples: Sequence[Example]) -> Given:
     return Given(index, truth, Readings(marks, looked, is_listed=True))
 
 
-def _check_store(detector: Detector, store: Store, folder: Path) -> None:
+def _check_store(detector: Detector, store: Store, source: str) -> None:
     """Raise a `DataError` if a store's classes, size or fit are not the detector's."""
     if store.classes != detector.classes:
         raise DataError(
-            f"{folder} finds {', '.join(detector.classes)}; {store.folder} holds "
+            f"{source} finds {', '.join(detector.classes)}; {store.folder} holds "
             f"{', '.join(store.classes)}. Evaluate on a store with the detector's classes."
         )
     own, given = detector.processor, store.manifest
     if (own.size_px, own.fit) != (given["size_px"], given["fit"]):
         raise DataError(
-            f"{folder} was trained on images of {own.size_px} px, {own.fit}; {store.folder} holds "
+            f"{source} was trained on images of {own.size_px} px, {own.fit}; {store.folder} holds "
             f"{given['size_px']} px, {given['fit']}. Ingest the images again as the detector needs."
         )

@@ -11,6 +11,7 @@ from cxrssl.config.schema import FinetuneRecipe
 from cxrssl.core.files import write_json
 from cxrssl.data.loaders import detection_loader
 from cxrssl.data.store import Store
+from cxrssl.data.terms import data_record
 from cxrssl.evaluate.detect import as_coco, detections_of
 from cxrssl.finetune.batch import checked, on_device, seed_step, weighed
 from cxrssl.finetune.labels import labels_of, training_images
@@ -50,7 +51,7 @@ def finetune(recipe: FinetuneRecipe, out: Path, *, resume: bool) -> Path:
     model = detector.model
     run = open_run(out, recipe_yaml=to_yaml(recipe), resume=resume, writes=is_main)
     run.write_start(
-        transfer=transfers, provenance=provenance(accelerator, data_fingerprint=store.fingerprint)
+        transfer=transfers, provenance=provenance(accelerator, data=data_record(store, labels.ids))
     )
     optimizer = build_optimizer(model, optim.name, optim.momentum, optim.weight_decay)
     drops = plan.starts_of(optim.drop_epochs)

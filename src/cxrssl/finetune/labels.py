@@ -25,6 +25,12 @@ class Labels:
     val: list[Example]
     test: list[Example]
 
+    @property
+    def ids(self) -> dict[str, list[str]]:
+        """Image ids by split; one that the run does not look at is left out."""
+        splits = {"train": self.train, "val": self.val, "test": self.test}
+        return {name: [e.image_id for e in own] for name, own in splits.items() if own}
+
 
 def labels_of(store: Store, recipe: FinetuneRecipe) -> Labels:
     """Return the examples of a run.

@@ -28,6 +28,7 @@ from cxrssl.models.detector import (
 from cxrssl.models.rtdetr import rtdetr_config
 from cxrssl.models.starts import coco_detector, imagenet_start, run_start
 from cxrssl.models.weights import TransferRecord, transfer
+from cxrssl.run.hub import fetched
 from cxrssl.run.memory import place_gradients, training_layout
 from cxrssl.run.seed import INITIALISATION, seed_torch
 
@@ -134,8 +135,11 @@ def _transfers(
         case _:
             assert_never(init.start)
     if init.backbone is not None:
-        weights, source = run_start(init.backbone, architecture=architecture, intensity=intensity)
-        yield transfer(body, weights, source=source)
+        place = fetched(init.backbone)
+        weights = run_start(
+            place.folder, source=place.source, architecture=architecture, intensity=intensity
+        )
+        yield transfer(body, weights, source=place.source)
 
 
 def _body_inputs(

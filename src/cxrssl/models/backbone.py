@@ -5,6 +5,7 @@ A saved backbone is a folder that plain timm opens, without cxrssl:
 """
 
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ from typing import Any, TypeVar
 import timm
 import torch
 from huggingface_hub.constants import HF_HUB_CACHE
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.layers import convert_sync_batchnorm, freeze_batch_norm_2d, unfreeze_batch_norm_2d
 from torch import Tensor, nn
@@ -19,10 +21,11 @@ from torch.optim.swa_utils import update_bn
 
 from cxrssl.core.errors import TransferError
 from cxrssl.core.files import write_json
-from cxrssl.core.images import Intensity
+from cxrssl.core.images import Fit, Intensity
 from cxrssl.models.published import pyramid_cxr_rcnn as published
 
 NUM_CHANNELS = 3
+_NAME = re.compile(r"\w+(\.\w+)?", re.ASCII)
 Model = TypeVar("Model", bound=nn.Module)
 
 
@@ -130,9 +133,19 @@ def weights_tag(architecture: str) -> str:
 
 
 def save_backbone(
-    model: nn.Module, folder: Path, *, tag: str, size_px: int, intensity: Intensity
+    model: nn.Module,
+    folder: Path,
+    *,
+    tag: str,
+    size_px: int,
+    intensity: Intensity,
+    fit: Fit = "squash",
 ) -> None:
-    """Write an encoder in timm's `local-dir:` format, with the intensity that it was trained on."""
+    """Write an encoder in timm's `local-dir:` format, with the grey levels that it was trained on.
+
+    What timm's own preprocessing can say of them, size, fit, mean and std, it says; equalisation it
+    does not know.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     own = {"tag": tag, "license": "other", "origin_url": "", "paper_ids": [], "hf_hub_id": ""}
     data = {
@@ -141,6 +154,7 @@ def save_backbone(
         "std": (intensity.std,) * NUM_CHANNELS,
         "interpolation": "bilinear",
         "crop_pct": 1.0,
+        "crop_mode": "squash" if fit == "squash" else "border",
     }
     # safetensors takes the plain layout only; training may have left another.
     model.to(memory_format=torch.contiguous_format)
@@ -172,7 +186,7 @@ def load_backbone(folder: Path) -> tuple[str, dict[str, Tensor], Intensity | Non
             f"{folder} is no backbone: {' and '.join(missing)} missing. Expected the backbone/ "
             "folder of a finished `cxrssl pretrain` run."
         )
-    config: dict[str, Any] = json.loads(config_file.read_text())
+    config = _read_json(config_file)
     if not {"architecture", "pretrained_cfg"} <= set(config):
         raise TransferError(
             f"{config_file} is not timm's: it has no architecture and pretrained_cfg. Expected the "
@@ -180,14 +194,34 @@ def load_backbone(folder: Path) -> tuple[str, dict[str, Tensor], Intensity | Non
         )
     own, data = config.get("cxrssl"), config["pretrained_cfg"]
     intensity = None
-    if own is not None:
-        intensity = Intensity(bool(own["equalize"]), float(data["mean"][0]), float(data["std"][0]))
-    return str(config["architecture"]), load_file(weights_file), intensity
+    try:
+        if own is not None:
+            mean, std = float(data["mean"][0]), float(data["std"][0])
+            intensity = Intensity(bool(own["equalize"]), mean, std)
+        weights = load_file(weights_file)
+    except (KeyError, TypeError, ValueError, IndexError, SafetensorError) as error:
+        raise TransferError(
+            f"{folder} holds no backbone that can be read ({error}). Expected config.json and "
+            "model.safetensors as `cxrssl pretrain` writes them."
+        ) from error
+    check_known(str(config["architecture"]))
+    return str(config["architecture"]), weights, intensity
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        raise TransferError(f"{path} is no JSON ({error}). Expected timm's config.json.") from error
+    if not isinstance(content, dict):
+        raise TransferError(f"{path} holds no mapping. Expected timm's config.json.")
+    return content
 
 
 def check_known(architecture: str) -> None:
     """Raise TransferError, with names like it, unless timm has an architecture of that name."""
-    if not timm.is_model(architecture):
+    # A name and no place: timm would follow a path or the name of a repository.
+    if not _NAME.fullmatch(architecture) or not timm.is_model(architecture):
         near = timm.list_models(f"*{architecture[:6]}*")[:5]
         hint = f" Near it: {', '.join(near)}." if near else ""
         raise TransferError(f"timm has no model called {architecture!r}.{hint}")

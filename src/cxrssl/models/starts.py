@@ -127,12 +127,13 @@ def _read_hub_file(file: Path, name: str) -> dict[str, Tensor]:
 
 
 def run_start(
-    folder: Path, *, architecture: str, intensity: Intensity
-) -> tuple[dict[str, Tensor], str]:
+    folder: Path, *, source: str, architecture: str, intensity: Intensity
+) -> dict[str, Tensor]:
     """Return the backbone of another run.
 
     Args:
         folder: Its `backbone/`, or any folder in timm's `local-dir:` format.
+        source: What it is called in messages.
         architecture: What the recipe wants.
         intensity: The recipe's grey levels, which must be those the backbone was trained on.
 
@@ -142,14 +143,14 @@ def run_start(
     found, weights, trained_on = load_backbone(folder)
     if found != architecture:
         raise TransferError(
-            f"{folder} is a {found}; the recipe has a {architecture}. Set model.backbone={found}."
+            f"{source} is a {found}; the recipe has a {architecture}. Set model.backbone={found}."
         )
     if trained_on is not None and trained_on != intensity:
         raise TransferError(
-            f"{folder} was trained on {trained_on}; the recipe has {intensity}. "
+            f"{source} was trained on {trained_on}; the recipe has {intensity}. "
             "Both phases need the same grey levels."
         )
-    return weights, str(folder)
+    return weights
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:

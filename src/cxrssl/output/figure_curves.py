@@ -22,7 +22,7 @@ from cxrssl.output.figure_looks import (
     share_ticks,
     top_of,
 )
-from cxrssl.output.figure_svg import NOTE_GREY, WIDTH_IN, page_style, svg_text
+from cxrssl.output.figure_svg import NOTE_GREY, WIDTH_IN, page_style, png, svg_text
 
 LEGEND_ROW_IN = 0.2
 
@@ -64,25 +64,41 @@ def label_curve(
         reference: The paper's (label share, value).
     """
     with page_style():
-        handles = handles_of(lines, paper=bool(reference))
-        _, rows = legend_rows([str(one.get_label()) for one in handles])
-        figure = Figure(figsize=(WIDTH_IN, 2.9 + LEGEND_ROW_IN * rows), layout="constrained")
-        axes = figure.subplots()
-        drawn = draw_lines(axes, lines, looks_of((line.title, line.role) for line in lines))
-        if reference:
-            shares, values = zip(*reference, strict=True)
-            axes.plot(shares, values, "x", color=NOTE_GREY, markersize=6, markeredgewidth=1.6)
-        wanted = {share for line in lines for share in line.shares} or {s for s, _ in reference}
-        share_ticks(axes, wanted, most=7)
-        _widen(axes, [share for share, _ in reference])
-        axes.set_ylim(0, top_of([*values_of(lines), *(value for _, value in reference)]))
-        axes.set_xlabel("training labels")
-        axes.set_ylabel(textwrap.fill(metric, 32))
-        axes.grid(visible=True, axis="y")
-        if not drawn and not reference:
-            say_nothing_yet(axes)
-        add_legend(figure, handles)
+        figure = _label_figure(lines, metric, reference)
         return svg_text(figure, f"{metric} over the share of training labels")
+
+
+def label_curve_png(
+    lines: Sequence[Line], *, metric: str, reference: Sequence[tuple[float, float]] = ()
+) -> bytes:
+    """Draw the same on white, as a PNG: for pages that show no SVG, such as a card of the Hub."""
+    with page_style():
+        return png(_label_figure(lines, metric, reference))
+
+
+def _label_figure(
+    lines: Sequence[Line], metric: str, reference: Sequence[tuple[float, float]]
+) -> Figure:
+    """Draw a label curve; called in `page_style`."""
+    handles = handles_of(lines, paper=bool(reference))
+    _, rows = legend_rows([str(one.get_label()) for one in handles])
+    figure = Figure(figsize=(WIDTH_IN, 2.9 + LEGEND_ROW_IN * rows), layout="constrained")
+    axes = figure.subplots()
+    drawn = draw_lines(axes, lines, looks_of((line.title, line.role) for line in lines))
+    if reference:
+        shares, values = zip(*reference, strict=True)
+        axes.plot(shares, values, "x", color=NOTE_GREY, markersize=6, markeredgewidth=1.6)
+    wanted = {share for line in lines for share in line.shares} or {s for s, _ in reference}
+    share_ticks(axes, wanted, most=7)
+    _widen(axes, [share for share, _ in reference])
+    axes.set_ylim(0, top_of([*values_of(lines), *(value for _, value in reference)]))
+    axes.set_xlabel("training labels")
+    axes.set_ylabel(textwrap.fill(metric, 32))
+    axes.grid(visible=True, axis="y")
+    if not drawn and not reference:
+        say_nothing_yet(axes)
+    add_legend(figure, handles)
+    return figure
 
 
 def draw_lines(

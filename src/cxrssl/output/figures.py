@@ -2,7 +2,7 @@
 
 from cxrssl.output.figure_balance import class_balance
 from cxrssl.output.figure_classes import class_curves
-from cxrssl.output.figure_curves import Line, label_curve
+from cxrssl.output.figure_curves import Line, label_curve, label_curve_png
 from cxrssl.output.figure_fusion import fusion_examples
 from cxrssl.output.figure_looks import Role
 from cxrssl.output.figure_readings import Readings
@@ -18,5 +18,6 @@ __all__ = [
     "convergence",
     "fusion_examples",
     "label_curve",
+    "label_curve_png",
     "labels_saved",
 ]

@@ -1,4 +1,4 @@
-"""The report as one HTML file that asks for nothing else. The only door to jinja2.
+"""The report as one HTML file that asks for nothing else. With `output.card` the door to jinja2.
 
 The page is `report.html.j2`, its sections, style and script lie beside it in `page/`.
 """

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from cxrssl.config.load import to_yaml
 from cxrssl.config.schema import PretrainRecipe
-from cxrssl.data.loaders import view_loader
+from cxrssl.data.loaders import ViewPairs, view_loader
 from cxrssl.data.store import Store
+from cxrssl.data.terms import data_record
 from cxrssl.models.backbone import save_backbone, sync_batch_norm
 from cxrssl.pretrain.contrast import Contrast, chunk_that_fits
 from cxrssl.pretrain.health import health_check
@@ -43,7 +44,7 @@ def pretrain(recipe: PretrainRecipe, out: Path, *, resume: bool) -> Path:
     )
     model, transfers = build_model(recipe, is_resumed=resume and checkpoints.exist())
     run = open_run(out, recipe_yaml=to_yaml(recipe), resume=resume, writes=is_main)
-    made_with = provenance(accelerator, data_fingerprint=store.fingerprint)
+    made_with = provenance(accelerator, data=data_record(store, {"pool": views.ids}))
     run.write_start(transfer=transfers, provenance=made_with)
     model, chunk = on_device(model, accelerator, recipe, chunk_bound=run.chunk_bound())
     optimizer = build_optimizer(model, optim.name, optim.momentum, optim.weight_decay)
@@ -82,7 +83,7 @@ def pretrain(recipe: PretrainRecipe, out: Path, *, resume: bool) -> Path:
                 health.log_if_due(model, log, steps_done=step, epoch=epoch)
                 checkpoints.save_if_due(model, optimizer, losses, steps_done=step)
                 meter.at(step, f"epoch {epoch + 1}/{plan.num_epochs}")
-    return finish(run, model, recipe, log, len(views.rows), contrast.chunk_images)
+    return finish(run, model, recipe, log, views, contrast.chunk_images)
 
 
 def on_device(
@@ -112,7 +113,7 @@ def finish(
     model: SimCLR,
     recipe: PretrainRecipe,
     log: Log,
-    num_images: int,
+    views: ViewPairs,
     chunk_images: int,
 ) -> Path:
     """Write the backbone and end the run."""
@@ -123,6 +124,7 @@ def finish(
             tag="simclr_cxr",
             size_px=recipe.views.size_px,
             intensity=recipe.intensity.treatment,
+            fit=views.store.manifest["fit"],
         )
         start, end = log.history("rankme")[0], log.history("rankme")[-1]
         run.finish(
@@ -131,7 +133,7 @@ def finish(
                 "chance_loss": math.log(2 * recipe.batch_size - 1),
                 "rankme_start": start,
                 "rankme": end,
-                "num_images": num_images,
+                "num_images": len(views.rows),
                 "num_steps": log.num_steps,
                 "chunk_images": chunk_images,
             }

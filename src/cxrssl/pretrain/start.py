@@ -10,6 +10,7 @@ from cxrssl.core.images import Intensity
 from cxrssl.models.backbone import encoder, freeze_stages, num_features
 from cxrssl.models.starts import coco_start, imagenet_start, run_start
 from cxrssl.models.weights import transfer
+from cxrssl.run.hub import fetched
 from cxrssl.run.seed import INITIALISATION, seed_torch
 from cxrssl.ssl.simclr import SimCLR, projection_head
 
@@ -55,6 +56,13 @@ def _weights(wanted: ContrastSection, intensity: Intensity) -> tuple[dict[str, T
             return coco_start(wanted.backbone, wanted.weights)
         case "run":
             assert wanted.weights is not None  # the schema wants one
-            return run_start(wanted.weights, architecture=wanted.backbone, intensity=intensity)
+            place = fetched(wanted.weights)
+            weights = run_start(
+                place.folder,
+                source=place.source,
+                architecture=wanted.backbone,
+                intensity=intensity,
+            )
+            return weights, place.source
         case _:
             assert_never(wanted.start)

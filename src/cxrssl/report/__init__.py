@@ -15,7 +15,7 @@ from cxrssl.config.load import load_recipe
 from cxrssl.config.plan import Plan
 from cxrssl.config.schema import FinetuneRecipe
 from cxrssl.core.errors import RunError
-from cxrssl.core.files import write_json, write_text
+from cxrssl.core.files import write_bytes, write_json, write_text
 from cxrssl.data.detection import Example, examples_of, in_split, splits_of
 from cxrssl.data.store import Store
 from cxrssl.output.board import duration
@@ -34,6 +34,7 @@ from cxrssl.report.drawings import (
     class_figure,
     convergence_figures,
     curve_figures,
+    curve_picture,
     fusion_figure,
     saved_figure,
 )
@@ -50,6 +51,7 @@ _FILES = [
     ("report.csv", "every score of every arm, with its interval"),
     ("report.md", "the answer and table I in Markdown"),
     ("report.tex", "table I in LaTeX"),
+    ("report.png", "the curve over the share of labels, for a page or a card"),
     ("report.json", "the answer, labels saved and tables, for programs"),
 ]
 
@@ -76,6 +78,7 @@ def report(runs: Path) -> Path:
         runs / "report.md", as_markdown(content["answer"], content["remarks"], content["table1"])
     )
     write_text(runs / "report.tex", as_latex(content["table1"]))
+    write_bytes(runs / "report.png", curve_picture(plan, results))
     write_text(runs / "report.html", render_report(content))
     write_json(runs / "report.json", _json(content, results, saved))  # last: it says what is in all
     return runs / "report.html"

@@ -22,6 +22,7 @@ from cxrssl.output.figures import (
     convergence,
     fusion_examples,
     label_curve,
+    label_curve_png,
     labels_saved,
 )
 from cxrssl.report import paper
@@ -40,29 +41,42 @@ _NUM_FUSIONS, _CROWDED = 3, 8
 def curve_figures(plan: Plan, results: Results) -> Iterator[Figure]:
     """Yield label-efficiency curves, the answer's metric first."""
     for metric in dict.fromkeys((plan.answer.metric, *_CURVES)):
-        lines = [
-            _line(
-                plan,
-                name,
-                [
-                    (share, mean, results.at(Side(name, share)))
-                    for share in sorted(plan.label_fractions)
-                    if (mean := results.mean(Side(name, share), metric)) is not None
-                ],
-                metric,
-            )
-            for name in plan.initialisations
-        ]
-        printed: list[tuple[float, float]] = []
-        if plan.paper and metric in paper.COLUMNS:
-            place = paper.COLUMNS.index(metric)
-            printed = [(float(key) / 100, row[place]) for key, row in paper.TABLE_1.items()]
+        lines, printed = _curve(plan, results, metric)
         svg = label_curve(lines, metric=METRICS[metric], reference=printed)
         yield {
             "svg": svg,
             "caption": f"{METRICS[metric]} on the test images; bands are 95 % intervals"
             f"{', dots single seeds' if len(plan.seeds) > 1 else ''}.",
         }
+
+
+def curve_picture(plan: Plan, results: Results) -> bytes:
+    """Return the label-efficiency curve of the answer's metric as a PNG."""
+    lines, printed = _curve(plan, results, plan.answer.metric)
+    return label_curve_png(lines, metric=METRICS[plan.answer.metric], reference=printed)
+
+
+def _curve(
+    plan: Plan, results: Results, metric: str
+) -> tuple[list[Line], list[tuple[float, float]]]:
+    """Return a line an initialisation, and the paper's points where they are comparable."""
+    lines = [
+        _line(
+            plan,
+            name,
+            [
+                (share, mean, results.at(Side(name, share)))
+                for share in sorted(plan.label_fractions)
+                if (mean := results.mean(Side(name, share), metric)) is not None
+            ],
+            metric,
+        )
+        for name in plan.initialisations
+    ]
+    if not plan.paper or metric not in paper.COLUMNS:
+        return lines, []
+    place = paper.COLUMNS.index(metric)
+    return lines, [(float(key) / 100, row[place]) for key, row in paper.TABLE_1.items()]
 
 
 def _line(

@@ -2,10 +2,10 @@
 
 import csv
 import io
-import re
 from collections.abc import Sequence
 from typing import Any
 
+from cxrssl.output.card import plain
 from cxrssl.report.results import Results
 from cxrssl.report.wording import interval
 
@@ -17,7 +17,6 @@ _LATEX = str.maketrans(
         **{sign: f"\\{sign}" for sign in "&%$#_{}"},
     }
 )
-_MARKDOWN = re.compile(r"([\\|*_`<>\[\]])")
 
 
 def as_csv(results: Results) -> str:
@@ -48,12 +47,12 @@ def as_markdown(answer: str, remarks: Sequence[str], table: dict[str, Any]) -> s
         return f"| {' | '.join(cells)} |"
 
     heads = _heads(table)
-    rows = [[_plain(cell) for cell in cells] for cells in _rows(table)]
+    rows = [[plain(cell) for cell in cells] for cells in _rows(table)]
     return "\n".join(
         [
-            _plain(answer),
+            plain(answer),
             "",
-            *(f"* {_plain(remark)}" for remark in remarks),
+            *(f"* {plain(remark)}" for remark in remarks),
             "",
             line(heads),
             line(["---"] * len(heads)),
@@ -61,11 +60,6 @@ def as_markdown(answer: str, remarks: Sequence[str], table: dict[str, Any]) -> s
             "",
         ]
     )
-
-
-def _plain(text: str) -> str:
-    """Return text as Markdown shows it, whatever is in it."""
-    return _MARKDOWN.sub(r"\\\1", text)
 
 
 def as_latex(table: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 import platform
 import subprocess
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,13 @@ from accelerate import Accelerator
 _PACKAGES = ("cxrssl", "torch", "torchvision", "timm", "accelerate", "datasets", "pydicom", "numpy")
 
 
-def provenance(accelerator: Accelerator, *, data_fingerprint: str) -> dict[str, Any]:
-    """Return the record for `provenance.json`."""
+def provenance(accelerator: Accelerator, *, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the record for `provenance.json`.
+
+    Args:
+        accelerator: Of the run.
+        data: What `data.terms.data_record` says of its images.
+    """
     return {
         "git": _git(),
         "python": platform.python_version(),
@@ -21,7 +27,7 @@ def provenance(accelerator: Accelerator, *, data_fingerprint: str) -> dict[str, 
         "device": str(accelerator.device),
         "num_processes": accelerator.num_processes,
         "num_threads": torch.get_num_threads(),
-        "data_fingerprint": data_fingerprint,
+        **data,
     }
 
 

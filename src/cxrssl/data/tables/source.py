@@ -5,7 +5,7 @@ Layouts: `kaggle` (VinBigData: `train.csv`, `train/*.dicom`), `physionet` (VinDr
 annotation may name its `reader`) and `images` (a folder of images without boxes: a pool).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, assert_never
 
@@ -19,6 +19,8 @@ from cxrssl.data.tables.vindr import physionet_table, read_physionet, read_table
 Found = Literal["kaggle", "physionet", "coco", "images"]
 Layout = Literal["auto", "kaggle", "physionet", "coco", "images"]
 
+PHANTOM_FILE = "phantom.json"
+"""Lies in what `cxrssl phantom` made."""
 _TWO_FILES = "two files have this image id. Rename one of them"
 _BAD_NAME = (
     "its file name has characters other than letters, digits, '.', '_' and '-', or a leading dot. "
@@ -36,12 +38,14 @@ class Source:
         table: What the readers marked; without rows for a pool.
         faults: Image id, or place of a bad name, -> why that image can't be used; the table's
             faults among them.
+        is_made: Whether `cxrssl phantom` made it.
     """
 
     layout: Found
     files: dict[str, Path]
     table: Table
     faults: dict[str, str] = field(default_factory=dict)
+    is_made: bool = False
 
 
 def read_source(folder: Path, *, layout: Layout = "auto") -> Source:
@@ -59,7 +63,8 @@ def read_source(folder: Path, *, layout: Layout = "auto") -> Source:
     match found:
         case "kaggle":
             table = read_table(kaggle_table(folder))
-            return _with_files(found, table, [folder / "train"])
+            source = _with_files(found, table, [folder / "train"])
+            return replace(source, is_made=(folder / PHANTOM_FILE).is_file())
         case "physionet":
             table = read_physionet(folder)
             return _with_files(found, table, [folder / "train", folder / "test"])

@@ -1,0 +1,55 @@
+"""Where a store's images come from, as far as it can tell, and what that allows."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from cxrssl.data.store import Store
+
+Origin = Literal["phantom", "VinDr-CXR", "unknown"]
+
+# Of VinBigData's table and, with eight more, of PhysioNet's.
+_VINDR_CLASSES = frozenset(
+    {
+        "Aortic enlargement", "Atelectasis", "Calcification", "Cardiomegaly", "Consolidation",
+        "ILD", "Infiltration", "Lung Opacity", "Nodule/Mass", "Other lesion", "Pleural effusion",
+        "Pleural thickening", "Pneumothorax", "Pulmonary fibrosis",
+    }
+)  # fmt: skip
+# A table that names so many of them is VinDr-CXR's in another form.
+_TELLING = 10
+
+
+def origin_of(store: Store) -> Origin:
+    """Return whose images a store holds.
+
+    A layout of VinDr-CXR is taken for it, and so is a table with most of its classes, in whatever
+    form; only what `cxrssl phantom` made is known to be made.
+    """
+    if store.manifest.get("made", False):
+        return "phantom"
+    is_layout = store.manifest["layout"] in ("kaggle", "physionet")
+    if is_layout or len(_VINDR_CLASSES & set(store.classes)) >= _TELLING:
+        return "VinDr-CXR"
+    return "unknown"
+
+
+def data_record(store: Store, images: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """Return what a run keeps of its data: no path, no image id.
+
+    Args:
+        store: Where they are.
+        images: Image ids by what the run does with them, such as `train` and `test`.
+    """
+    return {
+        "data_fingerprint": store.fingerprint,
+        "data_origin": origin_of(store),
+        "images": {
+            name: {"count": len(ids), "sha256": ids_sha256(ids)} for name, ids in images.items()
+        },
+    }
+
+
+def ids_sha256(ids: Sequence[str]) -> str:
+    """Return a hash of image ids, whatever their order: equal hashes, equal splits."""
+    return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()

@@ -1,0 +1,244 @@
+"""What the cards of backbones and detectors say, from the evidence of their runs."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cxrssl import __version__
+from cxrssl.config.arms import percent
+from cxrssl.config.load import to_yaml
+from cxrssl.config.schema import FinetuneRecipe, IntensitySection, PretrainRecipe
+from cxrssl.output.card import render_card
+from cxrssl.push.evidence import Evidence
+from cxrssl.push.metadata import model_metadata
+from cxrssl.push.words import DATA_TITLES, MODEL_DATA, licence_text
+
+_SCORES = {
+    "AP": "mAP, IoU 0.50:0.95",
+    "AP50": "mAP50",
+    "AP40": "mAP40",
+    "AP75": "mAP75",
+    "AR100": "mean recall of 100 detections an image",
+    "AR100_agnostic": "the same, of any class (the paper's AR)",
+}
+_F1 = "f1_at_0.4"
+_FAMILIES = {"faster_rcnn": "Faster R-CNN", "rtdetr_v2": "RT-DETRv2"}
+_STARTS = {
+    "random": "random weights",
+    "imagenet": "ImageNet weights",
+    "coco": "torchvision's COCO detector",
+    "run": "the backbone of another run",
+}
+
+
+@dataclass(frozen=True)
+class Label:
+    """How a repository is called.
+
+    Attributes:
+        repo: ORG/NAME.
+        tag: Of the commit that is published.
+        licence: An identifier of the Hub.
+    """
+
+    repo: str
+    tag: str
+    licence: str
+
+
+def detector_card(found: Evidence, label: Label) -> str:
+    """Return the card of a detector."""
+    recipe, metrics = found.recipe, found.metrics
+    assert isinstance(recipe, FinetuneRecipe)
+    model, data = recipe.model, recipe.data
+    family = _FAMILIES[model.family]
+    origin = found.provenance.get("data_origin")
+    content = _common(found, label, "weights") | _scores(found, "evidence/metrics.json")
+    own = {
+        "title": f"{family} on {model.backbone} for {DATA_TITLES[origin]}",
+        "summary": (
+            f"A {family} with timm's `{model.backbone}` in it, fine-tuned on "
+            f"{percent(data.label_fraction)} % of the training labels ({metrics['train_images']} "
+            f"images, {metrics['train_boxes']} boxes). It started from {_start(found)}. mAP on the "
+            f"test split is {_entry(metrics['metrics']['AP'])}, mAP50 "
+            f"{_entry(metrics['metrics']['AP50'])}."
+        ),
+        "task": "finetune",
+        "classes": list(metrics["classes"]),
+        "normals": data.normals,
+        "preprocessing": [
+            ("size", f"{recipe.size_px} px, the longer side inside the detector"),
+            *_intensity(recipe.intensity),
+        ],
+        "metadata": model_metadata(
+            licence=label.licence,
+            library="transformers",
+            task="object-detection",
+            tags=["object-detection", model.family.replace("_", "-"), model.backbone],
+            name=found.name,
+            origin=origin,
+            scores=metrics["metrics"],
+            transfers=found.transfers,
+        ),
+    }
+    return render_card("card_detector", content | own)
+
+
+def backbone_card(found: Evidence, label: Label, detectors: list[Evidence]) -> str:
+    """Return the card of a backbone.
+
+    Args:
+        found: Its run.
+        label: How its repository is called.
+        detectors: Those that started from it, the one that the card tells of first.
+    """
+    recipe, metrics = found.recipe, found.metrics
+    assert isinstance(recipe, PretrainRecipe)
+    model, origin = recipe.model, found.provenance.get("data_origin")
+    scores: dict[str, Any] = {"detector": None}
+    if detectors:
+        own_recipe = detectors[0].recipe
+        assert isinstance(own_recipe, FinetuneRecipe)
+        scores = _scores(detectors[0], "evidence/detector_metrics.json") | {
+            "detector": detectors[0].name,
+            "num_detectors": len(detectors),
+            "label_share": percent(own_recipe.data.label_fraction),
+        }
+    views = recipe.views
+    own = {
+        "title": f"SimCLR {model.backbone} for {DATA_TITLES[origin]}",
+        "summary": (
+            f"timm's `{model.backbone}`, pretrained by SimCLR on {metrics['num_images']} images "
+            f"without their labels, from {_STARTS[found.start]}: a start for detectors and "
+            "classifiers of chest radiographs."
+        ),
+        "task": "pretrain",
+        "architecture": model.backbone,
+        "equalize": recipe.intensity.equalize,
+        "size_px": views.size_px,
+        "preprocessing": [
+            ("size", f"views of {views.size_px} px, crops of {_range(views.crop_area)} of a film"),
+            *_intensity(recipe.intensity),
+            ("channels", "3 equal ones; `in_chans=1` adds up the first weights, for the same"),
+        ],
+        "health": [
+            ("contrastive loss at the end", f"{metrics['loss']:.3f}"),
+            ("the same by chance", f"{metrics['chance_loss']:.3f}"),
+            ("RankMe at the end", f"{metrics['rankme']:.1f}"),
+            ("steps", metrics["num_steps"]),
+            ("images a batch", recipe.batch_size),
+        ],
+        "metadata": model_metadata(
+            licence=label.licence,
+            library="timm",
+            task="image-feature-extraction",
+            tags=["self-supervised-learning", "simclr", model.backbone],
+            name=found.name,
+            origin=origin,
+            scores=detectors[0].metrics["metrics"] if detectors else None,
+            transfers=found.transfers,
+        ),
+    }
+    return render_card("card_backbone", _common(found, label, "weights") | scores | own)
+
+
+def _common(found: Evidence, label: Label, what: str) -> dict[str, Any]:
+    made = found.provenance
+    git = made.get("git")
+    commit = "" if git is None else f", commit {git['sha'][:12]}{' and changes' * git['dirty']}"
+    processes = made["num_processes"]
+    return {
+        "repo": label.repo,
+        "tag": label.tag,
+        "origin": made.get("data_origin"),
+        "data": MODEL_DATA[made.get("data_origin")],
+        "splits": [{"name": name} | own for name, own in made.get("images", {}).items()],
+        "fingerprint": made["data_fingerprint"],
+        "protocol": found.recipe.data.protocol,
+        "answer": found.answer,
+        "start": _STARTS[found.start],
+        "transfers": found.transfers,
+        "recipe": to_yaml(found.recipe).rstrip(),
+        "versions": list(made["versions"].items()),
+        "python": made["python"],
+        "device": made["device"],
+        "processes": f"{processes} process{'es' * (processes > 1)}",
+        "commit": commit,
+        "license": licence_text(label.licence, what),
+        "version": __version__,
+    }
+
+
+def _scores(found: Evidence, metrics_file: str) -> dict[str, Any]:
+    """Return what `part_scores.md` says of a detector."""
+    metrics, recipe = found.metrics, found.recipe
+    assert isinstance(recipe, FinetuneRecipe)
+    return {
+        "n_images": metrics["n_images"],
+        "n_boxes": metrics["n_boxes"],
+        "consensus_iou": recipe.data.consensus_iou,
+        "interval_note": ", of one training run: another seed would change the scores too",
+        "scores": [metrics["metrics"][key] | {"name": name} for key, name in _SCORES.items()],
+        "per_class": [
+            {"name": name, "n_boxes": metrics["classes"][name]["n_boxes"]} | own
+            for name, own in metrics["per_class"].items()
+        ],
+        "metrics_file": metrics_file,
+        "ceiling": _ceiling(metrics["readers"]),
+    }
+
+
+def _ceiling(readers: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if readers is None:
+        return None
+    return {
+        "images": readers["images"],
+        "rows": list(_ceiling_rows(readers)),
+        "verdict": _sentence(readers["verdict"]) if "verdict" in readers else "",
+    }
+
+
+def _ceiling_rows(readers: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    yield readers["between_readers"][_F1] | {"name": "readers against each other"}
+    if "model" in readers:
+        yield (
+            readers["model"][_F1]
+            | {"name": "this detector against each reader, with as many boxes as a reader draws"}
+        )
+    for pair in readers["pairs"]:
+        yield pair[_F1] | {"name": f"{pair['a']} against {pair['b']} ({pair['images']} images)"}
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+
+
+def _intensity(own: IntensitySection) -> list[tuple[str, str]]:
+    equalised = "histogram-equalised" if own.equalize else "as they are"
+    return [
+        ("grey levels", f"8 bits, {equalised}; dark is little radiation stopped"),
+        ("normalisation", f"mean {own.mean:g}, standard deviation {own.std:g}, of [0, 1]"),
+    ]
+
+
+def _start(found: Evidence) -> str:
+    """Say what a detector started from."""
+    recipe = found.recipe
+    assert isinstance(recipe, FinetuneRecipe)
+    own = _STARTS[found.start]
+    if recipe.init.backbone is None:
+        return own
+    return f"{own}, with the backbone `{recipe.init.backbone}`"
+
+
+def _range(ends: tuple[float, float]) -> str:
+    return f"{ends[0]:.0%} to {ends[1]:.0%}"
+
+
+def _entry(entry: Mapping[str, Any]) -> str:
+    """Return a score with its interval, as far as it has them."""
+    if entry["value"] is None:
+        return "not known"
+    if entry["low"] is None or entry["high"] is None:
+        return f"{entry['value']:.3f}"
+    return f"{entry['value']:.3f} ({entry['low']:.3f} to {entry['high']:.3f})"

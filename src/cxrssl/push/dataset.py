@@ -1,0 +1,156 @@
+"""Data sets as they are pushed: Parquet that plain `datasets` reads, without pixels unless told."""
+
+from collections import Counter
+from pathlib import Path
+
+from cxrssl import __version__
+from cxrssl.core.errors import HubError
+from cxrssl.data.builder import VinDrCXR
+from cxrssl.data.detection import Example, examples_of, in_split, splits_of
+from cxrssl.data.protocol import SPLITS, Protocol
+from cxrssl.data.store import Store
+from cxrssl.data.terms import Origin, ids_sha256, origin_of
+from cxrssl.output.card import render_card
+from cxrssl.push.cards import Label
+from cxrssl.push.metadata import data_metadata
+from cxrssl.push.parcel import Parcel
+from cxrssl.push.words import DATA_TITLES, SET_DATA, licence_text
+from cxrssl.run.content import CARD, Content, content_tag
+
+_RIGHT = "--i-have-the-right-to-share-images"
+_PROTOCOL: Protocol = "corrected"
+_FUSION = "consensus"
+_IOU = 0.2
+
+
+def dataset_parcel(
+    folder: Path,
+    work: Path,
+    *,
+    repo: str,
+    licence: str,
+    images: bool,
+    is_private: bool,
+    has_right: bool,
+) -> Parcel:
+    """Write a store as Parquet, and return that and its card.
+
+    Args:
+        folder: Of the store.
+        work: An empty folder for the Parquet files.
+        repo: ORG/NAME.
+        licence: An identifier of the Hub.
+        images: Whether pixels go along.
+        is_private: Whether the repository is to be.
+        has_right: Whether the user says that the images may be shared.
+
+    Raises:
+        HubError: If the terms of the data forbid it, as far as they are known.
+        DataError: If there is no store.
+    """
+    store = Store(folder)
+    origin = origin_of(store)
+    check_terms(origin, images=images, is_private=is_private, has_right=has_right)
+    builder = VinDrCXR(
+        store=folder,
+        protocol=_PROTOCOL,
+        fusion=_FUSION,
+        consensus_iou=_IOU,
+        images=images,
+        cache_dir=str(work / "cache"),
+    )
+    builder.export(work / "parquet")
+    paths = sorted((work / "parquet").glob("*.parquet"))
+    files: dict[str, Content] = {f"data/{path.name}": path for path in paths}
+    label = Label(repo, content_tag(files), licence)
+    patterns = {name: f"data/{pattern}" for name, pattern in builder.patterns.items()}
+    card = _card(store, origin, label, patterns, images=images)
+    return Parcel("dataset", "data set", files | {CARD: card.encode()}, by_default_private=True)
+
+
+def check_terms(origin: Origin, *, images: bool, is_private: bool, has_right: bool) -> None:
+    """Check that data may go where they are to go.
+
+    Raises:
+        HubError: If pixels of patients were to go without the user's word that they may, or
+            anything of VinDr-CXR were to be public without it.
+    """
+    if has_right or origin == "phantom":
+        return
+    if origin == "VinDr-CXR" and images:
+        raise HubError(
+            "this is VinDr-CXR, or laid out as it is, and its terms (PhysioNet's data-use "
+            "agreement, the rules of Kaggle's competition) forbid to pass its images on. Push the "
+            f"annotations alone, without --images. {_RIGHT} is for who has another agreement, or "
+            "whose own data lie in that layout."
+        )
+    if origin == "VinDr-CXR" and not is_private:
+        raise HubError(
+            "this is VinDr-CXR, or laid out as it is, and its terms forbid to pass its annotations "
+            f"on to people who have not agreed to them. Leave out --public, or say {_RIGHT} if you "
+            "have another agreement, or if it is your own data in that layout."
+        )
+    if images:
+        raise HubError(
+            "these are images of people, whose terms cxrssl does not know. Push the annotations "
+            f"alone, without --images, or say {_RIGHT}."
+        )
+
+
+def _card(
+    store: Store, origin: Origin, label: Label, patterns: dict[str, str], *, images: bool
+) -> str:
+    examples = examples_of(store, fusion=_FUSION, iou=_IOU)
+    splits = splits_of(store, protocol=_PROTOCOL, normals=True)
+    parts = {name: in_split(examples, splits, name) for name in SPLITS if name in patterns}
+    title = f"{'Radiographs' if images else 'Boxes'} of {DATA_TITLES[origin]}, by several readers"
+    boxes: Counter[str] = Counter()
+    holding: Counter[str] = Counter()
+    for example in (one for part in parts.values() for one in part):
+        names = [store.classes[number] for number in example.labels]
+        boxes.update(names)
+        holding.update(set(names))
+    num_images = sum(map(len, parts.values()))
+    content = {
+        "metadata": data_metadata(
+            licence=label.licence,
+            name=title,
+            num_images=num_images,
+            splits=patterns,
+            images=images,
+        ),
+        "title": title,
+        "summary": (
+            f"{num_images} chest radiographs, {'with' if images else 'without'} their pixels: the "
+            "boxes that each reader drew, and the consensus of the readers with its support."
+        ),
+        "repo": label.repo,
+        "tag": label.tag,
+        "origin": origin,
+        "data": SET_DATA[origin],
+        "splits": [_row(name, part) for name, part in parts.items()],
+        "classes": [
+            {"name": name, "boxes": boxes[name], "images": holding[name]} for name in store.classes
+        ],
+        "images": images,
+        "size_px": store.manifest["size_px"],
+        "fit": store.manifest["fit"],
+        "fusion": _FUSION,
+        "consensus_iou": _IOU,
+        "protocol": _PROTOCOL,
+        "normals": True,
+        "fingerprint": store.fingerprint,
+        "version": __version__,
+        "license": licence_text(label.licence, "annotations"),
+    }
+    return render_card("card_dataset", content)
+
+
+def _row(name: str, part: list[Example]) -> dict[str, object]:
+    return {
+        "name": name,
+        "images": len(part),
+        "objects": sum(len(example.boxes) for example in part),
+        "readers": sum(len(example.reader_boxes) for example in part),
+        "sha256": ids_sha256([example.image_id for example in part]),
+    }

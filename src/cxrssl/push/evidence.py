@@ -1,0 +1,144 @@
+"""What a run says of itself: read, and without the paths of the machine it was made on."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cxrssl.config.load import Recipe, load_recipe, to_yaml
+from cxrssl.config.schema import FinetuneRecipe, PretrainRecipe
+from cxrssl.core.errors import RunError
+from cxrssl.run.folder import is_finished
+from cxrssl.run.hub import PREFIX
+
+_FIGURE = "report.png"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the report of a plan says of the labels that pretraining saved.
+
+    Attributes:
+        plan: Its name.
+        text: The answer, with its interval.
+        remarks: What stands beside it.
+        figure: Score over the share of labels, as PNG; None if the report was not drawn.
+    """
+
+    plan: str
+    text: str
+    remarks: tuple[str, ...]
+    figure: bytes | None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of a run.
+
+    Attributes:
+        name: Of its folder.
+        recipe: As it ran, its paths cut to their ends.
+        provenance: Versions, device, data and the images of each split.
+        transfers: The audit of every part that it started from.
+        start: What it started from.
+        metrics: Its final scores.
+        answer: Of the plan that it belongs to, None if it is in none, or none is reported.
+    """
+
+    name: str
+    recipe: PretrainRecipe | FinetuneRecipe
+    provenance: Mapping[str, Any]
+    transfers: tuple[Mapping[str, Any], ...]
+    start: str
+    metrics: Mapping[str, Any]
+    answer: Answer | None
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """The same as files that go along, by their paths."""
+        transfer = {"start": self.start, "transfers": list(self.transfers)}
+        found = {
+            "evidence/recipe.yaml": to_yaml(self.recipe).encode(),
+            "evidence/provenance.json": _json(self.provenance),
+            "evidence/transfer.json": _json(transfer),
+            "evidence/metrics.json": _json(self.metrics),
+        }
+        if self.answer is not None and self.answer.figure is not None:
+            found["evidence/label_efficiency.png"] = self.answer.figure
+        return found
+
+
+def read_evidence(run: Path) -> Evidence:
+    """Read a finished run.
+
+    Raises:
+        RunError: If it has not finished, or a file of it is missing.
+    """
+    if not is_finished(run):
+        raise RunError(
+            f"{run} holds no finished run (metrics.json is missing), and a card without scores "
+            "says nothing. Name the folder that `cxrssl pretrain` or `cxrssl finetune` wrote, or "
+            "let it end with --resume."
+        )
+    recipe = _recipe(run)
+    content = {name: _read(run / f"{name}.json") for name in ("provenance", "transfer", "metrics")}
+    transfer = content["transfer"]
+    return Evidence(
+        run.resolve().name,
+        recipe,
+        content["provenance"],
+        tuple(one | {"source": _end(one["source"])} for one in transfer["transfers"]),
+        transfer["start"],
+        content["metrics"],
+        _answer(run),
+    )
+
+
+def _recipe(run: Path) -> PretrainRecipe | FinetuneRecipe:
+    """Return the recipe of a run, its paths cut to their ends."""
+
+    def read(kind: type[Recipe]) -> Recipe:
+        whole = load_recipe(run / "recipe.yaml", kind, overrides=[])
+        return kind.model_validate(_without_folders(whole.model_dump()))
+
+    return read(FinetuneRecipe) if (run / "detector").is_dir() else read(PretrainRecipe)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"{path} can't be read ({error}). It is part of what a run leaves, and of its card."
+        ) from error
+    return content
+
+
+def _answer(run: Path) -> Answer | None:
+    """Return what the plan around a run says, if its report counts the run."""
+    folder = run.resolve().parent
+    path, figure = folder / "report.json", folder / _FIGURE
+    if not path.is_file():
+        return None
+    report = _read(path)
+    drawn = figure.read_bytes() if figure.is_file() else None
+    return Answer(report["plan"], report["answer"], tuple(report["remarks"]), drawn)
+
+
+def _without_folders(value: object) -> object:
+    """Return fields with paths cut to their ends: where they lay is nobody's business."""
+    if isinstance(value, Mapping):
+        return {key: _without_folders(one) for key, one in value.items()}
+    return _end(str(value)) if isinstance(value, Path) else value
+
+
+def _end(place: str) -> str:
+    """Return the last two parts of a path; a name of the Hub, or of timm, as it is."""
+    if place.startswith(PREFIX) or "/" not in place:
+        return place
+    return "/".join(Path(place).parts[-2:]).lstrip("/")
+
+
+def _json(content: object) -> bytes:
+    return (json.dumps(content, indent=2) + "\n").encode()

@@ -41,12 +41,14 @@ class Faults:
         commit_unheard: The next commit is made, and its answer is a 500.
         is_full: No large file finds room: 507.
         break_upload: The next large file is read in half, and the connection ends.
+        before_commit: Called once in place of the next commit, after which the connection ends.
     """
 
     every: int | None = None
     commit_unheard: bool = False
     is_full: bool = False
     break_upload: bool = False
+    before_commit: Callable[[], None] | None = None
 
 
 @dataclass
@@ -91,12 +93,26 @@ class Hub:
         path.write_bytes(content)
         return digest
 
-    def content(self, kind: str, name: str, path: str, revision: str = "main") -> bytes:
-        """Return a file of a repository, for a test to look at."""
+    def repo_of(self, kind: str, name: str) -> dict[str, Any]:
+        """Return a repository that must be there."""
         repo = self.read(kind, name)
-        assert repo is not None
-        _, files = _at(repo, revision)
+        assert repo is not None, f"no {name}"
+        return repo
+
+    def content(self, kind: str, name: str, path: str) -> bytes:
+        """Return a file of a repository as it is now."""
+        _, files = _at(self.repo_of(kind, name), "main")
         return (self.root / "files" / files[path]["sha256"]).read_bytes()
+
+    def files_of(self, name: str) -> list[str]:
+        """Return the paths of a model's files."""
+        return sorted(_at(self.repo_of("models", name), "main")[1])
+
+    def commit_of(self, name: str, revision: str = "main") -> str:
+        """Return the commit that a revision of a model is."""
+        sha, _ = _at(self.repo_of("models", name), revision)
+        assert sha is not None, f"{name} has no {revision}"
+        return sha
 
     def commits(self, kind: str, name: str, branch: str = "main") -> list[str]:
         """Return the titles of a branch's commits, oldest first; none if there is no such repo."""
@@ -106,6 +122,28 @@ class Hub:
             titles.append(repo["commits"][sha]["title"])
             sha = repo["commits"][sha]["parent"]
         return titles[::-1]
+
+    def put(self, name: str, files: Mapping[str, bytes]) -> None:
+        """Make a model of these files, as anyone may who can push."""
+        repo = _empty(private=False)
+        kept = {
+            path: _large_file(self, self.keep(content))
+            if path.endswith(_LARGE)
+            else _small_file(self, content)
+            for path, content in files.items()
+        }
+        _committed(repo, "main", "initial commit", kept)
+        self.write("models", name, repo)
+
+    def fetched(self, name: str) -> set[str]:
+        """Return which files of a model were asked for."""
+        starts = (f"GET /{name}/resolve/", f"HEAD /{name}/resolve/")
+        return {one.rsplit("/", 1)[-1] for one in self.asked if one.startswith(starts)}
+
+
+def _empty(*, private: bool) -> dict[str, Any]:
+    own = {"private": private, "created": _now(), "branches": {}, "tags": {}, "commits": {}}
+    return own | {"large": []}
 
 
 def _now() -> str:
@@ -155,6 +193,7 @@ class Handler(BaseHTTPRequestHandler):
     """Answers one connection."""
 
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # an answer in one piece: two wait for each other 40 ms
     hub: Hub
 
     def log_message(self, *_: object) -> None:
@@ -201,14 +240,15 @@ class Handler(BaseHTTPRequestHandler):
     def handle_request(self) -> None:
         """Find who answers, and let it."""
         url, hub = urlsplit(self.path), self.hub
+        hub.asked.append(f"{self.command} {self.path}")
+        number = len(hub.asked)
         try:
             body = self.received()
         except ConnectionAbortedError:
             self.close_connection = True
             return
         with hub.lock:
-            hub.asked.append(f"{self.command} {self.path}")
-            if hub.faults.every and len(hub.asked) % hub.faults.every == 0:
+            if hub.faults.every and number % hub.faults.every == 0:
                 return self.refuse(500, "InternalError", "the Hub has a bad moment")
             self.query = parse_qs(url.query)
             for methods, pattern, route in _ROUTES:
@@ -242,13 +282,6 @@ class Handler(BaseHTTPRequestHandler):
             return None
         return repo, sha, files
 
-    def whoami(self, _: bytes) -> None:
-        """GET /api/whoami-v2."""
-        if not self.knows_token:
-            return self.refuse(401, "Unauthorized", "Invalid username or password.")
-        token = {"accessToken": {"role": "write", "displayName": "tests"}}
-        return self.answer(200, {"type": "user", "name": "tester", "orgs": [], "auth": token})
-
     def create(self, body: bytes) -> None:
         """POST /api/repos/create."""
         asked = json.loads(body)
@@ -257,9 +290,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.hub.read(kind, name) is not None:
             return self.answer(409, {"error": "You already created this repo", "url": url})
         private = bool(asked.get("private")) or asked.get("visibility") == "private"
-        repo: dict[str, Any] = {
-            "private": private, "created": _now(), "branches": {}, "tags": {}, "commits": {},
-        }  # fmt: skip
+        repo = _empty(private=private)
         attributes = "".join(f"*{one} filter=lfs diff=lfs merge=lfs -text\n" for one in _LARGE)
         files = {".gitattributes": _small_file(self.hub, attributes.encode())}
         _committed(repo, "main", "initial commit", files)
@@ -290,29 +321,36 @@ class Handler(BaseHTTPRequestHandler):
 
     def batch(self, body: bytes, kind: str = "models", name: str = "") -> None:
         """POST .../info/lfs/objects/batch."""
-        if self.repo(kind, name) is None:
+        if (repo := self.repo(kind, name)) is None:
             return
         objects = []
         for own in json.loads(body)["objects"]:
             told = {"oid": own["oid"], "size": own["size"]}
-            if not (self.hub.root / "files" / own["oid"]).is_file():
-                told["actions"] = {"upload": {"href": f"{self.hub.address}/lfs/{own['oid']}"}}
+            if own["oid"] not in repo["large"]:
+                place = f"{self.hub.address}/lfs/{kind}/{name}/{own['oid']}"
+                told["actions"] = {"upload": {"href": place}}
             objects.append(told)
         self.answer(200, {"transfer": "basic", "objects": objects})
 
-    def put(self, body: bytes, sha256: str) -> None:
-        """PUT /lfs/SHA256, an address that only who has the token got from `batch`."""
+    def put(self, body: bytes, kind: str, name: str, sha256: str) -> None:
+        """PUT /lfs/KIND/NAME/SHA256, an address that only who has the token got from `batch`."""
         if self.hub.faults.is_full:
             return self.refuse(507, "InsufficientStorage", "no room is left on the Hub")
         if hashlib.sha256(body).hexdigest() != sha256:
             return self.refuse(400, "BadRequest", "this is not the file of that hash")
-        self.hub.keep(body)
+        repo = self.hub.repo_of(kind, name)
+        repo["large"].append(self.hub.keep(body))
+        self.hub.write(kind, name, repo)
         return self.answer(200)
 
     def commit(self, body: bytes, kind: str, name: str, revision: str) -> None:
         """POST .../commit/BRANCH."""
         if (found := self.revision(kind, name, revision)) is None:
             return
+        if (instead := self.hub.faults.before_commit) is not None:
+            self.hub.faults.before_commit = None
+            self.close_connection = True
+            return instead()
         repo, sha, there = found
         head, *changes = (json.loads(line) for line in body.splitlines() if line.strip())
         parent = head["value"].get("parentCommit")
@@ -320,7 +358,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.refuse(412, "PreconditionFailed", "A commit has happened since.")
         files = dict(there)
         for change in changes:
-            if (fault := self.changed(files, change["key"], change["value"])) is not None:
+            if (fault := self.changed(repo, files, change["key"], change["value"])) is not None:
                 return self.refuse(400, "BadRequest", fault)
         made = _committed(repo, revision, head["value"]["summary"], files)
         self.hub.write(kind, name, repo)
@@ -330,12 +368,14 @@ class Handler(BaseHTTPRequestHandler):
         url = f"{self.hub.address}/{'' if kind == 'models' else 'datasets/'}{name}/commit/{made}"
         return self.answer(200, {"success": True, "commitOid": made, "commitUrl": url})
 
-    def changed(self, files: dict[str, Any], key: str, own: Mapping[str, Any]) -> str | None:
+    def changed(
+        self, repo: Mapping[str, Any], files: dict[str, Any], key: str, own: Mapping[str, Any]
+    ) -> str | None:
         """Apply one line of a commit to its files, and return what is wrong with it."""
         if key == "file":
             files[own["path"]] = _small_file(self.hub, base64.b64decode(own["content"]))
         elif key == "lfsFile":
-            if not (self.hub.root / "files" / own["oid"]).is_file():
+            if own["oid"] not in repo["large"]:
                 return f"the file of {own['path']} was never uploaded"
             files[own["path"]] = _large_file(self.hub, own["oid"])
         elif key == "deletedFile":
@@ -369,15 +409,6 @@ class Handler(BaseHTTPRequestHandler):
         told += [_entry(path, own) for path, own in sorted(inside.items())]
         shown = [one for one in told if deep or "/" not in one["path"][len(start) :]]
         return self.answer(200, shown)
-
-    def paths(self, body: bytes, kind: str, name: str, revision: str) -> None:
-        """POST .../paths-info/REVISION."""
-        if (found := self.revision(kind, name, revision)) is None:
-            return
-        is_form = "form" in self.headers.get("Content-Type", "")
-        asked = parse_qs(body.decode()) if is_form else json.loads(body)
-        told = [_entry(path, found[2][path]) for path in asked["paths"] if path in found[2]]
-        self.answer(200, told)
 
     def refs(self, _: bytes, kind: str, name: str) -> None:
         """GET .../refs."""
@@ -448,19 +479,17 @@ def _card_errors(card: str) -> list[str]:
 
 Route = tuple[str, str, Callable[..., None]]
 _ROUTES: list[Route] = [
-    ("GET", r"/api/whoami-v2", Handler.whoami),
     ("POST", r"/api/repos/create", Handler.create),
     ("POST", r"/api/validate-yaml", Handler.validate),
     ("POST", rf"{_API}/preupload/(?P<revision>[^/]+)", Handler.preupload),
     ("POST", rf"{_API}/commit/(?P<revision>[^/]+)", Handler.commit),
-    ("POST", rf"{_API}/paths-info/(?P<revision>[^/]+)", Handler.paths),
     ("GET", rf"{_API}/tree/(?P<revision>[^/]+)(?:/(?P<folder>.*))?", Handler.tree),
     ("GET", rf"{_API}/refs", Handler.refs),
     ("POST", rf"{_API}/(?P<what>tag|branch)/(?P<revision>[^/]+)", Handler.name_ref),
     ("GET", rf"{_API}/revision/(?P<revision>[^/]+)", Handler.info),
     ("GET HEAD", _API, Handler.info),
     ("POST", rf"{_FILES}\.git/info/lfs/objects/batch", Handler.batch),
-    ("PUT", r"/lfs/(?P<sha256>[0-9a-f]{64})", Handler.put),
+    ("PUT", rf"/lfs/(?P<kind>models|datasets)/{_REPO}/(?P<sha256>[0-9a-f]{{64}})", Handler.put),
     ("GET HEAD", rf"{_FILES}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", Handler.resolve),
 ]
 

@@ -25,10 +25,12 @@ def main() -> None:
         typer.echo(f"Error: {error}", err=True)
         raise SystemExit(2) from error
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
+        reached = "a limit on files (ulimit -f) is reached"
+        what = reached if error.errno == errno.EFBIG else "the disk is full"
         typer.echo(
-            f"Error: the disk is full ({error.filename or error}). What was finished is whole. "
+            f"Error: {what} ({error.filename or error}). What was finished is whole. "
             "Free some room and call the same command again (a run with --resume): it goes on.",
             err=True,
         )

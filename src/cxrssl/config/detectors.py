@@ -1,11 +1,10 @@
 """What a recipe may say of a detector; models/published/configuration_cxr_rcnn.py explains it."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from cxrssl.config.section import Probability, Section, Share
+from cxrssl.config.section import Place, Probability, Section, Share
 
 Side = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
@@ -85,10 +84,11 @@ class InitSection(Section):
 
     start: Literal["random", "imagenet", "coco"]
     """`imagenet` fills the body, `coco` the whole detector but the prediction of classes."""
-    weights: Path | None
+    weights: Place | None
     """File for `imagenet` and `coco`; null for timm's and torchvision's own."""
-    backbone: Path | None
-    """backbone/ folder of a pretraining run, put on top of `start`; null for the control."""
+    backbone: Place | None
+    """backbone/ folder of a pretraining run, or hf-hub:ORG/NAME@REVISION, put on top of `start`;
+    null for the control."""
 
     @model_validator(mode="after")
     def _weights_fit_the_start(self) -> "InitSection":

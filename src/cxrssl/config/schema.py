@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from cxrssl.config.detectors import DetectorSection, InitSection
-from cxrssl.config.section import Probability, Section, Share
+from cxrssl.config.section import Place, Probability, Section, Share
 from cxrssl.core.images import Intensity
 from cxrssl.data.fusion import POLICY
 
@@ -113,8 +113,9 @@ class ContrastSection(Section):
     """timm architecture."""
     start: Literal["random", "imagenet", "coco", "run"]
     """What the backbone starts from; see models/starts.py."""
-    weights: Path | None
-    """File for `imagenet` and `coco`, null for timm's and torchvision's own; folder for `run`."""
+    weights: Place | None
+    """File for `imagenet` and `coco`, null for timm's and torchvision's own; backbone/ folder or
+    hf-hub:ORG/NAME@REVISION for `run`."""
     frozen_stages: int = Field(ge=0)
     """Stages that are not trained: 1 is the stem, 2 the first stage as well."""
     projector_layers: Literal[2, 3]

@@ -65,7 +65,11 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_json(path: Path, content: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
     """Write a JSON file whole, keys in the order given, a list of numbers on one line."""
+    write_text(path, json_text(content))
+
+
+def json_text(content: Any) -> str:  # noqa: ANN401 - whatever JSON can hold
+    """Return the text of a JSON file, as `write_json` writes it."""
     text = json.dumps(content, indent=2, allow_nan=False)
     # Inside a JSON string a line break is written as \n, so what is found here is a list.
-    text = _NUMBERS.sub(lambda found: f"[{' '.join(found[0][1:-1].split())}]", text)
-    write_text(path, text + "\n")
+    return _NUMBERS.sub(lambda found: f"[{' '.join(found[0][1:-1].split())}]", text) + "\n"

@@ -103,15 +103,11 @@ class VinDrCXR(datasets.GeneratorBasedBuilder):  # type: ignore[misc]
         self.download_and_prepare(str(target), file_format="parquet")
         # By file names alone, load_dataset would call the val split "validation".
         files = "".join(
-            f"  - split: {name}\n    path: {pattern}\n" for name, pattern in self.patterns.items()
+            f"  - split: {name}\n    path: {self.dataset_name}-{name}*.parquet\n"
+            for name in self.info.splits
         )
         card = f"---\nconfigs:\n- config_name: default\n  data_files:\n{files}---\n"
         write_text(target / "README.md", card)
-
-    @property
-    def patterns(self) -> dict[str, str]:
-        """What the files of each split are called, once they are exported."""
-        return {name: f"{self.dataset_name}-{name}*.parquet" for name in self.info.splits}
 
     def _info(self) -> datasets.DatasetInfo:
         box = datasets.List(datasets.Value("float32"), length=4)

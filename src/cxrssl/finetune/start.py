@@ -28,7 +28,7 @@ from cxrssl.models.detector import (
 from cxrssl.models.rtdetr import rtdetr_config
 from cxrssl.models.starts import coco_detector, imagenet_start, run_start
 from cxrssl.models.weights import TransferRecord, transfer
-from cxrssl.run.hub import fetched
+from cxrssl.run.hub import fetched, fetched_weights
 from cxrssl.run.memory import place_gradients, training_layout
 from cxrssl.run.seed import INITIALISATION, seed_torch
 
@@ -123,15 +123,16 @@ def _transfers(
 ) -> Iterator[TransferRecord]:
     """Load what the recipe starts from, and yield the audit of each part."""
     init, architecture, body = recipe.init, recipe.model.backbone, body_of(model)
+    file, named = fetched_weights(init.weights)
     match init.start:
         case "random":
             pass
         case "imagenet":
-            weights, source = imagenet_start(architecture, init.weights)
-            yield transfer(body, weights, source=source)
+            weights, source = imagenet_start(architecture, file)
+            yield transfer(body, weights, source=named or source)
         case "coco":
-            weights, source = coco_detector(architecture, init.weights)
-            yield transfer(model, weights, source=source, new=(_OF_CLASSES,))
+            weights, source = coco_detector(architecture, file)
+            yield transfer(model, weights, source=named or source, new=(_OF_CLASSES,))
         case _:
             assert_never(init.start)
     if init.backbone is not None:

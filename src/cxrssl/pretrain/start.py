@@ -10,7 +10,7 @@ from cxrssl.core.images import Intensity
 from cxrssl.models.backbone import encoder, freeze_stages, num_features
 from cxrssl.models.starts import coco_start, imagenet_start, run_start
 from cxrssl.models.weights import transfer
-from cxrssl.run.hub import fetched
+from cxrssl.run.hub import fetched, fetched_weights
 from cxrssl.run.seed import INITIALISATION, seed_torch
 from cxrssl.ssl.simclr import SimCLR, projection_head
 
@@ -50,10 +50,11 @@ def _weights(wanted: ContrastSection, intensity: Intensity) -> tuple[dict[str, T
     match wanted.start:
         case "random":
             return None
-        case "imagenet":
-            return imagenet_start(wanted.backbone, wanted.weights)
-        case "coco":
-            return coco_start(wanted.backbone, wanted.weights)
+        case "imagenet" | "coco":
+            file, named = fetched_weights(wanted.weights)
+            start = imagenet_start if wanted.start == "imagenet" else coco_start
+            weights, source = start(wanted.backbone, file)
+            return weights, named or source
         case "run":
             assert wanted.weights is not None  # the schema wants one
             place = fetched(wanted.weights)

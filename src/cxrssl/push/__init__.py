@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxrssl.core.errors import RunError
+from cxrssl.core.places import check_repo
 from cxrssl.push.dataset import dataset_parcel
 from cxrssl.push.models import backbone_parcel, detector_parcel
 from cxrssl.push.parcel import Parcel
 from cxrssl.run.content import CARD, content_tag, size_of
-from cxrssl.run.hub import check_repo
 from cxrssl.run.publish import Published, Target, publish
 
 _MAIN = "main"

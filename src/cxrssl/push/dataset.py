@@ -61,9 +61,10 @@ def dataset_parcel(
     )
     builder.export(work / "parquet")
     paths = sorted((work / "parquet").glob("*.parquet"))
-    files: dict[str, Content] = {f"data/{path.name}": path for path in paths}
+    start = f"{builder.dataset_name}-"
+    files: dict[str, Content] = {f"data/{path.name.removeprefix(start)}": path for path in paths}
     label = Label(repo, content_tag(files), licence)
-    patterns = {name: f"data/{pattern}" for name, pattern in builder.patterns.items()}
+    patterns = {name: f"data/{name}*.parquet" for name in builder.info.splits}
     card = _card(store, origin, label, patterns, images=images)
     return Parcel("dataset", "data set", files | {CARD: card.encode()}, by_default_private=True)
 
@@ -138,7 +139,6 @@ def _card(
         "fusion": _FUSION,
         "consensus_iou": _IOU,
         "protocol": _PROTOCOL,
-        "normals": True,
         "fingerprint": store.fingerprint,
         "version": __version__,
         "license": licence_text(label.licence, "annotations"),

@@ -9,8 +9,9 @@ from typing import Any
 from cxrssl.config.load import Recipe, load_recipe, to_yaml
 from cxrssl.config.schema import FinetuneRecipe, PretrainRecipe
 from cxrssl.core.errors import RunError
+from cxrssl.core.files import json_text
+from cxrssl.core.places import PREFIX
 from cxrssl.run.folder import is_finished
-from cxrssl.run.hub import PREFIX
 
 _FIGURE = "report.png"
 
@@ -60,9 +61,9 @@ class Evidence:
         transfer = {"start": self.start, "transfers": list(self.transfers)}
         found = {
             "evidence/recipe.yaml": to_yaml(self.recipe).encode(),
-            "evidence/provenance.json": _json(self.provenance),
-            "evidence/transfer.json": _json(transfer),
-            "evidence/metrics.json": _json(self.metrics),
+            "evidence/provenance.json": json_text(self.provenance).encode(),
+            "evidence/transfer.json": json_text(transfer).encode(),
+            "evidence/metrics.json": json_text(self.metrics).encode(),
         }
         if self.answer is not None and self.answer.figure is not None:
             found["evidence/label_efficiency.png"] = self.answer.figure
@@ -138,7 +139,3 @@ def _end(place: str) -> str:
     if place.startswith(PREFIX) or "/" not in place:
         return place
     return "/".join(Path(place).parts[-2:]).lstrip("/")
-
-
-def _json(content: object) -> bytes:
-    return (json.dumps(content, indent=2) + "\n").encode()

@@ -5,9 +5,9 @@ from typing import Any
 
 from huggingface_hub import DatasetCardData, EvalResult, ModelCardData
 
+from cxrssl.core.places import PREFIX
 from cxrssl.data.terms import Origin
 from cxrssl.push.words import DATA_TITLES, NO_LICENCE
-from cxrssl.run.hub import PREFIX
 
 _TAGS = ["chest-x-ray", "radiology", "medical", "cxrssl"]
 _METRICS = (

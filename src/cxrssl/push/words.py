@@ -58,7 +58,7 @@ def licence_text(licence: str, what: str) -> str:
     if licence == NO_LICENCE:
         return (
             f"Whoever published this named no licence for the {what}: ask before you use them. The "
-            "licence of cxrssl (Apache-2.0), or of another model of the same architecture, does "
-            "not carry over."
+            "licence of cxrssl (Apache-2.0) does not carry over, nor does that of another network "
+            "of the same architecture."
         )
     return f"The {what} are under the licence `{licence}`."

@@ -7,9 +7,11 @@ from cxrssl.config.arms import arms_of
 from cxrssl.config.load import load_recipe, to_yaml
 from cxrssl.config.plan import Plan
 from cxrssl.config.schema import FinetuneRecipe, PretrainRecipe
-from cxrssl.core.errors import CxrsslError, RecipeError, RunError
+from cxrssl.core.errors import CxrsslError, HubError, RecipeError, RunError
 from cxrssl.core.files import write_text
+from cxrssl.core.places import is_on_hub
 from cxrssl.reproduce.jobs import Training
+from cxrssl.run.hub import fetched
 
 # A plan may grow by these, and its jobs may ask for other machines: what is done stays true.
 _MAY_GROW = ("label_fractions", "seeds", "faults")
@@ -136,10 +138,7 @@ def _faults(one: Training, by_name: Mapping[str, Training]) -> Iterator[str]:
             f"{one.folder} holds a run of another recipe (see {written}). Delete that folder, or "
             "name another with --out."
         )
-    weights = recipe.init.weights if isinstance(recipe, FinetuneRecipe) else recipe.model.weights
-    starts_from_run = isinstance(recipe, PretrainRecipe) and recipe.model.start == "run"
-    if weights is not None and not starts_from_run and not weights.is_file():
-        yield f"{one.job.name} starts from {weights}, and there is no such file."
+    yield from _missing_starts(one)
     for need in one.job.needs:
         before = by_name.get(need)
         if before is None:
@@ -156,6 +155,25 @@ def _faults(one: Training, by_name: Mapping[str, Training]) -> Iterator[str]:
             )
 
 
+def _missing_starts(one: Training) -> Iterator[str]:
+    """Yield what a run starts from and is not there; what is on the Hub is fetched now."""
+    recipe = one.recipe
+    if isinstance(recipe, FinetuneRecipe):
+        weights, backbone = recipe.init.weights, recipe.init.backbone
+        is_file = True
+    else:
+        weights, backbone = recipe.model.weights, None
+        is_file = recipe.model.start != "run"
+    for place in (weights, backbone):
+        if place is not None and is_on_hub(place):
+            try:
+                fetched(place)
+            except HubError as error:
+                yield f"{one.job.name} starts from {place}: {error}"
+    if weights is not None and is_file and not is_on_hub(weights) and not weights.is_file():
+        yield f"{one.job.name} starts from {weights}, and there is no such file."
+
+
 def _is_same(written: Path, recipe: PretrainRecipe | FinetuneRecipe) -> bool:
     """Return whether a run's recipe is the one it would get now, wherever its folder has moved."""
     try:
@@ -169,7 +187,7 @@ def _portable(value: object) -> object:
     """Return fields with paths by their end: where a plan's folder lies changes no result."""
     if isinstance(value, Mapping):
         return {key: _portable(one) for key, one in value.items()}
-    if isinstance(value, PurePath):
+    if isinstance(value, PurePath) and not is_on_hub(Path(value)):
         parts = value.parts
         return parts[-2:] if parts[-1:] == ("backbone",) else parts[-1:]
     return value

@@ -24,18 +24,21 @@ from huggingface_hub.errors import (
 )
 
 from cxrssl.core.errors import HubError
+from cxrssl.core.places import PREFIX, is_on_hub, parsed, without_secrets
 
-PREFIX = "hf-hub:"
 FILES = ("config.json", "preprocessor_config.json", "model.safetensors")
 
 Answer = TypeVar("Answer")
 
-_REPO = r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*"
-_PLACE = re.compile(rf"({_REPO})(?:@(.+))?", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PASSING = (408, 429, 500, 502, 503, 504)
 _WAITS_S = (0.5, 1, 2, 4, 8, 8)
+_FAULTS: tuple[type[Exception], ...] = (
+    httpx2.HTTPError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+)
 _LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
 
 
@@ -52,11 +55,6 @@ class Fetched:
     source: str
 
 
-def is_on_hub(place: Path) -> bool:
-    """Return whether a path is the name of a repository of the Hub."""
-    return str(place).startswith(PREFIX)
-
-
 def fetched(place: Path) -> Fetched:
     """Return the folder that a path names, fetched if it is `hf-hub:ORG/NAME[@REVISION]`.
 
@@ -69,43 +67,42 @@ def fetched(place: Path) -> Fetched:
     """
     if not is_on_hub(place):
         return Fetched(place, str(place))
-    repo, revision = parsed(place)
+    repo, asked_for = parsed(place)
+    revision = asked_for or constants.DEFAULT_REVISION
+    folder = _snapshot(repo, revision)
     if not _COMMIT.fullmatch(revision) and not constants.is_offline_mode():
+        # Where the Hub can't be asked, a snapshot may be an older one that lies in the cache.
         info = asked(lambda: HfApi().model_info(repo, revision=revision), f"{repo}@{revision}")
-        revision = str(info.sha)
-    folder = Path(
-        asked(
-            lambda: snapshot_download(repo, revision=revision, allow_patterns=list(FILES)),
-            f"{repo}@{revision}",
-        )
-    )
+        if folder.name != info.sha:
+            folder = _snapshot(repo, str(info.sha))
     for name in FILES:
         _check_cached(folder / name)
     return Fetched(folder, f"{PREFIX}{repo}@{folder.name}")
 
 
-def parsed(place: Path) -> tuple[str, str]:
-    """Return the repository and the revision of a name on the Hub.
+def _snapshot(repo: str, revision: str) -> Path:
+    """Return the folder in the cache that holds a revision; its name is the commit."""
+    return Path(
+        asked(
+            lambda: snapshot_download(repo, revision=revision, allow_patterns=list(FILES)),
+            f"{repo}@{revision}",
+        )
+    )
+
+
+def fetched_weights(place: Path | None) -> tuple[Path | None, str | None]:
+    """Return the file of weights that a recipe names, and its name in records.
+
+    Args:
+        place: A file, `hf-hub:ORG/NAME@REVISION`, or None for none.
 
     Raises:
-        HubError: If it is no such name.
+        HubError: As `fetched` does.
     """
-    found = _PLACE.fullmatch(str(place).removeprefix(PREFIX))
-    if found is None:
-        raise HubError(
-            f"{redacted(str(place))} is no repository: expected {PREFIX}ORG/NAME or "
-            f"{PREFIX}ORG/NAME@REVISION, the revision a commit, tag or branch."
-        )
-    return found[1], found[2] or constants.DEFAULT_REVISION
-
-
-def check_repo(repo: str) -> None:
-    """Raise a `HubError` unless a repository is named as ORG/NAME."""
-    if not re.fullmatch(_REPO, repo, re.ASCII):
-        raise HubError(
-            f"{redacted(repo)!r} is no repository: expected ORG/NAME, of letters, digits, '.', '_' "
-            "and '-'."
-        )
+    if place is None:
+        return None, None
+    found = fetched(place)
+    return (found.folder / "model.safetensors" if is_on_hub(place) else place), found.source
 
 
 def asked(call: Callable[[], Answer], what: str) -> Answer:
@@ -123,16 +120,17 @@ def asked(call: Callable[[], Answer], what: str) -> Answer:
     for wait_s in (*_WAITS_S, None):
         try:
             return call()
-        except (httpx2.HTTPError, OSError) as error:
-            if not _is_hubs(error):
+        except (httpx2.HTTPError, OSError, RuntimeError) as error:
+            fault = _fault(error)
+            if fault is None:
                 raise
-            if wait_s is None or not may_pass(error):
-                raise HubError(_reason(error, what)) from None
+            if wait_s is None or not _may_pass(fault):
+                raise HubError(_reason(fault, what)) from None
             time.sleep(wait_s)
     raise AssertionError("the last try returns or raises")
 
 
-def may_pass(error: Exception) -> bool:
+def _may_pass(error: Exception) -> bool:
     """Return whether the same call might do better in a while."""
     if isinstance(error, HfHubHTTPError):
         return error.response.status_code in _PASSING
@@ -141,9 +139,11 @@ def may_pass(error: Exception) -> bool:
     return isinstance(error, httpx2.TransportError)
 
 
-def _is_hubs(error: Exception) -> bool:
-    own = (httpx2.HTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled)
-    return isinstance(error, own)
+def _fault(error: BaseException) -> Exception | None:
+    """Return what the Hub or the line to it did among an error and its causes; None for nothing."""
+    if isinstance(error, _FAULTS):
+        return error
+    return None if error.__cause__ is None else _fault(error.__cause__)
 
 
 def redacted(text: str) -> str:
@@ -151,7 +151,7 @@ def redacted(text: str) -> str:
     token = get_token()
     if token:
         text = text.replace(token, "hf_***")
-    return re.sub(r"hf_\w{8,}", "hf_***", text)
+    return without_secrets(text)
 
 
 def _reason(error: Exception, what: str) -> str:

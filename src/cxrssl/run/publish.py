@@ -14,12 +14,13 @@ from huggingface_hub import (
     HfApi,
     constants,
 )
-from huggingface_hub.errors import RepositoryNotFoundError
+from huggingface_hub.errors import BadRequestError, RepositoryNotFoundError
 from huggingface_hub.hf_api import RepoFile
 
 from cxrssl.core.errors import HubError
+from cxrssl.core.places import check_repo
 from cxrssl.run.content import CARD, Content, content_tag, is_of_hash
-from cxrssl.run.hub import asked, check_repo
+from cxrssl.run.hub import asked
 
 Kind = Literal["model", "dataset"]
 # Made by the Hub with a repository: what it stores as large files.
@@ -188,15 +189,23 @@ def _commit(files: Mapping[str, Content], target: Target, before: _Found, messag
         *(CommitOperationAdd(path, content) for path, content in sorted(files.items())),
         *(CommitOperationDelete(path) for path in others),
     ]
-    HfApi().create_commit(
-        target.repo,
-        operations,
-        commit_message=message,
-        repo_type=target.kind,
-        revision=target.branch,
-        # Whoever wrote there since is not overwritten.
-        parent_commit=before.commit,
-    )
+    try:
+        HfApi().create_commit(
+            target.repo,
+            operations,
+            commit_message=message,
+            repo_type=target.kind,
+            revision=target.branch,
+            # Whoever wrote there since is not overwritten.
+            parent_commit=before.commit,
+        )
+    except BadRequestError:  # a ValueError too, and the Hub's
+        raise
+    except ValueError as error:
+        raise HubError(
+            f"the Hub does not take the card's metadata: {' '.join(str(error).split())}. Is the "
+            "licence one that it knows? Nothing was pushed."
+        ) from error
 
 
 def _tag(files: Mapping[str, Content], target: Target, tag: str, *, commit: str) -> None:

@@ -7,12 +7,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime
 DEV := $(VENV)/.dev
+PLAIN := build/plain
 
 .DEFAULT_GOAL := help
-.PHONY: help setup format check test reproduce clean
+.PHONY: help setup format check test reproduce hub-demo clean
 
 help:  ## Show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 	@echo 'WORKERS=N tests in N processes of up to 5 GB each, 0 in this one.'
 	@echo 'PLAN=demo, or another of recipes/plans, for reproduce; DATA=FOLDER real images for it.'
 
@@ -43,6 +44,14 @@ test: $(DEV)  ## All tests, the smoke plan among them; no network
 
 reproduce: $(RUNTIME)  ## Run all arms of PLAN and write its report
 	$(BIN)/cxrssl reproduce $(PLAN) $(if $(DATA),--set data.source=$(DATA))
+
+hub-demo: reproduce $(PLAIN)/.made  ## Push PLAN's networks to a Hub here, pull them without cxrssl
+	$(BIN)/python tests/hub_demo.py runs/$(PLAN) $(PLAIN)/bin/python
+
+$(PLAIN)/.made: constraints.txt
+	$(PYTHON) -m venv --clear $(PLAIN)
+	$(PLAIN)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt timm torch torchvision transformers
+	touch $@
 
 clean:  ## Delete .venv, runs and build products
 	rm -rf $(VENV) runs build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -26,6 +26,8 @@ OPTIONS = {
     "predict": "checkpoint inputs --out --threshold --overlays",
     "reproduce": "plan --set --out --executor --dry-run",
     "report": "runs",
+    "push": "run repo --private --dry-run --revision --replace --license --images "
+    "--i-have-the-right-to-share-images",
 }
 
 
@@ -45,7 +47,8 @@ def test_commands_and_options_are_frozen() -> None:
 def test_help_loads_nothing_heavy() -> None:
     code = (
         "import sys; import cxrssl.cli; "
-        "heavy = {'torch', 'timm', 'numpy', 'pandas', 'datasets', 'pydantic', 'pydicom', 'cv2'}; "
+        "heavy = {'torch', 'timm', 'numpy', 'pandas', 'datasets', 'pydantic', 'pydicom', 'cv2', "
+        "'huggingface_hub'}; "
         "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -59,6 +62,9 @@ def test_help_loads_nothing_heavy() -> None:
         (["ingest", "nowhere", "store"], "Error: nowhere is no folder"),
         (["eval", "nowhere", "--data", "store"], "Error: nowhere is no detector"),
         (["predict", "nowhere", "x.png", "--out", "o"], "Error: nowhere is no detector"),
+        (["push", "nowhere", "org/name"], "Error: nowhere is neither a finished run"),
+        (["push", "nowhere", "name"], "Error: 'name' is no repository: expected ORG/NAME"),
+        (["predict", "hf-hub:x", "x.png", "--out", "o"], "Error: hf-hub:x is no repository"),
         (["report", "nowhere"], "Error: nowhere holds no plan.yaml"),
         (["reproduce", "smoky"], "Error: 'plans/smoky' is neither a recipe file nor"),
         (["pretrain", "recipes/pretrain/smoke.yaml", "--set", "seeds=1"], "Did you mean seed?"),

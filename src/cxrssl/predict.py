@@ -80,9 +80,9 @@ def predict(
     Raises:
         CxrsslError: If there is no detector, no image, or `out` is not new or can't be written.
     """
-    files = files_in(inputs)
     place = fetched(checkpoint)
     detector = load_detector(folder_of(place.folder))
+    files = files_in(inputs)
     if out.is_dir() and any(out.iterdir()):
         raise RunError(f"{out} is not empty. Name another folder with --out.")
     names = overlay_names(files)

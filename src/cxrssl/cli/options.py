@@ -56,6 +56,8 @@ class ExecutorName(StrEnum):
     slurm = "slurm"
 
 
+CHECKPOINT = "A finetune run, its detector/ folder, or hf-hub:ORG/NAME[@REVISION]."
+
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change a recipe field: a.b=value. Repeatable.", metavar="A.B=V"),

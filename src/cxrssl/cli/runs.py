@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cxrssl.cli.options import ExecutorName, Out, Resume, Set, app
+from cxrssl.cli.options import CHECKPOINT, ExecutorName, Out, Resume, Set, app
 
 
 @app.command()
@@ -52,7 +52,7 @@ def finetune(
 
 @app.command()
 def predict(
-    checkpoint: Annotated[Path, typer.Argument(help="A finetune run, or its detector/ folder.")],
+    checkpoint: Annotated[Path, typer.Argument(help=CHECKPOINT)],
     inputs: Annotated[list[Path], typer.Argument(help="DICOM, PNG, JPEG, or folders of them.")],
     out: Annotated[Path, typer.Option("--out", help="A new folder for what is found.")],
     threshold: Annotated[

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cxrssl.cli.options import SplitName, app
+from cxrssl.cli.options import CHECKPOINT, SplitName, app
 
 _LEAST_REPLICATES = 50
 
@@ -16,7 +16,7 @@ def _replicates(number: int) -> int:
     return number
 
 
-Checkpoint = Annotated[Path | None, typer.Argument(help="A finetune run, or its detector/ folder.")]
+Checkpoint = Annotated[Path | None, typer.Argument(help=CHECKPOINT)]
 Data = Annotated[Path | None, typer.Option("--data", help="A store to detect in.")]
 StoreSplit = Annotated[
     SplitName | None, typer.Option(help="Which of the store's images; test if not given.")

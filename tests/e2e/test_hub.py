@@ -21,7 +21,10 @@ from cxrssl.config.schema import FinetuneRecipe
 from cxrssl.data.detection import examples_of, splits_of
 from cxrssl.data.store import Store
 from cxrssl.finetune import finetune
+from cxrssl.models.detector_folder import save_detector
+from cxrssl.models.rtdetr import rtdetr_config
 from cxrssl.pretrain import pretrain
+from detectors import RTDETR, detector
 from hub_calls import Commands, code_of, commands, python, tag_of, without_cxrssl
 from hub_server import TOKEN, Faults, Hub, environment, serve
 from support import ROOT, finetune_recipe, pretrain_recipe
@@ -483,3 +486,28 @@ def test_a_backbone_of_the_hub_is_a_name_of_timm_and_the_recipes_own(
         assert done.code == 0, done.err
         (record,) = json.loads((out / "transfer.json").read_text())["transfers"]
         assert (record["source"], record["arrived"]) == (place, True)
+
+
+def test_the_second_family_is_pulled_too_and_its_backbone_is_a_name_as_well(
+    run: Commands, film: Path, tmp_path: Path
+) -> None:
+    save_detector(detector(rtdetr_config(RTDETR)), tmp_path / "rtdetr")
+    files = _files(tmp_path / "rtdetr")
+    run.hub.put("org/rtdetr", files)
+    done = run("predict", "hf-hub:org/rtdetr", film, "--out", tmp_path / "found")
+    assert done.code == 0, done.err
+    config = json.loads(files["config.json"])
+    for number, change in enumerate(
+        (
+            {"backbone": "hf-hub:stranger/body"},
+            {"use_pretrained_backbone": True},
+            {"model_type": "resnet"},
+        )
+    ):
+        inside = config["backbone_config"] | change
+        changed = json.dumps(config | {"backbone_config": inside}).encode()
+        run.hub.put(f"evil/rtdetr{number}", files | {"config.json": changed})
+        done = run("predict", f"hf-hub:evil/rtdetr{number}", film, "--out", tmp_path / "x")
+        assert done.code == 2
+        assert done.err.startswith("Error: "), done.err
+    assert "stranger" not in "".join(run.hub.asked)

@@ -195,9 +195,9 @@ def test_another_runs_backbone_must_have_seen_the_same_grey_levels(tmp_path: Pat
     save_backbone(encoder("test_resnet"), tmp_path, tag="test", size_px=64, intensity=INTENSITY)
     other = Intensity(equalize=False, mean=0.5, std=0.25)
     with pytest.raises(TransferError, match="Both phases need the same grey levels"):
-        run_start(tmp_path, architecture="test_resnet", intensity=other)
-    with pytest.raises(TransferError, match=r"is a test_resnet; the recipe has a resnet18"):
-        run_start(tmp_path, architecture="resnet18", intensity=INTENSITY)
+        run_start(tmp_path, source="it", architecture="test_resnet", intensity=other)
+    with pytest.raises(TransferError, match=r"it is a test_resnet; the recipe has a resnet18"):
+        run_start(tmp_path, source="it", architecture="resnet18", intensity=INTENSITY)
 
 
 def test_a_pickle_is_refused_with_the_way_to_convert_it(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 from cxrssl import __version__
-from cxrssl.core.errors import HubError
+from cxrssl.core.errors import DataError, HubError
 from cxrssl.data.builder import VinDrCXR
 from cxrssl.data.detection import Example, examples_of, in_split, splits_of
 from cxrssl.data.protocol import SPLITS, Protocol
@@ -46,9 +46,14 @@ def dataset_parcel(
 
     Raises:
         HubError: If the terms of the data forbid it, as far as they are known.
-        DataError: If there is no store.
+        DataError: If there is no store, or nothing in it that would go along.
     """
     store = Store(folder)
+    if not store.classes and not images:
+        raise DataError(
+            f"{folder} is a pool of images without boxes, and without --images nothing of it would "
+            "go along. Name a store with boxes."
+        )
     origin = origin_of(store)
     check_terms(origin, images=images, is_private=is_private, has_right=has_right)
     builder = VinDrCXR(

@@ -135,7 +135,8 @@ def _without_folders(value: object) -> object:
 
 
 def _end(place: str) -> str:
-    """Return the last two parts of a path; a name of the Hub, or of timm, as it is."""
+    """Return the last part of a path; of a product its run's too, of a name of the Hub all."""
     if place.startswith(PREFIX) or "/" not in place:
         return place
-    return "/".join(Path(place).parts[-2:]).lstrip("/")
+    parts = Path(place).parts
+    return "/".join(parts[-2:] if parts[-1] == "backbone" else parts[-1:])

@@ -1,0 +1,171 @@
+"""Cards say what a run says, whatever it says, and nothing that is in a name becomes a sign."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import ModelCard
+
+from cxrssl.config.load import to_yaml
+from cxrssl.config.schema import FinetuneRecipe, PretrainRecipe
+from cxrssl.core.errors import RunError
+from cxrssl.push.cards import Label, backbone_card, detector_card
+from cxrssl.push.evidence import Answer, Evidence, read_evidence
+from made_runs import result
+from support import RTDETR, finetune_recipe, pretrain_recipe
+
+LABEL = Label("org/name", "cxrssl-0123456789ab", "other")
+HASH = "0123456789abcdef" * 4
+MADE_WITH: dict[str, Any] = {
+    "git": {"sha": "c0ffee" * 7, "dirty": True},
+    "python": "3.11",
+    "versions": {"cxrssl": "0.1.0", "torch": "2.14.1"},
+    "device": "cuda",
+    "num_processes": 2,
+    "num_threads": 1,
+    "data_fingerprint": HASH,
+    "data_origin": "VinDr-CXR",
+    "images": {"train": {"count": 20, "sha256": HASH}, "test": {"count": 10, "sha256": HASH}},
+}
+RECORD = {
+    **{"source": "runs/ssl/backbone", "matched": ["a", "b"], "missing": [], "unexpected": ["c"]},
+    **{"reshaped": [], "new": [], "source_sha256": HASH, "loaded_sha256": HASH, "arrived": True},
+}
+SSL = {
+    **{"loss": 2.5, "chance_loss": 3.85, "rankme_start": 1.8, "rankme": 21.6},
+    **{"num_images": 147, "num_steps": 180, "chunk_images": 24},
+}
+
+
+def evidence(
+    recipe: FinetuneRecipe | PretrainRecipe,
+    metrics: dict[str, Any],
+    answer: Answer | None = None,
+    **changes: object,
+) -> Evidence:
+    """Return what a run would say of itself."""
+    made = {key: value for key, value in (MADE_WITH | changes).items() if value is not None}
+    return Evidence("det", recipe, made, (RECORD,), "random", metrics, answer)
+
+
+def test_a_detectors_card_has_the_scores_with_their_intervals() -> None:
+    recipe = finetune_recipe(Path("s"), "data.label_fraction=0.2")
+    card = detector_card(evidence(recipe, result(0.25)), LABEL)
+    assert "| mAP50 | 0.250 | 0.230 to 0.270 |" in card
+    assert "| Nodule | 5 | 0.250 | 0.230 to 0.270 | 0.250 | 0.230 to 0.270 |" in card
+    assert "fine-tuned on 20 % of the training labels (20 images, 80 boxes)" in card
+    assert "| runs/ssl/backbone | 2 | 0 | 0 | 1 | `0123456789abcdef` |" in card
+    assert "| train | 20 | `0123456789abcdef` |" in card
+    assert "cuda, 2 processes, commit c0ffeec0ffee and changes" in card
+    assert "VinDr-CXR (Nguyen et al., arXiv 2012.15029)" in card
+    assert "named no licence for the weights" in card
+    assert "No image of the test split was read by two readers" in card
+    assert "Not measured: this run stands alone." in card
+    assert "made images" not in card
+    data = ModelCard(card).data
+    (first, *_) = data.eval_results
+    assert (first.dataset_type, first.dataset_split, first.metric_value) == (
+        *("vindr-cxr", "test", 0.25),
+    )
+    assert first.metric_args == {"interval_95": [0.23, 0.27]}
+
+
+def test_scores_that_there_are_not_are_dashes_and_no_results() -> None:
+    recipe = finetune_recipe(Path("s"))
+    card = detector_card(evidence(recipe, result(None)), LABEL)
+    assert "| mAP50 | - | - |" in card
+    assert "mAP on the test split is not known" in card
+    assert "model-index" not in card
+
+
+def test_a_run_of_before_says_that_it_has_no_record() -> None:
+    recipe = finetune_recipe(Path("s"), RTDETR, "optim.name=adamw", "optim.momentum=0.9")
+    found = evidence(recipe, result(0.1), data_origin=None, images=None, git=None)
+    card = detector_card(found, LABEL)
+    assert "RT-DETRv2" in card
+    assert "The run has no record of its source" in card
+    assert "| not on record | | |" in card
+    assert "2 processes. `evidence/`" in card
+
+
+def test_names_are_words_in_a_card_and_metadata_stays_yaml() -> None:
+    metrics = result(0.1)
+    for key in ("per_class", "classes"):
+        metrics[key] = {"<b>|{{ 1 + 1 }}|`x`\n# y": metrics[key]["Nodule"]}
+    answer = Answer("pl*an", "more | *labels*", ("a <script>",), None)
+    card = detector_card(evidence(finetune_recipe(Path("s")), metrics, answer), LABEL)
+    assert r"| \<b\>\|{{ 1 + 1 }}\|\`x\` # y | 5 |" in card
+    assert r"more \| \*labels\*" in card
+    assert r"* a \<script\>" in card
+    assert "label_efficiency.png" not in card
+    assert ModelCard(card).data.pipeline_tag == "object-detection"
+
+
+def test_readers_stand_beside_the_detector() -> None:
+    score = {"value": 0.5, "low": 0.4, "high": 0.6}
+    readers = {
+        "images": 9,
+        "between_readers": {"f1_at_0.4": score},
+        "model": {"f1_at_0.4": score | {"value": 0.3}},
+        "verdict": "the model agrees less",
+        "pairs": [{"a": "R8", "b": "R9", "images": 9, "f1_at_0.4": score}],
+    }
+    card = detector_card(
+        evidence(finetune_recipe(Path("s")), result(0.1) | {"readers": readers}), LABEL
+    )
+    assert "| readers against each other | 0.500 | 0.400 to 0.600 |" in card
+    assert "| R8 against R9 (9 images) | 0.500 |" in card
+    assert "The model agrees less." in card
+
+
+def test_a_backbones_card_tells_of_the_detector_with_most_labels() -> None:
+    recipe = pretrain_recipe(Path("s"), "intensity.equalize=true")
+    alone = backbone_card(evidence(recipe, SSL), LABEL, [])
+    assert "Not measured: no detector that started from it" in alone
+    assert "cv2.equalizeHist" in alone
+    assert "| contrastive loss at the end | 2.500 |" in alone
+    assert ModelCard(alone).data.library_name == "timm"
+    assert ModelCard(alone).data.eval_results is None
+    detectors = [evidence(finetune_recipe(Path("s")), result(value)) for value in (0.4, 0.2)]
+    card = backbone_card(evidence(recipe, SSL), LABEL, detectors)
+    assert "the most of 2 such runs" in card
+    assert "| mAP50 | 0.400 |" in card
+    assert "are in `evidence/detector_metrics.json`" in card
+    plain = pretrain_recipe(Path("s"), "intensity.equalize=false")
+    assert "cv2" not in backbone_card(evidence(plain, SSL), LABEL, [])
+
+
+@pytest.mark.parametrize(
+    ("source", "base"),
+    [("timm resnet50.a1_in1k", "timm/resnet50.a1_in1k"), ("hf-hub:org/x@abc", "org/x")],
+)
+def test_weights_of_the_hub_are_the_base_of_what_came_from_them(source: str, base: str) -> None:
+    found = evidence(pretrain_recipe(Path("s")), SSL)
+    found = Evidence(**vars(found) | {"transfers": ({**RECORD, "source": source},)})
+    assert ModelCard(backbone_card(found, LABEL, [])).data.base_model == base
+    assert source.split()[-1] in backbone_card(found, LABEL, []).replace("\\", "")
+
+
+def test_what_goes_along_holds_no_path_and_the_recipe_still_runs(tmp_path: Path) -> None:
+    run = tmp_path / "plan" / "det"
+    (run / "detector").mkdir(parents=True)
+    recipe = finetune_recipe(tmp_path / "store", f"init.backbone={tmp_path}/plan/ssl/backbone")
+    (run / "recipe.yaml").write_text(to_yaml(recipe))
+    record = RECORD | {"source": f"{tmp_path}/plan/ssl/backbone"}
+    content = {"start": "random", "transfers": [record]}
+    (run / "transfer.json").write_text(json.dumps(content))
+    (run / "provenance.json").write_text(json.dumps(MADE_WITH))
+    with pytest.raises(RunError, match="holds no finished run"):
+        read_evidence(run)
+    (run / "metrics.json").write_text(json.dumps(result(0.1)))
+    found = read_evidence(run)
+    for path, file in found.files.items():
+        assert str(tmp_path).encode() not in file, path
+    assert isinstance(found.recipe, FinetuneRecipe)
+    assert found.recipe.init.backbone == Path("ssl/backbone")
+    assert found.recipe.data.store == Path("store")
+    assert found.answer is None
+    (run / "transfer.json").write_text("{")
+    with pytest.raises(RunError, match=r"transfer.json can't be read"):
+        read_evidence(run)

@@ -111,6 +111,8 @@ def compare(own: dict[str, object], theirs: dict[str, object]) -> None:
             raise SystemExit(f"{name} differ.")
     print(f"backbone: {len(own['features'])} features and the last map are equal, bit for bit")
     mine, other = own["found"], theirs["found"]
+    if not mine:
+        raise SystemExit("the detector finds nothing, which compares nothing.")
     if [(label, score) for label, score, _ in mine] != [(a, round(b, 5)) for a, b, _ in other]:
         raise SystemExit("classes or scores differ.")
     for (_, _, (x, y, w, h)), (_, _, box) in zip(mine, other, strict=True):

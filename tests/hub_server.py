@@ -37,7 +37,7 @@ class Faults:
     """What goes wrong, while it is not None or False.
 
     Attributes:
-        every: Each request of this number, from the next on, is answered with a 500.
+        every: Each request of this number, from the next on, is answered with a proxy's 503.
         commit_unheard: The next commit is made, and its answer is a 500.
         is_full: No large file finds room: 507.
         break_upload: The next large file is read in half, and the connection ends.
@@ -249,12 +249,16 @@ class Handler(BaseHTTPRequestHandler):
             return
         with hub.lock:
             if hub.faults.every and number % hub.faults.every == 0:
-                return self.refuse(500, "InternalError", "the Hub has a bad moment")
+                return self.answer(503, b"<html>a proxy's own page</html>")
             self.query = parse_qs(url.query)
             for methods, pattern, route in _ROUTES:
                 found = re.fullmatch(pattern, url.path)
                 if found and self.command in methods:
-                    if self.command == "POST" and not self.knows_token:
+                    if (
+                        self.command == "POST"
+                        and "validate-yaml" not in url.path
+                        and not self.knows_token
+                    ):
                         return self.refuse(401, "Unauthorized", "Invalid credentials")
                     parts = {k: unquote(v) for k, v in found.groupdict().items() if v is not None}
                     return route(self, body, **parts)

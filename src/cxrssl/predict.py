@@ -81,7 +81,7 @@ def predict(
         CxrsslError: If there is no detector, no image, or `out` is not new or can't be written.
     """
     place = fetched(checkpoint)
-    detector = load_detector(folder_of(place.folder))
+    detector = load_detector(folder_of(place.folder), source=place.source)
     files = files_in(inputs)
     if out.is_dir() and any(out.iterdir()):
         raise RunError(f"{out} is not empty. Name another folder with --out.")

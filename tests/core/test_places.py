@@ -27,7 +27,18 @@ def test_a_place_is_a_repository_and_a_revision(
 
 @pytest.mark.parametrize(
     "text",
-    ["hf-hub:name", "hf-hub:../name", "hf-hub:org/../x", "hf-hub:/etc/x", "hf-hub:o/n@", "hf-hub:"],
+    [
+        "hf-hub:name",
+        "hf-hub:../name",
+        "hf-hub:org/../x",
+        "hf-hub:/etc/x",
+        "hf-hub:o/n@",
+        "hf-hub:",
+        "hf-hub:o/a--b",
+        "hf-hub:o/a.git",
+        "hf-hub:o/a-",
+        f"hf-hub:o/{'n' * 95}",
+    ],
 )
 def test_what_is_no_repository_is_refused(text: str) -> None:
     with pytest.raises(HubError, match="expected hf-hub:ORG/NAME"):

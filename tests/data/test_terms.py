@@ -42,7 +42,7 @@ def test_what_may_go_where(origin: str, is_private: bool, images: bool) -> None:
     may = {
         "phantom": True,
         "VinDr-CXR": is_private and not images,
-        "unknown": not images,
+        "unknown": is_private and not images,
     }[origin]
     options = {"images": images, "is_private": is_private}
     check_terms(origin, **options, has_right=True)  # type: ignore[arg-type]

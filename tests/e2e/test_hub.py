@@ -59,6 +59,7 @@ def plan(store_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     changes = (f"init.backbone={folder}/ssl/backbone", "model.score_threshold=0.0")
     finetune(finetune_recipe(store_folder, *changes), folder / "det", resume=False)
     report = {"plan": "smoke", "answer": "It saves *some* labels.", "remarks": ["one seed"]}
+    report |= {"cautions": ["Made."], "counted": ["ssl", "det"]}
     (folder / "report.json").write_text(json.dumps(report))
     Image.new("L", (8, 8)).save(folder / "report.png")
     return folder
@@ -101,7 +102,7 @@ print("equal")
 """
     assert without_cxrssl(run.hub, home, program) == "equal\n"
     assert f"hf-hub:org/backbone@{tag}" in card
-    assert "`det` started from it" in card or "det started from it" in card
+    assert "det started from it and was fine-tuned on 100 % of the training labels." in card
     assert not [one for one in run.hub.asked if ".bin" in one or ".pth" in one]
 
 
@@ -167,8 +168,8 @@ def test_a_licence_that_the_hub_does_not_take_is_refused_before_anything_is_sent
 ) -> None:
     done = run("push", plan / "ssl", "org/licence", "--license", "")
     assert done.code == 2
-    assert "license" in done.err
-    assert "PUT" not in "".join(run.hub.asked)
+    assert "does not take the card's metadata" in done.err
+    assert run.hub.read("models", "org/licence") is None
 
 
 def test_a_data_set_is_boxes_alone_and_private_until_told_otherwise(
@@ -176,6 +177,7 @@ def test_a_data_set_is_boxes_alone_and_private_until_told_otherwise(
 ) -> None:
     assert run("push", store_folder, "org/boxes").code == 0
     assert run("push", store_folder, "org/pixels", "--images").code == 0
+    assert "was there already" in run("push", store_folder, "org/boxes").out
     public = run("push", store_folder, "org/boxes", "--public")
     assert public.code == 2
     assert "is private, and this push is to be public" in public.err
@@ -227,7 +229,7 @@ def test_pixels_of_vindr_go_nowhere_and_its_boxes_not_to_the_public(
     assert run.hub.asked == []
     assert run("push", store, repo).code == 0
     assert run.hub.commits("datasets", repo) == ["initial commit", "Push a data set with cxrssl"]
-    assert b"VinDr-CXR (Nguyen et al." in run.hub.content("datasets", repo, "README.md")
+    assert b"taken for them (Nguyen et al." in run.hub.content("datasets", repo, "README.md")
 
 
 def test_a_private_repository_a_bad_token_and_no_token_in_anything_that_is_left(
@@ -242,15 +244,19 @@ def test_a_private_repository_a_bad_token_and_no_token_in_anything_that_is_left(
     assert f"shows no {repo}@main" in hidden.err
     refused = run("push", plan / "det", "org/new", token=wrong)
     assert refused.code == 2
-    assert "needs a token that may write there" in refused.err
+    assert "The token is missing, or old, or may not do that there" in refused.err
     nobody = run("push", plan / "det", "org/new", token=None)
     assert nobody.code == 2
     in_name = run("push", plan / "det", f"https://{TOKEN}@hub/org/det")
     assert in_name.code == 2
     assert "expected ORG/NAME" in in_name.err
+    in_place = run("push", f"https://{TOKEN}@hub/org/det", "org/det")
+    change = f"init.backbone=hf-hub:{TOKEN}/x"
+    in_recipe = run("finetune", ROOT / "recipes/finetune/smoke.yaml", "--set", change)
+    assert (in_place.code, in_recipe.code) == (2, 2)
     right = run("predict", f"hf-hub:{repo}", film, "--out", out / "b")
     assert right.code == 0
-    for done in (pushed, hidden, refused, nobody, in_name, right):
+    for done in (pushed, hidden, refused, nobody, in_name, in_place, in_recipe, right):
         assert TOKEN not in done.out + done.err
         assert wrong not in done.out + done.err
     folders = (run.home, run.hub.root, out, plan)
@@ -271,6 +277,8 @@ def test_other_content_is_not_written_over_and_revisions_stay_apart(
     again = run("push", plan / "ssl", repo)
     assert (first.code, again.code) == (0, 0)
     assert "was there already" in again.out
+    # Another card is no other content.
+    assert run("push", plan / "ssl", repo, "--license", "mit").code == 0
     refused = run("push", other, repo)
     assert refused.code == 2
     assert "--revision NAME" in refused.err
@@ -280,8 +288,8 @@ def test_other_content_is_not_written_over_and_revisions_stay_apart(
     assert "--replace" in late.err
     replaced = run("push", other, repo, "--replace")
     title = "Push a backbone with cxrssl"
-    assert run.hub.commits("models", repo) == ["initial commit", title, title]
-    assert run.hub.commits("models", repo, "seed-1") == ["initial commit", title, title]
+    assert run.hub.commits("models", repo) == ["initial commit", title, title, title]
+    assert run.hub.commits("models", repo, "seed-1") == ["initial commit", title, title, title]
     assert tag_of(beside) == tag_of(replaced) != tag_of(first)
 
     # At its tag it is still what it was.
@@ -421,8 +429,13 @@ def test_nothing_that_a_config_of_the_hub_names_is_followed(
         "path": {"backbone": "local-dir:/etc"},
         "kernel": {"attn_implementation": "stranger/kernel"},
         "code": {"auto_map": {"AutoConfig": "stranger/repo--config.Evil"}},
+        "flash": {"attn_implementation": "flash_attention_2"},
+        "quantized": {"quantization_config": {"quant_method": "awq"}},
         "kwargs": {"backbone_kwargs": {"checkpoint_path": "w.pth"}},
         "type": {"model_type": "stranger"},
+        "labels": {"id2label": "x"},
+        "number": {"score_threshold": "a"},
+        "dtype": {"dtype": "nonsense"},
     }
     own = plan / "det/detector"
     for name, change in changes.items():
@@ -445,9 +458,10 @@ def test_nothing_that_a_config_of_the_hub_names_is_followed(
             *("config.json", "model.safetensors", "preprocessor_config.json")
         }
         said[name] = done.err
-    for name in ("body", "path", "kernel", "code"):
+    for name in ("body", "path", "kernel", "code", "flash", "quantized", "kwargs"):
         assert "none is followed" in said[name]
-    assert "other weights than its own" in said["kwargs"]
+    assert "no sense in score_threshold" in said["number"]
+    assert all(f"hf-hub:evil/{name}@" in text for name, text in said.items()), said
     assert "model.safetensors missing" in said["pickled"]
     assert "holds no detector that can be read" in said["cut"]
     assert "holds no detector that can be read" in said["header"]
@@ -502,9 +516,10 @@ def test_the_second_family_is_pulled_too_and_its_backbone_is_a_name_as_well(
             {"backbone": "hf-hub:stranger/body"},
             {"use_pretrained_backbone": True},
             {"model_type": "resnet"},
+            None,
         )
     ):
-        inside = config["backbone_config"] | change
+        inside = "resnet18" if change is None else config["backbone_config"] | change
         changed = json.dumps(config | {"backbone_config": inside}).encode()
         run.hub.put(f"evil/rtdetr{number}", files | {"config.json": changed})
         done = run("predict", f"hf-hub:evil/rtdetr{number}", film, "--out", tmp_path / "x")

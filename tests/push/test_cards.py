@@ -58,10 +58,10 @@ def test_a_detectors_card_has_the_scores_with_their_intervals() -> None:
     assert "| runs/ssl/backbone | 2 | 0 | 0 | 1 | `0123456789abcdef` |" in card
     assert "| train | 20 | `0123456789abcdef` |" in card
     assert "cuda, 2 processes, commit c0ffeec0ffee and changes" in card
-    assert "VinDr-CXR (Nguyen et al., arXiv 2012.15029)" in card
+    assert "and so taken for it (Nguyen et al., arXiv 2012.15029)" in card
     assert "named no licence for the weights" in card
     assert "No image of the test split was read by two readers" in card
-    assert "Not measured: this run stands alone." in card
+    assert "Not measured here: no report counts this run." in card
     assert "made images" not in card
     data = ModelCard(card).data
     (first, *_) = data.eval_results
@@ -93,11 +93,13 @@ def test_names_are_words_in_a_card_and_metadata_stays_yaml() -> None:
     metrics = result(0.1)
     for key in ("per_class", "classes"):
         metrics[key] = {"<b>|{{ 1 + 1 }}|`x`\n# y": metrics[key]["Nodule"]}
-    answer = Answer("pl*an", "more | *labels*", ("a <script>",), None)
+    answer = Answer("pl*an", "more | *labels*", ("a <script>",), ("Be*ware",), None)
     card = detector_card(evidence(finetune_recipe(Path("s")), metrics, answer), LABEL)
     assert r"| \<b\>\|{{ 1 + 1 }}\|\`x\` # y | 5 |" in card
     assert r"more \| \*labels\*" in card
     assert r"* a \<script\>" in card
+    assert r"* **Be\*ware**" in card
+    assert r"From the plan pl\*an, whose answer" in card
     assert "label_efficiency.png" not in card
     assert ModelCard(card).data.pipeline_tag == "object-detection"
 
@@ -128,7 +130,9 @@ def test_a_backbones_card_tells_of_the_detector_with_most_labels() -> None:
     assert ModelCard(alone).data.library_name == "timm"
     assert ModelCard(alone).data.eval_results is None
     detectors = [evidence(finetune_recipe(Path("s")), result(value)) for value in (0.4, 0.2)]
-    card = backbone_card(evidence(recipe, SSL), LABEL, detectors)
+    # A pool of another source: the scores are of the detector's.
+    card = backbone_card(evidence(recipe, SSL, data_origin="unknown"), LABEL, detectors)
+    assert ModelCard(card).data.eval_results[0].dataset_type == "vindr-cxr"
     assert "the most of 2 such runs" in card
     assert "| mAP50 | 0.400 |" in card
     assert "are in `evidence/detector_metrics.json`" in card
@@ -166,6 +170,28 @@ def test_what_goes_along_holds_no_path_and_the_recipe_still_runs(tmp_path: Path)
     assert found.recipe.init.backbone == Path("ssl/backbone")
     assert found.recipe.data.store == Path("store")
     assert found.answer is None
+    report = {"plan": "p", "answer": "yes", "remarks": [], "cautions": ["one seed"]}
+    for counted, text in ((["p4-det"], None), (["det"], "yes")):
+        (run.parent / "report.json").write_text(json.dumps(report | {"counted": counted}))
+        answer = read_evidence(run).answer
+        assert (answer and answer.text) == text
     (run / "transfer.json").write_text("{")
     with pytest.raises(RunError, match=r"transfer.json can't be read"):
         read_evidence(run)
+
+
+def test_readers_who_are_called_by_their_names_are_numbered(tmp_path: Path) -> None:
+    score = {"value": 0.5, "low": 0.4, "high": 0.6}
+    readers = {
+        "pairs": [{"a": "Dr Miller", "b": "R8", "f1_at_0.4": score}],
+        "leave_one_out": [{"reader": "R8"}, {"reader": "Dr Miller"}],
+    }
+    run = tmp_path / "det"
+    (run / "detector").mkdir(parents=True)
+    (run / "recipe.yaml").write_text(to_yaml(finetune_recipe(Path("s"))))
+    (run / "transfer.json").write_text(json.dumps({"start": "random", "transfers": []}))
+    (run / "provenance.json").write_text(json.dumps(MADE_WITH))
+    (run / "metrics.json").write_text(json.dumps(result(0.1) | {"readers": readers}))
+    found = read_evidence(run)
+    assert b"Miller" not in b"".join(found.files.values())
+    assert found.metrics["readers"]["pairs"][0] == {"a": "R2", "b": "R1", "f1_at_0.4": score}

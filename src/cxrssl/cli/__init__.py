@@ -9,6 +9,7 @@ import typer
 from cxrssl.cli import data, hub, runs, scores
 from cxrssl.cli.options import app
 from cxrssl.core.errors import CxrsslError
+from cxrssl.core.places import without_secrets
 
 __all__ = ["app", "data", "hub", "main", "runs", "scores"]
 
@@ -22,7 +23,7 @@ def main() -> None:
     try:
         app()
     except CxrsslError as error:
-        typer.echo(f"Error: {error}", err=True)
+        typer.echo(f"Error: {without_secrets(str(error))}", err=True)
         raise SystemExit(2) from error
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):

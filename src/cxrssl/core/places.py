@@ -6,8 +6,10 @@ from pathlib import Path
 from cxrssl.core.errors import HubError
 
 PREFIX = "hf-hub:"
-_REPO = r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*"
-_PLACE = re.compile(rf"({_REPO})(?:@(.+))?", re.ASCII)
+_PART = r"[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9_])?"
+_REPO = re.compile(rf"{_PART}/{_PART}", re.ASCII)
+_NEVER = ("--", "..")
+_MOST_LETTERS = 96
 _SECRET = re.compile(r"hf_\w{8,}", re.ASCII)
 
 
@@ -22,22 +24,28 @@ def parsed(place: Path) -> tuple[str, str | None]:
     Raises:
         HubError: If it is no such name.
     """
-    found = _PLACE.fullmatch(str(place).removeprefix(PREFIX))
-    if found is None:
+    repo, at, revision = str(place).removeprefix(PREFIX).partition("@")
+    if not _is_repo(repo) or bool(at) != bool(revision):
         raise HubError(
             f"{without_secrets(str(place))} is no repository: expected {PREFIX}ORG/NAME or "
             f"{PREFIX}ORG/NAME@REVISION, the revision a commit, tag or branch."
         )
-    return found[1], found[2]
+    return repo, revision or None
 
 
 def check_repo(repo: str) -> None:
     """Raise a `HubError` unless a repository is named as ORG/NAME."""
-    if not re.fullmatch(_REPO, repo, re.ASCII):
+    if not _is_repo(repo):
         raise HubError(
             f"{without_secrets(repo)!r} is no repository: expected ORG/NAME, of letters, digits, "
-            "'.', '_' and '-'."
+            "single '.' and '-', and '_', of 96 at most and not ending in '.git'."
         )
+
+
+def _is_repo(repo: str) -> bool:
+    """Return whether the Hub would take a name."""
+    is_named = _REPO.fullmatch(repo) is not None and not any(one in repo for one in _NEVER)
+    return is_named and len(repo) <= _MOST_LETTERS and not repo.endswith(".git")
 
 
 def without_secrets(text: str) -> str:

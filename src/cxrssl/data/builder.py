@@ -100,7 +100,12 @@ class VinDrCXR(datasets.GeneratorBasedBuilder):  # type: ignore[misc]
         target = Path(folder)
         if target.exists() and any(target.iterdir()):
             raise DataError(f"{target} is not empty. Name a folder that is, or a new one.")
-        self.download_and_prepare(str(target), file_format="parquet")
+        try:
+            self.download_and_prepare(str(target), file_format="parquet")
+        except datasets.exceptions.DatasetGenerationError as error:
+            if isinstance(error.__cause__, OSError):
+                raise error.__cause__ from error  # such as a full disk
+            raise
         # By file names alone, load_dataset would call the val split "validation".
         files = "".join(
             f"  - split: {name}\n    path: {self.dataset_name}-{name}*.parquet\n"

@@ -43,7 +43,8 @@ def data_record(store: Store, images: Mapping[str, Sequence[str]]) -> dict[str, 
     """
     return {
         "data_fingerprint": store.fingerprint,
-        "data_origin": origin_of(store),
+        # A store of before does not say whether it was made.
+        "data_origin": origin_of(store) if "made" in store.manifest else None,
         "images": {
             name: {"count": len(ids), "sha256": ids_sha256(ids)} for name, ids in images.items()
         },

@@ -65,7 +65,7 @@ def evaluate(
     processes = start_processes()
     place = fetched(checkpoint)
     folder = folder_of(place.folder)
-    detector = load_detector(folder)
+    detector = load_detector(folder, source=place.source)
     store = Store(store_folder)
     _check_store(detector, store, place.source)
     splits = splits_of(store, protocol=detector.protocol, normals=normals)

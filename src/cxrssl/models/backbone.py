@@ -171,26 +171,33 @@ def save_backbone(
     write_json(folder / "config.json", config)
 
 
-def load_backbone(folder: Path) -> tuple[str, dict[str, Tensor], Intensity | None]:
+def load_backbone(
+    folder: Path, *, source: str | None = None
+) -> tuple[str, dict[str, Tensor], Intensity | None]:
     """Read a backbone folder: its architecture, its tensors, and the intensity it was trained on.
 
     The intensity is None for a folder that cxrssl did not write.
 
+    Args:
+        folder: In timm's format; it may come from anyone.
+        source: What it is called in messages, if not by its path.
+
     Raises:
         TransferError: If the folder is not in timm's format.
     """
+    name = source or str(folder)
     config_file, weights_file = folder / "config.json", folder / "model.safetensors"
     missing = [path.name for path in (config_file, weights_file) if not path.is_file()]
     if missing:
         raise TransferError(
-            f"{folder} is no backbone: {' and '.join(missing)} missing. Expected the backbone/ "
+            f"{name} is no backbone: {' and '.join(missing)} missing. Expected the backbone/ "
             "folder of a finished `cxrssl pretrain` run."
         )
     config = _read_json(config_file)
     if not {"architecture", "pretrained_cfg"} <= set(config):
         raise TransferError(
-            f"{config_file} is not timm's: it has no architecture and pretrained_cfg. Expected the "
-            "backbone/ folder of a finished `cxrssl pretrain` run, not a detector/."
+            f"{name}: config.json is not timm's: it has no architecture and pretrained_cfg. "
+            "Expected the backbone/ folder of a finished `cxrssl pretrain` run, not a detector/."
         )
     own, data = config.get("cxrssl"), config["pretrained_cfg"]
     intensity = None
@@ -201,7 +208,7 @@ def load_backbone(folder: Path) -> tuple[str, dict[str, Tensor], Intensity | Non
         weights = load_file(weights_file)
     except (KeyError, TypeError, ValueError, IndexError, SafetensorError) as error:
         raise TransferError(
-            f"{folder} holds no backbone that can be read ({error}). Expected config.json and "
+            f"{name} holds no backbone that can be read ({error}). Expected config.json and "
             "model.safetensors as `cxrssl pretrain` writes them."
         ) from error
     check_known(str(config["architecture"]))

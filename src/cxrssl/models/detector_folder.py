@@ -5,12 +5,8 @@ Python files that lie in it, which are those of `models.published`.
 """
 
 import hashlib
-import json
-import re
 import shutil
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
@@ -24,6 +20,7 @@ from cxrssl.core.state import load_own_state, own_state
 from cxrssl.models import published
 from cxrssl.models.backbone import check_known
 from cxrssl.models.detector import Config, Detector, build_detector
+from cxrssl.models.outside import EXPECTED, plain_json
 from cxrssl.models.published.configuration_cxr_rcnn import CxrRcnnConfig
 from cxrssl.models.published.image_processing_cxr import CxrImageProcessor
 from cxrssl.models.rtdetr import RtDetr
@@ -42,9 +39,12 @@ _AUTO_MAP = {
     "AutoConfig": "configuration_cxr_rcnn.CxrRcnnConfig",
     "AutoModelForObjectDetection": "modeling_cxr_rcnn.CxrRcnnForObjectDetection",
 }
-_KINDS = {"cxr_rcnn": CxrRcnnConfig, "rt_detr_v2": RTDetrV2Config}
-_EXPECTED = "Expected the detector/ folder of a finished `cxrssl finetune` run."
-_PLAIN = re.compile(r"[\w.+-]*", re.ASCII)
+_KINDS: dict[str, type[Config]] = {"cxr_rcnn": CxrRcnnConfig, "rt_detr_v2": RTDetrV2Config}
+# What transformers, timm and safetensors raise of files that are not what they seem.
+_UNREADABLE = (
+    *(ArithmeticError, AttributeError, ImportError, LookupError, OSError, RuntimeError),
+    *(SafetensorError, StrictDataclassError, TypeError, ValueError),
+)
 # Under what name transformers' class for Faster R-CNN holds torchvision's detector.
 _RCNN_PREFIX = "model."
 
@@ -63,8 +63,7 @@ def save_detector(detector: Detector, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     config, processor = detector.config, detector.processor
     native = isinstance(config, RTDetrV2Config)
-    names = (_PROCESSOR_FILE,) if native else _FILES
-    for name in names:
+    for name in _code_of(config):
         shutil.copyfile(Path(published.__file__).parent / name, folder / name)
     content = config.to_dict()
     content["architectures"] = [
@@ -82,40 +81,55 @@ def save_detector(detector: Detector, folder: Path) -> None:
         save_file(state, temporary, metadata={"format": "pt"})
 
 
+def _code_of(config: Config) -> tuple[str, ...]:
+    return (_PROCESSOR_FILE,) if isinstance(config, RTDetrV2Config) else _FILES
+
+
+def published_files(detector: Detector) -> tuple[str, ...]:
+    """Return all that the folder of a detector must hold for transformers to open it."""
+    return (*_code_of(detector.config), *_READ)
+
+
 def weights_sha256(folder: Path) -> str:
     """Return the hash of a detector's file of weights."""
     with (folder / _WEIGHTS).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def load_detector(folder: Path) -> Detector:
+def load_detector(folder: Path, *, source: str | None = None) -> Detector:
     """Read a detector folder, strictly; no code in it is run, and nothing that it names is fetched.
+
+    Args:
+        folder: As `save_detector` writes it; it may come from anyone.
+        source: What it is called in messages, if not by its path.
 
     Raises:
         DataError: If the folder is no detector of cxrssl.
         TransferError: If its weights do not fit its configuration.
     """
-    missing = [name for name in _READ if not (folder / name).is_file()]
+    name = source or str(folder)
+    missing = [own for own in _READ if not (folder / own).is_file()]
     if missing:
-        raise DataError(
-            f"{folder} is no detector: {' and '.join(missing)} missing. Expected the detector/ "
-            "folder of a finished `cxrssl finetune` run."
-        )
-    config = _read_config(folder)
-    _check_plain(folder, "preprocessor_config.json", {"AutoImageProcessor": _PROCESSOR})
+        raise DataError(f"{name} is no detector: {' and '.join(missing)} missing. {EXPECTED}")
+    kind = _kind_of(folder, name)
+    map_of_processor = {"AutoImageProcessor": _PROCESSOR}
+    plain_json(folder / "preprocessor_config.json", auto_map=map_of_processor, source=name)
     try:
+        config: Config = kind.from_pretrained(folder)
         processor = CxrImageProcessor.from_pretrained(folder)
         state = load_file(folder / _WEIGHTS)
-    except (SafetensorError, ValueError, TypeError) as error:
-        raise DataError(f"{folder} holds no detector that can be read: {error}") from error
-    model = build_detector(config)
+        model = build_detector(config)
+    except _UNREADABLE as error:
+        raise DataError(
+            f"{name} holds no detector that can be read: {error}. {EXPECTED}"
+        ) from error
     own = _published(model)
     prefix = _RCNN_PREFIX if own is model else ""
     try:
         load_own_state(own, {key.removeprefix(prefix): tensor for key, tensor in state.items()})
     except (KeyError, RuntimeError) as error:
         raise TransferError(
-            f"{folder}: the weights do not fit config.json: {error.args[0]}. Expected a folder as "
+            f"{name}: the weights do not fit config.json: {error.args[0]}. Expected a folder as "
             "`cxrssl finetune` left it."
         ) from error
     return Detector(model, config, processor)
@@ -127,62 +141,20 @@ def _published(model: nn.Module) -> nn.Module:
     return network
 
 
-def _read_config(folder: Path) -> Config:
-    content = _check_plain(folder, "config.json", _AUTO_MAP)
+def _kind_of(folder: Path, name: str) -> type[Config]:
+    """Return the class of a configuration, once it is known to ask for nothing from elsewhere."""
+    content = plain_json(folder / "config.json", auto_map=_AUTO_MAP, source=name)
     kind = _KINDS.get(str(content.get("model_type")))
     if kind is None or "protocol" not in content:
         raise DataError(
-            f"{folder}/config.json is of model_type {content.get('model_type')!r}; expected "
+            f"{name}: config.json is of model_type {content.get('model_type')!r}; expected "
             f"{' or '.join(_KINDS)}, written by `cxrssl finetune`."
         )
-    inside = content.get("backbone_config") or content
-    if inside.get("use_pretrained_backbone") or inside.get("backbone_kwargs"):
-        raise DataError(f"{folder}/config.json asks for other weights than its own. {_EXPECTED}")
-    if kind is RTDetrV2Config and inside.get("model_type") != "timm_backbone":
-        raise DataError(f"{folder}/config.json has no backbone of timm. {_EXPECTED}")
+    inside = content.get("backbone_config") if kind is RTDetrV2Config else content
+    is_timms = kind is CxrRcnnConfig or (
+        isinstance(inside, dict) and inside.get("model_type") == "timm_backbone"
+    )
+    if inside is None or not is_timms:
+        raise DataError(f"{name}: config.json has no backbone of timm. {EXPECTED}")
     check_known(str(inside.get("backbone")))
-    try:
-        config: Config = kind.from_pretrained(folder)
-    except (OSError, ValueError, TypeError, StrictDataclassError) as error:
-        raise DataError(
-            f"{folder}/config.json does not describe a cxrssl detector: {error}"
-        ) from error
-    return config
-
-
-def _check_plain(folder: Path, name: str, auto_map: Mapping[str, str]) -> dict[str, Any]:
-    """Return a JSON file of a folder that may come from anyone, if no value of it names a place.
-
-    transformers and timm would follow a path, a repository, or code that is named there.
-
-    Raises:
-        DataError: If it is no JSON, or names one.
-    """
-    try:
-        content = json.loads((folder / name).read_text())
-    except ValueError as error:
-        raise DataError(f"{folder}/{name} is no JSON ({error}). {_EXPECTED}") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{folder}/{name} holds no mapping. {_EXPECTED}")
-    # Names of classes are words and nothing else; "Nodule/Mass" is one.
-    left_out = ("id2label", "label2id", "auto_map")
-    values = _leaves({key: value for key, value in content.items() if key not in left_out})
-    places = [value for value in values if isinstance(value, str) and not _PLAIN.fullmatch(value)]
-    if content.get("auto_map", auto_map) != auto_map:
-        places += [value for value in _leaves(content["auto_map"]) if isinstance(value, str)]
-    if places:
-        raise DataError(
-            f"{folder}/{name} names {', '.join(map(repr, places[:3]))}, which could be a path, a "
-            f"repository or code, and none is followed. {_EXPECTED}"
-        )
-    return content
-
-
-def _leaves(value: object) -> Iterator[object]:
-    if isinstance(value, dict):
-        value = list(value.values())
-    if not isinstance(value, list):
-        yield value
-        return
-    for one in value:
-        yield from _leaves(one)
+    return kind

@@ -140,7 +140,7 @@ def run_start(
     Raises:
         TransferError: If it is another architecture, or was trained on other grey levels.
     """
-    found, weights, trained_on = load_backbone(folder)
+    found, weights, trained_on = load_backbone(folder, source=source)
     if found != architecture:
         raise TransferError(
             f"{source} is a {found}; the recipe has a {architecture}. Set model.backbone={found}."

@@ -5,7 +5,7 @@ from, because keys did not match and loading was not strict.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -101,6 +101,24 @@ def transfer(
     return record
 
 
+def is_source(
+    record: Mapping[str, Any], state: Mapping[str, Tensor], *, keys: Sequence[str]
+) -> bool:
+    """Return whether a record of `transfer.json` is of these very tensors.
+
+    Args:
+        record: Of a transfer into a backbone.
+        state: Tensors that it may have moved.
+        keys: Of the backbone, in the order of its own.
+    """
+    arrived = set(record["matched"])
+    order = [key for key in keys if key in arrived]
+    offered = {_place(key, dict.fromkeys(order)): tensor for key, tensor in state.items()}
+    if not order or not arrived <= set(order) or any(key not in offered for key in order):
+        return False
+    return bool(tensors_sha256(offered, order=order) == record["loaded_sha256"])
+
+
 def tensors_sha256(tensors: Mapping[str, Tensor], *, order: list[str]) -> str:
     """Hash the values of tensors, in the order of the keys given."""
     digest = hashlib.sha256()
@@ -111,7 +129,7 @@ def tensors_sha256(tensors: Mapping[str, Tensor], *, order: list[str]) -> str:
     return digest.hexdigest()
 
 
-def _place(key: str, wanted: Mapping[str, Tensor]) -> str:
+def _place(key: str, wanted: Collection[str]) -> str:
     return next((place for place in body_names(key) if place in wanted), key)
 
 

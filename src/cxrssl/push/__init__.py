@@ -14,9 +14,8 @@ from cxrssl.push.dataset import dataset_parcel
 from cxrssl.push.models import backbone_parcel, detector_parcel
 from cxrssl.push.parcel import Parcel
 from cxrssl.run.content import CARD, content_tag, size_of
-from cxrssl.run.publish import Published, Target, publish
-
-_MAIN = "main"
+from cxrssl.run.publish import Published, publish
+from cxrssl.run.remote import MAIN, Target
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Wanted:
     """
 
     private: bool | None = None
-    branch: str = _MAIN
+    branch: str = MAIN
     replace: bool = False
     licence: str = "other"
     images: bool = False
@@ -107,7 +106,8 @@ def _parcel(place: Path, repo: str, wanted: Wanted, stack: ExitStack) -> Parcel:
             has_right=wanted.has_right,
         )
     # A product is known by its run, where its evidence lies.
-    run = place.parent if place.name in ("backbone", "detector") else place
+    is_product = place.name in ("backbone", "detector") and not (place / "recipe.yaml").is_file()
+    run = place.parent if is_product else place
     if wanted.images:
         raise RunError(f"{place} is no store, and --images is about one.")
     if (run / "detector").is_dir():

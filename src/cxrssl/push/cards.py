@@ -22,6 +22,7 @@ _SCORES = {
     "AR100_agnostic": "the same, of any class (the paper's AR)",
 }
 _F1 = "f1_at_0.4"
+_CODE = "The Python files beside them are cxrssl's, under Apache-2.0."
 _FAMILIES = {"faster_rcnn": "Faster R-CNN", "rtdetr_v2": "RT-DETRv2"}
 _STARTS = {
     "random": "random weights",
@@ -53,8 +54,9 @@ def detector_card(found: Evidence, label: Label) -> str:
     model, data = recipe.model, recipe.data
     family = _FAMILIES[model.family]
     origin = found.provenance.get("data_origin")
-    content = _common(found, label, "weights") | _scores(found, "evidence/metrics.json")
+    content = _common(found, label) | _scores(found, "evidence/metrics.json")
     own = {
+        "license": f"{licence_text(label.licence, 'weights')} {_CODE}",
         "title": f"{family} on {model.backbone} for {DATA_TITLES[origin]}",
         "summary": (
             f"A {family} with timm's `{model.backbone}` in it, fine-tuned on "
@@ -134,15 +136,17 @@ def backbone_card(found: Evidence, label: Label, detectors: list[Evidence]) -> s
             task="image-feature-extraction",
             tags=["self-supervised-learning", "simclr", model.backbone],
             name=found.name,
-            origin=origin,
+            # Of what was tested: a pool may come from elsewhere.
+            origin=detectors[0].provenance.get("data_origin") if detectors else origin,
             scores=detectors[0].metrics["metrics"] if detectors else None,
             transfers=found.transfers,
         ),
     }
-    return render_card("card_backbone", _common(found, label, "weights") | scores | own)
+    return render_card("card_backbone", _common(found, label) | scores | own)
 
 
-def _common(found: Evidence, label: Label, what: str) -> dict[str, Any]:
+def _common(found: Evidence, label: Label) -> dict[str, Any]:
+    """Return what both cards say of a run."""
     made = found.provenance
     git = made.get("git")
     commit = "" if git is None else f", commit {git['sha'][:12]}{' and changes' * git['dirty']}"
@@ -164,7 +168,7 @@ def _common(found: Evidence, label: Label, what: str) -> dict[str, Any]:
         "device": made["device"],
         "processes": f"{processes} process{'es' * (processes > 1)}",
         "commit": commit,
-        "license": licence_text(label.licence, what),
+        "license": licence_text(label.licence, "weights"),
         "version": __version__,
     }
 

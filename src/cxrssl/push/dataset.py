@@ -78,8 +78,8 @@ def check_terms(origin: Origin, *, images: bool, is_private: bool, has_right: bo
     """Check that data may go where they are to go.
 
     Raises:
-        HubError: If pixels of patients were to go without the user's word that they may, or
-            anything of VinDr-CXR were to be public without it.
+        HubError: If pixels of people, or anything of them that would be public, were to go
+            without the user's word that they may.
     """
     if has_right or origin == "phantom":
         return
@@ -96,10 +96,11 @@ def check_terms(origin: Origin, *, images: bool, is_private: bool, has_right: bo
             f"on to people who have not agreed to them. Leave out --public, or say {_RIGHT} if you "
             "have another agreement, or if it is your own data in that layout."
         )
-    if images:
+    if images or not is_private:
         raise HubError(
-            "these are images of people, whose terms cxrssl does not know. Push the annotations "
-            f"alone, without --images, or say {_RIGHT}."
+            "these are of people, and cxrssl does not know under what terms; image ids are file "
+            "names, and readers may be called by theirs. Push the annotations alone and privately, "
+            f"without {'--images' if images else '--public'}, or say {_RIGHT}."
         )
 
 
@@ -109,7 +110,8 @@ def _card(
     examples = examples_of(store, fusion=_FUSION, iou=_IOU)
     splits = splits_of(store, protocol=_PROTOCOL, normals=True)
     parts = {name: in_split(examples, splits, name) for name in SPLITS if name in patterns}
-    title = f"{'Radiographs' if images else 'Boxes'} of {DATA_TITLES[origin]}, by several readers"
+    what = "by several readers" if store.classes else "without boxes"
+    title = f"{'Radiographs' if images else 'Boxes'} of {DATA_TITLES[origin]}, {what}"
     boxes: Counter[str] = Counter()
     holding: Counter[str] = Counter()
     for example in (one for part in parts.values() for one in part):
@@ -127,8 +129,12 @@ def _card(
         ),
         "title": title,
         "summary": (
-            f"{num_images} chest radiographs, {'with' if images else 'without'} their pixels: the "
-            "boxes that each reader drew, and the consensus of the readers with its support."
+            f"{num_images} chest radiographs, {'with' if images else 'without'} their pixels"
+            + (
+                ": the boxes that each reader drew, and the readers' consensus with its support."
+                if store.classes
+                else ", and no boxes: a pool to pretrain on."
+            )
         ),
         "repo": label.repo,
         "tag": label.tag,

@@ -1,6 +1,7 @@
 """What a run says of itself: read, and without the paths of the machine it was made on."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from cxrssl.core.places import PREFIX
 from cxrssl.run.folder import is_finished
 
 _FIGURE = "report.png"
+# As VinDr-CXR calls them; another name may be a person's.
+_READER = re.compile(r"R\d+")
 
 
 @dataclass(frozen=True)
@@ -24,12 +27,14 @@ class Answer:
         plan: Its name.
         text: The answer, with its interval.
         remarks: What stands beside it.
+        cautions: What must be known before it is believed.
         figure: Score over the share of labels, as PNG; None if the report was not drawn.
     """
 
     plan: str
     text: str
     remarks: tuple[str, ...]
+    cautions: tuple[str, ...]
     figure: bytes | None
 
 
@@ -44,7 +49,7 @@ class Evidence:
         transfers: The audit of every part that it started from.
         start: What it started from.
         metrics: Its final scores.
-        answer: Of the plan that it belongs to, None if it is in none, or none is reported.
+        answer: Of the plan whose report counts it, None if none does.
     """
 
     name: str
@@ -91,7 +96,7 @@ def read_evidence(run: Path) -> Evidence:
         content["provenance"],
         tuple(one | {"source": _end(one["source"])} for one in transfer["transfers"]),
         transfer["start"],
-        content["metrics"],
+        _without_names(content["metrics"]),
         _answer(run),
     )
 
@@ -117,14 +122,38 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _answer(run: Path) -> Answer | None:
-    """Return what the plan around a run says, if its report counts the run."""
-    folder = run.resolve().parent
+    """Return what the plan around a run says, if its report counts the run.
+
+    A run with the faults of the published code, or one that lies there by chance, it does not.
+    """
+    folder, name = run.resolve().parent, run.resolve().name
     path, figure = folder / "report.json", folder / _FIGURE
     if not path.is_file():
         return None
     report = _read(path)
+    if name not in report.get("counted", []):
+        return None
     drawn = figure.read_bytes() if figure.is_file() else None
-    return Answer(report["plan"], report["answer"], tuple(report["remarks"]), drawn)
+    remarks, cautions = tuple(report["remarks"]), tuple(report["cautions"])
+    return Answer(report["plan"], report["answer"], remarks, cautions, drawn)
+
+
+def _without_names(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Return scores in which readers are R1, R2 and so on, if they are called otherwise."""
+    readers = metrics.get("readers")
+    if readers is None:
+        return dict(metrics)
+    pairs, alone = readers.get("pairs", []), readers.get("leave_one_out", [])
+    names = [one["reader"] for one in alone]
+    names += [one[side] for one in pairs for side in ("a", "b")]
+    if all(_READER.fullmatch(name) for name in names):
+        return dict(metrics)
+    number = {name: f"R{place}" for place, name in enumerate(dict.fromkeys(names), start=1)}
+    changed = {
+        "pairs": [one | {"a": number[one["a"]], "b": number[one["b"]]} for one in pairs],
+        "leave_one_out": [one | {"reader": number[one["reader"]]} for one in alone],
+    }
+    return dict(metrics) | {"readers": dict(readers) | changed}
 
 
 def _without_folders(value: object) -> object:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cxrssl.run.content import Content
-from cxrssl.run.publish import Kind
+from cxrssl.run.remote import Kind
 
 
 @dataclass(frozen=True)

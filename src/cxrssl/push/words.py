@@ -8,29 +8,30 @@ MODEL_DATA: dict[Origin | None, str] = {
         "data; and nothing measured on them is about patients."
     ),
     "VinDr-CXR": (
-        "VinDr-CXR (Nguyen et al., arXiv 2012.15029): chest radiographs of two hospitals in Hanoi, "
-        "each read by three radiologists; from PhysioNet under its credentialed data-use "
-        "agreement, or as VinBigData from Kaggle under the rules of its competition. Both forbid "
-        "to pass images or annotations on, and this repository holds none. Whoever published "
-        "these weights decided that the terms allow it. Cite the data set if you use them."
+        "Images laid out or labelled as VinDr-CXR's, and so taken for it (Nguyen et al., arXiv "
+        "2012.15029): chest radiographs of two hospitals in Hanoi, each read by three "
+        "radiologists; from PhysioNet under its credentialed data-use agreement, or as VinBigData "
+        "from Kaggle under the rules of its competition. Both forbid to pass images or annotations "
+        "on, and this repository holds none. Whoever published these weights decided that the "
+        "terms allow it. Cite the data set if you use them."
     ),
     "unknown": (
         "Radiographs of a source that cxrssl does not know; ask whoever published this which one "
         "it is, and under what terms. No image and no annotation is in this repository."
     ),
     None: (
-        "The run has no record of its source: an earlier version of cxrssl made it. No image and "
-        "no annotation is in this repository."
+        "The run has no record of its source: it, or its store, was made by an earlier version of "
+        "cxrssl. No image and no annotation is in this repository."
     ),
 }
 
 SET_DATA: dict[Origin, str] = {
     "phantom": "Made by `cxrssl phantom`: no terms of anyone apply to images or boxes.",
     "VinDr-CXR": (
-        "Annotations are of VinDr-CXR (Nguyen et al., arXiv 2012.15029), which PhysioNet gives "
-        "under a credentialed data-use agreement, and Kaggle as VinBigData under the rules of its "
-        "competition: use them only as those terms allow, give them to nobody who has not agreed "
-        "to them, and cite the data set."
+        "Annotations laid out or labelled as VinDr-CXR's, and so taken for them (Nguyen et al., "
+        "arXiv 2012.15029). PhysioNet gives that data set under a credentialed data-use agreement, "
+        "and Kaggle as VinBigData under the rules of its competition: use them only as those terms "
+        "allow, give them to nobody who has not agreed to them, and cite the data set."
     ),
     "unknown": (
         "Of a source that cxrssl does not know; ask whoever published this which one it is, and "

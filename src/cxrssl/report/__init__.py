@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cxrssl.config.arms import Arm, arms_of
+from cxrssl.config.arms import Arm, arms_of, pretrainings_of
 from cxrssl.config.load import load_recipe
 from cxrssl.config.plan import Plan
 from cxrssl.config.schema import FinetuneRecipe
@@ -71,7 +71,9 @@ def report(runs: Path) -> Path:
     store, pool = (_store(runs / name) for name in ("store", "pool"))
     data = None if store is None else _data(results, store)
     content = _text(plan, arms, results, saved) | _pictures(plan, results, data)
-    content["cautions"] = cautions(plan, store, pool, [] if data is None else data.test)
+    test = [] if data is None else data.test
+    content["cautions"] = cautions(plan, store, pool, test)
+    content["cautions_for_others"] = cautions(plan, store, pool, test, names_images=False)
     content["progress"] = _progress(runs, is_complete=len(results.arms) == len(arms))
     write_text(runs / "report.csv", as_csv(results))
     write_text(
@@ -205,12 +207,20 @@ def _json(content: dict[str, Any], results: Results, saved: list[Saved]) -> dict
         "plan": content["plan"],
         "answer": content["answer"],
         "remarks": content["remarks"],
+        "cautions": content["cautions_for_others"],
+        "counted": _counted(results),
         "arms": [one.arm.name for one in results.arms],
         "labels_saved": [_finite(asdict(one)) for one in saved],
         "table1": content["table1"],
         "table2": content["table2"],
         "faults": content["faults"],
     }
+
+
+def _counted(results: Results) -> list[str]:
+    """Return the runs that the answer rests on."""
+    arms = [one.arm for one in results.plain]
+    return [*(arm.name for arm in arms), *sorted(run.name for run in pretrainings_of(arms))]
 
 
 def _finite(value: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold

@@ -9,7 +9,12 @@ from cxrssl.data.store import Store
 
 
 def cautions(
-    plan: Plan, store: Store | None, pool: Store | None, test: Sequence[Example]
+    plan: Plan,
+    store: Store | None,
+    pool: Store | None,
+    test: Sequence[Example],
+    *,
+    names_images: bool = True,
 ) -> list[str]:
     """Return a sentence or two a caution.
 
@@ -18,6 +23,7 @@ def cautions(
         store: Its labelled images; None before they are there.
         pool: Films of an external pool; None likewise, or without one.
         test: Test images; empty before an arm has finished.
+        names_images: Whether an image may be named; not where others will read it.
     """
     found = []
     if plan.data.source is None:
@@ -39,12 +45,12 @@ def cautions(
             "The source has an official test part, which the published code does not know: with P4 "
             "its images are left out, so that more changes than the order of the split."
         )
-    if store is not None and pool is not None and (text := _in_pool(store, pool, test)):
-        found.append(text)
-    return found
+    if store is not None and pool is not None:
+        found.append(_in_pool(store, pool, test, names_images=names_images))
+    return [text for text in found if text]
 
 
-def _in_pool(store: Store, pool: Store, test: Sequence[Example]) -> str:
+def _in_pool(store: Store, pool: Store, test: Sequence[Example], *, names_images: bool) -> str:
     """Say which test images are in the pool, empty if none is."""
     own, films = store.source_sha256(), pool.source_sha256()
     hashes = set(films.values())
@@ -60,8 +66,9 @@ def _in_pool(store: Store, pool: Store, test: Sequence[Example]) -> str:
     if named:
         has = "has" if len(named) == 1 else "have"
         counts.append(f"{len(named)} {has} the name of an image of it")
+    example = f" (such as {(same + named)[0]})" if names_images else ""
     return (
-        f"Of {len(test)} test images {' and '.join(counts)} (such as {(same + named)[0]}): "
+        f"Of {len(test)} test images {' and '.join(counts)}{example}: "
         f"pretraining {'saw' if same else 'may have seen'} their pixels, if not their labels. Take "
         "them out of data.pool."
     )

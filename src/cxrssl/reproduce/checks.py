@@ -1,6 +1,7 @@
 """What is checked before a plan begins: all faults at once, and nothing has been trained yet."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path, PurePath
 
 from cxrssl.config.arms import arms_of
@@ -166,12 +167,21 @@ def _missing_starts(one: Training) -> Iterator[str]:
         is_file = recipe.model.start != "run"
     for place in (weights, backbone):
         if place is not None and is_on_hub(place):
-            try:
-                fetched(place)
-            except HubError as error:
-                yield f"{one.job.name} starts from {place}: {error}"
+            fault = _hub_fault(place)
+            if fault is not None:
+                yield f"{place} is to be started from: {fault}"
     if weights is not None and is_file and not is_on_hub(weights) and not weights.is_file():
         yield f"{one.job.name} starts from {weights}, and there is no such file."
+
+
+@cache
+def _hub_fault(place: Path) -> str | None:
+    """Fetch what is on the Hub, once for all runs, and return why it can't be had."""
+    try:
+        fetched(place)
+    except HubError as error:
+        return str(error)
+    return None
 
 
 def _is_same(written: Path, recipe: PretrainRecipe | FinetuneRecipe) -> bool:

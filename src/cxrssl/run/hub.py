@@ -2,10 +2,11 @@
 
 `hf-hub:ORG/NAME` or `hf-hub:ORG/NAME@REVISION` stands wherever a folder does. Only the three files
 that describe a network are fetched, at one commit: no code and no pickle reaches this machine.
-Here and in `run.publish` are the doors to huggingface_hub.
+Here, in `run.publish` and in `run.remote` are the doors to huggingface_hub.
 """
 
 import hashlib
+import json
 import re
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from typing import TypeVar
 import httpx2
 from huggingface_hub import HfApi, constants, get_token, snapshot_download
 from huggingface_hub.errors import (
+    GatedRepoError,
     HfHubHTTPError,
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
@@ -23,7 +25,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from cxrssl.core.errors import HubError
+from cxrssl.core.errors import CxrsslError, HubError
 from cxrssl.core.places import PREFIX, is_on_hub, parsed, without_secrets
 
 FILES = ("config.json", "preprocessor_config.json", "model.safetensors")
@@ -38,7 +40,12 @@ _FAULTS: tuple[type[Exception], ...] = (
     httpx2.HTTPError,
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
+    ConnectionError,
+    TimeoutError,
+    json.JSONDecodeError,  # a page of a proxy where the Hub's answer should be
 )
+# Of large files, in Rust: some of its errors are of no class of Python's.
+_UPLOADER = "hf_xet"
 _LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
 
 
@@ -120,7 +127,9 @@ def asked(call: Callable[[], Answer], what: str) -> Answer:
     for wait_s in (*_WAITS_S, None):
         try:
             return call()
-        except (httpx2.HTTPError, OSError, RuntimeError) as error:
+        except CxrsslError:
+            raise
+        except Exception as error:
             fault = _fault(error)
             if fault is None:
                 raise
@@ -136,12 +145,17 @@ def _may_pass(error: Exception) -> bool:
         return error.response.status_code in _PASSING
     if isinstance(error, LocalEntryNotFoundError):  # neither reached nor in the cache
         return not constants.is_offline_mode()
-    return isinstance(error, httpx2.TransportError)
+    if isinstance(error, OfflineModeIsEnabled):
+        return False
+    return isinstance(
+        error, httpx2.TransportError | ConnectionError | TimeoutError | json.JSONDecodeError
+    )
 
 
 def _fault(error: BaseException) -> Exception | None:
     """Return what the Hub or the line to it did among an error and its causes; None for nothing."""
-    if isinstance(error, _FAULTS):
+    is_uploaders = type(error).__module__.partition(".")[0] == _UPLOADER
+    if isinstance(error, _FAULTS) or (is_uploaders and isinstance(error, Exception)):
         return error
     return None if error.__cause__ is None else _fault(error.__cause__)
 
@@ -161,6 +175,11 @@ def _reason(error: Exception, what: str) -> str:
             f"{what} is not whole in the cache, {constants.HF_HUB_CACHE}, and HF_HUB_OFFLINE "
             "forbids to ask the Hub. Unset it, or copy the cache of a machine that has it."
         )
+    if isinstance(error, GatedRepoError):
+        return (
+            f"{what} is shown to those alone who accept its terms: accept them on its page, "
+            f"{hub}/{what.split('@')[0]}, and {_LOG_IN}."
+        )
     if isinstance(error, RevisionNotFoundError):
         return f"{what}: {hub} has that repository, and no such branch, tag or commit in it."
     if isinstance(error, RepositoryNotFoundError):
@@ -173,8 +192,8 @@ def _reason(error: Exception, what: str) -> str:
         told = redacted(error.server_message or error.response.reason_phrase)
         if status in (401, 403):
             return (
-                f"{hub} refuses what is asked of {what} ({status}: {told}). It needs a token that "
-                f"may write there: {_LOG_IN}."
+                f"{hub} refuses what is asked of {what} ({status}: {told}). The token is missing, "
+                f"or old, or may not do that there: {_LOG_IN}."
             )
         return f"{hub} answers {status} for {what}: {told}"
     cause = redacted(str(error.__cause__ or error))

@@ -4,47 +4,23 @@ Whatever is cut short is mended by the same call: large files that arrived are n
 commit that was made though its answer was lost is found.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from huggingface_hub import (
     CommitOperationAdd,
     CommitOperationDelete,
     HfApi,
-    constants,
+    RepoCard,
 )
-from huggingface_hub.errors import BadRequestError, RepositoryNotFoundError
-from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.errors import HfHubHTTPError
 
 from cxrssl.core.errors import HubError
 from cxrssl.core.places import check_repo
-from cxrssl.run.content import CARD, Content, content_tag, is_of_hash
-from cxrssl.run.hub import asked
-
-Kind = Literal["model", "dataset"]
-# Made by the Hub with a repository: what it stores as large files.
-_HUBS_OWN = ".gitattributes"
-
-
-@dataclass(frozen=True)
-class Target:
-    """Where files go.
-
-    Attributes:
-        repo: ORG/NAME.
-        kind: What it is a repository of.
-        private: Whether it may be seen by its owners alone; None leaves one that is there as it is,
-            and makes a public one.
-        branch: Of it.
-        replace: Whether other content that is there may go.
-    """
-
-    repo: str
-    kind: Kind
-    private: bool | None
-    branch: str
-    replace: bool
+from cxrssl.run.content import CARD, Content, content_tag
+from cxrssl.run.hub import asked, redacted
+from cxrssl.run.remote import MAIN, Found, Target, look_at, look_at_visibility
 
 
 @dataclass(frozen=True)
@@ -64,14 +40,6 @@ class Published:
     is_new: bool
 
 
-@dataclass(frozen=True)
-class _Found:
-    """What a branch holds now: its head, and (sha256 or git's own hash) of each file by path."""
-
-    commit: str
-    hashes: dict[str, str]
-
-
 def publish(files: Mapping[str, Content], target: Target, *, message: str) -> Published:
     """Put files into a repository, which is made if it is not there, as all that its branch holds.
 
@@ -85,21 +53,41 @@ def publish(files: Mapping[str, Content], target: Target, *, message: str) -> Pu
             something else that is not to be replaced.
     """
     check_repo(target.repo)
+    asked(lambda: _check_card(files, target), target.name)
     _open(target)
-    before = _found(target, target.branch)
-    is_new = not _holds(before, files)
+    before = look_at(target, target.branch)
+    is_new = not before.holds(files)
     if is_new:
-        _check_free(target, before)
-        asked(lambda: _commit(files, target, before, message), _name(target))
-    after = _found(target, target.branch)
-    if not _holds(after, files):
+        _check_free(target, before, files)
+        asked(lambda: _commit(files, target, before, message), target.name)
+    after = look_at(target, target.branch)
+    if not after.holds(files):
         raise HubError(
-            f"{_name(target)} changed while it was written: someone else wrote there. Look at it, "
+            f"{target.name} changed while it was written: someone else wrote there. Look at it, "
             "and call again."
         )
     tag = content_tag(files)
     _tag(files, target, tag, commit=after.commit)
-    return Published(_url(target), after.commit, tag, is_new)
+    return Published(target.url, after.commit, tag, is_new)
+
+
+def _check_card(files: Mapping[str, Content], target: Target) -> None:
+    """Ask the Hub whether it takes the card's metadata, before anything is there.
+
+    Raises:
+        HubError: If it doesn't.
+    """
+    content = files[CARD]
+    assert isinstance(content, bytes)
+    try:
+        RepoCard(content.decode()).validate(repo_type=target.kind)
+    except json.JSONDecodeError:  # no answer of the Hub's
+        raise
+    except ValueError as error:
+        raise HubError(
+            f"the Hub does not take the card's metadata: {' '.join(str(error).split())}. Is "
+            "--license a name that it knows, in small letters? Nothing was pushed."
+        ) from error
 
 
 def _open(target: Target) -> None:
@@ -109,82 +97,46 @@ def _open(target: Target) -> None:
         HubError: If it is there and of another visibility.
     """
     api, repo, kind = HfApi(), target.repo, target.kind
-    try:
-        is_private = asked(lambda: _is_private(api, target), _name(target))
-        if is_private is None:
-            asked(
-                lambda: api.create_repo(
-                    repo, repo_type=kind, private=bool(target.private), exist_ok=True
-                ),
-                _name(target),
-            )
-        elif target.private not in (None, is_private):
-            now, wanted = ("private" if one else "public" for one in (is_private, target.private))
-            raise HubError(
-                f"{_url(target)} is {now}, and this push is to be {wanted}. Change that on its "
-                f"settings page, say --{now}, or name another repository. Nothing was pushed."
-            )
-        if target.branch != constants.DEFAULT_REVISION:
-            asked(
-                lambda: api.create_branch(
-                    repo, branch=target.branch, repo_type=kind, exist_ok=True
-                ),
-                _name(target),
-            )
-    except ValueError as error:
-        raise HubError(f"{_name(target)} can't be: {error}") from error
+    is_private = look_at_visibility(target)
+    if is_private is None:
+        asked(
+            lambda: api.create_repo(repo, repo_type=kind, private=target.private, exist_ok=True),
+            target.name,
+        )
+        is_private = look_at_visibility(target)  # someone else may have made it in between
+    if target.private not in (None, is_private):
+        now, wanted = ("private" if one else "public" for one in (is_private, target.private))
+        raise HubError(
+            f"{target.url} is {now}, and this push is to be {wanted}. Change that on its settings "
+            f"page, say --{now}, or name another repository. Nothing was pushed."
+        )
+    if not target.is_main:
+        asked(
+            lambda: api.create_branch(repo, branch=target.branch, repo_type=kind, exist_ok=True),
+            target.name,
+        )
 
 
-def _is_private(api: HfApi, target: Target) -> bool | None:
-    """Return whether the repository is private, None if it is not there."""
-    try:
-        return bool(api.repo_info(target.repo, repo_type=target.kind).private)
-    except RepositoryNotFoundError:
-        return None
-
-
-def _found(target: Target, revision: str) -> _Found:
-    api, repo, kind = HfApi(), target.repo, target.kind
-
-    def look() -> _Found:
-        commit = str(api.repo_info(repo, repo_type=kind, revision=revision).sha)
-        tree = api.list_repo_tree(repo, recursive=True, revision=commit, repo_type=kind)
-        files = [one for one in tree if isinstance(one, RepoFile)]
-        hashes = {one.path: one.lfs.sha256 if one.lfs else one.blob_id for one in files}
-        return _Found(commit, hashes)
-
-    return asked(look, _name(target))
-
-
-def _holds(found: _Found, files: Mapping[str, Content]) -> bool:
-    """Return whether a branch holds these files and no other."""
-    theirs = {path: one for path, one in found.hashes.items() if path != _HUBS_OWN}
-    return theirs.keys() == files.keys() and all(
-        is_of_hash(content, theirs[path]) for path, content in files.items()
-    )
-
-
-def _check_free(target: Target, found: _Found) -> None:
-    """Raise a `HubError` if a branch holds what may not be replaced."""
-    others = sorted(found.hashes.keys() - {_HUBS_OWN})
-    if not others or target.replace:
+def _check_free(target: Target, found: Found, files: Mapping[str, Content]) -> None:
+    """Raise a `HubError` if a branch holds what may not be replaced; another card may be."""
+    others = sorted(found.hashes)
+    if not others or target.replace or found.holds_all_but_card(files):
         return
-    is_main = target.branch == constants.DEFAULT_REVISION
-    if not is_main and found.commit == _found(target, constants.DEFAULT_REVISION).commit:
+    if not target.is_main and found.commit == look_at(target, MAIN).commit:
         return  # nothing was written there yet
     shown = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
     raise HubError(
-        f"{_name(target)} holds other content ({shown}), and nothing was pushed. Push beside it "
+        f"{target.name} holds other content ({shown}), and nothing was pushed. Push beside it "
         "with --revision NAME, a branch; put this in its place with --replace (what is there stays "
         "in the history); or name another repository."
     )
 
 
-def _commit(files: Mapping[str, Content], target: Target, before: _Found, message: str) -> None:
+def _commit(files: Mapping[str, Content], target: Target, before: Found, message: str) -> None:
     """Make the commit, unless an earlier try whose answer was lost has made it."""
-    if _holds(_found(target, target.branch), files):
+    if look_at(target, target.branch).holds(files):
         return
-    others = sorted(before.hashes.keys() - files.keys() - {_HUBS_OWN})
+    others = sorted(before.hashes.keys() - files.keys())
     operations = [
         *(CommitOperationAdd(path, content) for path, content in sorted(files.items())),
         *(CommitOperationDelete(path) for path in others),
@@ -199,12 +151,12 @@ def _commit(files: Mapping[str, Content], target: Target, before: _Found, messag
             # Whoever wrote there since is not overwritten.
             parent_commit=before.commit,
         )
-    except BadRequestError:  # a ValueError too, and the Hub's
-        raise
-    except ValueError as error:
+    except RuntimeError as error:
+        if isinstance(error.__cause__, HfHubHTTPError | OSError):
+            raise  # `asked` knows what that is
         raise HubError(
-            f"the Hub does not take the card's metadata: {' '.join(str(error).split())}. Is the "
-            "licence one that it knows? Nothing was pushed."
+            f"an upload to {target.name} failed: {redacted(str(error))}. Call again: what has "
+            "arrived is not sent twice."
         ) from error
 
 
@@ -218,23 +170,11 @@ def _tag(files: Mapping[str, Content], target: Target, tag: str, *, commit: str)
         lambda: HfApi().create_tag(
             target.repo, tag=tag, revision=commit, repo_type=target.kind, exist_ok=True
         ),
-        f"the tag {tag} of {_name(target)}",
+        f"the tag {tag} of {target.name}",
     )
-    tagged = _found(target, tag)
-    there = {path: one for path, one in tagged.hashes.items() if path not in (_HUBS_OWN, CARD)}
-    ours = {path: content for path, content in files.items() if path != CARD}
-    if not _holds(_Found(tagged.commit, there), ours):
+    tagged = look_at(target, tag)
+    if not tagged.holds_all_but_card(files):
         raise HubError(
-            f"the tag {tag} of {_name(target)} is on other files than those it is named by. Delete "
+            f"the tag {tag} of {target.name} is on other files than those it is named by. Delete "
             "it there and call again."
         )
-
-
-def _url(target: Target) -> str:
-    place = "" if target.kind == "model" else "datasets/"
-    return f"{constants.ENDPOINT}/{place}{target.repo}"
-
-
-def _name(target: Target) -> str:
-    at_branch = "" if target.branch == constants.DEFAULT_REVISION else f"@{target.branch}"
-    return f"{'' if target.kind == 'model' else 'data set '}{target.repo}{at_branch}"

@@ -7,7 +7,9 @@ from torch import nn
 
 from cxrssl.core.errors import TransferError
 from cxrssl.models.backbone import encoder, pyramid_body
-from cxrssl.models.weights import tensors_sha256, transfer
+from cxrssl.models.detector import body_of
+from cxrssl.models.weights import is_source, tensors_sha256, transfer
+from detectors import detector, rcnn
 
 
 @pytest.mark.parametrize(
@@ -71,3 +73,17 @@ def test_hashes_tell_one_changed_value() -> None:
     state = {"a": torch.zeros(3), "b": torch.zeros(2)}
     changed = state | {"b": torch.tensor([0.0, 1e-30])}
     assert tensors_sha256(state, order=["a", "b"]) != tensors_sha256(changed, order=["a", "b"])
+
+
+@pytest.mark.parametrize("norm", ["bn", "frozen", "gn"])
+def test_a_record_knows_the_tensors_that_it_is_of(norm: str) -> None:
+    source, other = encoder("test_resnet"), encoder("test_resnet")
+    body = body_of(detector(rcnn(norm=norm)).model)
+    keys = list(pyramid_body("test_resnet", size_px=64).state_dict())
+    record = transfer(body, source.state_dict(), source="test").as_json()
+    assert is_source(record, source.state_dict(), keys=keys)
+    assert not is_source(record, other.state_dict(), keys=keys)
+    assert not is_source(record, {}, keys=keys)
+    assert not is_source(
+        record | {"matched": [*record["matched"], "x"]}, source.state_dict(), keys=keys
+    )

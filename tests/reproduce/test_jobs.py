@@ -126,6 +126,10 @@ def test_a_recipe_that_does_not_fit_is_refused(change: str, message: str) -> Non
             "ssl-50-seed0 sees other grey levels than what it starts from",
         ),
         (
+            ["initialisations.control.set={init: {backbone: 'hf-hub:org/no@v1'}}"],
+            "hf-hub:org/no@v1 is to be started from: org/no@v1 is not whole in the cache",
+        ),
+        (
             ["finetuning.set={init: {start: imagenet, weights: no.safetensors}}"],
             "control-100-seed0 starts from no.safetensors, and there is no such file",
         ),

@@ -56,7 +56,7 @@ def plain_json(path: Path, *, auto_map: Mapping[str, str], source: str) -> dict[
             f"code, and none is followed. {EXPECTED}"
         )
     wrong = [name for name in _NUMBERS if name in content and not _is_number(content[name])]
-    wrong += [name for name in _LABELS if not isinstance(content.get(name, {}), dict)]
+    wrong += [name for name in _LABELS if not isinstance(content.get(name) or {}, dict)]
     if wrong:
         raise DataError(f"{place} has no sense in {', '.join(wrong)}. {EXPECTED}")
     return content

@@ -76,7 +76,7 @@ def test_the_report_shows_both_arms_and_asks_for_nothing_outside(ran: tuple[Path
     assert page.count("<svg") >= 8
     links = set(re.findall(r'(?:src|href)="([^"#][^"]*)"', page))
     beside = {name for name in links if not name.startswith("data:")}
-    assert beside == {f"./report.{kind}" for kind in ("csv", "md", "tex", "json")}
+    assert beside == {f"./report.{kind}" for kind in ("csv", "md", "tex", "png", "json")}
     assert all((ran[0] / name).is_file() for name in beside)
 
 

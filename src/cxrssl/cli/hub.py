@@ -46,7 +46,11 @@ def push(
         typer.echo(found.card)
         for path, size in found.sizes.items():
             typer.echo(f"{size:>12,}  {path}", err=True)
-        seen = {True: "private", False: "public", None: "public, if it is new"}[found.private]
+        seen = {
+            True: "private",
+            False: "public",
+            None: "public if it is new, unless its owner's are private by default",
+        }[found.private]
         typer.echo(f"Nothing was sent. {repo} ({found.parcel.what}, {seen})", err=True)
         return
     done = found.published

@@ -65,8 +65,7 @@ class Fetched:
 def fetched(place: Path) -> Fetched:
     """Return the folder that a path names, fetched if it is `hf-hub:ORG/NAME[@REVISION]`.
 
-    Without a revision it is what `main` is now. A branch or tag is looked up at each call; what a
-    commit holds is asked for once.
+    Without a revision it is what `main` is now. A branch or tag is looked up at each call.
 
     Raises:
         HubError: If there is no such repository or revision, the Hub can't be reached, or a file in

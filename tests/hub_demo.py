@@ -57,14 +57,17 @@ open(out, "w").write(json.dumps(told))
 
 
 def pair(runs: Path) -> tuple[Path, Path]:
-    """Return a detector of a plan that started from a backbone of it, and that backbone's run."""
-    for transfer in sorted(runs.glob("*/transfer.json")):
-        detector = transfer.parent
-        for record in json.loads(transfer.read_text())["transfers"]:
+    """Return a detector that the plan's report counts, and the run of the backbone it is from."""
+    for name in json.loads((runs / "report.json").read_text()).get("counted", []):
+        transfer = json.loads((runs / name / "transfer.json").read_text())
+        for record in transfer["transfers"]:
             place = runs / Path(record["source"]).parent.name
-            if (detector / "detector").is_dir() and (place / "backbone").is_dir():
-                return place, detector
-    raise SystemExit(f"{runs} holds no detector that started from a backbone of its own.")
+            if (runs / name / "detector").is_dir() and (place / "backbone").is_dir():
+                return place, runs / name
+    raise SystemExit(
+        f"{runs}/report.json counts no detector that started from a backbone of the plan. If it is "
+        f"of before, write it anew: cxrssl report {runs}"
+    )
 
 
 def pushed(run: Path, repo: str, env: dict[str, str]) -> str:

@@ -333,11 +333,17 @@ def test_one_request_in_five_fails_and_all_arrives_in_one_commit(
 def test_a_commit_whose_answer_is_lost_is_found_and_not_made_twice(
     run: Commands, plan: Path
 ) -> None:
+    first, second = (f"Push a {what} with cxrssl" for what in ("backbone", "detector"))
     run.hub.faults.commit_unheard = True
     assert run("push", plan / "ssl", "org/unheard").code == 0
-    assert run.hub.commits("models", "org/unheard") == [
-        *("initial commit", "Push a backbone with cxrssl")
-    ]
+    assert run.hub.commits("models", "org/unheard") == ["initial commit", first]
+    # One that deletes could not be made again.
+    before = set(run.hub.files_of("org/unheard"))
+    run.hub.faults.commit_unheard = True
+    done = run("push", plan / "det", "org/unheard", "--replace")
+    assert done.code == 0, done.err
+    assert run.hub.commits("models", "org/unheard") == ["initial commit", first, second]
+    assert before - set(run.hub.files_of("org/unheard"))
 
 
 def test_a_broken_line_and_a_killed_push_are_made_good_by_the_same_call(

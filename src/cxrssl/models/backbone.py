@@ -22,6 +22,7 @@ from torch.optim.swa_utils import update_bn
 from cxrssl.core.errors import TransferError
 from cxrssl.core.files import write_json
 from cxrssl.core.images import Fit, Intensity
+from cxrssl.models.outside import read_mapping
 from cxrssl.models.published import pyramid_cxr_rcnn as published
 
 NUM_CHANNELS = 3
@@ -184,6 +185,7 @@ def load_backbone(
 
     Raises:
         TransferError: If the folder is not in timm's format.
+        DataError: If its config.json is no JSON.
     """
     name = source or str(folder)
     config_file, weights_file = folder / "config.json", folder / "model.safetensors"
@@ -193,7 +195,7 @@ def load_backbone(
             f"{name} is no backbone: {' and '.join(missing)} missing. Expected the backbone/ "
             "folder of a finished `cxrssl pretrain` run."
         )
-    config = _read_json(config_file)
+    config = read_mapping(config_file, source=name, expected="Expected timm's config.json.")
     if not {"architecture", "pretrained_cfg"} <= set(config):
         raise TransferError(
             f"{name}: config.json is not timm's: it has no architecture and pretrained_cfg. "
@@ -213,16 +215,6 @@ def load_backbone(
         ) from error
     check_known(str(config["architecture"]))
     return str(config["architecture"]), weights, intensity
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text())
-    except ValueError as error:
-        raise TransferError(f"{path} is no JSON ({error}). Expected timm's config.json.") from error
-    if not isinstance(content, dict):
-        raise TransferError(f"{path} holds no mapping. Expected timm's config.json.")
-    return content
 
 
 def check_known(architecture: str) -> None:

@@ -1,4 +1,4 @@
-"""JSON that describes a detector and may come from anyone: read, and refused if it names a place.
+"""JSON that describes a network and may come from anyone: read, and refused if it names a place.
 
 transformers and timm follow paths, repositories and code that a configuration names; here it may
 hold numbers, switches, plain words, and the names of its classes.
@@ -37,12 +37,7 @@ def plain_json(path: Path, *, auto_map: Mapping[str, str], source: str) -> dict[
         DataError: If it is no such JSON, or names a place, code or other weights.
     """
     place = f"{source}: {path.name}"
-    try:
-        content = json.loads(path.read_text())
-    except ValueError as error:
-        raise DataError(f"{place} is no JSON ({error}). {EXPECTED}") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{place} holds no mapping. {EXPECTED}")
+    content = read_mapping(path, source=source, expected=EXPECTED)
     named = [
         f"{key} {value!r}"
         for key, value in _values({key: content[key] for key in content if key not in _LABELS})
@@ -59,6 +54,21 @@ def plain_json(path: Path, *, auto_map: Mapping[str, str], source: str) -> dict[
     wrong += [name for name in _LABELS if not isinstance(content.get(name) or {}, dict)]
     if wrong:
         raise DataError(f"{place} has no sense in {', '.join(wrong)}. {EXPECTED}")
+    return content
+
+
+def read_mapping(path: Path, *, source: str, expected: str) -> dict[str, Any]:
+    """Return the content of a JSON file.
+
+    Raises:
+        DataError: If it is none, or no mapping; `expected` says what it should be.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        raise DataError(f"{source}: {path.name} is no JSON ({error}). {expected}") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{source}: {path.name} holds no mapping. {expected}")
     return content
 
 

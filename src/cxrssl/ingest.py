@@ -38,12 +38,17 @@ class IngestSummary:
         num_reused: Of them, those that were there already.
         failures: Why, for every image id that could not be stored; of the whole source if `done`.
         num_missing: Shards that other calls have still to write; the store is whole at 0.
+        warnings: What was guessed, changed or looks wrong, for image ids that were stored; of the
+            whole source if `done`.
+        notes: The same about the source as a whole.
     """
 
     num_images: int
     num_reused: int
     failures: dict[str, str]
     num_missing: int
+    warnings: dict[str, list[str]]
+    notes: tuple[str, ...]
 
 
 def ingest(
@@ -107,15 +112,19 @@ def _ingested(
         _write(own, there, num_workers=num_workers, on_images=say)
         missing = [shard for shard in shards if not shard.is_there]
         records = [shard.read_record() for shard in (own if missing else shards)]
+        warnings: dict[str, list[str]] = {}
         for record in records:
             failures |= record["failures"]
+            warnings |= record["warnings"]
         if not missing:
             claim_all()
             failures = dict(sorted(failures.items()))
             _finish(store_folder, source, shards, records, failures, settings=settings)
     stored = {shard.number: len(shard.read_record()["images"]) for shard in own}
     reused = sum(count for number, count in stored.items() if number in there)
-    return IngestSummary(sum(stored.values()), reused, failures, len(missing))
+    return IngestSummary(
+        sum(stored.values()), reused, failures, len(missing), warnings, source.notes
+    )
 
 
 def share_of(text: str) -> tuple[int, int]:
@@ -215,5 +224,7 @@ def _finish(
         "shards": [shard.path.name for shard in shards],
         "decoders": _distinct(record["decoders"] for record in records),
         "failures": failures,
+        "warnings": {name: why for record in records for name, why in record["warnings"].items()},
+        "notes": list(source.notes),
     }
     write_json(folder / "manifest.json", manifest)

@@ -48,12 +48,14 @@ class Radiograph:
         original_width: Columns of the file.
         original_height: Rows of the file.
         route: How it was decoded, for the record.
+        warnings: What had to be guessed, was changed, or looks wrong; a sentence each.
     """
 
     pixels: Pixels
     original_width: int
     original_height: int
     route: str
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,8 @@ _DECODERS = (
     "imagecodecs", "numpy", "opencv-python-headless", "pillow", "pydicom", "pylibjpeg",
     "pylibjpeg-libjpeg", "pylibjpeg-openjpeg",
 )  # fmt: skip
+# Goes up when pixels, sizes or warnings of a file come out otherwise: older shards are then redone.
+_DECODE_VERSION = 2
 # A box may end on the last pixel's far edge, and readers' tools round; more outside is a fault.
 _EDGE_TOLERANCE_PX = 1.0
 # 150 megapixels of 16 bits are 300 MB; a file of more is no radiograph that can be decoded here.
@@ -66,6 +68,7 @@ class Shard:
         files: Image id -> file.
         boxes: Image id -> [N, 4] boxes in original pixels, where there are any.
         parts: Image id -> official part, where the source has such.
+        sizes: Image id -> (width, height) that the table states, where it does.
         settings: What shapes an image.
         fingerprint: Equal for equal files, boxes, parts and settings.
         deadly: Image id -> how its decoder ended the process. These are not opened again.
@@ -76,6 +79,7 @@ class Shard:
     files: dict[str, Path]
     boxes: dict[str, NDArray[np.float64]]
     parts: dict[str, str]
+    sizes: dict[str, tuple[int, int]]
     settings: Settings
     fingerprint: str
     deadly: Mapping[str, str] = field(default_factory=dict)
@@ -135,22 +139,25 @@ def plan_shards(
         own = {name: boxes[name] for name in ids if name in boxes}
         parts = {name: source.table.parts.get(name, "") for name in ids}
         path = folder / f"images-{number:05d}-of-{count:05d}.arrow"
-        fingerprint = _fingerprint(files, own, parts, settings)
-        yield Shard(path, number, files, own, parts, settings, fingerprint)
+        sizes = {name: source.table.sizes[name] for name in ids if name in source.table.sizes}
+        fingerprint = _fingerprint(files, own, parts, sizes, settings)
+        yield Shard(path, number, files, own, parts, sizes, settings, fingerprint)
 
 
 def _fingerprint(
     files: dict[str, Path],
     boxes: dict[str, NDArray[np.float64]],
     parts: dict[str, str],
+    sizes: dict[str, tuple[int, int]],
     settings: Settings,
 ) -> str:
-    digest = hashlib.sha256(str(settings).encode())
+    digest = hashlib.sha256(f"{settings}/{_DECODE_VERSION}".encode())
     for name, path in files.items():
         stat = path.stat()
         kind = f"{path.suffix}/{parts[name]}"
         digest.update(f"{name}/{kind}/{stat.st_size}/{stat.st_mtime_ns}".encode())
         digest.update(boxes[name].tobytes() if name in boxes else b"-")
+        digest.update(str(sizes.get(name, "")).encode())
     return digest.hexdigest()
 
 
@@ -159,6 +166,7 @@ def write_shard(shard: Shard, *, before_image: Callable[[str], None]) -> None:
     shard.record.unlink(missing_ok=True)
     images: list[dict[str, Any]] = []
     failures: dict[str, str] = dict(shard.deadly)
+    warnings: dict[str, list[str]] = {}
     with (
         replacing(shard.path) as temporary,
         pa.OSFile(str(temporary), "wb") as sink,
@@ -169,27 +177,30 @@ def write_shard(shard: Shard, *, before_image: Callable[[str], None]) -> None:
                 continue
             before_image(name)
             try:
-                row, digest = decoded(shard, name)
+                row, digest, odd = decoded(shard, name)
             except DataError as error:
                 failures[name] = str(error)
                 continue
             writer.write_batch(pa.RecordBatch.from_pylist([row], schema=SCHEMA))
             images.append({"image_id": name, "source_sha256": digest})
+            if odd:
+                warnings[name] = list(odd)
     record = {
         "fingerprint": shard.fingerprint,
         "bytes": shard.path.stat().st_size,
         "decoders": {name: version(name) for name in _DECODERS},
         "images": images,
         "failures": dict(sorted(failures.items())),
+        "warnings": warnings,
     }
     write_json(shard.record, record)
 
 
-def decoded(shard: Shard, name: str) -> tuple[dict[str, Any], str]:
+def decoded(shard: Shard, name: str) -> tuple[dict[str, Any], str, tuple[str, ...]]:
     """Decode one image of a shard.
 
     Returns:
-        Its row in the store, and the sha256 of its file.
+        Its row in the store, the sha256 of its file, and what is to be said of it.
 
     Raises:
         DataError: If it, or a box on it, is faulty.
@@ -214,7 +225,7 @@ def decoded(shard: Shard, name: str) -> tuple[dict[str, Any], str]:
         "part": shard.parts[name],
         "route": image.route,
     }
-    return row, hashlib.sha256(content).hexdigest()
+    return row, hashlib.sha256(content).hexdigest(), image.warnings
 
 
 def _content(path: Path, name: str) -> bytes:

@@ -27,12 +27,16 @@ class Table:
         classes: Class names in the order of their ids.
         faults: Image id -> what is wrong with its rows. These images can't be used.
         parts: Image id -> "train" or "test", where the source itself divides its images.
+        sizes: Image id -> (width, height) in pixels, where the table states them.
+        notes: What was guessed, converted or left out of the table, a sentence each.
     """
 
     rows: pd.DataFrame
     classes: tuple[str, ...]
     faults: dict[str, str] = field(default_factory=dict)
     parts: dict[str, str] = field(default_factory=dict)
+    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def checked_id(name: str) -> str:

@@ -39,6 +39,7 @@ class Source:
         faults: Image id, or place of a bad name, -> why that image can't be used; the table's
             faults among them.
         is_made: Whether `cxrssl phantom` made it.
+        notes: What was guessed or not used, a sentence each; the table's among them.
     """
 
     layout: Found
@@ -46,6 +47,7 @@ class Source:
     table: Table
     faults: dict[str, str] = field(default_factory=dict)
     is_made: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def read_source(folder: Path, *, layout: Layout = "auto") -> Source:
@@ -70,7 +72,7 @@ def read_source(folder: Path, *, layout: Layout = "auto") -> Source:
             return _with_files(found, table, [folder / "train", folder / "test"])
         case "coco":
             table, files = read_coco(folder)
-            return Source(found, files, table, table.faults)
+            return Source(found, files, table, table.faults, notes=table.notes)
         case "images":
             source = _with_files(found, Table(pd.DataFrame(columns=list(COLUMNS)), ()), [folder])
             if not source.files and not source.faults:
@@ -125,7 +127,7 @@ def _with_files(layout: Found, table: Table, folders: list[Path]) -> Source:
                 faults[name] = _TWO_FILES
             else:
                 files[name] = path
-    return Source(layout, files, table, faults)
+    return Source(layout, files, table, faults, notes=table.notes)
 
 
 def image_files(folder: Path) -> list[Path]:

@@ -1,0 +1,15 @@
+"""Text of others as it may be shown: on a terminal, in a report, a drawing or a card."""
+
+import re
+
+# Controls (C0, DEL, C1), marks that change the direction of what follows, line separators, lone
+# surrogates and what is no character: terminals obey the first, XML allows none of most.
+_UNSHOWN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufdd0-\ufdef"
+    "\ufeff\ufff9-\ufffb\ufffe\uffff\ud800-\udfff]"
+)
+
+
+def printable(text: str) -> str:
+    """Return a text on one line, its control characters as escapes: ESC is a backslash and x1b."""
+    return _UNSHOWN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)

@@ -145,14 +145,6 @@ def test_entries_of_eight_bits_may_be_packed(tmp_path: Path) -> None:
     assert np.array_equal(shown(path), ramp(8))
 
 
-def test_a_lookup_table_shorter_than_it_says_is_refused(tmp_path: Path) -> None:
-    item = table(np.arange(100), first=0, bits=16)
-    item.LUTDescriptor = [4096, 0, 16]
-    path = stored(tmp_path, ramp(12), VOILUTSequence=[item])
-    with pytest.raises(DataError, match="a value of the DICOM header is broken: VOILUTSequence"):
-        read_dicom(path, size_px=None)
-
-
 def test_a_modality_table_is_applied_before_resampling(tmp_path: Path) -> None:
     # Level 0 becomes 0, level 1 becomes 4000, level 2 becomes 100: no mean of levels tells that.
     levels = np.tile(np.array([[0, 2], [2, 0]], np.uint16), (32, 32))

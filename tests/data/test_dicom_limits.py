@@ -4,11 +4,15 @@ import json
 import struct
 import subprocess
 import sys
+import time
 import zlib
 
 import numpy as np
 import pytest
 from openjpeg.utils import encode_array
+
+from cxrssl.core.errors import DataError
+from cxrssl.data.dicom.read import decode_dicom
 
 EXPLICIT, DEFLATED = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99"
 J2K, RLE = "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.5"
@@ -21,7 +25,8 @@ import json, resource, sys
 from pathlib import Path
 from cxrssl.core.errors import DataError
 from cxrssl.data.dicom.read import decode_dicom
-import pydicom.pixels.decoders, PIL.Jpeg2KImagePlugin
+import imagecodecs, pydicom, PIL.Jpeg2KImagePlugin
+imagecodecs.JPEG8.available, imagecodecs.JPEGLS.available, imagecodecs.JPEG2K.available
 folder, spare = Path(sys.argv[1]), int(sys.argv[2]) << 20
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + spare, used + spare))
@@ -74,6 +79,14 @@ def fragments(*values: bytes) -> bytes:
     return element(0x7FE00010, b"OB", b"".join(items) + end, length=0xFFFFFFFF)
 
 
+def deflated(dataset: bytes, *, blocks: int = 0) -> bytes:
+    """Deflate a data set and blocks of 16 MiB of zeros behind it, a thousandth of their size."""
+    deflate = zlib.compressobj(1, wbits=-15)
+    parts = [deflate.compress(dataset)]
+    parts += [deflate.compress(bytes(1 << 24)) for _ in range(blocks)]
+    return b"".join((*parts, deflate.flush()))
+
+
 def opened(count: int) -> bytes:
     """Return sequences of undefined length, each with an item that holds the next."""
     one = element(0x00400275, b"SQ", b"", length=0xFFFFFFFF)
@@ -105,11 +118,23 @@ def codestream(**changes: bytes) -> bytes:
     return bytes(stream)
 
 
+# What may stand behind the pixel data, and is none of a radiograph's business.
+AFTER = {
+    "a length that lies": element(0xFFFCFFFC, b"OB", b"", length=0xFFFFFFF0),
+    "many elements": element(0x7FE10010, b"LO", b"") * 300_000,
+    "a private value": element(0x7FE11010, b"OB", bytes(1 << 20)),
+    "a broken tag": b"\xe1\x7f\x10",
+    "no element": b"\0" * 4096,
+    "text": b"Doe^John" * 999,
+    "an open sequence": opened(100_000),
+    "a second value": element(0x7FE00010, b"OW", bytes(8192)),
+}
+
+
 # Offsets in a codestream: SIZ's Xsiz at 8, XTsiz at 24, Csiz at 40; COD's block size at 55.
 def hostile_files() -> dict[str, bytes]:
     plain = element(0x7FE00010, b"OW", bytes(64 * 64 * 2))
-    inflate = zlib.compressobj(1, wbits=-15)
-    bomb = b"".join(inflate.compress(bytes(1 << 24)) for _ in range(24)) + inflate.flush()
+    wide_open = image(rows=12000, columns=12000)
     inner = b""
     for _ in range(3000):  # of known length: nested as deep, and stepped over
         item = struct.pack("<HHI", 0xFFFE, 0xE000, len(inner)) + inner
@@ -131,7 +156,21 @@ def hostile_files() -> dict[str, bytes]:
         "elements": in_file(
             EXPLICIT, element(0x00090010, b"LO", b"") * 1_000_000 + image() + plain
         ),
-        "deflated": in_file(DEFLATED, bomb),
+        "deflated": in_file(DEFLATED, deflated(b"", blocks=40)),
+        "deflated_header": in_file(
+            DEFLATED, deflated(element(0x00091010, b"OB", b"", length=1 << 30), blocks=40)
+        ),
+        "deflated_pixels": in_file(
+            DEFLATED,
+            deflated(image() + element(0x7FE00010, b"OW", b"", length=1 << 30), blocks=40),
+        ),
+        "deflated_wide": in_file(
+            DEFLATED,
+            deflated(wide_open + element(0x7FE00010, b"OW", b"", length=8192), blocks=40),
+        ),
+        "deflated_after": in_file(DEFLATED, deflated(image() + plain, blocks=40)),
+        "deflated_cut": in_file(DEFLATED, deflated(image() + plain)[:-9]),
+        "deflated_not": in_file(DEFLATED, image() + plain),
         "j2k_size": in_file(J2K, image() + fragments(codestream(at_8=huge))),
         "j2k_tiles": in_file(J2K, image(rows=4096, columns=4096) + fragments(small_tiles)),
         "j2k_blocks": in_file(J2K, image(rows=12000, columns=12000) + fragments(small_blocks)),
@@ -156,6 +195,7 @@ def hostile_files() -> dict[str, bytes]:
         "long": in_file(
             EXPLICIT, image() + element(0x7FE00010, b"OW", bytes(100), length=0x7FFFFFFE)
         ),
+        "after": in_file(EXPLICIT, image() + plain + AFTER["a length that lies"]),
         "cut": in_file(EXPLICIT, image() + element(0x00281050, b"DS", b"1", length=5000)),
     }
 
@@ -166,7 +206,13 @@ EXPECTED = {
     "nested_known": "decoded: Explicit VR Little Endian",
     "items": "more elements and sequence items than any radiograph",
     "elements": "more elements and sequence items than any radiograph",
-    "deflated": "the data set is deflated, which no limit could be set to",
+    "deflated": "more elements and sequence items than any radiograph",
+    "deflated_header": "the file has no pixel data",
+    "deflated_pixels": "the deflated data set claims 1024 MiB of pixel data; at most 286 are read",
+    "deflated_wide": "the pixel data is cut: 8192 bytes, and 12000x12000 pixels of 16 bits",
+    "deflated_after": "decoded: Deflated Explicit VR Little Endian",
+    "deflated_cut": "x: ",
+    "deflated_not": "the deflated data set is broken",
     "j2k_size": "the JPEG 2000 stream holds 60000x60000 pixels of 1 component(s); "
     "the header says 64x64 of 1",
     "j2k_tiles": "the JPEG 2000 stream claims 262144 tiles; at most 4096 are decoded",
@@ -180,14 +226,15 @@ EXPECTED = {
     "jpeg_none": "the JPEG markers are broken",
     "jpeg_baseline": "the JPEG stream holds 60000x60000 pixels",
     "jpeg_ls": "the JPEG stream holds 60000x60000 pixels",
-    "rle_runs": "pixels can't be decoded: the RLE Lossless stream is broken",
+    "rle_runs": "the pixel data is longer than its picture of 64x64 pixels",
     "rle_count": "the RLE header's 15 segment(s) don't fit; expected 2 within 64 bytes",
     "rle_places": "the RLE header's 2 segment(s) don't fit; expected 2 within 128 bytes",
-    "fragment": "the file has no pixel data, or is cut inside it",
-    "no_fragments": "pixel data without fragments; "
-    "JPEG 2000 Image Compression (Lossless Only) has it in",
+    "fragment": "the file is cut inside its pixel data, or a fragment lies",
+    "no_fragments": "the pixel data is uncompressed, "
+    "the header says JPEG 2000 Image Compression (Lossless Only)",
     "in_fragments": "pixel data in fragments; Explicit VR Little Endian has it without",
     "long": "the pixel data is cut: 100 bytes, and 64x64 pixels of 16 bits take 8192",
+    "after": "decoded: Explicit VR Little Endian",
     "cut": "the file has no pixel data, or is cut inside it",
 }
 
@@ -209,3 +256,58 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def test_a_lying_file_is_refused_for_its_lie(name: str, outcomes: dict[str, str]) -> None:
     assert EXPECTED[name] in outcomes[name]
     assert "memory" not in outcomes[name]
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT, DEFLATED])
+@pytest.mark.parametrize("what", AFTER)
+def test_what_stands_behind_the_pixels_neither_costs_nor_fails(what: str, syntax: str) -> None:
+    levels = np.arange(64 * 64, dtype="<u2").tobytes()
+    plain = image() + element(0x7FE00010, b"OW", levels)
+    files = [plain, plain + AFTER[what]]
+    if syntax == DEFLATED:
+        files = [deflated(dataset) for dataset in files]
+    took, pictures = [], []
+    for dataset in files:
+        content = in_file(syntax, dataset)
+        begun = time.process_time()
+        found = decode_dicom(content, name="x", size_px=None, fit="squash", exact=True)
+        took.append(time.process_time() - begun)
+        pictures.append(found)
+    assert np.array_equal(pictures[0].pixels, pictures[1].pixels)
+    assert pictures[1].warnings == ()
+    assert took[1] < took[0] + 0.5
+
+
+@pytest.mark.parametrize("what", AFTER)
+def test_what_stands_behind_fragments_neither_costs_nor_fails(what: str) -> None:
+    plain = image() + fragments(codestream())
+    pictures = [
+        decode_dicom(in_file(J2K, dataset), name="x", size_px=None, fit="squash", exact=True)
+        for dataset in (plain, plain + AFTER[what])
+    ]
+    assert np.array_equal(pictures[0].pixels, pictures[1].pixels)
+
+
+def test_a_deflated_data_set_is_read() -> None:
+    levels = np.arange(64 * 64, dtype="<u2").tobytes()
+    dataset = image() + element(0x7FE00010, b"OW", levels)
+    plain, small = (
+        decode_dicom(content, name="x", size_px=None, fit="squash", exact=True)
+        for content in (in_file(EXPLICIT, dataset), in_file(DEFLATED, deflated(dataset)))
+    )
+    assert np.array_equal(plain.pixels, small.pixels)
+
+
+@pytest.mark.parametrize("start", [0, 132])
+def test_without_file_meta_information_a_tool_that_writes_it_is_named(start: int) -> None:
+    dataset = element(0x00080016, b"UI", b"1.2\0") + image()
+    content = b"\0" * 128 + b"DICM" + dataset if start else dataset
+    with pytest.raises(
+        DataError, match=r"for example with `dcmconv IN OUT` .* or `gdcmconv IN OUT`"
+    ):
+        decode_dicom(content, name="x", size_px=None, fit="squash", exact=True)
+
+
+def test_what_is_no_dicom_file_is_not_to_be_converted() -> None:
+    with pytest.raises(DataError, match=r"'DICM' is missing at byte 128$"):
+        decode_dicom(b"\x89PNG" * 99, name="x", size_px=None, fit="squash", exact=True)

@@ -106,3 +106,14 @@ def test_where_padding_is_declared_jpeg_2000_is_decoded_whole(tmp_path: Path) ->
     dataset.save_as(path)
     assert "reduce" not in read_dicom(path, size_px=16).route
     assert np.array_equal(shown(path, 16), expected)
+
+
+@pytest.mark.parametrize("stated", [4000, 4000 << 4])
+def test_padding_is_found_where_levels_end_at_a_higher_bit(stated: int, tmp_path: Path) -> None:
+    """PixelPaddingValue as the level or, by the letter, as the whole pixel."""
+    levels = np.tile(np.linspace(1000, 2000, 64).astype(np.uint16), (64, 1))
+    levels[:, :15] = 4000
+    window = {"WindowCenter": 1500.5, "WindowWidth": 1001}
+    path = stored(tmp_path, levels << 4, PixelPaddingValue=stated, HighBit=15, **window)
+    assert (shown(path)[:, :15] == 0).all()
+    assert shown(path)[:, 20:40].min() > 0

@@ -157,7 +157,7 @@ def test_a_file_cut_anywhere_is_refused(syntax: str, tmp_path: Path) -> None:
 
 
 def test_a_broken_value_is_refused_without_being_quoted(tmp_path: Path) -> None:
-    path = written(tmp_path, RAMP, PixelForm(window=(1234.5, 4096.0)))
+    path = written(tmp_path, RAMP, PixelForm(rescale=(1234.5, 0.0)))
     content = path.read_bytes()
     assert content.count(b"1234.5") == 1
     path.write_bytes(content.replace(b"1234.5", b"DOE^J "))

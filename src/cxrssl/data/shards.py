@@ -28,11 +28,10 @@ from cxrssl.data.tables.rows import BOX_COLUMNS, RASTER_SUFFIXES
 
 SHARD_IMAGES = 64
 _DECODERS = (
-    "imagecodecs", "numpy", "opencv-python-headless", "pillow", "pydicom", "pylibjpeg",
-    "pylibjpeg-libjpeg", "pylibjpeg-openjpeg",
+    "imagecodecs", "numpy", "opencv-python-headless", "pillow", "pydicom",
 )  # fmt: skip
 # Goes up when pixels, sizes or warnings of a file come out otherwise: older shards are then redone.
-_DECODE_VERSION = 2
+_DECODE_VERSION = 3
 # A box may end on the last pixel's far edge, and readers' tools round; more outside is a fault.
 _EDGE_TOLERANCE_PX = 1.0
 # 150 megapixels of 16 bits are 300 MB; a file of more is no radiograph that can be decoded here.

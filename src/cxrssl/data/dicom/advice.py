@@ -1,17 +1,49 @@
 """Which decoder a transfer syntax needs, for messages and `doctor`."""
 
-from pydicom.pixels import decoders
-from pydicom.pixels.decoders.base import Decoder
-from pydicom.uid import UID, AllTransferSyntaxes
+from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
+    UID,
+    AllTransferSyntaxes,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSTransferSyntaxes,
+    RLELossless,
+)
+
+from cxrssl.data.dicom import decoders
 
 _REENCODE = (
     "store the file uncompressed or as JPEG 2000 lossless, "
     "for example with `gdcmconv --raw` or `dcmdjpeg`"
 )
-# The one plugin used: pydicom would try others in turn, and they do not always agree.
-PLUGIN = "pylibjpeg"
-# pydicom's own table is private; the decoders in it are not.
-_DECODERS = {one.UID: one for one in vars(decoders).values() if isinstance(one, Decoder)}
+_NATIVE = frozenset(
+    (
+        ImplicitVRLittleEndian,
+        ExplicitVRLittleEndian,
+        ExplicitVRBigEndian,
+        DeflatedExplicitVRLittleEndian,
+    )
+)
+_CODECS: dict[str, str] = {
+    **dict.fromkeys(
+        (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1), decoders.JPEG
+    ),
+    **dict.fromkeys(JPEGLSTransferSyntaxes, decoders.JPEG_LS),
+    **dict.fromkeys(
+        (JPEG2000Lossless, JPEG2000, HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K), decoders.JPEG_2000
+    ),
+    RLELossless: decoders.RLE,
+}
 
 
 def syntax_name(transfer_syntax_uid: str) -> str:
@@ -25,24 +57,29 @@ def syntax_name(transfer_syntax_uid: str) -> str:
     return str(UID(transfer_syntax_uid).name)
 
 
+def codec_of(transfer_syntax_uid: str) -> str | None:
+    """Return the decoder of a compressed transfer syntax; None for any other.
+
+    Args:
+        transfer_syntax_uid: As the file has it.
+    """
+    return _CODECS.get(transfer_syntax_uid)
+
+
 def decode_advice(transfer_syntax_uid: str) -> str | None:
     """Return what to do about a transfer syntax that can't be decoded here; None if it can.
 
     Args:
         transfer_syntax_uid: As the file has it.
     """
-    name = syntax_name(transfer_syntax_uid)
-    hopeless = f"no package that cxrssl uses decodes {name}: {_REENCODE}"
-    if transfer_syntax_uid not in AllTransferSyntaxes:
-        return hopeless
-    uid = UID(transfer_syntax_uid)
-    decoder = _DECODERS.get(uid)
-    if decoder is None:
-        return hopeless
-    if not uid.is_encapsulated or PLUGIN in decoder.available_plugins:
-        return None
-    for plugin in decoder.missing_dependencies:
-        if plugin.startswith(PLUGIN):
-            needed = plugin.partition("requires ")[2]
-            return f"{name} needs {needed}: pip install 'pylibjpeg[all]'"
-    return hopeless
+    name, codec = syntax_name(transfer_syntax_uid), codec_of(transfer_syntax_uid)
+    if codec is None:
+        if transfer_syntax_uid in _NATIVE:
+            return None
+        return f"no package that cxrssl uses decodes {name}: {_REENCODE}"
+    if not decoders.is_available(codec):
+        return (
+            f"this build of imagecodecs has no {codec}, which {name} needs: "
+            "pip install --force-reinstall imagecodecs"
+        )
+    return None

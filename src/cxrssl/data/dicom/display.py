@@ -1,7 +1,8 @@
 """Stored levels to the grey that a viewer would show, with bone bright.
 
 Order: modality table or rescale; VOI table before window (LINEAR, LINEAR_EXACT or SIGMOID), or a
-robust percentile range where there is neither; MONOCHROME1 inversion last; padding black.
+robust percentile range where there is neither that can be used (`voi`); MONOCHROME1 inversion last;
+padding black.
 Source: DICOM PS3.3 C.11.1, C.11.2, C.7.5.1.1.2 and C.7.6.3.1.2.
 
 Shapes: levels [H, W]; valid [H, W] bool, False where a pixel is padding.
@@ -14,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrssl.core.images import Levels, Pixels
-from cxrssl.data.dicom.header import Header, Window
+from cxrssl.data.dicom.header import Header
 from cxrssl.data.dicom.values import Table
+from cxrssl.data.dicom.voi import Window
 
 _PERCENTILES = (0.5, 99.5)
 _ROWS_AT_ONCE = 64

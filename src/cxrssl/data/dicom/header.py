@@ -8,10 +8,9 @@ Source: DICOM PS3.3, C.7.6.3 (image pixel), C.7.5.1.1.2 (padding), C.11.1 and C.
 from dataclasses import dataclass
 
 from cxrssl.core.errors import DataError
-from cxrssl.data.dicom.dataset import DicomFile
+from cxrssl.data.dicom.dataset import MAX_PIXELS, DicomFile
 from cxrssl.data.dicom.values import Table, Values
-
-MAX_PIXELS = 150_000_000
+from cxrssl.data.dicom.voi import Window, functional_groups, read_voi
 
 # The defined terms of PhotometricInterpretation, PS3.3 C.7.6.3.1.2.
 _TERMS = frozenset(
@@ -19,15 +18,6 @@ _TERMS = frozenset(
 ) | frozenset(
     ("YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT")
 )
-
-
-@dataclass(frozen=True)
-class Window:
-    """Which levels are shown, in modality units; `function` is LINEAR, LINEAR_EXACT or SIGMOID."""
-
-    centre: float
-    width: float
-    function: str
 
 
 @dataclass(frozen=True)
@@ -39,6 +29,7 @@ class Header:
         columns: Its width in pixels.
         bits_allocated: 8 or 16.
         bits_stored: 1 to bits_allocated.
+        high_bit: Place of a level's highest bit in a pixel, from 0.
         signed: Whether levels are two's complement.
         inverted: Whether low levels are bright (MONOCHROME1).
         padding: Lowest and highest level that stand for "no pixel", if declared.
@@ -46,13 +37,15 @@ class Header:
         intercept: plus this, is the modality level, where there is no modality table.
         modality: Modality lookup table.
         voi: Values-of-interest lookup table; before a window.
-        window: The first window.
+        window: The first window that is valid, where no such table is.
+        warnings: What had to be guessed or contradicts itself; a sentence each, without values.
     """
 
     rows: int
     columns: int
     bits_allocated: int
     bits_stored: int
+    high_bit: int
     signed: bool
     inverted: bool
     padding: tuple[int, int] | None
@@ -61,6 +54,12 @@ class Header:
     modality: Table | None
     voi: Table | None
     window: Window | None
+    warnings: tuple[str, ...]
+
+    @property
+    def shift(self) -> int:
+        """Return how many bits of a pixel lie below its level."""
+        return self.high_bit + 1 - self.bits_stored
 
     @property
     def photometric(self) -> str:
@@ -77,22 +76,25 @@ def read_header(file: DicomFile, name: str) -> Header:
     """
     reader = Values(file.dataset, name, file.big_endian)
     allocated, stored = _check_frame(reader)
-    signed = bool(reader.integer("PixelRepresentation", 0))
-    modality = reader.table("ModalityLUTSequence", signed=signed)
-    voi = reader.table("VOILUTSequence", signed=signed)
+    high_bit, signed = _high_bit(reader, allocated, stored), _is_signed(reader)
+    modality = _modality(reader, signed=signed)
+    slope, intercept = (1.0, 0.0) if modality else _rescale(reader)
+    voi = read_voi(reader, negative=signed or intercept < 0)
     return Header(
         rows=reader.integer("Rows"),
         columns=reader.integer("Columns"),
         bits_allocated=allocated,
         bits_stored=stored,
+        high_bit=high_bit,
         signed=signed,
         inverted=reader.text("PhotometricInterpretation") == "MONOCHROME1",
-        padding=_padding(reader, allocated, stored, signed),
-        slope=1.0 if modality else reader.decimal("RescaleSlope", 1.0),
-        intercept=0.0 if modality else reader.decimal("RescaleIntercept", 0.0),
+        padding=_padding(reader, allocated, stored, high_bit, signed),
+        slope=slope,
+        intercept=intercept,
         modality=modality,
-        voi=voi,
-        window=None if voi else _window(reader),
+        voi=voi.table,
+        window=voi.window,
+        warnings=(*voi.warnings, *_contradictions(reader)),
     )
 
 
@@ -133,32 +135,82 @@ def _check_frame(reader: Values) -> tuple[int, int]:
     return allocated, stored
 
 
-def _padding(reader: Values, allocated: int, stored: int, signed: bool) -> tuple[int, int] | None:
+def _high_bit(reader: Values, allocated: int, stored: int) -> int:
+    """Return where a level's highest bit is; before the 2014 edition it could be above the lowest.
+
+    Raises:
+        DataError: If a level of the stored bits can't end there.
+    """
+    high_bit = reader.integer("HighBit", stored - 1)
+    if not stored <= high_bit + 1 <= allocated:
+        raise DataError(
+            f"{reader.name}: HighBit is {high_bit} with {stored} bits stored in {allocated}; "
+            f"expected {stored - 1} to {allocated - 1}"
+        )
+    return high_bit
+
+
+def _is_signed(reader: Values) -> bool:
+    representation = reader.integer("PixelRepresentation", 0)
+    if representation not in (0, 1):
+        raise DataError(
+            f"{reader.name}: PixelRepresentation is {representation}; "
+            "expected 0 (unsigned) or 1 (two's complement)"
+        )
+    return representation == 1
+
+
+def _modality(reader: Values, *, signed: bool) -> Table | None:
+    """Return the modality lookup table; levels without theirs are others, so a broken one ends it.
+
+    Raises:
+        DataError: If it is broken.
+    """
+    keyword = "ModalityLUTSequence"
+    items = reader.items(keyword)
+    return items[0].lookup_table(keyword, negative=signed) if items else None
+
+
+def _rescale(reader: Values) -> tuple[float, float]:
+    """Return slope and intercept, from the functional groups where they are only there."""
+    keywords = ("RescaleSlope", "RescaleIntercept")
+    sources = [reader, *functional_groups(reader, "PixelValueTransformationSequence")]
+    source = next((s for s in sources if any(map(s.has, keywords))), reader)
+    return source.decimal("RescaleSlope", 1.0), source.decimal("RescaleIntercept", 0.0)
+
+
+def _contradictions(reader: Values) -> list[str]:
+    """Return what is to be said of a shape that goes with the other photometric interpretation.
+
+    Source: PS3.3 C.8.11.3.1.2: IDENTITY with MONOCHROME2, INVERSE with MONOCHROME1.
+    """
+    photometric = reader.text("PhotometricInterpretation")
+    shape = reader.text("PresentationLUTShape")
+    if (photometric, shape) not in (("MONOCHROME2", "INVERSE"), ("MONOCHROME1", "IDENTITY")):
+        return []
+    return [
+        f"PresentationLUTShape {shape} contradicts {photometric}, which was followed: "
+        "see whether bone is bright"
+    ]
+
+
+def _padding(
+    reader: Values, allocated: int, stored: int, high_bit: int, signed: bool
+) -> tuple[int, int] | None:
     """Return the range of levels that stand for no pixel; often stated with the wrong sign."""
     if not reader.has("PixelPaddingValue"):
         return None
     value = reader.integer("PixelPaddingValue")
     ends = [value, reader.integer("PixelPaddingRangeLimit", value)]
+    shift = high_bit + 1 - stored
+    ends = [end % 2**allocated for end in ends]
+    if shift and max(ends) >= 2**stored:  # stated as the pixels are, with the bits below the level
+        ends = [end >> shift for end in ends]
+        allocated = stored
     half = 2 ** (allocated - 1)
-    ends = [end % (2 * half) for end in ends]
     if signed:
         ends = [end - 2 * half if end >= half else end for end in ends]
     elif max(ends) >= 2**stored:
         # Stated in more bits than the pixels keep, which lose the same ones.
         ends = [end % 2**stored for end in ends]
     return min(ends), max(ends)
-
-
-def _window(reader: Values) -> Window | None:
-    """Return the first window; None where it is missing or its width is not valid."""
-    if not reader.text("WindowCenter") or not reader.text("WindowWidth"):
-        return None
-    function = reader.text("VOILUTFunction") or "LINEAR"
-    if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
-        raise DataError(
-            f"{reader.name}: VOILUTFunction is none of LINEAR, LINEAR_EXACT and SIGMOID"
-        )
-    centre, width = reader.decimal("WindowCenter", 0.0), reader.decimal("WindowWidth", 0.0)
-    # PS3.3 C.11.2.1.2.1 and C.11.2.1.3: LINEAR is defined from 1 on, the others above 0.
-    valid = width >= 1 if function == "LINEAR" else width > 0
-    return Window(centre, width, function) if valid else None

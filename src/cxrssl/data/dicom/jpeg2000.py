@@ -1,10 +1,11 @@
 """JPEG 2000: what a codestream says of itself, limits before it is decoded, and small decodes.
 
 A wavelet stream holds the image at half, a quarter, ... of its size; decoding no more than is
-needed takes a fourteenth of the time. Not for full decodes, which are pydicom's (`stored`).
+needed takes a fourteenth of the time. Not for full decodes, which are `decoders`'.
 Source: ISO/IEC 15444-1 (ITU-T T.800), A.4 (markers), A.5 (SIZ), A.6 (COD, COC), I.4 (boxes).
 """
 
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from cxrssl.core.errors import DataError
 
 _SIZ, _COD, _COC, _SOT, _SOD, _EOC = 0xFF51, 0xFF52, 0xFF53, 0xFF90, 0xFF93, 0xFFD9
 _MAX_MARKERS = 100_000
+# The end of a codestream and the start of another; coded data holds no such end.
+_SECOND_START = re.compile(b"\xff\xd9\0*\xff\x4f\xff\x51")
 # 150 megapixels in tiles of 256 are 2,300; a decoder takes some kB for each before it begins.
 _MAX_TILES = 4096
 # 150 megapixels in blocks of 32x32 are 200,000; a decoder takes some 300 bytes for each,
@@ -63,10 +66,12 @@ def read_codestream(frame: memoryview, *, width: int, height: int, name: str) ->
         name: What messages call the file.
 
     Raises:
-        DataError: If it is no codestream, is of another size, has several components, or would
-            cost a decoder far more memory than its image takes.
+        DataError: If it is no codestream, is of another size, has several components, is followed
+            by another, or would cost a decoder far more memory than its image takes.
     """
     frame = _unboxed(frame)
+    if _SECOND_START.search(frame):
+        raise DataError(f"{name}: the JPEG 2000 stream holds a second frame; expected one")
     try:
         segments = list(_segments(frame))
         sizes = [segment for marker, segment in segments if marker == _SIZ]

@@ -25,11 +25,13 @@ class Table:
     Attributes:
         first: Level of the first entry.
         values: [N] uint16.
-        highest: Highest value that its number of bits can hold.
+        bits: Of a value, as the descriptor says: 1 to 16.
+        highest: Value that is shown white.
     """
 
     first: int
     values: NDArray[np.uint16]
+    bits: int
     highest: int
 
 
@@ -78,21 +80,51 @@ class Values:
             raise self.broken(keyword)
         return number
 
-    def table(self, keyword: str, *, signed: bool) -> Table | None:
-        """Return the first lookup table of a sequence, None where there is none.
+    def numbers(self, keyword: str) -> list[float | None]:
+        """Return all of the decimal numbers; None for each that is no finite number."""
+        try:
+            value = self._value(self.dataset, keyword)
+        except DataError:
+            # pydicom converts all or none; each may still be one.
+            raw = self.dataset.get_item(keyword)
+            value = getattr(raw, "value", None)
+            if not isinstance(value, bytes):
+                return [None]
+            value = value.decode("ascii", "replace").split("\\")
+        if value is None or value in ("", b""):
+            return []
+        return [_finite(part) for part in (value if _is_list(value) else [value])]
+
+    def items(self, keyword: str) -> list["Values"]:
+        """Return the items of a sequence, none where there is no such sequence.
+
+        Raises:
+            DataError: If it is broken.
+        """
+        value = self._value(self.dataset, keyword)
+        if value is None or value in ("", b""):
+            return []
+        if not isinstance(value, Sequence):
+            raise self.broken(keyword)
+        return [Values(item, self.name, self.big_endian) for item in value]
+
+    def lookup_table(self, keyword: str, *, negative: bool) -> Table | None:
+        """Return the lookup table in this item of a sequence, None where it is empty.
+
+        Args:
+            keyword: Of the sequence, for messages.
+            negative: Whether the levels that it maps may be below 0.
 
         Raises:
             DataError: If its bits are not 1 to 16, or it has fewer entries than it says.
         """
-        item = self._first(self.dataset, keyword)
-        if item is None:
-            return None
-        descriptor, data = self._value(item, "LUTDescriptor"), self._value(item, "LUTData")
-        if not descriptor or data is None:
+        descriptor = self._value(self.dataset, "LUTDescriptor")
+        data = self._value(self.dataset, "LUTData")
+        if not descriptor and (data is None or data in ("", b"")):
             return None
         if isinstance(descriptor, bytes):
             descriptor = np.frombuffer(descriptor, ">u2" if self.big_endian else "<u2").tolist()
-        if not isinstance(descriptor, list | MultiValue) or len(descriptor) != 3:
+        if not _is_list(descriptor) or len(descriptor) != 3 or data is None:
             raise self.broken(keyword)
         count, first, bits = (self._short(keyword, number) % 2**16 for number in descriptor)
         count = count or 2**16  # PS3.3 C.11.1.1: 0 means 65536
@@ -100,9 +132,9 @@ class Values:
         if not 1 <= bits <= 16 or len(values) < count:
             raise self.broken(keyword)
         # The descriptor has the type of the levels it maps, rescaled ones included.
-        if first >= 2**15 and (signed or self.decimal("RescaleIntercept", 0.0) < 0):
+        if first >= 2**15 and negative:
             first -= 2**16
-        return Table(first, values[:count], 2**bits - 1)
+        return Table(first, values[:count], bits, 2**bits - 1)
 
     def broken(self, keyword: str) -> DataError:
         """Return the error that names a value and does not quote it."""
@@ -130,7 +162,7 @@ class Values:
     def _first(self, dataset: Dataset, keyword: str) -> Any:  # noqa: ANN401 - pydicom's
         """Return the first of a value's parts; None where there is no value, or it is empty."""
         value = self._value(dataset, keyword)
-        if isinstance(value, MultiValue | Sequence):
+        if _is_list(value) or isinstance(value, Sequence):
             return value[0] if len(value) else None
         return None if value is None or value in ("", b"") else value
 
@@ -141,3 +173,15 @@ class Values:
             raise
         except Exception:
             raise self.broken(keyword) from None
+
+
+def _is_list(value: Any) -> bool:  # noqa: ANN401 - pydicom's
+    return isinstance(value, list | MultiValue)
+
+
+def _finite(value: Any) -> float | None:  # noqa: ANN401 - pydicom's
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None

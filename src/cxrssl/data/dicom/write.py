@@ -13,11 +13,12 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.encaps import encapsulate
 from pydicom.uid import (
     UID,
     ComputedRadiographyImageStorage,
@@ -30,6 +31,7 @@ from pydicom.uid import (
 
 from cxrssl.core.errors import DataError
 from cxrssl.core.files import replacing
+from cxrssl.data.dicom import encoders
 
 Syntax = Literal["explicit", "implicit", "jpeg2000", "rle"]
 
@@ -44,7 +46,6 @@ _MODALITIES = {
     "CR": ComputedRadiographyImageStorage,
 }
 _MAX_BITS = 16
-_PLUGIN = "pylibjpeg"
 
 
 @dataclass(frozen=True)
@@ -88,15 +89,24 @@ def write_dicom(
     """
     _check(path, pixels, form)
     dataset = _describe(pixels, form, identity)
-    if form.syntax in ("jpeg2000", "rle"):
-        dataset.compress(
-            SYNTAXES[form.syntax], pixels, encoding_plugin=_PLUGIN, generate_instance_uid=False
-        )
-    else:
-        dataset.PixelData = _little_endian(pixels)
-        dataset["PixelData"].VR = "OB" if pixels.dtype.itemsize == 1 else "OW"
+    match form.syntax:
+        case "jpeg2000":
+            _put_frame(dataset, encoders.jpeg2000(pixels, bits=form.bits_stored))
+        case "rle":
+            _put_frame(dataset, encoders.run_lengths(pixels))
+        case "explicit" | "implicit":
+            dataset.PixelData = _little_endian(pixels)
+            dataset["PixelData"].VR = "OB" if pixels.dtype.itemsize == 1 else "OW"
+        case _:
+            assert_never(form.syntax)
     with replacing(path) as temporary:
         dataset.save_as(temporary, enforce_file_format=True)
+
+
+def _put_frame(dataset: Dataset, frame: bytes) -> None:
+    dataset.PixelData = encapsulate([frame])
+    dataset["PixelData"].VR = "OB"
+    dataset["PixelData"].is_undefined_length = True
 
 
 def identifier(*parts: str) -> str:
@@ -140,9 +150,7 @@ def _describe(
     meta.MediaStorageSOPInstanceUID = UID(instance)
     meta.ImplementationClassUID = UID(identifier("cxrssl", "implementation"))
     meta.ImplementationVersionName = "CXRSSL"
-    # compress() sets the syntax of the compressed forms itself, from an uncompressed start.
-    compressed = form.syntax in ("jpeg2000", "rle")
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian if compressed else SYNTAXES[form.syntax]
+    meta.TransferSyntaxUID = SYNTAXES[form.syntax]
     dataset = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
     dataset.SOPClassUID, dataset.SOPInstanceUID = storage, UID(instance)
     dataset.StudyInstanceUID = UID(identifier(identity.key, "study"))

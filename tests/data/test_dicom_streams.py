@@ -216,6 +216,19 @@ def test_pixel_data_of_more_than_its_picture_is_refused(
         read_dicom(path, size_px=None)
 
 
+@pytest.mark.parametrize("codec", ["explicit", "big endian", "deflated", "rle"])
+@pytest.mark.parametrize(("rows", "columns"), [(128, 90), (90, 128), (127, 90), (90, 127)])
+@pytest.mark.parametrize("side", ["Rows", "Columns"])
+def test_one_row_or_column_more_is_refused(
+    codec: str, rows: int, columns: int, side: str, tmp_path: Path
+) -> None:
+    """A column less in the header shears the picture, and leaves less than a row."""
+    path = dicom_file(tmp_path / "x", FILM[:rows, :columns].copy(), codec)
+    with_values(path, **{side: {"Rows": rows, "Columns": columns}[side] - 1})
+    with pytest.raises(DataError, match="the pixel data is longer than its picture"):
+        read_dicom(path, size_px=None)
+
+
 @pytest.mark.parametrize("codec", ["explicit", "rle"])
 @pytest.mark.parametrize("pixels", [FILM, SMALL])
 def test_a_second_frame_behind_the_first_is_refused(
@@ -227,18 +240,28 @@ def test_a_second_frame_behind_the_first_is_refused(
         read_dicom(path, size_px=None)
 
 
-@pytest.mark.parametrize(("content", "accepted"), [(b"\0", True), (b"\0\1", False)])
+@pytest.mark.parametrize(
+    ("content", "accepted"),
+    [
+        (bytes(128), True),
+        (b"\x20" * 128, True),
+        (bytes(510), True),
+        (b"\0\1\2\3\4\5", True),
+        (b"\0\1" * 64, False),
+        (bytes(512), False),
+    ],
+)
 def test_padding_behind_the_pixels_is_left_out_and_said(
     content: bytes, accepted: bool, tmp_path: Path
 ) -> None:
     path = dicom_file(tmp_path / "x", FILM[:, :32].copy())
     dataset = pydicom.dcmread(path)
-    dataset.PixelData += content * (128 // len(content))  # two rows
+    dataset.PixelData += content
     dataset.save_as(path)
     if accepted:
         levels, remarks = levels_of(path)
         assert np.array_equal(levels, FILM[:, :32])
-        assert remarks == ("128 bytes behind the pixels were left out",)
+        assert remarks == (f"{len(content)} bytes behind the pixels were left out",)
     else:
         with pytest.raises(DataError, match="longer than its picture"):
             read_dicom(path, size_px=None)

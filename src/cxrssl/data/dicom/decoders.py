@@ -63,7 +63,7 @@ def run_lengths(
     padding (G.3.2), or the rest of its last run.
 
     Raises:
-        LongSegmentError: If a segment holds a row more.
+        LongSegmentError: If a segment holds a row or a column more.
         ValueError: If a segment is too short.
         Exception: Whatever imagecodecs raises on one that is broken.
     """
@@ -76,7 +76,7 @@ def run_lengths(
             size = len(imagecodecs.packbits_decode(segment, out=plane))
         except imagecodecs.PackbitsError:
             # Too long, or ending inside a run: seldom, and a hundred times slower.
-            wanted = _trimmed(segment, plane.size, surplus=columns)
+            wanted = _trimmed(segment, plane.size, surplus=min(rows, columns))
             size = len(imagecodecs.packbits_decode(wanted, out=plane))
         if size != plane.size:
             raise ValueError("a segment is too short")
@@ -102,10 +102,12 @@ def _trimmed(segment: bytes, size: int, *, surplus: int) -> bytes:
             continue
         if stop > len(segment) and not (head < _NO_RUN and at + 1 + size - done <= len(segment)):
             break
-        _check_padding(segment[stop:], surplus)
         last = size - done
         if head < _NO_RUN:
+            # What a repeat overshoots by is nothing; a literal run's further bytes are pixels.
+            _check_padding(segment[stop:], surplus - len(segment[at + 1 + last : stop]))
             return segment[:at] + bytes((last - 1,)) + segment[at + 1 : at + 1 + last]
+        _check_padding(segment[stop:], surplus)
         # A run of one byte can't be told as a repeat: its head would be "no run".
         head = 257 - last if last > 1 else 0
         return segment[:at] + bytes((head, segment[at + 1]))
@@ -126,13 +128,14 @@ def _check_padding(rest: bytes, surplus: int) -> None:
     Raises:
         LongSegmentError: If it gives `surplus` bytes, and is not one value again and again.
     """
-    if len(rest) < 2 or rest.count(rest[:1]) == len(rest):
+    if surplus > 0 and rest.count(rest[:1]) == len(rest):
         return
     at = done = 0
-    while at < len(rest):
+    while done < surplus:
+        if at >= len(rest):
+            return
         _, run, at = _run(rest, at)
         if at > len(rest):
             return
         done += run
-        if done >= surplus:
-            raise LongSegmentError("a segment holds more than its picture")
+    raise LongSegmentError("a segment holds more than its picture")

@@ -24,7 +24,7 @@ from cxrssl.data.dicom.jpeg2000 import read_codestream
 
 Stored = decoders.Samples
 
-_BLOCK_BYTES = 512
+_FEW_BYTES, _BLOCK_BYTES = 16, 512
 
 _KINDS = {
     decoders.JPEG: "JPEG",
@@ -112,7 +112,7 @@ def _native_samples(
     """Return a view of uncompressed samples as they are stored, and what is to be said.
 
     Raises:
-        DataError: If there are fewer, or a row more.
+        DataError: If there are fewer, or a row or a column more.
     """
     size, expected = header.bits_allocated // 8, _native_bytes(header)
     surplus = len(file.pixels) - expected
@@ -125,10 +125,7 @@ def _native_samples(
         if kind is not None:
             raise _other_stream(kind, file.syntax, name)
         raise DataError(f"{name}: the pixel data is cut: {amount}")
-    # A value is padded to an even length, and by some writers with zeros to a block of their disks;
-    # a row more is another frame, or a size in the header that is not the picture's.
-    blank = surplus < _BLOCK_BYTES and not any(file.pixels[expected:])
-    if surplus >= max(header.columns * size, 2) and not blank:
+    if surplus > 1 and not _is_padding(bytes(file.pixels[expected:]), header):
         raise DataError(
             f"{name}: the pixel data is longer than its picture: {amount}. "
             "The header's size is wrong, or there are several frames"
@@ -142,6 +139,18 @@ def _native_samples(
         return swapped.reshape(header.rows, header.columns), remarks
     samples = np.frombuffer(file.pixels[:expected], f"{order}u{size}")
     return samples.reshape(header.rows, header.columns), remarks
+
+
+def _is_padding(surplus: bytes, header: Header) -> bool:
+    """Return whether bytes behind the pixels are no pixels.
+
+    A row or a column that the header leaves out is as long as a side, and shears or cuts the
+    picture; a few bytes are less, and what fills up a block of a disk is of one value.
+    """
+    shortest = min(header.rows, header.columns) * header.bits_allocated // 8
+    few = len(surplus) < min(shortest, _FEW_BYTES)
+    blank = len(surplus) < _BLOCK_BYTES and surplus.count(surplus[:1]) == len(surplus)
+    return few or blank
 
 
 def _checked(

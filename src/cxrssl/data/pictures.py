@@ -1,6 +1,7 @@
-"""An image file as a detector wants it and as a person does, DICOM, PNG or JPEG.
+"""An image file as a detector wants it and as a person does: DICOM, PNG, JPEG, TIFF or BMP.
 
-Shapes: H, W the file's rows and columns, S the side of a detector's square.
+Shapes: H, W the picture's rows and columns, S the side of a detector's square. A picture with an
+EXIF orientation is turned, as an ingest does and every viewer: H, W and boxes are of what is shown.
 """
 
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ def read_picture(path: Path, *, size_px: int, fit: Fit, to_show: bool) -> Pictur
     """Decode a file; messages call it by its name.
 
     Args:
-        path: A PNG or JPEG file by its suffix, else DICOM.
+        path: A PNG, JPEG, TIFF or BMP file by its suffix, else DICOM.
         size_px: S.
         fit: How a DICOM image is laid into the square.
         to_show: Whether it is to be drawn on; a DICOM file is then decoded a second time, whole.

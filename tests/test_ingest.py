@@ -116,7 +116,7 @@ def test_a_folder_of_images_is_a_pool(tmp_path: Path) -> None:
     (folder / "c.png").write_bytes(b"no picture")
     summary = run(tmp_path / "pool", tmp_path / "store")
     assert summary.num_images == 2
-    assert "c: can't be decoded: no PNG or JPEG" in summary.failures["c"]
+    assert "c: can't be decoded: no PNG, JPEG, TIFF or BMP" in summary.failures["c"]
     assert Store(tmp_path / "store").classes == ()
 
 

@@ -12,13 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from cxrssl.core.errors import DataError, RunError
 from cxrssl.core.files import replacing, write_json
 from cxrssl.data.shards import Settings, Shard, plan_shards
+from cxrssl.data.stated_sizes import SAME
 from cxrssl.data.store import STORE_VERSION
 from cxrssl.data.tables import Layout, Source, read_source
+from cxrssl.data.tables.rows import BOX_COLUMNS
 from cxrssl.data.workers import written
 from cxrssl.run.lock import claimed
 
@@ -112,10 +115,8 @@ def _ingested(
         _write(own, there, num_workers=num_workers, on_images=say)
         missing = [shard for shard in shards if not shard.is_there]
         records = [shard.read_record() for shard in (own if missing else shards)]
-        warnings: dict[str, list[str]] = {}
         for record in records:
             failures |= record["failures"]
-            warnings |= record["warnings"]
         if not missing:
             claim_all()
             failures = dict(sorted(failures.items()))
@@ -123,7 +124,12 @@ def _ingested(
     stored = {shard.number: len(shard.read_record()["images"]) for shard in own}
     reused = sum(count for number, count in stored.items() if number in there)
     return IngestSummary(
-        sum(stored.values()), reused, failures, len(missing), warnings, source.notes
+        sum(stored.values()),
+        reused,
+        failures,
+        len(missing),
+        _warnings(source, records),
+        _notes(source, records),
     )
 
 
@@ -144,7 +150,7 @@ def usable_images(source: Source) -> tuple[list[str], dict[str, str]]:
     files = {name for name, path in source.files.items() if path.is_file()}
     if source.layout == "images":
         return sorted(files - set(source.faults)), dict(source.faults)
-    rows = set(source.table.rows["image_id"])
+    rows = {*source.table.rows["image_id"], *source.table.unmarked}
     faults = dict.fromkeys(rows - files, _NO_FILE) | dict.fromkeys(files - rows, _NO_ROWS)
     return sorted((rows & files) - set(source.faults)), faults | source.faults
 
@@ -181,6 +187,38 @@ def _distinct(versions: Iterable[dict[str, str]]) -> list[dict[str, str]]:
     return [dict(one) for one in sorted({tuple(sorted(own.items())) for own in versions})]
 
 
+def _warnings(source: Source, records: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
+    """Return what is to be said of stored images, by the table and by their decoders."""
+    unmarked = source.table.unmarked
+    said: dict[str, list[str]] = {}
+    for record in records:
+        for name in (row["image_id"] for row in record["images"]):
+            sentences = [unmarked[name]] if name in unmarked else []
+            sentences += record["warnings"].get(name, [])
+            if sentences:
+                said[name] = sentences
+    return said
+
+
+def _notes(source: Source, records: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+    """Return what is to be said of the source as a whole."""
+    num_scaled = sum(len(record["box_scales"]) for record in records)
+    scaled = (
+        f"boxes of {num_scaled} image(s) are scaled, because the table states another size of the "
+        "same shape than their files have"
+    )
+    return (*source.notes, scaled) if num_scaled else source.notes
+
+
+def _in_file_px(rows: pd.DataFrame, records: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """Return rows with their boxes in pixels of the files, where the table has another size."""
+    scales = {name: scale for record in records for name, scale in record["box_scales"].items()}
+    if not scales:
+        return rows
+    each = np.array([scales.get(name, SAME) for name in rows["image_id"]], np.float64)  # [N, 2]
+    return rows.assign(**(rows[BOX_COLUMNS] * np.tile(each, 2)))
+
+
 def _finish(
     folder: Path,
     source: Source,
@@ -195,7 +233,7 @@ def _finish(
     (folder / "manifest.json").unlink(missing_ok=True)
     stored = {row["image_id"] for record in records for row in record["images"]}
     rows: pd.DataFrame = source.table.rows
-    findings = rows[rows["image_id"].isin(stored)].reset_index(drop=True)
+    findings = _in_file_px(rows[rows["image_id"].isin(stored)].reset_index(drop=True), records)
     with replacing(folder / "boxes.parquet") as temporary:
         findings.to_parquet(temporary, index=False)
     digest = hashlib.sha256(str(settings).encode())
@@ -224,7 +262,7 @@ def _finish(
         "shards": [shard.path.name for shard in shards],
         "decoders": _distinct(record["decoders"] for record in records),
         "failures": failures,
-        "warnings": {name: why for record in records for name, why in record["warnings"].items()},
-        "notes": list(source.notes),
+        "warnings": _warnings(source, records),
+        "notes": list(_notes(source, records)),
     }
     write_json(folder / "manifest.json", manifest)

@@ -70,8 +70,8 @@ def test_class_names_are_known_in_any_case_and_spelt_in_one(tmp_path: Path, chan
         (HEADER, "has a header and no rows"),
         ("", "is no table"),
         (
-            HEADER + "b,ILD,5,R8,1,2,3,4\na,Pneumonia,3,R8,1,2,3,4\n",
-            "line 3: class 'Pneumonia' is not one of",
+            HEADER + "a,Pneumonia,3,R8,1,2,3,4\n",
+            "line 2: class 'Pneumonia' is not one of",
         ),
         (HEADER + "a,Edema,3,R8,1,2,3,4\n", "line 2: class 'Edema' is not one of"),
         (
@@ -167,16 +167,21 @@ def test_physionet_without_its_test_table_is_refused(tmp_path: Path) -> None:
         read_source(folder)
 
 
-def test_files_with_odd_or_equal_names_are_faults_and_the_rest_is_read(tmp_path: Path) -> None:
+def test_a_file_with_an_odd_name_is_a_fault_and_files_of_one_name_are_several_images(
+    tmp_path: Path,
+) -> None:
     for name in ("a.png", "b.dcm", "Jane Doe.png", "deeper/a.jpg", "notes.txt"):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"")
     (tmp_path / "1.2.840.7").write_bytes(bytes(128) + b"DICM")
     found = read_source(tmp_path)
-    assert set(found.files) == {"a", "b", "1.2.840.7"}
-    assert found.faults["a"] == "two files have this image id. Rename one of them"
-    assert set(found.faults) == {"a", f"{tmp_path.name}-file-2"}
+    assert set(found.files) == {"a", "deeper_a", "b", "1.2.840.7"}
+    assert found.notes == (
+        "2 files share their name with another file; their image ids are made of folder and name, "
+        "such as a",
+    )
+    assert set(found.faults) == {f"{tmp_path.name}-file-2"}
     assert "Doe" not in str(found.faults)
 
 
@@ -218,7 +223,10 @@ def test_coco_boxes_become_corners_and_an_image_without_any_is_read_as_normal(
 
 def test_coco_annotations_must_name_what_is_listed(tmp_path: Path) -> None:
     coco(tmp_path, annotations=[{"image_id": 9, "category_id": 2, "bbox": [1, 2, 3, 4]}])
-    with pytest.raises(DataError, match="names image 9 and category 2"):
+    with pytest.raises(DataError, match="none of its 1 annotations names a listed image"):
+        read_source(tmp_path)
+    coco(tmp_path, annotations=[{"image_id": 7, "category_id": 5, "bbox": [1, 2, 3, 4]}])
+    with pytest.raises(DataError, match=r"names a listed category\. They name 5; listed are 2, 1"):
         read_source(tmp_path)
     for entry in (
         {"image_id": [7], "category_id": 2, "bbox": [1, 2, 3, 4]},
@@ -228,10 +236,6 @@ def test_coco_annotations_must_name_what_is_listed(tmp_path: Path) -> None:
         coco(tmp_path, annotations=[entry])
         with pytest.raises(DataError, match=r"labels\.json is no COCO file: "):
             read_source(tmp_path)
-    twins = [{"id": 7, "file_name": "a/one.png"}, {"id": 8, "file_name": "b/one.png"}]
-    coco(tmp_path, images=twins, annotations=[])
-    with pytest.raises(DataError, match="lists two images named one"):
-        read_source(tmp_path)
     twins = [{"id": 7, "file_name": "one.png"}, {"id": 7, "file_name": "two.png"}]
     coco(tmp_path, images=twins, annotations=[])
     with pytest.raises(DataError, match="gives one id to two images"):
@@ -261,9 +265,15 @@ def test_coco_faults_of_one_image_leave_the_others(tmp_path: Path) -> None:
     found = read_source(inner)
     assert set(found.files) == {"one", "two"}
     assert set(found.faults) == {"one", "secret", "image-3", "passwd"}
-    assert "annotation 0: Lung has a box without an area" in found.faults["one"]
-    assert found.faults["secret"] == found.faults["passwd"]
-    assert "leads out of the folder" in found.faults["secret"]
+    assert (
+        "annotation 0: Lung has a box without an area, (1, 2, 0, 4); expected a width and"
+        in (found.faults["one"])
+    )
+    assert found.faults["secret"] == (
+        "../secret.png leads out of the folder, which is not followed, and none in the folders "
+        "below is called secret.png."
+    )
+    assert "leads out of the folder" in found.faults["passwd"]
     assert "Doe" not in str(found.faults)
     assert "secret" not in set(found.table.rows["image_id"])
 
@@ -271,6 +281,8 @@ def test_coco_faults_of_one_image_leave_the_others(tmp_path: Path) -> None:
 def test_coco_entries_without_a_box_cost_their_image_and_odd_words_are_understood(
     tmp_path: Path,
 ) -> None:
+    for name in ("1.2.3", "1.2.4"):
+        (tmp_path / name).write_bytes(b"")
     coco(
         tmp_path,
         images=[
@@ -286,7 +298,9 @@ def test_coco_entries_without_a_box_cost_their_image_and_odd_words_are_understoo
     )
     found = read_source(tmp_path)
     assert set(found.files) == {"1.2.3", "1.2.4"}
-    assert "annotation 0: Lung has no whole box" in found.faults["1.2.3"]
+    assert found.faults["1.2.3"] == (
+        "annotation 0: Lung has no whole box; expected four numbers: x, y, width, height"
+    )
     assert "image-2" in found.faults
     assert found.table.classes == ("Lung",)
     assert found.table.rows.iloc[1].tolist()[:3] == ["1.2.4", "R0", "No finding"]
@@ -332,13 +346,94 @@ def test_ids_that_pandas_takes_for_nothing_are_ids(tmp_path: Path) -> None:
     assert found.rows.iloc[0].tolist()[:2] == ["NA", "null"]
 
 
-def test_coco_categories_that_share_a_name_or_id_are_refused(tmp_path: Path) -> None:
-    coco(tmp_path, categories=[{"id": 2, "name": "Lung"}, {"id": 1, "name": "Lung"}])
-    with pytest.raises(DataError, match="one id or name to two categories"):
-        read_source(tmp_path)
-
-
 @pytest.mark.parametrize("name", ["../a", "a b", ".hidden", "", "a/b"])
 def test_ids_that_are_no_safe_file_names_are_refused(name: str) -> None:
     with pytest.raises(DataError, match="only letters, digits"):
         checked_id(name)
+
+
+def test_ids_with_the_suffix_of_a_file_are_that_files(tmp_path: Path) -> None:
+    text = (
+        HEADER
+        + "aa.dicom,ILD,5,R8,1,2,3,4\nbb.DCM,No finding,14,R8,,,,\n1.2.840,ILD,5,R8,1,2,3,4\n"
+    )
+    (tmp_path / "train").mkdir()
+    for name in ("aa.dicom", "bb.dcm", "1.2.840.png"):
+        (tmp_path / "train" / name).write_bytes(b"")
+    found = read_source(table(tmp_path, text).parent)
+    assert found.table.rows["image_id"].tolist() == ["aa", "bb", "1.2.840"]
+    assert set(found.files) == {"aa", "bb", "1.2.840"}
+    assert found.faults == {}
+    assert found.notes == (
+        "2 image_id(s) end in the suffix of a file, such as .dicom; it is left out",
+    )
+
+
+def test_ids_that_differ_by_their_suffix_alone_are_two_files(tmp_path: Path) -> None:
+    text = HEADER + "aa.png,ILD,5,R8,1,2,3,4\naa.jpg,ILD,5,R8,1,2,3,4\nbb.png,ILD,5,R8,1,2,3,4\n"
+    found = read_table(table(tmp_path, text))
+    assert set(found.faults) == {"aa"}
+    assert "several suffixes" in found.faults["aa"]
+
+
+def test_the_suffix_is_left_out_in_image_labels_too(tmp_path: Path) -> None:
+    labels = "image_id,Edema\nt.dicom,0\nu.dicom,0\n"
+    found = read_source(physionet(tmp_path, image_labels_test=labels))
+    assert {name for name, part in found.table.parts.items() if part == "test"} == {"t", "u"}
+
+
+def test_an_unknown_class_costs_its_rows_and_is_said(tmp_path: Path) -> None:
+    text = (
+        HEADER
+        + "a,ILD,5,R8,1,2,3,4\na,Pneumonia,99,R8,1,2,3,4\nb,Pneumonia,99,R8,1,2,3,4\n"
+        + "c,Edema,98,R8,1,2,,4\nd,ILD,5,R8,4,2,3,4\n"
+    )
+    found = read_table(table(tmp_path, text))
+    assert found.rows["image_id"].tolist() == ["a", "d"]
+    assert found.notes == (
+        "3 row(s) have a class that is not one of VinDr-CXR's and are not used: 'Pneumonia' (2), "
+        "'Edema' (1)",
+    )
+    assert set(found.unmarked) == {"b", "c"}
+    assert "neither as an image with findings nor as one without" in found.unmarked["b"]
+    # Lines are counted as the file has them.
+    assert found.faults["d"].startswith("line 6: ILD has a box without an area")
+
+
+def test_an_unknown_class_makes_no_image_of_physionet_one_without_findings(tmp_path: Path) -> None:
+    annotations = PHYSIONET + "a,R1,Edema,1,2,3,4\nn,R1,Foreign body,1,2,3,4\n"
+    found = read_source(physionet(tmp_path, annotations_train=annotations))
+    assert set(found.table.unmarked) == {"n"}
+    assert "n" not in set(found.table.rows["image_id"])
+    assert found.table.parts["n"] == "train"
+    assert "annotations_train.csv: 1 row(s) have a class" in found.notes[0]
+
+
+SIZED = HEADER.strip() + ",width,height\n"
+
+
+def test_sizes_are_read_and_rows_that_contradict_each_other_cost_their_image(
+    tmp_path: Path,
+) -> None:
+    rows = [
+        "a,ILD,5,R8,1,2,3,4,100,60",
+        "a,ILD,5,R9,1,2,3,4,,",
+        "b,ILD,5,R8,1,2,3,4,100,60",
+        "b,ILD,5,R9,1,2,3,4,100,61",
+        "c,ILD,5,R8,1,2,3,4,-1,0",
+        "d,ILD,5,R8,1,2,3,4,wide,60",
+    ]
+    found = read_table(table(tmp_path, SIZED + "\n".join(rows) + "\n"))
+    assert found.sizes == {"a": (100, 60)}
+    assert set(found.faults) == {"b"}
+    assert "several sizes for it, 100x60 and 100x61 pixels" in found.faults["b"]
+    assert found.notes == (
+        "width or height of 1 image(s) is no whole number of pixels, and is not used",
+    )
+
+
+def test_a_boxs_width_and_height_are_no_size_of_the_image(tmp_path: Path) -> None:
+    rows = ["a,ILD,5,R8,1,2,31,42,30,40", "a,ILD,5,R9,1,2,3,4,2,2", "b,No finding,14,R8,,,,,,"]
+    found = read_table(table(tmp_path, SIZED + "\n".join(rows) + "\n"))
+    assert (found.sizes, found.faults) == ({}, {})
+    assert found.notes == ("columns width and height are those of the boxes, and are not used",)

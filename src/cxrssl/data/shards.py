@@ -22,6 +22,7 @@ from cxrssl.core.files import replacing, write_json
 from cxrssl.core.images import Fit
 from cxrssl.data.dicom.read import decode_dicom
 from cxrssl.data.rasters import decode_raster
+from cxrssl.data.stated_sizes import SAME, Scale, scale_of_boxes, scale_warning
 from cxrssl.data.store import SCHEMA, STORE_VERSION
 from cxrssl.data.tables import Source
 from cxrssl.data.tables.rows import BOX_COLUMNS, RASTER_SUFFIXES
@@ -32,8 +33,6 @@ _DECODERS = (
 )  # fmt: skip
 # Goes up when pixels, sizes or warnings of a file come out otherwise: older shards are then redone.
 _DECODE_VERSION = 3
-# A box may end on the last pixel's far edge, and readers' tools round; more outside is a fault.
-_EDGE_TOLERANCE_PX = 1.0
 # 150 megapixels of 16 bits are 300 MB; a file of more is no radiograph that can be decoded here.
 _MOST_BYTES = 1 << 30
 
@@ -166,6 +165,7 @@ def write_shard(shard: Shard, *, before_image: Callable[[str], None]) -> None:
     images: list[dict[str, Any]] = []
     failures: dict[str, str] = dict(shard.deadly)
     warnings: dict[str, list[str]] = {}
+    scales: dict[str, Scale] = {}
     with (
         replacing(shard.path) as temporary,
         pa.OSFile(str(temporary), "wb") as sink,
@@ -176,14 +176,16 @@ def write_shard(shard: Shard, *, before_image: Callable[[str], None]) -> None:
                 continue
             before_image(name)
             try:
-                row, digest, odd = decoded(shard, name)
+                image = decoded(shard, name)
             except DataError as error:
                 failures[name] = str(error)
                 continue
-            writer.write_batch(pa.RecordBatch.from_pylist([row], schema=SCHEMA))
-            images.append({"image_id": name, "source_sha256": digest})
-            if odd:
-                warnings[name] = list(odd)
+            writer.write_batch(pa.RecordBatch.from_pylist([image.row], schema=SCHEMA))
+            images.append({"image_id": name, "source_sha256": image.source_sha256})
+            if image.warnings:
+                warnings[name] = list(image.warnings)
+            if image.box_scale != SAME:
+                scales[name] = image.box_scale
     record = {
         "fingerprint": shard.fingerprint,
         "bytes": shard.path.stat().st_size,
@@ -191,40 +193,60 @@ def write_shard(shard: Shard, *, before_image: Callable[[str], None]) -> None:
         "images": images,
         "failures": dict(sorted(failures.items())),
         "warnings": warnings,
+        "box_scales": scales,
     }
     write_json(shard.record, record)
 
 
-def decoded(shard: Shard, name: str) -> tuple[dict[str, Any], str, tuple[str, ...]]:
+@dataclass(frozen=True)
+class StoredRow:
+    """One decoded image.
+
+    Attributes:
+        row: Its row in the store.
+        source_sha256: Of its file.
+        warnings: What is to be said of it.
+        box_scale: (x, y) that carries the table's boxes to pixels of its file.
+    """
+
+    row: dict[str, Any]
+    source_sha256: str
+    warnings: tuple[str, ...]
+    box_scale: Scale
+
+
+def decoded(shard: Shard, name: str) -> StoredRow:
     """Decode one image of a shard.
 
-    Returns:
-        Its row in the store, the sha256 of its file, and what is to be said of it.
-
     Raises:
-        DataError: If it, or a box on it, is faulty.
+        DataError: If it, its stated size, or a box on it, is faulty.
     """
     content = _content(shard.files[name], name)
-    settings = shard.settings
+    settings, stated = shard.settings, shard.sizes.get(name)
     if shard.files[name].suffix.lower() in RASTER_SUFFIXES:
-        image = decode_raster(content, name=name, size_px=settings.size_px, fit=settings.fit)
+        image = decode_raster(
+            content, name=name, size_px=settings.size_px, fit=settings.fit, stated=stated
+        )
     else:
         image = decode_dicom(
             content, name=name, size_px=settings.size_px, fit=settings.fit, exact=settings.exact
         )
-    width, height = image.original_width, image.original_height
-    _check_boxes(shard.boxes.get(name), width=width, height=height)
+    size = image.original_width, image.original_height
+    boxes, warnings = shard.boxes.get(name), image.warnings
+    scale = scale_of_boxes(boxes, stated=stated, size=size)
+    if scale != SAME and boxes is not None and stated is not None:
+        warnings = (*warnings, scale_warning(len(boxes), stated=stated, size=size))
     row = {
         "image_id": name,
         "pixels": image.pixels.tobytes(),
         "width": image.pixels.shape[1],
         "height": image.pixels.shape[0],
-        "original_width": width,
-        "original_height": height,
+        "original_width": size[0],
+        "original_height": size[1],
         "part": shard.parts[name],
         "route": image.route,
     }
-    return row, hashlib.sha256(content).hexdigest(), image.warnings
+    return StoredRow(row, hashlib.sha256(content).hexdigest(), warnings, scale)
 
 
 def _content(path: Path, name: str) -> bytes:
@@ -237,16 +259,3 @@ def _content(path: Path, name: str) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise DataError(f"{name}: the file can't be read ({error.strerror})") from error
-
-
-def _check_boxes(boxes: NDArray[np.float64] | None, *, width: int, height: int) -> None:
-    if boxes is None:
-        return
-    limits = np.array([width, height, width, height]) + _EDGE_TOLERANCE_PX
-    bad = (boxes < -_EDGE_TOLERANCE_PX).any(axis=1) | (boxes > limits).any(axis=1)
-    if bad.any():
-        box = ", ".join(f"{value:g}" for value in boxes[bad][0])
-        raise DataError(
-            f"{int(bad.sum())} box(es) outside the image of {width}x{height} pixels, "
-            f"the first ({box})"
-        )

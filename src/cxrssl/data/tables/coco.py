@@ -1,122 +1,220 @@
 """Plain COCO JSON as a source; an annotation may name its `reader`.
 
-An image without annotations is one in which nothing was found, as COCO has it; where annotations
-name no reader, all are by "R0".
+An image without annotations is one in which nothing was found, as COCO has it. Annotations that
+are to be ignored, or name an image or a category that is not listed, are left out and counted.
+Where annotations name no reader, all are by "R0".
 """
 
 import json
-from pathlib import Path, PurePosixPath
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from cxrssl.core.errors import DataError
 from cxrssl.core.labels import NO_FINDING
-from cxrssl.data.tables.rows import COLUMNS, IMAGE_SUFFIXES, Table, checked_rows, is_id
+from cxrssl.core.printable import printable
+from cxrssl.data.tables.coco_categories import Category, category, classes_of
+from cxrssl.data.tables.coco_images import Films, Listing, films_of, listing
+from cxrssl.data.tables.coco_marks import Mark, mark_of
+from cxrssl.data.tables.coco_shapes import NOTHING, clipped
+from cxrssl.data.tables.rows import COLUMNS, Table, checked_rows, storable, without_truth
 
-NO_READER = "R0"
-# File systems take 255 bytes, and suffixes are added.
-_LONGEST_ID = 200
+_MOST_NAMED = 5
 
 
 def read_coco(folder: Path) -> tuple[Table, dict[str, Path]]:
     """Read the one COCO JSON of a folder.
 
     Returns:
-        Its table, and the file of every image, beside the JSON or in `images/`.
+        Its table, and the file of every image, below the folder.
 
     Raises:
-        DataError: If there is not one JSON, it is no COCO, or ids are missing or given twice.
+        DataError: If there is not one JSON, it is no COCO, ids are missing or given twice, or no
+            annotation names an image and a category that are listed.
     """
     path, coco = _document(folder)
     try:
-        classes = {int(entry["id"]): _word(entry, "name") for entry in coco["categories"]}
-        names = {entry["id"]: _word(entry, "file_name") for entry in coco["images"]}
-        marks = [_mark(entry) for entry in coco["annotations"]]
-        _check_entries(path, coco, names, classes)
-        listed = [image in names and kind in classes for image, _, kind, _ in marks]
+        categories = [category(entry) for entry in coco["categories"]]
+        listings = [listing(number, entry) for number, entry in enumerate(coco["images"])]
+        marks = [mark_of(number, entry) for number, entry in enumerate(coco["annotations"])]
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise DataError(
-            f"{path} is no COCO file: {error!r} is missing or of another type."
+            f"{path} is no COCO file: {printable(repr(error))} is missing or of another type."
         ) from error
-    ids, files, faults = _files(folder, names, path)
-    rows: list[tuple[object, ...]] = []
-    for number, (image, reader, category, box) in enumerate(marks):
-        if not listed[number]:
-            raise DataError(
-                f"{path}: annotation {number} names image {image!r} and category {category!r}, "
-                "and one of them is not listed."
-            )
-        if image in ids:
-            rows.append((ids[image], reader, classes[category], *box))
-    marked = {row[0] for row in rows}
-    nothing = (float("nan"),) * 4
-    rows += [(name, NO_READER, NO_FINDING, *nothing) for name in files if name not in marked]
-    table, row_faults = checked_rows(
-        pd.DataFrame(rows, columns=list(COLUMNS)), first=0, unit="annotation"
-    )
-    ordered = tuple(classes[key] for key in sorted(classes) if classes[key] != NO_FINDING)
-    return Table(table, ordered, row_faults | faults), files
+    _check_images(path, listings, categories)
+    classes, notes = classes_of(path, categories, {mark.category for mark in marks})
+    named_readers = {mark.reader for mark in marks if mark.reader is not None}
+    films = films_of(folder, listings, named_readers=named_readers)
+    sorted_marks = _sorted_out(path, marks, listings, classes)
+    rows, row_faults = _rows(sorted_marks, films, classes)
+    return Table(
+        rows,
+        _in_order(classes),
+        row_faults | films.faults,
+        sizes=films.sizes,
+        notes=(*notes, *films.notes, *sorted_marks.notes()),
+        unmarked=_unmarked(sorted_marks, films, set(rows["image_id"])),
+    ), films.files
 
 
-def _mark(entry: dict[str, Any]) -> tuple[Any, str, int, tuple[float, ...]]:
-    """Return image id, reader, category id and box; NaN for a box that is none."""
-    reader = entry.get("reader")
-    box = entry.get("bbox")
-    corners = (float("nan"),) * 4
-    if isinstance(box, list) and len(box) == 4:
-        x, y, width, height = (float(value) for value in box)
-        corners = x, y, x + width, y + height
-    name = NO_READER if reader is None else str(reader)
-    return entry["image_id"], name, int(entry["category_id"]), corners
+@dataclass
+class _Sorted:
+    """Annotations, those that can be used apart from those that can't.
+
+    Attributes:
+        used: To be read as truth.
+        left_out: The others of listed images, each with why.
+        num_ignored: Of them, those that are to be ignored.
+        unlisted_images: How many name an image that is not listed.
+        unlisted_categories: Category id that is not listed -> how many name it.
+    """
+
+    used: list[Mark] = field(default_factory=list)
+    left_out: list[tuple[Mark, str]] = field(default_factory=list)
+    num_ignored: int = 0
+    unlisted_images: int = 0
+    unlisted_categories: Counter[int | str | None] = field(default_factory=Counter)
+
+    def notes(self) -> list[str]:
+        """Return what was left out or changed, a sentence each."""
+        counts = {
+            "are to be ignored (iscrowd, ignore or difficult) and are no boxes here": (
+                self.num_ignored
+            ),
+            "name an image that is not listed and are not used": self.unlisted_images,
+            f"name a category that is not listed ({_named(self.unlisted_categories)}) and are not "
+            "used": self.unlisted_categories.total(),
+            "have no bbox; their box is the extent of their segmentation": (
+                sum(mark.is_outlined for mark in self.used)
+            ),
+            "are turned boxes (rotation); the upright box around each is used, cut at the edges of "
+            "the image": sum(mark.is_turned for mark in self.used),
+        }
+        return [f"{count} annotation(s) {what}" for what, count in counts.items() if count]
 
 
-def _word(entry: dict[str, Any], key: str) -> str:
-    """Return a text; a category for no finding in our spelling."""
-    word = entry[key]
-    if not isinstance(word, str):
-        raise TypeError(f"{key} of {entry.get('id')!r}")
-    return NO_FINDING if word.strip().casefold() == NO_FINDING.casefold() else word
+def _sorted_out(
+    path: Path, marks: Sequence[Mark], listings: Iterable[Listing], classes: dict[int | str, str]
+) -> _Sorted:
+    images = {entry.key for entry in listings}
+    result = _Sorted()
+    for mark in marks:
+        if mark.image not in images:
+            result.unlisted_images += 1
+        elif mark.category not in classes:
+            result.unlisted_categories[mark.category] += 1
+            result.left_out.append((mark, "name categories that are not listed"))
+        elif mark.is_ignored:
+            result.num_ignored += 1
+            result.left_out.append((mark, "are to be ignored (iscrowd, ignore or difficult)"))
+        else:
+            result.used.append(mark)
+    _check_listed(path, marks, images, classes, result)
+    return result
 
 
-def _check_entries(
-    path: Path, coco: dict[str, Any], names: dict[Any, str], classes: dict[int, str]
+def _check_listed(
+    path: Path,
+    marks: Sequence[Mark],
+    images: set[int | str],
+    classes: dict[int | str, str],
+    result: _Sorted,
 ) -> None:
-    if not names or not classes:
+    """Refuse a file whose annotations and lists do not belong together."""
+    num_listed = len(marks) - result.unlisted_images
+    if marks and not num_listed:
         raise DataError(
-            f"{path} lists {len(names)} images and {len(classes)} categories; "
+            f"{path}: none of its {len(marks)} annotations names a listed image. They name "
+            f"{_named(Counter(mark.image for mark in marks))}; listed are "
+            f"{_named(Counter(images))}. Correct image_id."
+        )
+    unlisted, named = result.unlisted_categories, {mark.category for mark in marks}
+    if num_listed and unlisted.total() == num_listed:
+        raise DataError(
+            f"{path}: no annotation names a listed category. They name {_named(unlisted)}; listed "
+            f"are {_named(Counter(classes))}. Correct category_id."
+        )
+    numbers = [key for key in classes if isinstance(key, int)]
+    if 0 in unlisted and 1 in classes and max(numbers) not in named:
+        raise DataError(
+            f"{path}: annotations seem to count categories from 0 and the list from 1: "
+            f"{unlisted[0]} name category 0, which is not listed, and none the last, "
+            f"{max(numbers)}. Correct category_id, or every box gets its neighbour's class."
+        )
+
+
+def _rows(
+    marks: _Sorted, films: Films, classes: dict[int | str, str]
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Return the table of all readers' marks, and the faults of images."""
+    rows: list[tuple[object, ...]] = []
+    numbers: list[int] = []
+    faults: dict[str, str] = {}
+    for mark in marks.used:
+        image_id = films.ids.get(mark.image) if mark.image is not None else None
+        if image_id is None or mark.category is None:
+            continue
+        reader = films.readers[mark.image] if mark.reader is None else storable(mark.reader)
+        corners = mark.corners
+        if mark.is_turned:
+            corners = clipped(corners, films.sizes.get(image_id))
+        rows.append((image_id, reader, classes[mark.category], *corners))
+        numbers.append(mark.number)
+        if mark.fault:
+            faults.setdefault(image_id, f"annotation {mark.number}: {mark.fault}")
+    looked = {mark.image for mark in marks.used} | {mark.image for mark, _ in marks.left_out}
+    for key, image_id in films.ids.items():
+        if key not in looked:
+            rows.append((image_id, films.readers[key], NO_FINDING, *NOTHING))
+            numbers.append(-1)
+    table, row_faults = checked_rows(
+        pd.DataFrame(rows, columns=list(COLUMNS)),
+        numbers=np.array(numbers, np.int64),
+        unit="annotation",
+    )
+    return table, row_faults | faults
+
+
+def _unmarked(marks: _Sorted, films: Films, with_rows: set[str]) -> dict[str, str]:
+    """Return the images of which all annotations were left out, and why."""
+    whys: dict[str, dict[str, None]] = {}
+    for mark, why in marks.left_out:
+        name = None if mark.image is None else films.ids.get(mark.image)
+        if name is not None and name not in with_rows:
+            whys.setdefault(name, {})[why] = None
+    return {
+        name: without_truth(f"all its annotations {' or '.join(why)}") for name, why in whys.items()
+    }
+
+
+def _in_order(classes: dict[int | str, str]) -> tuple[str, ...]:
+    keys = sorted(classes, key=lambda key: (isinstance(key, str), key))
+    return tuple(dict.fromkeys(classes[key] for key in keys if classes[key] != NO_FINDING))
+
+
+def _named(ids: Counter[Any]) -> str:
+    """Return the first few of some ids as a text."""
+    shown = [printable("none" if key is None else repr(key))[:80] for key in ids]
+    rest = [f"{len(shown) - _MOST_NAMED} more"] if len(shown) > _MOST_NAMED else []
+    return ", ".join([*shown[:_MOST_NAMED], *rest])
+
+
+def _check_images(path: Path, listings: Sequence[Listing], categories: Sequence[Category]) -> None:
+    if not listings or not categories:
+        raise DataError(
+            f"{path} lists {len(listings)} images and {len(categories)} categories; "
             "expected some of each."
         )
-    if len(names) < len(coco["images"]):
-        raise DataError(f"{path} gives one id to two images. Give each its own.")
-    if len(set(classes.values())) < len(coco["categories"]):
-        raise DataError(f"{path} gives one id or name to two categories. Give each its own.")
-
-
-def _files(
-    folder: Path, names: dict[Any, str], path: Path
-) -> tuple[dict[Any, str], dict[str, Path], dict[str, str]]:
-    """Return COCO id -> image id, image id -> file, and the faults of names that are unusable."""
-    ids: dict[Any, str] = {}
-    files: dict[str, Path] = {}
-    faults: dict[str, str] = {}
-    for place, (key, name) in enumerate(names.items()):
-        own = PurePosixPath(name.replace("\\", "/"))
-        image_id = own.stem if own.suffix.lower() in IMAGE_SUFFIXES else own.name
-        if not is_id(image_id) or len(image_id) > _LONGEST_ID:
-            faults[f"image-{place}"] = (
-                "its file name has characters other than letters, digits, '.', '_' and '-', or a "
-                "leading dot. Rename it."
-            )
-        elif own.is_absolute() or ".." in own.parts:
-            faults[image_id] = "its file_name leads out of the folder. Expected a name inside it."
-        elif image_id in files:
-            raise DataError(f"{path} lists two images named {image_id}. Rename one of them.")
-        else:
-            ids[key] = image_id
-            beside = folder / own
-            files[image_id] = beside if beside.is_file() else folder / "images" / own
-    return ids, files, faults
+    if len({entry.key for entry in listings}) < len(listings):
+        raise DataError(
+            f"{path} gives one id to two images; a number and the same number as text are one id. "
+            "Give each its own."
+        )
 
 
 def coco_documents(folder: Path) -> list[Path]:

@@ -1,18 +1,29 @@
 """The one form that every table is brought into, and what can be wrong with its rows."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from cxrssl.core.errors import DataError
 from cxrssl.core.labels import NO_FINDING
+from cxrssl.core.printable import printable
 
 COLUMNS = ("image_id", "reader", "category", "x_min", "y_min", "x_max", "y_max")
 BOX_COLUMNS = list(COLUMNS[3:])
-RASTER_SUFFIXES = {".png", ".jpg", ".jpeg"}
+RASTER_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
 IMAGE_SUFFIXES = RASTER_SUFFIXES | {".dicom", ".dcm"}
+Unit = Literal["line", "annotation"]
+# What a table's boxes are made of, as its user knows them.
+_SIDES = {"line": "x_min, y_min, x_max, y_max", "annotation": "x, y, width, height"}
+_ORDER = {
+    "line": "x_min < x_max and y_min < y_max",
+    "annotation": "a width and a height above 0 in x, y, width, height",
+}
 _IMAGE_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 
 
@@ -29,6 +40,8 @@ class Table:
         parts: Image id -> "train" or "test", where the source itself divides its images.
         sizes: Image id -> (width, height) in pixels, where the table states them.
         notes: What was guessed, converted or left out of the table, a sentence each.
+        unmarked: Image id -> why all its marks were left out. It takes part without a row: it is
+            neither an image with findings nor one without.
     """
 
     rows: pd.DataFrame
@@ -37,6 +50,7 @@ class Table:
     parts: dict[str, str] = field(default_factory=dict)
     sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    unmarked: Mapping[str, str] = field(default_factory=dict)
 
 
 def checked_id(name: str) -> str:
@@ -58,15 +72,28 @@ def is_id(name: str) -> bool:
     return _IMAGE_ID.fullmatch(name) is not None
 
 
+def without_truth(why: str) -> str:
+    """Return what is said of an image whose marks were all left out, for `Table.unmarked`."""
+    return (
+        f"{why}: it is stored without boxes, and takes part neither as an image with findings nor "
+        "as one without"
+    )
+
+
+def storable(text: str) -> str:
+    """Return a text that files can hold: half characters (lone surrogates) as escapes."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def checked_rows(
-    rows: pd.DataFrame, *, first: int, unit: str
+    rows: pd.DataFrame, *, numbers: NDArray[np.int64], unit: Unit
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """Bring boxes into shape and find the rows that can't be used.
 
     Args:
         rows: Columns `COLUMNS`; box columns may hold anything.
-        first: Number of the first row, for the messages.
-        unit: What a row is called in them, such as "line".
+        numbers: Of the rows in their file, for the messages.
+        unit: What a row is called in them.
 
     Returns:
         The rows with boxes as float64, NaN throughout for "No finding"; rows whose image id is no
@@ -82,24 +109,22 @@ def checked_rows(
     named = rows["image_id"].map(is_id).to_numpy(bool)
     faults: dict[str, str] = {}
     for place in np.flatnonzero(~named | (drawn.to_numpy(bool) & (~whole | flat))):
-        where, row = f"{unit} {place + first}", rows.iloc[place]
+        where, row = f"{unit} {numbers[place]}", rows.iloc[place]
         if not named[place]:
             # Not quoted: a name that is no id may be anything, a patient's among it.
             faults[where.replace(" ", "-")] = (
                 "its image id has characters other than letters, digits, '.', '_' and '-', or a "
                 "leading dot. Rename the image and its file."
             )
-        elif flat[place]:
-            box = ", ".join(f"{value:g}" for value in boxes[place])
-            faults.setdefault(
-                row["image_id"],
-                f"{where}: {row['category']} has a box without an area, ({box}); "
-                "expected x_min < x_max and y_min < y_max",
-            )
+            continue
+        category = printable(row["category"])
+        if flat[place]:
+            sides = boxes[place].copy()
+            if unit == "annotation":
+                sides[2:] -= sides[:2]
+            box = ", ".join(f"{value:g}" for value in sides)
+            why = f"{category} has a box without an area, ({box}); expected {_ORDER[unit]}"
         else:
-            faults.setdefault(
-                row["image_id"],
-                f"{where}: {row['category']} has no whole box; "
-                "expected four numbers: x_min, y_min, x_max, y_max",
-            )
+            why = f"{category} has no whole box; expected four numbers: {_SIDES[unit]}"
+        faults.setdefault(row["image_id"], f"{where}: {why}")
     return rows[named].reset_index(drop=True), faults

@@ -5,14 +5,16 @@ Layouts: `kaggle` (VinBigData: `train.csv`, `train/*.dicom`), `physionet` (VinDr
 annotation may name its `reader`) and `images` (a folder of images without boxes: a pool).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal, assert_never
 
 import pandas as pd
 
 from cxrssl.core.errors import DataError
 from cxrssl.data.tables.coco import coco_documents, read_coco
+from cxrssl.data.tables.image_ids import image_ids, plain_id
 from cxrssl.data.tables.rows import COLUMNS, IMAGE_SUFFIXES, Table, is_id
 from cxrssl.data.tables.vindr import physionet_table, read_physionet, read_table
 
@@ -21,7 +23,7 @@ Layout = Literal["auto", "kaggle", "physionet", "coco", "images"]
 
 PHANTOM_FILE = "phantom.json"
 """Lies in what `cxrssl phantom` made."""
-_TWO_FILES = "two files have this image id. Rename one of them"
+_TWO_FILES = "two files have this image id, and the table can mean either. Rename one of them"
 _BAD_NAME = (
     "its file name has characters other than letters, digits, '.', '_' and '-', or a leading dot. "
     "Rename it"
@@ -115,19 +117,27 @@ def kaggle_table(folder: Path) -> Path:
 def _with_files(layout: Found, table: Table, folders: list[Path]) -> Source:
     files: dict[str, Path] = {}
     faults = dict(table.faults)
+    notes: list[str] = []
     for folder in folders:
         if not folder.is_dir():
             raise DataError(f"{folder} is missing. Expected the image files there.")
-        for number, path in enumerate(image_files(folder), start=1):
-            name = path.stem if path.suffix.lower() in IMAGE_SUFFIXES else path.name
-            if not is_id(name):
+        paths = {PurePosixPath(path.relative_to(folder)): path for path in image_files(folder)}
+        ids, made = image_ids(paths) if layout == "images" else _table_ids(paths)
+        notes += made
+        for number, (place, path) in enumerate(paths.items(), start=1):
+            if place not in ids:
                 # Not quoted: a file name may be a patient's.
                 faults[f"{folder.name}-file-{number}"] = f"{_BAD_NAME} (in the order of names)"
-            elif name in files:
-                faults[name] = _TWO_FILES
+            elif ids[place] in files:
+                faults[ids[place]] = _TWO_FILES
             else:
-                files[name] = path
-    return Source(layout, files, table, faults, notes=table.notes)
+                files[ids[place]] = path
+    return Source(layout, files, table, faults, notes=(*table.notes, *notes))
+
+
+def _table_ids(paths: Iterable[PurePosixPath]) -> tuple[dict[PurePosixPath, str], list[str]]:
+    """Return image ids as a table has them; which of two files of one name it means is unknown."""
+    return {path: plain_id(path) for path in paths if is_id(plain_id(path))}, []
 
 
 def image_files(folder: Path) -> list[Path]:

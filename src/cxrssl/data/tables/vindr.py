@@ -4,28 +4,41 @@ Kaggle VinBigData: `image_id, class_name, class_id, rad_id, x_min, y_min, x_max,
 findings.
 PhysioNet: the same without `class_id`, 22 findings; its test table has no `rad_id` either, because
 its boxes are what five radiologists agreed on: their reader is "consensus".
+
+Columns `width` and `height`, where there are any, state the size of the image.
 """
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from cxrssl.core.errors import DataError
 from cxrssl.core.labels import FINDINGS, LOCAL_FINDINGS, NO_FINDING, canonical_name
-from cxrssl.data.tables.rows import BOX_COLUMNS, COLUMNS, Table, checked_rows
+from cxrssl.data.tables.rows import (
+    BOX_COLUMNS,
+    COLUMNS,
+    Table,
+    checked_rows,
+    is_id,
+    without_truth,
+)
+from cxrssl.data.tables.vindr_images import sizes_of, without_suffixes
 
 CONSENSUS_READER = "consensus"
+_MOST_NAMED = 5
 _EXPECTED = ["image_id", "class_name", *BOX_COLUMNS]
 
 
 def read_table(path: Path) -> Table:
     """Read a table of findings in Kaggle's or PhysioNet's form.
 
-    A row that can't be used makes its image a fault; the rest is read.
+    A row that can't be used makes its image a fault; one whose class is unknown is left out, and
+    counted in the notes. The rest is read.
 
     Raises:
-        DataError: If the file or a column is missing, it has no rows, a class is unknown, or class
-            names and ids disagree.
+        DataError: If the file or a column is missing, it has no rows, all classes are unknown, or
+            class names and ids disagree.
     """
     raw = _read_csv(path)
     _check_columns(raw, path)
@@ -34,23 +47,40 @@ def read_table(path: Path) -> Table:
     if agreed:
         raw["rad_id"] = CONSENSUS_READER
     _check_filled(raw[["image_id", "class_name", "rad_id"]], path)
-    names = {name: _canonical(name, classes, raw, path) for name in raw["class_name"].unique()}
+    raw["image_id"], twin_faults, notes = without_suffixes(raw["image_id"])
+    sizes, size_faults, size_notes = sizes_of(raw)
+    raw, class_notes = _known(raw, classes, path)
+    every = set(raw.loc[~raw["is_known"], "image_id"])
+    raw = raw[raw["is_known"]]
     rows = pd.DataFrame(
         {
             "image_id": raw["image_id"],
             "reader": raw["rad_id"],
-            "category": raw["class_name"].map(names),
+            "category": raw["category"],
             **{column: raw[column] for column in BOX_COLUMNS},
         },
         columns=list(COLUMNS),
     )
-    _check_class_ids(raw, rows, path)
-    rows, faults = checked_rows(rows, first=2, unit="line")
+    _check_class_ids(raw, path)
+    rows, faults = checked_rows(rows, numbers=raw["line"].to_numpy(np.int64), unit="line")
+    unmarked = {
+        name: without_truth("all its rows have classes that are not VinDr-CXR's")
+        for name in sorted(every - set(rows["image_id"]))
+        if is_id(name)
+    }
     # Kaggle's has both; PhysioNet's test table, agreed on by all readers, names none.
     parts = {}
     if classes is LOCAL_FINDINGS:
-        parts = dict.fromkeys(rows["image_id"], "test" if agreed else "train")
-    return Table(rows, classes, faults, parts)
+        parts = dict.fromkeys([*rows["image_id"], *unmarked], "test" if agreed else "train")
+    return Table(
+        rows,
+        classes,
+        size_faults | twin_faults | faults,
+        parts,
+        sizes,
+        (*notes, *size_notes, *class_notes),
+        unmarked,
+    )
 
 
 def read_physionet(folder: Path) -> Table:
@@ -65,23 +95,31 @@ def read_physionet(folder: Path) -> Table:
     parts: dict[str, str] = {}
     found: list[pd.DataFrame] = []
     faults: dict[str, str] = {}
+    sizes: dict[str, tuple[int, int]] = {}
+    notes: list[str] = []
+    unmarked: dict[str, str] = {}
     for part in ("train", "test"):
         path = physionet_table(folder, part)
         table = read_table(path)
-        unmarked, odd = _unmarked(path, table.rows)
-        rows = pd.concat([table.rows, unmarked], ignore_index=True)
-        twice = sorted(set(rows["image_id"]) & set(parts))
+        labelled, odd = _without_marks(path, {*table.rows["image_id"], *table.unmarked})
+        rows = pd.concat([table.rows, labelled], ignore_index=True)
+        part_ids = {*rows["image_id"], *table.unmarked}
+        twice = sorted(part_ids & set(parts))
         if twice:
             raise DataError(
                 f"{path} and the train table both hold image {twice[0]} and {len(twice) - 1} more. "
                 "An image is for training or for testing: take it out of one of them."
             )
-        parts |= dict.fromkeys(rows["image_id"], part)
+        parts |= dict.fromkeys(part_ids, part)
         found.append(rows)
+        sizes |= table.sizes
+        notes += [f"{path.name}: {note}" for note in table.notes]
+        unmarked |= table.unmarked
         # A place is named by its table as well: both have a line 2.
         faults |= {k if k in parts else f"{part}-{k}": why for k, why in table.faults.items()}
         faults |= {f"{part}-labels-{place}": why for place, why in odd.items()}
-    return Table(pd.concat(found, ignore_index=True), LOCAL_FINDINGS, faults, parts)
+    rows = pd.concat(found, ignore_index=True)
+    return Table(rows, LOCAL_FINDINGS, faults, parts, sizes, tuple(notes), unmarked)
 
 
 def physionet_table(folder: Path, part: str, *, kind: str = "annotations") -> Path:
@@ -93,24 +131,26 @@ def physionet_table(folder: Path, part: str, *, kind: str = "annotations") -> Pa
     return next((place for place in places if place.is_file()), places[0])
 
 
-def _unmarked(annotations: Path, rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
+def _without_marks(annotations: Path, annotated: set[str]) -> tuple[pd.DataFrame, dict[str, str]]:
     """Return "No finding" rows of the images that only the table of image labels lists.
 
     And the faults of rows whose image id is none, by their lines.
     """
     path = annotations.with_name(annotations.name.replace("annotations_", "image_labels_"))
     if not path.is_file():
-        return rows.iloc[:0], {}
+        return pd.DataFrame(columns=list(COLUMNS)), {}
     labels = _read_csv(path)
     if "image_id" not in labels.columns:
         raise DataError(f"{path} has no column image_id; it has {', '.join(labels.columns)}.")
     named = [name for name in ("image_id", "rad_id") if name in labels.columns]
     _check_filled(labels[named], path)
+    labels["image_id"], twins, _ = without_suffixes(labels["image_id"])
     readers = labels["rad_id"] if "rad_id" in labels.columns else CONSENSUS_READER
     listed = pd.DataFrame({"image_id": labels["image_id"], "reader": readers})
     listed = listed.assign(category=NO_FINDING).reindex(columns=list(COLUMNS))
-    checked, faults = checked_rows(listed, first=2, unit="line")
-    return checked[~checked["image_id"].isin(set(rows["image_id"]))].drop_duplicates(), faults
+    numbers = np.arange(len(listed)) + 2
+    checked, faults = checked_rows(listed, numbers=numbers, unit="line")
+    return checked[~checked["image_id"].isin(annotated)].drop_duplicates(), twins | faults
 
 
 def _check_filled(required: pd.DataFrame, path: Path) -> None:
@@ -162,23 +202,45 @@ def _check_columns(table: pd.DataFrame, path: Path) -> None:
         )
 
 
-def _canonical(name: str, classes: tuple[str, ...], raw: pd.DataFrame, path: Path) -> str:
-    try:
-        return canonical_name(name, among=classes)
-    except DataError as error:
-        line = int(raw["class_name"].eq(name).to_numpy().argmax()) + 2
-        raise DataError(f"{path}, line {line}: {error}") from error
+def _known(
+    raw: pd.DataFrame, classes: tuple[str, ...], path: Path
+) -> tuple[pd.DataFrame, list[str]]:
+    """Return the table with columns `line`, `category` and `is_known`, and what is unknown.
+
+    Raises:
+        DataError: If no row has a class that is known.
+    """
+    names: dict[str, str] = {}
+    first_error: DataError | None = None
+    for name in raw["class_name"].unique():
+        try:
+            names[name] = canonical_name(name, among=classes)
+        except DataError as error:
+            first_error = first_error or error
+    category = raw["class_name"].map(names)
+    raw = raw.assign(line=np.arange(len(raw)) + 2, category=category, is_known=category.notna())
+    if first_error is None:
+        return raw, []
+    if not names:
+        raise DataError(f"{path}, line 2: {first_error}") from first_error
+    counts = raw.loc[~raw["is_known"], "class_name"].value_counts()
+    named = ", ".join(f"{name!r} ({count})" for name, count in counts.head(_MOST_NAMED).items())
+    more = f" and {len(counts) - _MOST_NAMED} more" if len(counts) > _MOST_NAMED else ""
+    return raw, [
+        f"{counts.sum()} row(s) have a class that is not one of VinDr-CXR's and are not used: "
+        f"{named}{more}"
+    ]
 
 
-def _check_class_ids(raw: pd.DataFrame, rows: pd.DataFrame, path: Path) -> None:
+def _check_class_ids(raw: pd.DataFrame, path: Path) -> None:
     if "class_id" not in raw.columns:
         return
     ids = {name: number for number, name in enumerate((*FINDINGS, NO_FINDING))}
-    wrong = pd.to_numeric(raw["class_id"], errors="coerce").ne(rows["category"].map(ids))
+    wrong = pd.to_numeric(raw["class_id"], errors="coerce").ne(raw["category"].map(ids))
     if wrong.any():
-        place = int(wrong.to_numpy().argmax())
-        name = rows["category"].iloc[place]
+        row = raw[wrong].iloc[0]
+        name = row["category"]
         raise DataError(
-            f"{path}, line {place + 2}: class_id is {raw['class_id'].iloc[place]} and class_name "
+            f"{path}, line {row['line']}: class_id is {row['class_id']} and class_name "
             f"{name}, whose id is {ids[name]}. Correct one of them."
         )

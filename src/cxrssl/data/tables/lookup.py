@@ -1,0 +1,166 @@
+"""Which file of a folder a table means, whatever the tool that wrote the name.
+
+A name is taken as stated, relative to the folder or its `images/`. Else, because labelling tools
+write Windows paths, paths of their own server, upload prefixes and URLs, it is looked up by its
+last part, and taken if one file only can be meant. Nothing outside the folder is ever opened.
+"""
+
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from cxrssl.core.printable import printable
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+# Label Studio puts eight digits of a random number in front of what is uploaded.
+_UPLOAD_PREFIX = re.compile(r"[0-9a-f]{8}-(?=.)")
+_LONGEST_SHOWN = 200
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where the file of a stated name lies.
+
+    Attributes:
+        place: The file relative to the folder; where there is none, what was looked for.
+        is_guess: Whether it was looked up by its last part.
+        fault: Why there is no file that can be taken; "" if there is one.
+    """
+
+    place: PurePosixPath
+    is_guess: bool = False
+    fault: str = ""
+
+
+def located(folder: Path, names: Iterable[str]) -> dict[str, Location]:
+    """Return where the file of each stated name lies in a folder."""
+    tree = _Tree(folder)
+    locations = {name: tree.location(name) for name in names}
+    # A guess is good only if no other name leads to the same file.
+    claims = Counter(location.place for location in locations.values() if not location.fault)
+    for name, location in locations.items():
+        if location.is_guess and not location.fault and claims[location.place] > 1:
+            fault = f"{_missing(name)}; {location.place.name} is what other names mean as well"
+            locations[name] = replace(location, place=_candidates(name)[0], fault=fault)
+    return locations
+
+
+class _Tree:
+    """The files of a folder, listed when the first name is not found as stated."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._root = folder.resolve()
+
+    def location(self, name: str) -> Location:
+        candidates = _candidates(name)
+        for candidate in candidates:
+            if _leads_out(candidate) or _URL.match(name):
+                continue
+            for place in (candidate, "images" / candidate):
+                # Unlike pathlib's, takes names that no file can have.
+                if os.path.isfile(self._folder / place):  # noqa: PTH113
+                    if self._is_inside(self._folder / place):
+                        return Location(place)
+                    fault = (
+                        f"{_shown(str(place))} is a link out of the folder, which is not followed. "
+                        "Copy the file there"
+                    )
+                    return Location(place, fault=fault)
+        return self._guess(name, candidates)
+
+    def _guess(self, name: str, candidates: list[PurePosixPath]) -> Location:
+        for candidate in candidates:
+            for last in _last_parts(candidate):
+                alike = self._by_name.get(last) or self._by_folded_name.get(last.casefold(), [])
+                if alike:
+                    best = _most_alike(alike, candidate)
+                    if len(best) == 1:
+                        return Location(best[0], is_guess=True)
+                    fault = f"{_missing(name)}; {len(best)} files elsewhere are called so"
+                    return Location(candidate, fault=fault)
+        last = _shown(candidates[0].name)
+        fault = f"{_missing(name)}, and none in the folders below is called {last}"
+        return Location(candidates[0], fault=fault)
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[PurePosixPath]]:
+        places: dict[str, list[PurePosixPath]] = defaultdict(list)
+        for place in self._places():
+            places[place.name].append(place)
+        return dict(places)
+
+    @cached_property
+    def _by_folded_name(self) -> dict[str, list[PurePosixPath]]:
+        places: dict[str, list[PurePosixPath]] = defaultdict(list)
+        for name, alike in self._by_name.items():
+            places[name.casefold()] += alike
+        return dict(places)
+
+    def _places(self) -> Iterator[PurePosixPath]:
+        for parent, folders, files in os.walk(self._folder):
+            folders[:] = sorted(set(folders) - {"__MACOSX"})
+            for name in sorted(files):
+                path = Path(parent, name)
+                if not path.is_symlink() or self._is_inside(path):
+                    yield PurePosixPath(path.relative_to(self._folder).as_posix())
+
+    def _is_inside(self, path: Path) -> bool:
+        try:
+            return path.resolve().is_relative_to(self._root)
+        except (OSError, RuntimeError, ValueError):
+            return False
+
+
+def _candidates(name: str) -> list[PurePosixPath]:
+    """Return the paths that a stated name may mean, as stated first; at least one."""
+    texts = [name]
+    if _URL.match(name) or "?d=" in name:
+        try:
+            address = urlsplit(name)
+            texts = [*parse_qs(address.query).get("d", []), unquote(address.path)]
+        except ValueError:  # such as an address in half a bracket
+            texts = [name]
+    if "%" in name:
+        texts += [unquote(text) for text in texts]
+    paths = [PurePosixPath(text.replace("\\", "/")) for text in texts]
+    return list(dict.fromkeys(path for path in paths if path.name)) or [PurePosixPath("unnamed")]
+
+
+def _last_parts(path: PurePosixPath) -> list[str]:
+    return list(dict.fromkeys([path.name, _UPLOAD_PREFIX.sub("", path.name, count=1)]))
+
+
+def _most_alike(places: list[PurePosixPath], wanted: PurePosixPath) -> list[PurePosixPath]:
+    """Return the places that share most of their last folders with a path."""
+    scores = [_shared_parts(place, wanted) for place in places]
+    return [p for p, score in zip(places, scores, strict=True) if score == max(scores)]
+
+
+def _shared_parts(place: PurePosixPath, wanted: PurePosixPath) -> int:
+    count = 0
+    for part, other in zip(reversed(place.parts), reversed(wanted.parts), strict=False):
+        if part.casefold() != other.casefold():
+            break
+        count += 1
+    return count
+
+
+def _leads_out(path: PurePosixPath) -> bool:
+    return path.is_absolute() or ".." in path.parts
+
+
+def _missing(name: str) -> str:
+    if any(_leads_out(candidate) for candidate in _candidates(name)):
+        return f"{_shown(name)} leads out of the folder, which is not followed"
+    return f"there is no file {_shown(name)} in the folder or its images/"
+
+
+def _shown(text: str) -> str:
+    text = printable(text)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."

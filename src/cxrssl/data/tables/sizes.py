@@ -1,0 +1,48 @@
+"""Sizes of images as tables state them."""
+
+import math
+from collections.abc import Iterable
+
+from cxrssl.core.sizes import Size
+
+_NOT_STATED = {"", "0", "0.0", "-1", "-1.0", "nan", "none", "null"}
+
+
+def stated_size(width: object, height: object) -> Size | None:
+    """Return (width, height) in pixels; None unless both are whole numbers from 1 on.
+
+    Missing values, 0 and -1 are how tables say that they don't know.
+    """
+    sides = _side(width), _side(height)
+    return None if sides[0] is None or sides[1] is None else (sides[0], sides[1])
+
+
+def _side(value: object) -> int | None:
+    try:
+        side = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return int(side) if math.isfinite(side) and side.is_integer() and side >= 1 else None
+
+
+def is_unreadable(value: object) -> bool:
+    """Return whether a side is stated, and is no whole number of pixels."""
+    is_left_open = str(value).strip().casefold() in _NOT_STATED
+    return not is_left_open and _side(value) is None
+
+
+def unreadable_note(num_images: int) -> str:
+    """Return what is said of images of which a side can't be read."""
+    return f"width or height of {num_images} image(s) is no whole number of pixels, and is not used"
+
+
+def agreed_size(sizes: Iterable[Size | None]) -> tuple[Size | None, str]:
+    """Return the one size that is stated, or None; and how the table contradicts itself, or ""."""
+    stated = sorted({size for size in sizes if size is not None})
+    if len(stated) < 2:
+        return (stated[0] if stated else None), ""
+    first, second = (f"{width}x{height}" for width, height in stated[:2])
+    return None, (
+        f"the table states several sizes for it, {first} and {second} pixels; boxes fit one of "
+        "them only. Correct the size"
+    )

@@ -129,6 +129,11 @@ def test_a_box_that_is_there_counts_and_not_the_outline(tmp_path: Path) -> None:
     assert found.notes == ()
 
 
+def test_four_zeros_without_an_outline_are_a_box_without_an_area(tmp_path: Path) -> None:
+    found = source(tmp_path, [{"bbox": [0, 0, 0, 0]}])
+    assert "nodule has a box without an area, (0, 0, 0, 0)" in found.faults["a"]
+
+
 @pytest.mark.parametrize("box", [[], None, [1, 2, 3], [1, 2, 3, None], [1, 2, 3, "x"], {"x": 1}])
 def test_no_box_at_all_is_told_in_the_sides_of_a_bbox(tmp_path: Path, box: object) -> None:
     found = source(tmp_path, [{"bbox": box}, {"image_id": 2, "bbox": BOX}])

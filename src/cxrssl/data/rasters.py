@@ -62,7 +62,9 @@ class _Picture:
     warnings: tuple[str, ...]
 
 
-def read_raster(path: Path, *, size_px: int | None, fit: Fit = "squash") -> Radiograph:
+def read_raster(
+    path: Path, *, size_px: int | None, fit: Fit = "squash", stated: Size | None = None
+) -> Radiograph:
     """Decode a PNG, JPEG, TIFF or BMP file; messages call it by its file name.
 
     See `decode_raster`.
@@ -71,7 +73,7 @@ def read_raster(path: Path, *, size_px: int | None, fit: Fit = "squash") -> Radi
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path.name}: not a readable file ({error.strerror})") from error
-    return decode_raster(content, name=path.name, size_px=size_px, fit=fit)
+    return decode_raster(content, name=path.name, size_px=size_px, fit=fit, stated=stated)
 
 
 def decode_raster(

@@ -47,7 +47,7 @@ def describe(
         raise DataError(f"{out} is a file; --out needs a folder, which may be absent.")
     table = read_table(path)
     seen = findings_of(table, protocol=protocol)
-    notes: list[str] = []
+    notes = list(table.notes)
     found = {
         "protocol": protocol,
         "fusion": {"policy": seen.policy, "iou": FUSION_IOU},
@@ -65,5 +65,5 @@ def describe(
 
         write_json(out / "describe.json", found)
         say(f"wrote {out / 'describe.json'}")
-        draw(seen, found, pixels=path.parent / "train", out=out, say=say)
+        draw(seen, found, table.sizes, pixels=path.parent / "train", out=out, say=say)
     return found

@@ -156,9 +156,9 @@ def _rows(
     numbers: list[int] = []
     faults: dict[str, str] = {}
     for mark in marks.used:
-        image_id = films.ids.get(mark.image) if mark.image is not None else None
-        if image_id is None or mark.category is None:
-            continue
+        if mark.image is None or mark.category is None or mark.image not in films.ids:
+            continue  # the last: its image has a fault
+        image_id = films.ids[mark.image]
         reader = films.readers[mark.image] if mark.reader is None else storable(mark.reader)
         corners = mark.corners
         if mark.is_turned:

@@ -52,8 +52,9 @@ def mark_of(number: int, entry: dict[str, Any]) -> Mark:
     attributes = entry.get("attributes")
     attributes = attributes if isinstance(attributes, dict) else {}
     corners = _box(entry.get("bbox"))
-    is_outlined = corners is None
-    if corners is None:
+    # Tools that draw outlines alone write four zeros, too.
+    is_outlined = corners is None or (corners == (0, 0, 0, 0) and bool(entry.get("segmentation")))
+    if corners is None or is_outlined:
         corners = segmentation_extent(entry.get("segmentation"))
     turned, fault = _turned(corners, entry.get("rotation"), attributes.get("rotation"))
     return Mark(
@@ -77,7 +78,7 @@ def _box(box: object) -> Corners | None:
     """Return the corners of a `bbox`; None if there is none, NaN if it is not four numbers."""
     if not isinstance(box, list):
         return None if box is None else NOTHING
-    if not box or all(side is None for side in box) or (len(box) == 4 and not any(box)):
+    if not any(box) and not (len(box) == 4 and 0 in box):
         return None
     if len(box) != 4:
         return NOTHING

@@ -56,6 +56,7 @@ class _Tree:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._root = folder.resolve()
+        self._inside: dict[Path, bool] = {}
 
     def location(self, name: str) -> Location:
         candidates = _candidates(name)
@@ -111,9 +112,17 @@ class _Tree:
                     yield PurePosixPath(path.relative_to(self._folder).as_posix())
 
     def _is_inside(self, path: Path) -> bool:
+        if path.is_symlink():
+            return self._is_resolved_inside(path)
+        # To resolve every path anew takes a call for each of its folders.
+        if path.parent not in self._inside:
+            self._inside[path.parent] = self._is_resolved_inside(path.parent)
+        return self._inside[path.parent]
+
+    def _is_resolved_inside(self, path: Path) -> bool:
         try:
             return path.resolve().is_relative_to(self._root)
-        except (OSError, RuntimeError, ValueError):
+        except (OSError, RuntimeError):  # such as a ring of links
             return False
 
 

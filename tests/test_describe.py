@@ -242,3 +242,18 @@ def test_a_png_serves_as_well_and_a_crowded_image_is_passed_over(tmp_path: Path)
         describe(path, protocol="corrected", out=out, say=lines.append)
         assert (out / "figure1_fusion.png").exists() == (name == "a")
     assert (out / "figure1_fusion.svg").read_text().count(">Cardiomegaly (") == 1
+
+
+def test_figure_1_goes_by_the_size_that_the_table_states(tmp_path: Path) -> None:
+    lines = [row("a", "Cardiomegaly", f"R{n}", (20, 20, 100, 80 + n)) for n in (1, 2)]
+    lines += ["a,Pneumonia,99,R1,1,2,3,4"]
+    (tmp_path / "train").mkdir()
+    Image.new("L", (100, 50)).save(tmp_path / "train" / "a.png")
+    for size, is_drawn in (("200,100", True), ("50,100", False)):
+        path, out, said = tmp_path / "table.csv", tmp_path / f"out-{is_drawn}", []
+        sized = [f"{line},{size}" for line in lines]
+        path.write_text("\n".join([f"{HEADER},width,height", *sized]) + "\n")
+        found = describe(path, protocol="corrected", out=out, say=said.append)
+        assert (out / "figure1_fusion.png").exists() == is_drawn
+        assert any("50x100 pixels for it and the file has 100x50" in s for s in said) != is_drawn
+        assert "1 row(s) have a class that is not one of VinDr-CXR's" in found["notes"][0]

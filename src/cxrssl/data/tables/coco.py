@@ -22,6 +22,7 @@ from cxrssl.data.tables.coco_categories import Category, category, classes_of
 from cxrssl.data.tables.coco_images import Films, Listing, films_of, listing
 from cxrssl.data.tables.coco_marks import Mark, mark_of
 from cxrssl.data.tables.coco_shapes import NOTHING, clipped
+from cxrssl.data.tables.files import named
 from cxrssl.data.tables.rows import COLUMNS, Table, checked_rows, storable, without_truth
 
 _MOST_NAMED = 5
@@ -219,13 +220,18 @@ def _check_images(path: Path, listings: Sequence[Listing], categories: Sequence[
 
 def coco_documents(folder: Path) -> list[Path]:
     """Return the JSON files where COCO's may lie: in the folder, or in `annotations/`."""
-    return sorted(folder.glob("*.json")) or sorted((folder / "annotations").glob("*.json"))
+    for place in (folder, folder / "annotations"):
+        # A name that begins with a dot is hidden, or what another system left behind (._NAME).
+        found = sorted(path for path in place.glob("*.json") if not path.name.startswith("."))
+        if found:
+            return found
+    return []
 
 
 def _document(folder: Path) -> tuple[Path, dict[str, Any]]:
     documents = coco_documents(folder)
     if len(documents) != 1:
-        names = ", ".join(path.name for path in documents) or "none"
+        names = named(documents, folder) or "none"
         raise DataError(f"{folder} should hold one COCO JSON; found {names}.")
     try:
         coco = json.loads(documents[0].read_text(encoding="utf-8-sig"))

@@ -3,6 +3,8 @@
 Layouts: `kaggle` (VinBigData: `train.csv`, `train/*.dicom`), `physionet` (VinDr-CXR 1.0.0:
 `annotations/*.csv`, `train/*.dicom`, `test/*.dicom`), `coco` (one COCO JSON and its images; an
 annotation may name its `reader`) and `images` (a folder of images without boxes: a pool).
+No table is ignored in silence: a folder with one that none of these reads is a pool only where its
+user says so, and what a layout doesn't use is in the notes of the source.
 """
 
 from collections.abc import Iterable
@@ -14,8 +16,16 @@ import pandas as pd
 
 from cxrssl.core.errors import DataError
 from cxrssl.data.tables.coco import coco_documents, read_coco
+from cxrssl.data.tables.files import (
+    contents,
+    image_files,
+    is_image,
+    named,
+    unused_notes,
+)
 from cxrssl.data.tables.image_ids import image_ids, plain_id
-from cxrssl.data.tables.rows import COLUMNS, IMAGE_SUFFIXES, Table, is_id
+from cxrssl.data.tables.rows import COLUMNS, Table, is_id
+from cxrssl.data.tables.unread import POOL_ADVICE, table_files, unread_tables_error
 from cxrssl.data.tables.vindr import physionet_table, read_physionet, read_table
 
 Found = Literal["kaggle", "physionet", "coco", "images"]
@@ -64,33 +74,44 @@ def read_source(folder: Path, *, layout: Layout = "auto") -> Source:
             "images."
         )
     found = layout_of(folder) if layout == "auto" else layout
-    match found:
+    try:
+        source = _read(folder, found)
+    except DataError as error:
+        if found == "images":
+            raise
+        raise DataError(f"{str(error).rstrip('.')}. Or {POOL_ADVICE}.") from error
+    return replace(source, notes=(*source.notes, *_unused_notes(folder, source)))
+
+
+def _read(folder: Path, layout: Found) -> Source:
+    match layout:
         case "kaggle":
             table = read_table(kaggle_table(folder))
-            source = _with_files(found, table, [folder / "train"])
+            source = _with_files(layout, table, [folder / "train"])
             return replace(source, is_made=(folder / PHANTOM_FILE).is_file())
         case "physionet":
             table = read_physionet(folder)
-            return _with_files(found, table, [folder / "train", folder / "test"])
+            return _with_files(layout, table, [folder / "train", folder / "test"])
         case "coco":
             table, files = read_coco(folder)
-            return Source(found, files, table, table.faults, notes=table.notes)
+            return Source(layout, files, table, table.faults, notes=table.notes)
         case "images":
-            source = _with_files(found, Table(pd.DataFrame(columns=list(COLUMNS)), ()), [folder])
+            source = _with_files(layout, Table(pd.DataFrame(columns=list(COLUMNS)), ()), [folder])
             if not source.files and not source.faults:
                 raise DataError(
                     f"{folder} holds no DICOM, PNG or JPEG file, no table and no COCO JSON."
                 )
             return source
         case _:
-            assert_never(found)
+            assert_never(layout)
 
 
 def layout_of(folder: Path) -> Found:
     """Return the layout of a folder, by the table that it holds.
 
     Raises:
-        DataError: If it looks as if a table is missing: as a pool it would hide what it is.
+        DataError: If it looks as if a table is missing, or holds tables that no layout reads: as a
+            pool it would hide what it is.
     """
     if kaggle_table(folder).is_file():
         return "kaggle"
@@ -98,14 +119,52 @@ def layout_of(folder: Path) -> Found:
         return "physionet"
     if coco_documents(folder):
         return "coco"
+    found = contents(folder).files
+    tables = table_files(found, [path for path in found if is_image(path)])
+    if tables:
+        raise unread_tables_error(folder, tables)
     divided = (folder / "train").is_dir() and (folder / "test").is_dir()
-    if divided or (folder / "annotations").is_dir() or list(folder.glob("annotations_*.csv*")):
+    if divided or (folder / "annotations").is_dir():
         raise DataError(
-            f"{folder} has folders or files of an annotated data set, and neither train.csv, "
-            "annotations_train.csv nor a COCO JSON. Put the table there, or say --layout images "
-            "to take all its images as a pool without boxes."
+            f"{folder} has folders of an annotated data set, and neither train.csv, "
+            f"annotations_train.csv nor a COCO JSON. Put the table there, or {POOL_ADVICE}."
         )
     return "images"
+
+
+def _unused_notes(folder: Path, source: Source) -> list[str]:
+    """Say what lies in a source folder and is not used by its layout."""
+    found = contents(folder)
+    used = {path.absolute() for path in (*source.files.values(), *_tables_read(folder, source))}
+    left = [path for path in found.files if path.absolute() not in used]
+    images = [path for path in left if is_image(path)]
+    tables = table_files(left, [*source.files.values(), *images])
+    notes = []
+    if tables:
+        notes.append(f"tables that are not used: {named(tables, folder)}")
+    # The images of a pool that are left have names that can't be used, and are faults.
+    if images and source.layout != "images":
+        notes.append(
+            f"{len(images)} image files that the {source.layout} layout does not use: "
+            f"{named(images, folder)}"
+        )
+    shown = {*images, *tables}
+    return notes + unused_notes(found, [path for path in left if path not in shown])
+
+
+def _tables_read(folder: Path, source: Source) -> list[Path]:
+    match source.layout:
+        case "kaggle":
+            return [kaggle_table(folder), folder / PHANTOM_FILE]
+        case "physionet":
+            kinds, parts = ("annotations", "image_labels"), ("train", "test")
+            return [physionet_table(folder, part, kind=kind) for kind in kinds for part in parts]
+        case "coco":
+            return coco_documents(folder)
+        case "images":
+            return []
+        case _:
+            assert_never(source.layout)
 
 
 def kaggle_table(folder: Path) -> Path:
@@ -138,17 +197,3 @@ def _with_files(layout: Found, table: Table, folders: list[Path]) -> Source:
 def _table_ids(paths: Iterable[PurePosixPath]) -> tuple[dict[PurePosixPath, str], list[str]]:
     """Return image ids as a table has them; which of two files of one name it means is unknown."""
     return {path: plain_id(path) for path in paths if is_id(plain_id(path))}, []
-
-
-def image_files(folder: Path) -> list[Path]:
-    """Return the files that are images by their suffix or, as exported by archives, without."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    return [p for p in paths if p.suffix.lower() in IMAGE_SUFFIXES or _is_dicom(p)]
-
-
-def _is_dicom(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return False

@@ -1,0 +1,145 @@
+"""The files below a source folder: which are images, and what is passed over.
+
+Only regular files, and links to such. What operating systems leave behind (`._NAME`, `.DS_Store`,
+`Thumbs.db`, `__MACOSX/`) and DICOM objects without an image (directories, reports, plans) are no
+failures of an ingest; they are passed over and counted.
+"""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cxrssl.core.errors import DataError
+from cxrssl.core.printable import printable
+from cxrssl.data.dicom.kind import is_dicom, kind_without_image
+from cxrssl.data.tables.rows import IMAGE_SUFFIXES, RASTER_SUFFIXES, is_id
+
+_SYSTEM_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini"}
+_SYSTEM_FOLDERS = {
+    "__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found"
+}  # fmt: skip
+_HIDDEN = "hidden files or leftovers of an operating system"
+_BROKEN_LINK = "links that lead to no file"
+_LINKED_FOLDER = "linked folders, which are not entered"
+_SPECIAL = "pipes, sockets or devices"
+_PLAIN_SUFFIX = re.compile(r"\.[a-z][a-z0-9]{0,7}")
+_UNQUOTED = "(a name with other characters than letters, digits, '.', '_' and '-')"
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What lies below a folder.
+
+    Attributes:
+        files: Regular files in the order of their paths.
+        passed_over: What was not looked at -> how many of it.
+    """
+
+    files: list[Path] = field(default_factory=list)
+    passed_over: Counter[str] = field(default_factory=Counter)
+
+
+def contents(folder: Path) -> Contents:
+    """List the regular files below a folder, and count what is not looked at.
+
+    Raises:
+        DataError: If a folder can't be listed.
+    """
+    found = Contents()
+    for place, folders, names in os.walk(folder, onerror=_refuse):
+        for name in list(folders):
+            if _is_left_behind(name, _SYSTEM_FOLDERS):
+                folders.remove(name)
+                found.passed_over[_HIDDEN] += _count(Path(place, name))
+            elif Path(place, name).is_symlink():
+                found.passed_over[_LINKED_FOLDER] += 1
+        for name in names:
+            path = Path(place, name)
+            if _is_left_behind(name, _SYSTEM_FILES):
+                found.passed_over[_HIDDEN] += 1
+            elif path.is_file():
+                found.files.append(path)
+            else:
+                found.passed_over[_BROKEN_LINK if path.is_symlink() else _SPECIAL] += 1
+    found.files.sort()
+    return found
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Return the files that are images by their suffix or, as exported by archives, without.
+
+    DICOM files that say that they hold no image are left out.
+
+    Raises:
+        DataError: If a folder can't be listed.
+    """
+    return [path for path in contents(folder).files if is_image(path)]
+
+
+def is_image(path: Path) -> bool:
+    """Return whether a file is an image by its suffix or, for DICOM, its first bytes."""
+    suffix = path.suffix.lower()
+    if suffix in RASTER_SUFFIXES:
+        return True
+    return (suffix in IMAGE_SUFFIXES or is_dicom(path)) and kind_without_image(path) is None
+
+
+def unused_notes(found: Contents, left: Iterable[Path]) -> list[str]:
+    """Say what below a folder is no image, a sentence for what is passed over and one for the rest.
+
+    Args:
+        found: What lies below the folder.
+        left: Of its files, those that are neither images nor tables.
+    """
+    passed_over, others = Counter(found.passed_over), Counter[str]()
+    for path in left:
+        kind = kind_without_image(path)
+        if kind is not None:
+            passed_over[f"DICOM without an image: {kind}"] += 1
+        else:
+            suffix = path.suffix.lower()
+            others[suffix if _PLAIN_SUFFIX.fullmatch(suffix) else "without a known suffix"] += 1
+    notes = []
+    if passed_over:
+        notes.append(f"passed over, as no images: {_listed(passed_over)}")
+    if others:
+        notes.append(f"files that are not read, as neither image nor table: {_listed(others)}")
+    return notes
+
+
+def named(paths: Iterable[Path], folder: Path, *, most: int = 3) -> str:
+    """Return the names of files below a folder as a text: the first few, and how many there are.
+
+    A name that could not be an image id is not quoted: it may be a patient's.
+    """
+    names = [_shown(path.relative_to(folder)) for path in paths]
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _shown(path: Path) -> str:
+    parts = [part if is_id(part) else _UNQUOTED for part in path.parts]
+    return printable("/".join(parts))
+
+
+def _listed(counts: Counter[str]) -> str:
+    return ", ".join(f"{what} ({count})" for what, count in sorted(counts.items()))
+
+
+def _is_left_behind(name: str, known: set[str]) -> bool:
+    return name.startswith(".") or name.casefold() in known
+
+
+def _count(folder: Path) -> int:
+    """Count files of a folder that nobody looks at; one that can't be entered counts as one."""
+    return sum(len(names) for _, _, names in os.walk(folder)) or 1
+
+
+def _refuse(error: OSError) -> None:
+    raise DataError(
+        f"{error.filename} can't be listed ({error.strerror}), and images in it would be missed. "
+        "Make it readable, or take it out of the source."
+    ) from error

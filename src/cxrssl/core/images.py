@@ -49,6 +49,8 @@ class Radiograph:
         original_height: Rows of the file.
         route: How it was decoded, for the record.
         warnings: What had to be guessed, was changed, or looks wrong; a sentence each.
+        has_few_levels: Whether the file, before it was resampled, was seen to have too few
+            different levels for a radiograph.
     """
 
     pixels: Pixels
@@ -56,6 +58,7 @@ class Radiograph:
     original_height: int
     route: str
     warnings: tuple[str, ...] = ()
+    has_few_levels: bool = False
 
 
 @dataclass(frozen=True)

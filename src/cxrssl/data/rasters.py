@@ -17,6 +17,7 @@ import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin
 
 from cxrssl.core.errors import DataError
+from cxrssl.core.grey_levels import is_of_few_levels
 from cxrssl.core.images import Fit, Levels, Pixels, Radiograph, placed, placement, resized
 from cxrssl.core.sizes import Size, is_resize_of
 
@@ -115,13 +116,14 @@ def decode_raster(
             raise DataError(f"{name}: decoding it takes more memory than there is") from error
     levels, scale = picture.levels, picture.scale
     height, width = levels.shape
+    few = is_of_few_levels(levels)
     if size_px is None:
         pixels = _rounded(levels, scale)
     else:
         where = placement(width, height, size_px=size_px, fit=fit)
         small = resized(levels, height=where.height_px, width=where.width_px)
         pixels = placed(_rounded(small, scale), where, size_px=size_px)
-    return Radiograph(pixels, width, height, picture.route, picture.warnings)
+    return Radiograph(pixels, width, height, picture.route, picture.warnings, has_few_levels=few)
 
 
 def _rounded(levels: Levels, scale: float) -> Pixels:

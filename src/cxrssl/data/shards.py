@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from cxrssl.core.errors import DataError
 from cxrssl.core.files import replacing, write_json
 from cxrssl.core.images import Fit
+from cxrssl.data.blank import blank_warning
 from cxrssl.data.dicom.read import decode_dicom
 from cxrssl.data.rasters import decode_raster
 from cxrssl.data.stated_sizes import SAME, Scale, scale_of_boxes, scale_warning
@@ -223,7 +224,8 @@ def decoded(shard: Shard, name: str) -> StoredRow:
     """
     content = _content(shard.files[name], name)
     settings, stated = shard.settings, shard.sizes.get(name)
-    if shard.files[name].suffix.lower() in RASTER_SUFFIXES:
+    is_raster = shard.files[name].suffix.lower() in RASTER_SUFFIXES
+    if is_raster:
         image = decode_raster(
             content, name=name, size_px=settings.size_px, fit=settings.fit, stated=stated
         )
@@ -246,6 +248,9 @@ def decoded(shard: Shard, name: str) -> StoredRow:
         "part": shard.parts[name],
         "route": image.route,
     }
+    blank = blank_warning(image, content, name=name, fit=settings.fit, is_raster=is_raster)
+    if blank is not None:
+        warnings = (*warnings, blank)
     return StoredRow(row, hashlib.sha256(content).hexdigest(), warnings, scale)
 
 

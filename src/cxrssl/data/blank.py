@@ -1,0 +1,106 @@
+"""Names a picture that came out blank or posterised, and says why where that can be found.
+
+What is stored is looked at first, which costs next to nothing. Only where it is suspicious is the
+file decoded once more, at its own size: there a small store hides no level and padding counts for
+nothing.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrssl.core.errors import DataError
+from cxrssl.core.grey_levels import GreyLevels, grey_levels, is_of_few_levels
+from cxrssl.core.images import Fit, Pixels, Radiograph, placement
+from cxrssl.data.dicom.dataset import read_file
+from cxrssl.data.dicom.header import read_header
+from cxrssl.data.dicom.read import decode_dicom
+from cxrssl.data.dicom.stored import stored_levels
+from cxrssl.data.rasters import decode_raster
+
+_FULL_RANGE = 65535
+_NEARLY_ALL = 0.9
+_STEP = 257  # levels of 16 bits that make one of 8
+
+
+def blank_warning(
+    image: Radiograph, content: bytes, *, name: str, fit: Fit, is_raster: bool
+) -> str | None:
+    """Return what is to be said of a picture that is blank or posterised; None for any other.
+
+    Args:
+        image: As it is stored, in a square.
+        content: Its whole file.
+        name: What messages call it.
+        fit: How it lies in the square.
+        is_raster: Whether it is a PNG, JPEG, ... file, and not DICOM.
+    """
+    if grey_levels(_inside(image, fit)).fault is None and not image.has_few_levels:
+        return None
+    try:
+        found, reason = _raster(content, name) if is_raster else _dicom(content, name)
+    # It was decoded once: what goes wrong here tells nothing, and the picture is as it is.
+    except DataError:
+        found, reason = grey_levels(_inside(image, fit)), None
+    if found.fault is None:
+        return None
+    return f"the picture {found.fault}" + (f"; {reason}" if reason else "")
+
+
+def _inside(image: Radiograph, fit: Fit) -> Pixels:
+    """Return the pixels of a square that the image covers."""
+    side = image.pixels.shape[0]
+    where = placement(image.original_width, image.original_height, size_px=side, fit=fit)
+    rows = slice(where.y_offset_px, where.y_offset_px + where.height_px)
+    columns = slice(where.x_offset_px, where.x_offset_px + where.width_px)
+    return image.pixels[rows, columns]
+
+
+def _raster(content: bytes, name: str) -> tuple[GreyLevels, str | None]:
+    image = decode_raster(content, name=name, size_px=None, fit="squash")
+    found = grey_levels(image.pixels)
+    if found.count == 1:
+        return found, "so is the file itself"
+    if image.has_few_levels:
+        return found, "the file itself has no more, as masks and drawings do"
+    if "; I" in image.route:  # Pillow's modes of 16 bits and more
+        # The picture was rounded: at least this is in the file.
+        highest = max(1, found.brightest * _STEP - _STEP // 2)
+        if highest.bit_length() < _FULL_RANGE.bit_length():
+            return found, (
+                f"of the file's 16 bits only the lowest {highest.bit_length()} are used, and 16 "
+                "are taken for its range: write it anew, its levels scaled to 0 to 65535"
+            )
+    return found, None
+
+
+def _dicom(content: bytes, name: str) -> tuple[GreyLevels, str | None]:
+    image = decode_dicom(content, name=name, size_px=None, fit="squash", exact=True)
+    file = read_file(content, name)
+    header = read_header(file, name)
+    levels = stored_levels(file, header, name)
+    valid: NDArray[np.bool_] = np.ones(levels.shape, bool)
+    if header.padding is not None:
+        lowest, highest = header.padding
+        valid = (levels < lowest) | (levels > highest)
+        if not valid.any():
+            valid = ~valid
+    found = grey_levels(image.pixels[valid])
+    counted = levels[valid]
+    if (counted == counted[0]).all():
+        return found, "so is the file itself: all its pixels have one level"
+    if is_of_few_levels(counted[None]):
+        return found, "the file itself has no more levels"
+    return found, _dicom_reason(found, image.route)
+
+
+def _dicom_reason(found: GreyLevels, route: str) -> str | None:
+    """Say which rule for showing it made few levels of many."""
+    if "VOI LUT" in route:
+        return "its lookup table (VOI LUT) makes no more of its levels"
+    if "window" not in route:
+        return None
+    if found.most_common in (0, 255) and found.share > _NEARLY_ALL:
+        return "its window lies beside (nearly) all of its levels"
+    if found.share_at_ends > _NEARLY_ALL:
+        return "its window is far narrower than the range of its levels"
+    return "its window is far wider than the range of its levels"

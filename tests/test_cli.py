@@ -17,7 +17,7 @@ from support import ROOT
 OPTIONS = {
     "phantom": "out --images --seed --normals --min-side --max-side --workers",
     "describe": "table --protocol --out --json",
-    "ingest": "source store --layout --size --fit --exact --shard --workers",
+    "ingest": "source store --layout --size --fit --exact --shard --replace --workers",
     "doctor": "source --layout --json --workers",
     "pretrain": "recipe --set --out --resume --preview",
     "finetune": "recipe --set --out --resume",

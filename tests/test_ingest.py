@@ -86,7 +86,8 @@ def test_a_cut_ingest_goes_on_and_ends_as_an_undisturbed_one(
 def test_a_second_ingest_reuses_all_and_another_size_none(source: Path, tmp_path: Path) -> None:
     assert run(source, tmp_path / "store").num_reused == 0
     assert run(source, tmp_path / "store").num_reused == 30
-    assert ingest(source, tmp_path / "store", Settings(32), num_workers=1).num_reused == 0
+    again = ingest(source, tmp_path / "store", Settings(32), num_workers=1, replace=True)
+    assert again.num_reused == 0
     assert Store(tmp_path / "store").pixels(0).shape == (32, 32)
 
 

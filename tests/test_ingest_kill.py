@@ -172,13 +172,19 @@ def test_two_calls_on_the_same_shards_are_one_too_many(many: Path, tmp_path: Pat
     assert process.wait() == 0
 
 
-def test_a_store_being_made_anew_with_other_settings_is_none_until_it_is_whole(
+def test_a_store_stays_whole_until_the_one_that_replaces_it_is(
     many: Path, whole: Path, tmp_path: Path
 ) -> None:
-    shutil.copytree(whole, tmp_path / "store")
-    ingest(many, tmp_path / "store", Settings(32), num_workers=1, share=(1, 2))
-    with pytest.raises(DataError, match="is no finished store"):
-        Store(tmp_path / "store")
+    store = tmp_path / "store"
+    shutil.copytree(whole, store)
+    first, second = (1, 2), (2, 2)
+    ingest(many, store, Settings(32), num_workers=1, share=first, replace=True)
+    assert Store(store).pixels(0).shape == (64, 64)
+    assert {name: (store / name).read_bytes() for name in contents(whole)} == contents(whole)
+    ingest(many, store, Settings(32), num_workers=1, share=second, replace=True)
+    assert Store(store).pixels(0).shape == (32, 32)
+    ingest(many, tmp_path / "fresh", Settings(32), num_workers=1)
+    assert contents(store) == contents(tmp_path / "fresh")
 
 
 @pytest.mark.parametrize("text", ["0/4", "5/4", "1", "a/b", "1/0", "-1/4", ""])

@@ -21,7 +21,7 @@ from cxrssl.data.shards import Settings
 from cxrssl.data.store import Store
 from cxrssl.data.tables import Layout, Table, read_source
 from cxrssl.data.tables.rows import BOX_COLUMNS
-from cxrssl.ingest import ingest
+from cxrssl.ingest import IngestSummary, fault_of_boxes, write_store
 
 _THUMBNAIL_PX = 64
 
@@ -42,10 +42,13 @@ def doctor(
         on_images: Called with (images done, images in all) now and then.
 
     Returns:
-        The content of `--json`: `ok`, `layout`, counts of `images` and of `routes`, `files` (image
-        id -> its `route` or its `fault`), `table` (faults of the table as a whole) and `duplicates`
-        (pairs of images that are one, with their splits, bits of difference and correlation; those
-        within one split are listed, and not held to be wrong).
+        The content of `--json`: `ok`, `layout`, counts of `images`, `boxes` and `readers`,
+        `classes` that have a box, `marks` (these in a line), counts of `routes`, `files` (image id
+        -> its `route` or its `fault`, and `warnings` where there are any), `table` (faults of the
+        table as a whole), `notes` (what was guessed or not used) and `duplicates` (pairs of images
+        that are one, with their splits, bits of difference and correlation; those within one split
+        are listed, and not held to be wrong). `warnings` counts the images that have some: they
+        may be as they should be, so they leave `ok` true.
 
     Raises:
         DataError: If there is no such folder.
@@ -55,20 +58,27 @@ def doctor(
     try:
         source = read_source(source_folder, layout=layout)
     except DataError as error:
-        return _report(layout, [str(error)], {}, [])
+        return _report(None, [str(error)], {}, [], layout=layout)
+    faults = table_faults(source.table)
+    no_boxes = fault_of_boxes(source)
+    if no_boxes is not None:
+        faults.append(no_boxes)
     with tempfile.TemporaryDirectory(prefix="cxrssl-doctor-") as folder:
-        summary = ingest(
-            source_folder,
+        summary = write_store(
+            source,
             Path(folder),
             Settings(_THUMBNAIL_PX, exact=True),
-            layout=source.layout,
             num_workers=num_workers,
             on_images=on_images,
         )
         store = Store(Path(folder))
-        files = {name: {"fault": fault} for name, fault in summary.failures.items()}
+        files: dict[str, dict[str, Any]] = {
+            name: {"fault": fault} for name, fault in summary.failures.items()
+        }
         files |= {image.image_id: {"route": image.route} for image in store.images}
-        return _report(source.layout, table_faults(source.table), files, _duplicates(store))
+        for name, warnings in summary.warnings.items():
+            files[name]["warnings"] = warnings
+        return _report(summary, faults, files, _duplicates(store), layout=source.layout)
 
 
 def table_faults(table: Table) -> list[str]:
@@ -117,21 +127,30 @@ def _duplicates(store: Store) -> list[dict[str, Any]]:
 
 
 def _report(
-    layout: str,
+    summary: IngestSummary | None,
     table: list[str],
-    files: dict[str, dict[str, str]],
+    files: dict[str, dict[str, Any]],
     duplicates: list[dict[str, Any]],
+    *,
+    layout: str,
 ) -> dict[str, Any]:
     routes = Counter(entry["route"] for entry in files.values() if "route" in entry)
     faults = sum("fault" in entry for entry in files.values())
     leaks = any(pair["across_splits"] for pair in duplicates)
+    marks = None if summary is None else summary.marks
     return {
         "ok": not (table or faults or leaks),
         "layout": layout,
+        "marks": "" if marks is None else str(marks),
         "images": len(files) - faults,
+        "boxes": 0 if marks is None else marks.num_boxes,
+        "classes": [] if marks is None else list(marks.classes),
+        "readers": 0 if marks is None else marks.num_readers,
         "faults": faults,
+        "warnings": sum("warnings" in entry for entry in files.values()),
         "routes": dict(routes.most_common()),
         "table": table,
+        "notes": [] if summary is None else list(summary.notes),
         "duplicates": duplicates,
         "files": dict(sorted(files.items())),
     }

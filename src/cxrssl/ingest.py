@@ -2,7 +2,8 @@
 
 A fault of one file or image is listed and never stops the rest. Shards that an earlier call wrote
 are used again, so a killed ingest goes on where it stopped. Several calls, on several machines, can
-share the work; whichever finds all shards written finishes the store.
+share the work; whichever finds all shards written finishes the store. What another source or other
+settings made is not overwritten unless it is to be replaced (`data.origin`).
 """
 
 import hashlib
@@ -17,13 +18,22 @@ import pandas as pd
 
 from cxrssl.core.errors import DataError, RunError
 from cxrssl.core.files import replacing, write_json
+from cxrssl.data.origin import (
+    REPLACEMENT_FOLDER,
+    Origin,
+    difference,
+    origin_of,
+    put_in_place,
+)
 from cxrssl.data.shards import Settings, Shard, plan_shards
 from cxrssl.data.stated_sizes import SAME
 from cxrssl.data.store import STORE_VERSION
 from cxrssl.data.tables import Layout, Source, read_source
+from cxrssl.data.tables.marks import Marks, marks_on
 from cxrssl.data.tables.rows import BOX_COLUMNS
+from cxrssl.data.tables.unread import POOL_ADVICE
 from cxrssl.data.workers import written
-from cxrssl.run.lock import claimed
+from cxrssl.run.lock import claimed, sole_writer
 
 _NO_FILE = "the table has rows for this image, and there is no file"
 _NO_ROWS = (
@@ -44,6 +54,7 @@ class IngestSummary:
         warnings: What was guessed, changed or looks wrong, for image ids that were stored; of the
             whole source if `done`.
         notes: The same about the source as a whole.
+        marks: What readers marked on the images that were stored; of the whole source if `done`.
     """
 
     num_images: int
@@ -52,6 +63,7 @@ class IngestSummary:
     num_missing: int
     warnings: dict[str, list[str]]
     notes: tuple[str, ...]
+    marks: Marks
 
 
 def ingest(
@@ -62,6 +74,7 @@ def ingest(
     layout: Layout = "auto",
     num_workers: int,
     share: tuple[int, int] = (1, 1),
+    replace: bool = False,
     on_images: Callable[[int, int], None] | None = None,
 ) -> IngestSummary:
     """Decode the images of a source into a store.
@@ -74,19 +87,30 @@ def ingest(
         layout: Which of these it is, or "auto".
         num_workers: Processes, >= 1.
         share: (i, n) for the i-th of n calls that share the work, counted from 1.
+        replace: Whether a store of another source or other settings is to be replaced; it stays
+            whole until the new one is.
         on_images: Called with (images done, images in all) after each shard.
 
     Raises:
-        DataError: If the source or its table can't be used at all.
-        RunError: If another process writes the same shards, or the store can't be written.
+        DataError: If the source or its table can't be used at all, or a table gives no box.
+        RunError: If another process writes the same shards, the store can't be written, or is one
+            of another source or other settings that is not to be replaced.
     """
     if store_folder.exists() and not store_folder.is_dir():
         raise RunError(f"{store_folder} is a file; a store is a folder. Name another one.")
     source = read_source(source_folder, layout=layout)
+    fault = fault_of_boxes(source)
+    if fault is not None:
+        raise DataError(f"{source_folder}: {fault}")
     try:
-        return _ingested(
-            source, store_folder, settings, num_workers=num_workers, share=share, say=on_images
+        store_folder.mkdir(parents=True, exist_ok=True)
+        origin = origin_of(source_folder, source, settings)
+        folder = _place(store_folder, origin, source, replace=replace)
+        summary = write_store(
+            source, folder, settings, num_workers=num_workers, share=share, on_images=on_images
         )
+        _exchange(store_folder)
+        return summary
     except OSError as error:
         raise RunError(
             f"{store_folder} can't be written ({error.strerror}). Make room, or name another "
@@ -94,25 +118,72 @@ def ingest(
         ) from error
 
 
-def _ingested(
+def fault_of_boxes(source: Source) -> str | None:
+    """Say why the table of a source gives no box to train on; None where it does, or for a pool."""
+    usable, faults = usable_images(source)
+    if source.layout == "images" or not usable:
+        return None  # without a usable image every fault is listed
+    if marks_on(source, usable).num_boxes:
+        return None
+    first = next(iter(faults.items()), None)
+    failed = f", and {len(faults)} can't be used (first {first[0]}: {first[1]})" if first else ""
+    return (
+        f"its table ({source.layout} layout) gives no box: {len(usable)} images can be used, none "
+        f"with a box{failed}. Expected at least one box. Mend the table, or {POOL_ADVICE}."
+    )
+
+
+def _place(store_folder: Path, origin: Origin, source: Source, *, replace: bool) -> Path:
+    """Return the folder in which the store is to be made, its origin on record there.
+
+    Raises:
+        RunError: If there is a store of another source or other settings, and `replace` is unset.
+    """
+    _exchange(store_folder)
+    why = difference(store_folder, origin, source)
+    if why is not None and not replace:
+        raise RunError(
+            f"{store_folder} {why}. Name another folder for the new store, or say --replace to "
+            "put it in the place of what is there."
+        )
+    folder = store_folder
+    if why is not None and (store_folder / "manifest.json").is_file():
+        folder = store_folder / REPLACEMENT_FOLDER
+        folder.mkdir(exist_ok=True)
+    origin.write(folder)
+    return folder
+
+
+def _exchange(store_folder: Path) -> None:
+    """Put a replacement that is whole in its place, while nobody else writes there."""
+    inside = store_folder / REPLACEMENT_FOLDER
+    if not (inside / "manifest.json").is_file():
+        return
+    # Calls that share the work may still read their last records there.
+    with sole_writer(inside), sole_writer(store_folder):
+        put_in_place(store_folder)
+
+
+def write_store(
     source: Source,
-    store_folder: Path,
+    folder: Path,
     settings: Settings,
     *,
     num_workers: int,
-    share: tuple[int, int],
-    say: Callable[[int, int], None] | None,
+    share: tuple[int, int] = (1, 1),
+    on_images: Callable[[int, int], None] | None = None,
 ) -> IngestSummary:
+    """Decode the images of a source that was read into a folder; see `ingest`."""
     usable, failures = usable_images(source)
-    shards = list(plan_shards(source, usable, store_folder, settings=settings))
+    shards = list(plan_shards(source, usable, folder, settings=settings))
     own = _own(shards, share)
-    store_folder.mkdir(parents=True, exist_ok=True)
-    with claimed(store_folder, [shard.number for shard in own]) as claim_all:
+    folder.mkdir(parents=True, exist_ok=True)
+    with claimed(folder, [shard.number for shard in own]) as claim_all:
         there = {shard.number for shard in own if shard.is_settled}
         if len(there) < len(own):
             # Until all shards are of one kind again, there is no store.
-            (store_folder / "manifest.json").unlink(missing_ok=True)
-        _write(own, there, num_workers=num_workers, on_images=say)
+            (folder / "manifest.json").unlink(missing_ok=True)
+        _write(own, there, num_workers=num_workers, on_images=on_images)
         missing = [shard for shard in shards if not shard.is_there]
         records = [shard.read_record() for shard in (own if missing else shards)]
         for record in records:
@@ -120,16 +191,17 @@ def _ingested(
         if not missing:
             claim_all()
             failures = dict(sorted(failures.items()))
-            _finish(store_folder, source, shards, records, failures, settings=settings)
-    stored = {shard.number: len(shard.read_record()["images"]) for shard in own}
-    reused = sum(count for number, count in stored.items() if number in there)
+            _finish(folder, source, shards, records, failures, settings=settings)
+        stored = {shard.number: len(shard.read_record()["images"]) for shard in own}
+    images = [row["image_id"] for record in records for row in record["images"]]
     return IngestSummary(
         sum(stored.values()),
-        reused,
+        sum(count for number, count in stored.items() if number in there),
         failures,
         len(missing),
         _warnings(source, records),
         _notes(source, records),
+        marks_on(source, images),
     )
 
 

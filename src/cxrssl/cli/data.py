@@ -80,12 +80,19 @@ def ingest(
     fit: Annotated[FitName, typer.Option(help="Stretch to the square, or pad.")] = FitName.squash,
     exact: Annotated[bool, typer.Option("--exact", help="Decode JPEG 2000 whole.")] = False,
     shard: Annotated[str, typer.Option(help="I/N: the I-th of N calls that share it.")] = "1/1",
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace a store of another source or settings.")
+    ] = False,
     workers: Workers = None,
 ) -> None:
-    """Decode DICOM, PNG or JPEG files and their boxes into a store; exit 1 if some failed."""
+    """Decode DICOM, PNG or JPEG files and their boxes into a store; exit 1 if some failed.
+
+    Images that look wrong (blank, few grey levels) are stored, and listed as warnings.
+    """
     from cxrssl.data.shards import Settings
     from cxrssl.ingest import ingest as run
     from cxrssl.ingest import share_of
+    from cxrssl.output.terminal import print_ingest
     from cxrssl.run.cores import available_cores
     from cxrssl.run.progress import progress
 
@@ -96,17 +103,12 @@ def ingest(
             Settings(size, fit.value, exact),
             layout=layout.value,
             share=share_of(shard),
+            replace=replace,
             num_workers=workers or available_cores(),
             on_images=lambda done, total: meter.at(1000 * done // total, f"({done} images)"),
         )
-    typer.echo(f"{store}: {summary.num_images} images, {summary.num_reused} of them were there")
-    if summary.num_missing:
-        typer.echo(f"{summary.num_missing} shards are left to other calls; then it is a store.")
-    for image_id, reason in summary.failures.items():
-        typer.echo(f"  {image_id}: {reason}", err=True)
+    print_ingest(vars(summary), store=store)
     if summary.failures:
-        listed = "" if summary.num_missing else f", listed in {store / 'manifest.json'}"
-        typer.echo(f"{len(summary.failures)} failed{listed}", err=True)
         raise typer.Exit(1)
 
 
@@ -117,7 +119,10 @@ def doctor(
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     workers: Workers = None,
 ) -> None:
-    """Decode every file of a source, check its table, find duplicates; exit 1 if any is wrong."""
+    """Decode every file of a source, check its table, find duplicates; exit 1 if any is wrong.
+
+    Warnings (a blank picture, something guessed) are listed and leave the exit code 0.
+    """
     from cxrssl.doctor import doctor as run
     from cxrssl.output.terminal import print_diagnosis, print_json
     from cxrssl.run.cores import available_cores

@@ -64,6 +64,21 @@ def claimed(folder: Path, parts: Sequence[int]) -> Iterator[Callable[[], None]]:
         os.close(descriptor)
 
 
+@contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Hold all parts of a folder that others claim by `claimed`; wait until all of them have ended.
+
+    Raises:
+        OSError: If the folder is gone, or the file system has no locks.
+    """
+    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX)  # to the end, wherever that comes to be
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _claim(descriptor: int, part: int, folder: Path) -> None:
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, part + 1)

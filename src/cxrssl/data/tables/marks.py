@@ -1,0 +1,61 @@
+"""How many boxes of how many classes and readers there are on some images of a source."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from cxrssl.data.tables.rows import BOX_COLUMNS
+from cxrssl.data.tables.source import Source
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What readers marked on some images of a source.
+
+    Attributes:
+        layout: Of the source.
+        num_images: Images that are counted.
+        num_boxes: Boxes of all readers.
+        classes: Classes with a box, in the order of the table's.
+        num_classes: Classes that the table knows.
+        num_readers: Readers of whom there is a box, or a word that there is nothing to box.
+    """
+
+    layout: str
+    num_images: int
+    num_boxes: int
+    classes: tuple[str, ...]
+    num_classes: int
+    num_readers: int
+
+    def __str__(self) -> str:
+        """Return a line for a terminal."""
+        text = f"layout {self.layout}: {_counted(self.num_images, 'image')}"
+        if self.layout == "images":
+            return f"{text}, taken without boxes"
+        of = f" of {self.num_classes}" if len(self.classes) < self.num_classes else ""
+        return (
+            f"{text}, {_counted(self.num_boxes, 'box')} of {len(self.classes)}{of} "
+            f"class{'' if self.num_classes == 1 else 'es'} by "
+            f"{_counted(self.num_readers, 'reader')}"
+        )
+
+
+def marks_on(source: Source, images: Iterable[str]) -> Marks:
+    """Count what readers marked on images of a source, given by their ids."""
+    names = set(images)
+    rows = source.table.rows[source.table.rows["image_id"].isin(names)]
+    drawn = rows.dropna(subset=BOX_COLUMNS)
+    there = set(drawn["category"])
+    return Marks(
+        source.layout,
+        len(names),
+        len(drawn),
+        tuple(name for name in source.table.classes if name in there),
+        len(source.table.classes),
+        rows["reader"].nunique(),
+    )
+
+
+def _counted(count: int, word: str) -> str:
+    plural = "" if count == 1 else "es" if word.endswith("x") else "s"
+    return f"{count} {word}{plural}"

@@ -120,9 +120,11 @@ def test_a_bad_file_is_listed_and_stops_no_folder(
         [*command, "--out", str(tmp_path / "out")], capture_output=True, text=True, check=False
     )
     assert done.returncode == 1, done.stderr
-    assert "in 1 of 4 files" in done.stdout
+    assert "in 1 of 3 files" in done.stdout
+    assert "passed over, as no images: DICOM without an image: RT Plan (1)\n" in done.stderr
+    assert "files that are not read: .txt (1)\n" in done.stderr
     failures = json.loads((tmp_path / "out" / "failures.json").read_text())
-    assert {Path(name).name for name in failures} == {"cut.png", "empty.dcm", "plan.dcm"}
+    assert {Path(name).name for name in failures} == {"cut.png", "empty.dcm"}
     assert "can't be decoded" in failures[str(folder / "cut.png")]
     found = json.loads((tmp_path / "out" / "predictions.json").read_text())
     assert [Path(image["file_name"]).name for image in found["images"]] == ["good.png"]

@@ -126,7 +126,7 @@ def test_what_an_annotated_source_does_not_use_is_said(tmp_path: Path) -> None:
     assert found.notes == (
         "tables that are not used: coco.json, sample_submission.csv",
         "2 image files that the kaggle layout does not use: test/b.png, test/c.png",
-        "files that are not read, as neither image nor table: .webp (1)",
+        "files that are not read: .webp (1)",
     )
 
 

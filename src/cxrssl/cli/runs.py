@@ -61,9 +61,14 @@ def predict(
     overlays: Annotated[bool, typer.Option(help="Draw what is found on each image.")] = True,
 ) -> None:
     """Detect in image files: COCO JSON, CSV and pictures."""
+    from cxrssl.core.printable import printable
+    from cxrssl.data.tables.files import notes_on_search
     from cxrssl.predict import predict as run
 
     found = run(checkpoint, inputs, out, threshold=threshold, overlays=overlays)
+    for folder in (path for path in inputs if path.is_dir()):
+        for note in notes_on_search(folder):
+            typer.echo(printable(f"note: {folder}: {note}"), err=True)
     for name, reason in list(found.failures.items())[:20]:
         typer.echo(f"{name}: {reason}", err=True)
     looked = found.num_files - len(found.failures)

@@ -87,8 +87,18 @@ def is_image(path: Path) -> bool:
     return (suffix in IMAGE_SUFFIXES or is_dicom(path)) and kind_without_image(path) is None
 
 
+def notes_on_search(folder: Path) -> list[str]:
+    """Say what a search for images below a folder leaves out, a sentence each.
+
+    Raises:
+        DataError: If a folder can't be listed.
+    """
+    found = contents(folder)
+    return unused_notes(found, [path for path in found.files if not is_image(path)])
+
+
 def unused_notes(found: Contents, left: Iterable[Path]) -> list[str]:
-    """Say what below a folder is no image, a sentence for what is passed over and one for the rest.
+    """Say what below a folder is no image: a sentence for what is passed over, one for the rest.
 
     Args:
         found: What lies below the folder.
@@ -106,7 +116,7 @@ def unused_notes(found: Contents, left: Iterable[Path]) -> list[str]:
     if passed_over:
         notes.append(f"passed over, as no images: {_listed(passed_over)}")
     if others:
-        notes.append(f"files that are not read, as neither image nor table: {_listed(others)}")
+        notes.append(f"files that are not read: {_listed(others)}")
     return notes
 
 

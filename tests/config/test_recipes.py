@@ -1,5 +1,8 @@
 """Recipes: every packaged one fits its schema, and every fault is named with its place."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -185,14 +188,103 @@ def test_a_key_that_is_no_name_is_a_fault_of_the_recipe(tmp_path: Path) -> None:
         whole(tmp_path, "? [a, b]\n: 1\n")
 
 
-def test_a_merged_mapping_may_state_a_key_anew_wherever_it_lies(tmp_path: Path) -> None:
-    # The merge of the deep one is resolved for the shallow one, before it is itself made.
-    text = (
-        "parts:\n"
-        "  z: {more: &z {y: 0}}\n"
-        "  a: {more: {p: {q: &a {<<: *z, y: 1}}}}\n"
-        "  b: {more: {<<: *a, k: 2}}\n"
-    )
-    found = whole(tmp_path, text).parts
-    assert found["a"].more == {"p": {"q": {"y": 1}}}
-    assert found["b"].more == {"y": 1, "k": 2}
+FAULTY_TEXTS = {
+    "alias": ("a: &a [x, x]\nb: [*a, *a]\n", "anchors and aliases .* are not read.*line 1"),
+    "merge": ("a: &a {x: 1}\nb: {<<: *a, y: 1}\n", "anchors and aliases"),
+    "merge in place": ("a: {<<: {x: 1}}\n", "the type 'merge' is not read"),
+    "deep list": (f"a: {'[' * 5000}{']' * 5000}\n", "more than 32 deep"),
+    "deep mapping": ("\n".join(f"{' ' * k}a:" for k in range(500)), "more than 32 deep"),
+    "long number": (f"a: {'9' * 5000}\n", "a number of more than 40 digits"),
+    "long hexadecimal": (f"a: 0x{'f' * 90000}\n", "a number of more than 40 digits"),
+    "no number": ("a: 0b_\n", "invalid literal for int"),
+    "bytes": ("a: !!binary aGk=\n", "the type 'binary' is not read"),
+    "set": ("a: !!set {x}\n", "the type 'set' is not read"),
+    "a date of its own": ("a: !!timestamp 2001-99-99\n", "the type 'timestamp' is not read"),
+    "python": ("a: !!python/object/apply:os.getcwd []\n", "the type 'python/object/apply"),
+    "two documents": ("a: 1\n---\nb: 2\n", "expected a single document"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTY_TEXTS)
+def test_what_no_recipe_holds_is_refused_with_its_place(name: str, tmp_path: Path) -> None:
+    text, message = FAULTY_TEXTS[name]
+    with pytest.raises(RecipeError, match=f"(?s)whole.yaml.*{message}"):
+        whole(tmp_path, text)
+    with pytest.raises(RecipeError, match=f"(?s)--set 'parts.*{message}"):
+        whole(tmp_path, "name: x", f"parts={text}")
+
+
+def test_a_small_file_that_would_be_gigabytes_is_refused_at_once(tmp_path: Path) -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{k + 1}: &a{k + 1} [{', '.join([f'*a{k}'] * 10)}]" for k in range(12)]
+    with pytest.raises(RecipeError, match="anchors and aliases"):
+        whole(tmp_path, "\n".join(lines))
+
+
+def test_a_date_is_text_whether_or_not_there_is_such_a_day(tmp_path: Path) -> None:
+    found = whole(tmp_path, "parts: {a: {more: {x: 2001-99-99, y: 2001-01-01}}}").parts
+    assert found["a"].more == {"x": "2001-99-99", "y": "2001-01-01"}
+
+
+def test_a_recipe_is_utf8_whatever_the_locale_is(tmp_path: Path) -> None:
+    path = tmp_path / "é.yaml"
+    path.write_bytes(b"\xef\xbb\xbf" + SMOKE.read_bytes() + "# café\n".encode())
+    command = [sys.executable, "-c", "import sys; from cxrssl.config.load import load_recipe;"]
+    command[-1] += "from cxrssl.config.schema import PretrainRecipe; from pathlib import Path;"
+    command[-1] += "load_recipe(Path(sys.argv[1]), PretrainRecipe, overrides=[])"
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    subprocess.run([*command, str(path)], check=True, env=os.environ | plain)
+    path.write_bytes(b"# a\n# caf\xe9\n" + SMOKE.read_bytes())
+    with pytest.raises(RecipeError, match=r"line 2: not UTF-8\. Save the file as UTF-8"):
+        load_recipe(path, PretrainRecipe, overrides=[])
+
+
+def test_a_file_that_is_no_recipe_by_its_size_is_not_read_whole(tmp_path: Path) -> None:
+    with (tmp_path / "large.yaml").open("wb") as file:
+        file.truncate(1 << 34)
+    with pytest.raises(RecipeError, match="more than 1 MiB and is no recipe"):
+        load_recipe(tmp_path / "large.yaml", PretrainRecipe, overrides=[])
+    with pytest.raises(RecipeError, match="neither a recipe file nor a packaged recipe"):
+        recipe_path("a" * 5000)
+
+
+@pytest.mark.parametrize("number", [".inf", "-.inf", ".nan", "1e999"])
+def test_a_number_without_end_is_none(number: str) -> None:
+    with pytest.raises(RecipeError, match=r"optim\.peak_lr: Input should be"):
+        load_recipe(SMOKE, PretrainRecipe, overrides=[f"optim.peak_lr={number}"])
+
+
+@pytest.mark.parametrize("sign", [r"\n", r"\r", r"\e", r"\0", r"\x7f", r"\x9b", r"\u202e", r"\N"])
+@pytest.mark.parametrize("key", ["data.store", "model.backbone", "model.weights"])
+def test_no_text_of_a_recipe_has_a_control_character(key: str, sign: str) -> None:
+    with pytest.raises(RecipeError, match=f"{key}: .*a control character") as error:
+        load_recipe(SMOKE, PretrainRecipe, overrides=[f'{key}="a{sign}b"'])
+    assert str(error.value).isprintable() or "\n" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *(r'data.source="a\nb"', r'finetuning.recipe="a\nb"', r'finetuning.set.a="a\eb"'),
+        *(r'finetuning.set={a: {b: [1, "\n"]}}', r'finetuning.set={a: {"b\n": 1}}'),
+        r'initialisations.control.title="a\u2028b"',
+    ],
+)
+def test_no_text_of_a_plan_has_a_control_character(change: str) -> None:
+    with pytest.raises(RecipeError, match="a control character"):
+        load_recipe(recipe_path("plans/smoke"), Plan, overrides=[change])
+
+
+@pytest.mark.parametrize("key", ["partition", "account"])
+@pytest.mark.parametrize(
+    "name", [r"x\ntouch y", "x y", "$(x)", "`x`", "x;y", "'x'", "-x", "x,", ",x", "x#", "é"]
+)
+def test_names_of_a_cluster_are_plain(key: str, name: str) -> None:
+    with pytest.raises(RecipeError, match=rf"slurm\.{key}: "):
+        load_recipe(recipe_path("plans/smoke"), Plan, overrides=[f'slurm.{key}="{name}"'])
+
+
+def test_the_names_that_clusters_have_are_taken() -> None:
+    changes = ["slurm.partition=gpu-a100,gpu_h100.long", "slurm.account=lab+x@site"]
+    plan = load_recipe(recipe_path("plans/smoke"), Plan, overrides=changes)
+    assert (plan.slurm.partition, plan.slurm.account) == ("gpu-a100,gpu_h100.long", "lab+x@site")

@@ -110,6 +110,26 @@ def test_what_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.Monk
         slurm.run_on_slurm([], tmp_path, limits=LIMITS, watcher=Notes())
 
 
+@pytest.mark.parametrize("name", ["a\ntouch pwned", "a\rb", "50%j", "a\\b", "a\u2028b"])
+def test_a_folder_that_sbatch_would_read_otherwise_is_refused(
+    bin_: Path, tmp_path: Path, name: str
+) -> None:
+    for command in slurm._COMMANDS:
+        program(bin_, command)
+    with pytest.raises(RunError, match="can't be named in a batch script"):
+        slurm.run_on_slurm([job(tmp_path, "one")], tmp_path / name, limits=LIMITS, watcher=Notes())
+    assert not (bin_ / "calls").exists()
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[1]", '{"a": 7}', '{"a": "--me"}', '{"a": "7;x"}', "[" * 99999, "\xff"]
+)
+def test_a_damaged_list_of_jobs_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "queue.json").write_bytes(content.encode("latin-1"))
+    with pytest.raises(RunError, match=r"queue\.json is damaged: expected the ids of jobs"):
+        slurm_queue.noted(tmp_path)
+
+
 def test_jobs_with_the_same_needs_and_machine_are_together(tmp_path: Path) -> None:
     jobs = [
         job(tmp_path, "phantom"),

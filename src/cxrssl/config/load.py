@@ -1,36 +1,18 @@
-"""Reading recipes: YAML, then `--set a.b=value`, then the schema. The only door to YAML."""
+"""Reading recipes: YAML, then `--set a.b=value`, then the schema."""
 
 import difflib
 import json
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
+from cxrssl.config.yaml_text import parse_yaml, read_yaml, yaml_text
 from cxrssl.core.errors import RecipeError
 from cxrssl.core.packaged import packaged_folder
 
 Recipe = TypeVar("Recipe", bound=BaseModel)
-
-
-class _OneKeyOnce(yaml.SafeLoader):
-    """Reads YAML, and refuses a key that comes twice in one place, of which YAML takes the last."""
-
-    # The anchor is a name or None; the stubs of PyYAML have it otherwise.
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:  # noqa: ANN401
-        """Return a mapping as it is written: a merged one (`<<`) may state a key of the other."""
-        node = super().compose_mapping_node(anchor)
-        seen: set[tuple[str, str]] = set()
-        # Only text, numbers and the like: other keys are refused where the mapping is made.
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            # The tag tells the number 1 from the text "1".
-            if (key.tag, key.value) in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key.value!r} comes twice", key.start_mark
-                )
-            seen.add((key.tag, key.value))
-        return node
+_MOST_DOTS = 16
 
 
 def load_recipe(path: Path, kind: type[Recipe], *, overrides: list[str]) -> Recipe:
@@ -44,14 +26,13 @@ def load_recipe(path: Path, kind: type[Recipe], *, overrides: list[str]) -> Reci
     Raises:
         RecipeError: If the file, a key or a value is wrong; all faults are listed at once.
     """
-    if not path.is_file():
-        raise RecipeError(f"{path} is no file. Packaged recipes: {', '.join(packaged_names())}.")
-    try:
-        content = yaml.load(path.read_text(), Loader=_OneKeyOnce)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{path} is not YAML: {error}") from error
+    if not _is_file(path):
+        raise RecipeError(
+            f"{_short(str(path))} is no file. Packaged recipes: {', '.join(packaged_names())}."
+        )
+    content = read_yaml(path)
     if not isinstance(content, dict):
-        raise RecipeError(f"{path} should hold keys and values, and holds {content!r}.")
+        raise RecipeError(f"{path} should hold keys and values, and holds {_short(content)}.")
     for override in overrides:
         _override(content, override, kind)
     try:
@@ -66,14 +47,21 @@ def recipe_path(name: str) -> Path:
     Raises:
         RecipeError: If it is neither.
     """
-    if Path(name).is_file():
+    if _is_file(Path(name)):
         return Path(name)
     path = packaged_folder("recipes") / f"{name}.yaml"
-    if not path.is_file():
+    if not _is_file(path):
         near = difflib.get_close_matches(name, packaged_names(), n=3, cutoff=0.3)
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
-        raise RecipeError(f"{name!r} is neither a recipe file nor a packaged recipe.{hint}")
+        raise RecipeError(f"{_short(name)} is neither a recipe file nor a packaged recipe.{hint}")
     return path
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # such as a name that no file system takes
+        return False
 
 
 def packaged_names() -> list[str]:
@@ -86,28 +74,28 @@ def packaged_names() -> list[str]:
 def to_yaml(recipe: BaseModel) -> str:
     """Return a merged recipe as YAML that runs as it is."""
     content = json.loads(recipe.model_dump_json())
-    return str(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+    return yaml_text(content)
 
 
 def _override(content: dict[str, Any], override: str, kind: type[BaseModel]) -> None:
     key, sign, text = override.partition("=")
     if not sign or not key:
-        raise RecipeError(f"--set {override!r}: expected a.b=value")
+        raise RecipeError(f"--set {_short(override)}: expected a.b=value")
+    if key.count(".") > _MOST_DOTS:
+        raise RecipeError(f"--set {_short(override)}: a key has at most {_MOST_DOTS} dots.")
     known = _keys(kind)
     if not any(_fits(key.split("."), pattern.split(".")) for pattern in known):
         near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
         hint = f" Did you mean {near[0]}?" if near else ""
-        raise RecipeError(f"--set {override!r}: a recipe has no key {key}.{hint}")
+        raise RecipeError(f"--set {_short(override)}: a recipe has no key {key}.{hint}")
     *sections, last = key.split(".")
     place = content
     for name in sections:
         place = place.setdefault(name, {})
         if not isinstance(place, dict):
-            raise RecipeError(f"--set {override!r}: {name} holds {place!r} and no keys.")
-    try:
-        place[last] = yaml.load(text, Loader=_OneKeyOnce)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"--set {override!r}: {text!r} is not a YAML value: {error}") from error
+            held = _short(place)
+            raise RecipeError(f"--set {_short(override)}: {name} holds {held} and no keys.")
+    place[last] = parse_yaml(text, place=f"--set {_short(override)}", kind="a YAML value")
 
 
 def _keys(kind: type[BaseModel], prefix: str = "") -> list[str]:

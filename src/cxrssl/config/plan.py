@@ -13,6 +13,12 @@ from cxrssl.config.section import Section, Share
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
+# Names of a cluster; a partition may be several, separated by commas.
+_CLUSTER_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,99}"
+Partition = Annotated[str, Field(pattern=rf"^{_CLUSTER_NAME}(,{_CLUSTER_NAME})*$")]
+Account = Annotated[str, Field(pattern=rf"^{_CLUSTER_NAME}$")]
+
+
 class PhantomSection(Section):
     """A made data set."""
 
@@ -100,8 +106,8 @@ class AnswerSection(Section):
 class SlurmSection(Section):
     """What a job asks of a Slurm cluster."""
 
-    partition: str | None = None
-    account: str | None = None
+    partition: Partition | None = None
+    account: Account | None = None
     minutes: int = Field(default=720, ge=1)
     """Time limit of a job; one that reaches it is queued again and goes on."""
     requeues: int = Field(default=5, ge=0)

@@ -1,21 +1,51 @@
 """What every part of a recipe is, and numbers that several have."""
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from cxrssl.core.errors import HubError
 from cxrssl.core.places import is_on_hub, parsed
+from cxrssl.core.printable import printable
+
+Value = TypeVar("Value")
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 class Section(BaseModel):
-    """A part of a recipe: unknown fields are errors, and nothing is changed after reading."""
+    """A part of a recipe: unknown fields are errors, and nothing is changed after reading.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    Text has no control characters: it reaches batch scripts, reports and terminals.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _text_is_plain(cls, value: Value) -> Value:
+        for text in _texts(value):
+            if printable(text) != text:
+                raise ValueError(
+                    f"a control character, a line break or a mark of direction is in {text[:60]!a}"
+                )
+        return value
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Yield all text in a value, keys too; a section inside has seen to its own."""
+    if isinstance(value, str | Path):
+        yield str(value)
+    elif isinstance(value, Mapping):
+        for key, content in value.items():
+            yield from _texts(key)
+            yield from _texts(content)
+    elif isinstance(value, list | tuple | set | frozenset):
+        for content in value:
+            yield from _texts(content)
 
 
 def _is_pinned(place: Path) -> Path:

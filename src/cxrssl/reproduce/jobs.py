@@ -191,5 +191,5 @@ def flat(fields: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, 
 def _as_yaml(value: object) -> str:
     text = str(value)
     if isinstance(value, str | Path):
-        return text if _PLAIN.fullmatch(text) else json.dumps(text)
-    return json.dumps(value)
+        return text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False)

@@ -8,6 +8,7 @@ import importlib.util
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stderr
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from cxrssl.core.errors import RunError
 from cxrssl.core.files import write_json
+from cxrssl.core.printable import printable
 from cxrssl.run.jobs import Job, Watcher
 from cxrssl.run.slurm_queue import cancel, follow, noted, queue
 from cxrssl.run.slurm_task import SlurmTask
@@ -76,10 +78,12 @@ def run_on_slurm(
         Why, for every job that is still not done.
 
     Raises:
-        RunError: If there is no Slurm or submitit, Slurm refuses the jobs, or it has not answered
+        RunError: If there is no Slurm or submitit, the folder's path can't stand in a batch
+            script, Slurm refuses the jobs, or it has not answered
             for minutes.
     """
     _check_tools()
+    _check_paths(folder.absolute(), Path(sys.executable))
     files = folder / "slurm"
     files.mkdir(parents=True, exist_ok=True)
     waiting = {job.name: job for job in jobs if not job.done}
@@ -111,6 +115,22 @@ def _check_tools() -> None:
             f"{', '.join(missing)} can't be found: this machine belongs to no Slurm cluster. Call "
             "the same command on a login node of one, or run the plan here with --executor local."
         )
+
+
+def _check_paths(*paths: Path) -> None:
+    """Check that paths can stand in a batch script, of which sbatch reads a line at a time.
+
+    Quotes don't hold a line break there, and in a log's path `%` and a backslash have a meaning.
+
+    Raises:
+        RunError: If one can't.
+    """
+    for path in paths:
+        if printable(str(path)) != str(path) or any(sign in str(path) for sign in "%\\"):
+            raise RunError(
+                f"{str(path)!a} can't be named in a batch script: a control character, % or a "
+                "backslash is in it. Run the plan in another folder (--out)."
+            )
 
 
 def _in_queue(waiting: Mapping[str, Job], noted: Mapping[str, str]) -> dict[str, str]:
@@ -216,9 +236,10 @@ def _submit(executor: "AutoExecutor", tasks: Sequence[SlurmTask]) -> list[str]:
             with executor.batch():
                 submitted = [executor.submit(task) for task in tasks]
     except (FailedJobError, FailedSubmissionError) as error:
+        said = printable(" ".join(str(error).split()))
         raise RunError(
-            f"sbatch has refused a job: {str(error).strip()} Mend the section `slurm` of the plan, "
-            "such as --set slurm.partition=NAME, and call the same command."
+            f"sbatch has refused a job: {said} Mend the section `slurm` of the plan, such as "
+            "--set slurm.partition=NAME, and call the same command."
         ) from error
     return [job.job_id for job in submitted]
 

@@ -4,6 +4,7 @@
 """
 
 import json
+import re
 import shutil
 import subprocess
 import time
@@ -26,6 +27,7 @@ _HOPELESS = (
 )
 _NOBODY = "Invalid job id specified"
 """What squeue says when it is asked for one job alone and that has long left."""
+_JOB_ID = re.compile(r"[0-9]{1,18}(_[0-9]{1,18})?")
 _TICK_S, _LEAST_TICKS, _MOST_TICKS = 1.0, 1, 10
 # A product may show late, and a job that is queued again is nowhere for a moment.
 _GRACE_S = 10.0
@@ -83,9 +85,27 @@ def queue(numbers: Iterable[str]) -> dict[str, Entry]:
 
 
 def noted(files: Path) -> dict[str, str]:
-    """Return the ids of the jobs that a plan has submitted, by name; `files` is its `slurm/`."""
+    """Return the ids of the jobs that a plan has submitted, by name; `files` is its `slurm/`.
+
+    Raises:
+        RunError: If the file that keeps them holds something else.
+    """
     path = files / "queue.json"
-    return dict(json.loads(path.read_text())) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    try:
+        numbers = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        numbers = None
+    if not isinstance(numbers, dict) or not all(
+        isinstance(number, str) and _JOB_ID.fullmatch(number) for number in numbers.values()
+    ):
+        raise RunError(
+            f"{path} is damaged: expected the ids of jobs by their names. See with `squeue --me` "
+            "whether jobs of this plan are in the queue, cancel them, delete that file, and call "
+            "again."
+        )
+    return numbers
 
 
 def check_idle(plan: Path) -> None:

@@ -5,9 +5,20 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from cxrssl.config.section import Place, Probability, Section, Share
+from cxrssl.models.ranges import (
+    MOST_COUNT,
+    MOST_LAYERS,
+    MOST_QUERIES,
+    MOST_RATIO,
+    MOST_RATIOS,
+    MOST_SIDE_PX,
+)
 
-Side = Annotated[int, Field(gt=0)]
-Count = Annotated[int, Field(gt=0)]
+Side = Annotated[int, Field(gt=0, le=MOST_SIDE_PX)]
+Count = Annotated[int, Field(gt=0, le=MOST_COUNT)]
+Layers = Annotated[int, Field(gt=0, le=MOST_LAYERS)]
+Queries = Annotated[int, Field(gt=0, le=MOST_QUERIES)]
+Ratio = Annotated[float, Field(ge=1 / MOST_RATIO, le=MOST_RATIO)]
 Overlap = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -19,13 +30,13 @@ class FasterRcnnSection(Section):
     """timm architecture."""
     norm: Literal["frozen", "recalibrated", "bn", "sync", "gn"]
     """What the backbone's BatchNorms are; `sync` needs GPUs."""
-    frozen_stages: int = Field(ge=0)
+    frozen_stages: int = Field(ge=0, le=MOST_LAYERS)
     """Backbone stages that are not trained: 1 is the stem, 2 the first stage as well."""
     fpn_channels: Count
     head_features: Count
     anchor_sizes_px: tuple[Side, Side, Side, Side, Side]
     """One a level, in pixels of `size_px`."""
-    anchor_ratios: tuple[Annotated[float, Field(gt=0)], ...] = Field(min_length=1)
+    anchor_ratios: tuple[Ratio, ...] = Field(min_length=1, max_length=MOST_RATIOS)
     """Height by width."""
     box_loss: Literal["l1", "smooth_l1"]
     rpn_pre_nms_train: Count
@@ -65,12 +76,12 @@ class RtDetrSection(Section):
     family: Literal["rtdetr_v2"]
     backbone: str
     norm: Literal["frozen", "recalibrated", "bn"]
-    width: Annotated[int, Field(gt=0, multiple_of=8)]
+    width: Annotated[int, Field(gt=0, le=MOST_COUNT, multiple_of=8)]
     """Channels of encoder and decoder; they have eight heads."""
-    num_queries: Count
-    encoder_layers: Count
-    decoder_layers: int = Field(ge=2)
-    num_denoising: Count
+    num_queries: Queries
+    encoder_layers: Layers
+    decoder_layers: int = Field(ge=2, le=MOST_LAYERS)
+    num_denoising: Queries
     """Queries made of noisy true boxes, while training."""
     score_threshold: Probability
     detections_per_image: Count

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from cxrssl.config.detectors import DetectorSection, InitSection
+from cxrssl.config.detectors import DetectorSection, InitSection, Side
 from cxrssl.config.section import Place, Probability, Section, Share
 from cxrssl.core.images import Intensity
 from cxrssl.data.fusion import POLICY
@@ -66,7 +66,7 @@ class IntensitySection(Section):
 
     equalize: bool
     mean: Annotated[float, Field(ge=0, le=1)]
-    std: Annotated[float, Field(gt=0)]
+    std: Annotated[float, Field(gt=0, le=1000)]
 
     @property
     def treatment(self) -> Intensity:
@@ -206,7 +206,7 @@ class FinetuneRecipe(Training):
     data: LabelSection
     model: DetectorSection
     init: InitSection
-    size_px: int = Field(gt=0)
+    size_px: Side
     """Side to which the detector resizes an image, usually the store's."""
     validate_every_epochs: Annotated[int, Field(ge=1)] | None
     """How often the validation split is scored, at the end as well; null is never."""

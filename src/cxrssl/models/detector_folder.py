@@ -6,16 +6,20 @@ Python files that lie in it, which are those of `models.published`.
 
 import hashlib
 import shutil
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
+import torch
 from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 from transformers import RTDetrV2Config
 
 from cxrssl.core.errors import DataError, TransferError
 from cxrssl.core.files import replacing, write_json
+from cxrssl.core.printable import printable
 from cxrssl.core.state import load_own_state, own_state
 from cxrssl.models import published
 from cxrssl.models.backbone import check_known
@@ -23,7 +27,8 @@ from cxrssl.models.detector import Config, Detector, build_detector
 from cxrssl.models.outside import EXPECTED, plain_json
 from cxrssl.models.published.configuration_cxr_rcnn import CxrRcnnConfig
 from cxrssl.models.published.image_processing_cxr import CxrImageProcessor
-from cxrssl.models.rtdetr import RtDetr
+from cxrssl.models.ranges import FASTER_RCNN, PROCESSOR, RTDETR, checked, class_names, shown
+from cxrssl.models.rtdetr import RtDetr, check_side, rtdetr_config
 
 _PROCESSOR_FILE = "image_processing_cxr.py"
 _PROCESSOR = "image_processing_cxr.CxrImageProcessor"
@@ -39,7 +44,19 @@ _AUTO_MAP = {
     "AutoConfig": "configuration_cxr_rcnn.CxrRcnnConfig",
     "AutoModelForObjectDetection": "modeling_cxr_rcnn.CxrRcnnForObjectDetection",
 }
-_KINDS: dict[str, type[Config]] = {"cxr_rcnn": CxrRcnnConfig, "rt_detr_v2": RTDetrV2Config}
+_FAMILIES = (CxrRcnnConfig.model_type, RTDetrV2Config.model_type)
+# What transformers writes of every model and cxrssl has no use for.
+_UNUSED = (
+    *("transformers_version", "architectures", "auto_map", "model_type", "problem_type"),
+    *("output_hidden_states", "output_attentions", "return_dict", "dtype", "torch_dtype"),
+    *("chunk_size_feed_forward", "is_encoder_decoder", "tie_word_embeddings", "_name_or_path"),
+    *("id2label", "label2id", "backbone", "backbone_config"),
+)
+# What transformers adds to a timm backbone's once it is built, and what shapes that.
+_MADE_OF_BACKBONE = ("stage_names", "out_features")
+_SHAPING_BACKBONE = ("num_channels", "features_only", "freeze_batch_norm_2d", "output_stride")
+_NOTHING: tuple[object, ...] = (None, False, "", [], {})
+_UNUSED_BY_PROCESSOR = ("image_processor_type", "processor_class", "auto_map")
 # What transformers, timm and safetensors raise of files that are not what they seem.
 _UNREADABLE = (
     *(ArithmeticError, AttributeError, ImportError, LookupError, OSError, RuntimeError),
@@ -108,31 +125,69 @@ def load_detector(folder: Path, *, source: str | None = None) -> Detector:
         TransferError: If its weights do not fit its configuration.
     """
     name = source or str(folder)
-    missing = [own for own in _READ if not (folder / own).is_file()]
+    missing = [file for file in _READ if not (folder / file).is_file()]
     if missing:
         raise DataError(f"{name} is no detector: {' and '.join(missing)} missing. {EXPECTED}")
-    kind = _kind_of(folder, name)
-    map_of_processor = {"AutoImageProcessor": _PROCESSOR}
-    plain_json(folder / "preprocessor_config.json", auto_map=map_of_processor, source=name)
+    fields = _processor_fields(folder, name)
     try:
-        config: Config = kind.from_pretrained(folder)
-        processor = CxrImageProcessor.from_pretrained(folder)
-        state = load_file(folder / _WEIGHTS)
+        processor = CxrImageProcessor(**fields)
+        config = _config(folder, name, size_px=fields.get("size_px", processor.size_px))
+        _check_weights(folder / _WEIGHTS, config, name)
+        state = _finite_weights(folder / _WEIGHTS, name)
         model = build_detector(config)
     except _UNREADABLE as error:
         raise DataError(
-            f"{name} holds no detector that can be read: {error}. {EXPECTED}"
+            f"{name} holds no detector that can be read: {printable(str(error))[:500]}. {EXPECTED}"
         ) from error
     own = _published(model)
     prefix = _RCNN_PREFIX if own is model else ""
     try:
         load_own_state(own, {key.removeprefix(prefix): tensor for key, tensor in state.items()})
     except (KeyError, RuntimeError) as error:
-        raise TransferError(
-            f"{name}: the weights do not fit config.json: {error.args[0]}. Expected a folder as "
-            "`cxrssl finetune` left it."
-        ) from error
+        raise _unfit(name, error.args[0]) from error
     return Detector(model, config, processor)
+
+
+def _check_weights(file: Path, config: Config, name: str) -> None:
+    """Check that a file has a detector's tensors, before memory is asked for either.
+
+    Raises:
+        TransferError: If one is missing, is too many, or is of another shape.
+    """
+    with torch.device("meta"):
+        model = build_detector(config)
+    own = _published(model)
+    prefix = _RCNN_PREFIX if own is model else ""
+    expected = {f"{prefix}{key}": list(tensor.shape) for key, tensor in own_state(own).items()}
+    with safe_open(file, framework="pt") as content:
+        shapes = {key: content.get_slice(key).get_shape() for key in content.keys()}  # noqa: SIM118 - it is no mapping
+    odd = sorted(shapes.keys() ^ expected.keys())
+    if odd:
+        some = printable(", ".join(odd[:3]))[:300]
+        raise _unfit(name, f"{len(odd)} tensors are missing or have no place: {some}")
+    for key, shape in shapes.items():
+        if shape != expected[key]:
+            raise _unfit(name, f"{key} is {shape}, and {expected[key]} there")
+
+
+def _finite_weights(file: Path, name: str) -> dict[str, Tensor]:
+    """Return the tensors of a file; with one that is no number a detector would find nothing."""
+    state = load_file(file)
+    odd = sorted(key for key, tensor in state.items() if not bool(torch.isfinite(tensor).all()))
+    if odd:
+        some = printable(", ".join(odd[:3]))[:300]
+        raise TransferError(
+            f"{name}: {len(odd)} tensors hold what is no number: {some}. The file is damaged, or "
+            "of a training that has failed; take another."
+        )
+    return state
+
+
+def _unfit(name: str, reason: object) -> TransferError:
+    return TransferError(
+        f"{name}: the weights do not fit config.json: {reason}. Expected a folder as "
+        "`cxrssl finetune` left it."
+    )
 
 
 def _published(model: nn.Module) -> nn.Module:
@@ -141,20 +196,104 @@ def _published(model: nn.Module) -> nn.Module:
     return network
 
 
-def _kind_of(folder: Path, name: str) -> type[Config]:
-    """Return the class of a configuration, once it is known to ask for nothing from elsewhere."""
+def _processor_fields(folder: Path, name: str) -> dict[str, Any]:
+    """Return the arguments of the processor, from its one file and no other of the folder."""
+    path = folder / "preprocessor_config.json"
+    content = plain_json(path, auto_map={"AutoImageProcessor": _PROCESSOR}, source=name)
+    place = f"{name}: {path.name}"
+    _check_keys(content, (*PROCESSOR, *_UNUSED_BY_PROCESSOR), place)
+    return checked(content, PROCESSOR, place=place)
+
+
+def _config(folder: Path, name: str, *, size_px: int) -> Config:
+    """Return the configuration, made anew of what `config.json` says and no other file.
+
+    Args:
+        folder: That of a detector.
+        name: What it is called in messages.
+        size_px: Side of the processor's square.
+    """
     content = plain_json(folder / "config.json", auto_map=_AUTO_MAP, source=name)
-    kind = _KINDS.get(str(content.get("model_type")))
-    if kind is None or "protocol" not in content:
+    place = f"{name}: config.json"
+    family = content.get("model_type")
+    if family not in _FAMILIES or "protocol" not in content:
         raise DataError(
-            f"{name}: config.json is of model_type {content.get('model_type')!r}; expected "
-            f"{' or '.join(_KINDS)}, written by `cxrssl finetune`."
+            f"{place} is of model_type {shown(family)}; expected {' or '.join(_FAMILIES)}, "
+            "written by `cxrssl finetune`."
         )
-    inside = content.get("backbone_config") if kind is RTDetrV2Config else content
-    is_timms = kind is CxrRcnnConfig or (
-        isinstance(inside, dict) and inside.get("model_type") == "timm_backbone"
-    )
-    if inside is None or not is_timms:
-        raise DataError(f"{name}: config.json has no backbone of timm. {EXPECTED}")
-    check_known(str(inside.get("backbone")))
-    return kind
+    names = class_names(content, place=place)
+    if family == RTDetrV2Config.model_type:
+        return _rtdetr(content, names, place, size_px=size_px)
+    _check_keys(content, (*FASTER_RCNN, *_UNUSED), place)
+    fields = checked(content, FASTER_RCNN, place=place)
+    labels = {"id2label": names, "label2id": _turned(content, names)}
+    return CxrRcnnConfig(backbone=_backbone(content, place), **labels, **fields)
+
+
+def _rtdetr(
+    content: Mapping[str, Any], names: dict[int, str], place: str, *, size_px: int
+) -> RTDetrV2Config:
+    """Return an RT-DETRv2 as a recipe makes it; the file may say nothing else of it."""
+    fields = checked(content, RTDETR, place=place)
+    inside = content.get("backbone_config")
+    if not isinstance(inside, dict) or inside.get("model_type") != "timm_backbone":
+        raise DataError(f"{place} has no backbone of timm. {EXPECTED}")
+    missing = sorted(RTDETR.keys() - fields.keys())
+    if missing:
+        raise DataError(f"{place} has no {', '.join(missing)}. {EXPECTED}")
+    check_side(size_px, num_queries=fields["num_queries"])
+    # The processor's and not the file's: a recipe has the side in one place.
+    asked = fields | {"backbone": _backbone(inside, place), "size_px": size_px}
+    labels = {"id2label": names, "label2id": _turned(content, names)}
+    with torch.device("meta"):
+        config = rtdetr_config(asked | labels | {"width": fields["d_model"]})
+    written = config.to_dict()
+    _check_keys(content, (*written, *_UNUSED), place)
+    _check_keys(inside, (*written["backbone_config"], *_MADE_OF_BACKBONE), place)
+    settled = {*RTDETR, *_UNUSED}
+    odd = [
+        f"{key} {shown(value)} (expected {shown(written[key])})"
+        for key, value in content.items()
+        if key in written and key not in settled and value != written[key]
+    ]
+    theirs = written["backbone_config"]
+    odd += [
+        f"backbone_config.{key} {shown(inside[key])} (expected {shown(theirs[key])})"
+        for key in _SHAPING_BACKBONE
+        if key in inside and inside[key] != theirs[key]
+    ]
+    if odd:
+        version = shown(content.get("transformers_version"))
+        raise DataError(
+            f"{place}, of transformers {version}, says {'; '.join(odd[:3])}. {EXPECTED}"
+        )
+    return config
+
+
+def _turned(content: Mapping[str, Any], names: Mapping[int, str]) -> dict[str, int] | None:
+    """Return the numbers of classes by name, None where the file leaves them out."""
+    if content.get("label2id") is None:
+        return None
+    return {name: label for label, name in names.items()}
+
+
+def _backbone(content: Mapping[str, Any], place: str) -> str:
+    """Return timm's name of the backbone: a name that it knows, and no place."""
+    backbone = content.get("backbone")
+    if not isinstance(backbone, str):
+        raise DataError(f"{place} has no backbone of timm. {EXPECTED}")
+    check_known(backbone)
+    return backbone
+
+
+def _check_keys(content: Mapping[str, Any], known: Iterable[str], place: str) -> None:
+    """Check that a configuration has no key beyond those known, unless it holds nothing.
+
+    Raises:
+        DataError: If it has.
+    """
+    odd = [key for key in content.keys() - set(known) if content[key] not in _NOTHING]
+    if odd:
+        raise DataError(
+            f"{place} has keys that no detector of cxrssl has: {shown(sorted(odd)[:5])}. {EXPECTED}"
+        )

@@ -5,13 +5,13 @@ hold numbers, switches, plain words, and the names of its classes.
 """
 
 import json
-import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from cxrssl.core.errors import DataError
+from cxrssl.core.printable import printable
 
 EXPECTED = "Expected the detector/ folder of a finished `cxrssl finetune` run."
 _WORD = re.compile(r"[\w.+-]*", re.ASCII)
@@ -19,10 +19,8 @@ _WORD = re.compile(r"[\w.+-]*", re.ASCII)
 _CHOICES = ("implementation", "quantization", "kwargs", "pretrained")
 # Names of classes are free: "Nodule/Mass" is one.
 _LABELS = ("id2label", "label2id")
-_NUMBERS = (
-    *("size_px", "image_mean", "image_std", "score_threshold"),
-    *("detections_per_image", "findings_per_image", "num_queries"),
-)
+_MOST_BYTES = 1 << 20
+_DEEPEST = 16
 
 
 def plain_json(path: Path, *, auto_map: Mapping[str, str], source: str) -> dict[str, Any]:
@@ -39,37 +37,84 @@ def plain_json(path: Path, *, auto_map: Mapping[str, str], source: str) -> dict[
     place = f"{source}: {path.name}"
     content = read_mapping(path, source=source, expected=EXPECTED)
     named = [
-        f"{key} {value!r}"
+        printable(f"{key} {value!r}"[:120])
         for key, value in _values({key: content[key] for key in content if key not in _LABELS})
         if _is_place(key, value)
     ]
     if content.get("auto_map", auto_map) != auto_map:
-        named.append(f"auto_map {content['auto_map']!r}")
+        named.append(f"auto_map {printable(repr(content['auto_map']))[:120]}")
     if named:
         raise DataError(
             f"{place} says {', '.join(named[:3])[:300]}: that could be a path, a repository or "
             f"code, and none is followed. {EXPECTED}"
         )
-    wrong = [name for name in _NUMBERS if name in content and not _is_number(content[name])]
-    wrong += [name for name in _LABELS if not isinstance(content.get(name) or {}, dict)]
-    if wrong:
-        raise DataError(f"{place} has no sense in {', '.join(wrong)}. {EXPECTED}")
     return content
 
 
 def read_mapping(path: Path, *, source: str, expected: str) -> dict[str, Any]:
-    """Return the content of a JSON file.
+    """Return the content of a JSON file that may come from anyone.
 
     Raises:
-        DataError: If it is none, or no mapping; `expected` says what it should be.
+        DataError: If it is none, or no mapping, or states a key twice, holds a number without end,
+            or is larger or deeper than a configuration; `expected` says what it should be.
     """
+    place = f"{source}: {path.name}"
     try:
-        content = json.loads(path.read_text())
+        with path.open("rb") as file:
+            text = file.read(_MOST_BYTES + 1)
+        if len(text) > _MOST_BYTES:
+            raise DataError(f"{place} has more than {_MOST_BYTES >> 20} MiB. {expected}")
+        content = json.loads(
+            text.decode("utf-8"),
+            object_pairs_hook=_each_key_once,
+            parse_constant=_no_number,
+            parse_float=_finite,
+        )
+        _check_depth(content, _DEEPEST)
+    except OSError as error:
+        raise DataError(f"{place} can't be read: {error.strerror}. {expected}") from error
+    except RecursionError as error:
+        raise DataError(f"{place} has parts more than {_DEEPEST} deep. {expected}") from error
     except ValueError as error:
-        raise DataError(f"{source}: {path.name} is no JSON ({error}). {expected}") from error
+        raise DataError(f"{place} is no JSON ({printable(str(error))}). {expected}") from error
     if not isinstance(content, dict):
-        raise DataError(f"{source}: {path.name} holds no mapping. {expected}")
+        raise DataError(f"{place} holds no mapping. {expected}")
     return content
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in content:
+            raise ValueError(f"the key {key[:60]!r} comes twice")
+        content[key] = value
+    return content
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no JSON number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        raise ValueError(f"{text[:60]} is no number that a computer holds")
+    return number
+
+
+def _check_depth(content: object, levels: int) -> None:
+    """Raise RecursionError below so many levels, and ValueError at text that is no Unicode."""
+    if levels < 0:
+        raise RecursionError
+    if isinstance(content, dict):
+        for key, value in content.items():
+            _check_depth(key, levels - 1)
+            _check_depth(value, levels - 1)
+    elif isinstance(content, list):
+        for value in content:
+            _check_depth(value, levels - 1)
+    elif isinstance(content, str):
+        content.encode("utf-8")
 
 
 def _is_place(key: str, value: object) -> bool:
@@ -78,11 +123,6 @@ def _is_place(key: str, value: object) -> bool:
     if value and any(choice in key for choice in _CHOICES):
         return True
     return isinstance(value, str) and not _WORD.fullmatch(value)
-
-
-def _is_number(value: object) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and math.isfinite(value) and value >= 0  # type: ignore[arg-type, operator]
 
 
 def _values(content: object, key: str = "") -> Iterator[tuple[str, object]]:

@@ -3,7 +3,9 @@
 Shapes: B images, N boxes, S the side of the square the network sees.
 """
 
+import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ from cxrssl.core.errors import TrainingError, TransferError
 from cxrssl.models.backbone import pyramid_body
 from cxrssl.models.published.image_processing_cxr import strongest
 
+_STRIDES = (8, 16, 32)
 # What transformers adds to the name of a loss that an intermediate layer has as well.
 _REPEATS = ("_aux_", "_dn_")
 # What transformers' configuration calls as a recipe does, and what it just keeps.
@@ -101,8 +104,10 @@ def rtdetr_config(fields: Mapping[str, Any]) -> RTDetrV2Config:
             `size_px`, `image_mean` and `image_std`.
 
     Raises:
-        TransferError: If the backbone has no maps [B, C, h, w] at strides 8, 16 and 32.
+        TransferError: If the backbone has no maps [B, C, h, w] at strides 8, 16 and 32, or these
+            have too few places for the queries.
     """
+    check_side(fields["size_px"], num_queries=fields["num_queries"])
     backbone, width = fields["backbone"], fields["width"]
     body = pyramid_body(backbone, size_px=fields["size_px"])
     channels = list(body.feature_info.channels())  # type: ignore[union-attr, operator]
@@ -125,6 +130,26 @@ def rtdetr_config(fields: Mapping[str, Any]) -> RTDetrV2Config:
         decoder_ffn_dim=4 * width,
         **{name: fields[name] for name in _KEPT},
     )
+
+
+def check_side(size_px: int, *, num_queries: int) -> None:
+    """Check that an image of that side gives maps that fit together, and a place to every query.
+
+    Raises:
+        TransferError: If it does not.
+    """
+    sides = [math.ceil(size_px / stride) for stride in _STRIDES]
+    places = sum(side * side for side in sides)
+    if any(fine != 2 * coarse for fine, coarse in pairwise(sides)):
+        raise TransferError(
+            f"rtdetr_v2 halves an image of {size_px} px to maps of {sides} that do not double; "
+            "choose a size_px that is a multiple of 32."
+        )
+    if num_queries > places:
+        raise TransferError(
+            f"rtdetr_v2 has {num_queries} queries, and an image of {size_px} px {places} places "
+            "for them. Lower num_queries, or choose a larger size_px."
+        )
 
 
 def _centres(boxes: Tensor) -> Tensor:

@@ -1,0 +1,222 @@
+"""What a detector's configuration may say, key by key: its type, and the least and largest number.
+
+A recipe has the same limits (`config.detectors`), so that what is trained can be read.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cxrssl.core.errors import DataError
+from cxrssl.core.printable import printable
+
+MOST_SIDE_PX = 8192
+"""Of an image inside a detector, and of an anchor."""
+MOST_COUNT = 20_000
+"""Of channels, boxes, or samples."""
+MOST_QUERIES = 5_000
+MOST_LAYERS = 64
+MOST_RATIO = 100.0
+"""Of an anchor's height to its width, or the other way round."""
+MOST_RATIOS = 32
+MOST_CLASSES = 10_000
+_MOST_LETTERS = 1_000
+_MOST_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """A number from `low` to `high`, or a list of such.
+
+    Attributes:
+        low: The least; with `above`, what it must be more than.
+        high: The largest.
+        whole: Whether it has no fraction.
+        above: Whether `low` itself is out.
+        entries: Least and most of a list, None for a single number.
+        or_null: Whether there may be none.
+    """
+
+    low: float
+    high: float
+    whole: bool = False
+    above: bool = False
+    entries: tuple[int, int] | None = None
+    or_null: bool = False
+
+    def admits(self, value: object) -> bool:
+        """Return whether a value is one."""
+        if value is None:
+            return self.or_null
+        if self.entries is None:
+            return self._is_one(value)
+        least, most = self.entries
+        return (
+            isinstance(value, list)
+            and least <= len(value) <= most
+            and all(map(self._is_one, value))
+        )
+
+    def _is_one(self, value: object) -> bool:
+        if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
+            return False
+        return self.low <= value <= self.high and not (self.above and value == self.low)
+
+    def __str__(self) -> str:
+        """Return what is expected, in words."""
+        kind = "whole number" if self.whole else "number"
+        start = "above" if self.above else "from"
+        span = f"{start} {self.low:g} to {self.high:g}"
+        if self.entries is None:
+            return f"a {kind} {span}{' or null' if self.or_null else ''}"
+        least, most = self.entries
+        return f"{least if least == most else f'{least} to {most}'} {kind}s {span}"
+
+
+@dataclass(frozen=True)
+class Words:
+    """One of some words."""
+
+    words: tuple[str, ...]
+
+    def admits(self, value: object) -> bool:
+        """Return whether a value is one."""
+        return isinstance(value, str) and value in self.words
+
+    def __str__(self) -> str:
+        """Return what is expected, in words."""
+        return " or ".join(self.words)
+
+
+class Switch:
+    """true or false."""
+
+    def admits(self, value: object) -> bool:
+        """Return whether a value is one."""
+        return isinstance(value, bool)
+
+    def __str__(self) -> str:
+        """Return what is expected, in words."""
+        return "true or false"
+
+
+Rule = Numbers | Words | Switch
+
+_SIDE = Numbers(1, MOST_SIDE_PX, whole=True)
+_COUNT = Numbers(1, MOST_COUNT, whole=True)
+_OVERLAP = Numbers(0, 1)
+_SHARE = Numbers(0, 1)
+_MEAN, _STD = Numbers(0, 1), Numbers(0, 1000, above=True)
+_PROTOCOL = Words(("published", "described", "corrected"))
+
+FASTER_RCNN: Mapping[str, Rule] = {
+    "norm": Words(("frozen", "recalibrated", "bn", "sync", "gn")),
+    "norm_eps": Numbers(0, 1, or_null=True),  # 0 is torchvision's
+    "frozen_stages": Numbers(0, MOST_LAYERS, whole=True),
+    "size_px": _SIDE,
+    "image_mean": _MEAN,
+    "image_std": _STD,
+    "fpn_channels": _COUNT,
+    "head_features": _COUNT,
+    "anchor_sizes_px": Numbers(1, MOST_SIDE_PX, whole=True, entries=(5, 5)),
+    "anchor_ratios": Numbers(1 / MOST_RATIO, MOST_RATIO, entries=(1, MOST_RATIOS)),
+    "box_loss": Words(("l1", "smooth_l1")),
+    **dict.fromkeys(("rpn_pre_nms_train", "rpn_pre_nms_test"), _COUNT),
+    **dict.fromkeys(("rpn_post_nms_train", "rpn_post_nms_test"), _COUNT),
+    **dict.fromkeys(("rpn_nms_iou", "rpn_foreground_iou", "rpn_background_iou"), _OVERLAP),
+    "rpn_samples": _COUNT,
+    "rpn_positive_share": _SHARE,
+    **dict.fromkeys(("roi_foreground_iou", "roi_background_iou", "nms_iou"), _OVERLAP),
+    "roi_samples": _COUNT,
+    "roi_positive_share": _SHARE,
+    "roi_align": Words(("torchvision", "sparse")),
+    "score_threshold": _SHARE,
+    "detections_per_image": _COUNT,
+    "protocol": _PROTOCOL,
+}
+"""Of `config.json` of a Faster R-CNN; its classes and its backbone are looked at apart."""
+RTDETR: Mapping[str, Rule] = {
+    "norm": Words(("frozen", "recalibrated", "bn")),
+    "image_mean": _MEAN,
+    "image_std": _STD,
+    "d_model": Numbers(8, MOST_COUNT, whole=True),
+    "num_queries": Numbers(1, MOST_QUERIES, whole=True),
+    "encoder_layers": Numbers(1, MOST_LAYERS, whole=True),
+    "decoder_layers": Numbers(2, MOST_LAYERS, whole=True),
+    "num_denoising": Numbers(1, MOST_QUERIES, whole=True),
+    "score_threshold": _SHARE,
+    "detections_per_image": _COUNT,
+    "protocol": _PROTOCOL,
+}
+"""Of `config.json` of an RT-DETRv2: what a recipe says of it."""
+PROCESSOR: Mapping[str, Rule] = {
+    "size_px": _SIDE,
+    "fit": Words(("squash", "letterbox")),
+    "equalize": Switch(),
+    "image_mean": _MEAN,
+    "image_std": _STD,
+    "do_normalize": Switch(),
+    "score_threshold": _SHARE,
+    "findings_per_image": _COUNT,
+}
+"""Of `preprocessor_config.json`."""
+
+
+def checked(content: Mapping[str, Any], rules: Mapping[str, Rule], *, place: str) -> dict[str, Any]:
+    """Return what a configuration says under the keys of a table, each in its range.
+
+    Args:
+        content: Of a JSON file; a key that is absent is left to its default.
+        rules: What each key may hold.
+        place: What the file is called in messages.
+
+    Raises:
+        DataError: If a value is of another type or out of its range.
+    """
+    named = [key for key in rules if key in content]
+    faults = [
+        f"{key} {shown(content[key])} (expected {rules[key]})"
+        for key in named
+        if not rules[key].admits(content[key])
+    ]
+    if faults:
+        raise DataError(
+            f"{place} has values that no detector of cxrssl has: "
+            f"{'; '.join(faults[:_MOST_SHOWN])}. Correct it, or take the folder as it was written."
+        )
+    return {key: _as_typed(content[key], rules[key]) for key in named}
+
+
+def class_names(content: Mapping[str, Any], *, place: str) -> dict[int, str]:
+    """Return the names of classes 0..K-1 from a configuration's `id2label`.
+
+    Raises:
+        DataError: If they are not so numbered, too many, or `label2id` says otherwise.
+    """
+    names, numbers = content.get("id2label"), content.get("label2id")
+    if (
+        not isinstance(names, dict)
+        or not 1 <= len(names) <= MOST_CLASSES
+        or set(names) != {str(label) for label in range(len(names))}
+        or not all(isinstance(name, str) and len(name) <= _MOST_LETTERS for name in names.values())
+    ):
+        raise DataError(
+            f"{place}: id2label is {shown(names)}; expected names of the classes by number, from "
+            f'"0" on, at most {MOST_CLASSES}.'
+        )
+    if numbers is not None and numbers != {name: int(label) for label, name in names.items()}:
+        raise DataError(f"{place}: label2id is {shown(numbers)}, which is not id2label turned.")
+    return {label: names[str(label)] for label in range(len(names))}
+
+
+def shown(value: object) -> str:
+    """Return a value of others as it may stand in a message."""
+    text = printable(repr(value))
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _as_typed(value: object, rule: Rule) -> object:
+    """Return floats where a JSON file has 1 for 1.0."""
+    if not isinstance(rule, Numbers) or rule.whole or value is None:
+        return value
+    return [float(one) for one in value] if isinstance(value, list) else float(value)  # type: ignore[arg-type]

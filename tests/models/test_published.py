@@ -24,19 +24,27 @@ from cxrssl.models.rtdetr import rtdetr_config
 from cxrssl.predict import predict
 from detectors import ARCHITECTURES, RTDETR, detector, rcnn
 
-WITHOUT_CXRSSL = """
-import json, sys
-sys.modules["cxrssl"] = None
+OPEN = """
 import torch
 torch.set_num_threads(1)  # as here: sums of floats depend on it
 from transformers import pipeline
 picture, *folders = sys.argv[1:]
 found = {}
 for folder in folders:
-    detect = pipeline("object-detection", model=folder, trust_remote_code=True)
+    detect = pipeline("object-detection", model=folder, trust_remote_code=TRUST)
     found[folder] = detect(picture, threshold=0.0)
 print(json.dumps(found))
 """
+WITHOUT_CXRSSL = f"""
+import json, sys
+sys.modules["cxrssl"] = None
+TRUST = True
+{OPEN}"""
+WITH_CXRSSL = f"""
+import json, sys
+import cxrssl.models.published
+TRUST = False
+{OPEN}"""
 
 
 def radiograph(path: Path, *, width: int, height: int) -> Path:
@@ -69,6 +77,7 @@ def test_the_pipeline_finds_without_cxrssl_what_predict_finds_with_it(tmp_path: 
     command = [sys.executable, "-c", WITHOUT_CXRSSL, str(picture), *map(str, folders)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     found = json.loads(done.stdout)
+    assert "not supported" not in done.stderr
     assert len(found) == len(ARCHITECTURES) + 1 >= 10
     for folder, theirs in found.items():
         out = tmp_path / "out" / Path(folder).name
@@ -84,6 +93,24 @@ def test_the_pipeline_finds_without_cxrssl_what_predict_finds_with_it(tmp_path: 
             # The pipeline cuts pixels to whole ones, ours are rounded to two digits.
             box = [other["box"][side] for side in ("xmin", "ymin", "xmax", "ymax")]
             assert np.allclose([x, y, x + w, y + h], np.add(box, 0.5), atol=0.5 + 0.011)
+
+
+def test_the_pipeline_with_cxrssl_asks_for_no_trust_and_complains_of_nothing(
+    tmp_path: Path,
+) -> None:
+    picture = radiograph(tmp_path / "chest.png", width=60, height=60)
+    folders = [tmp_path / "rcnn", tmp_path / "rtdetr"]
+    for config, folder in zip([rcnn(), rtdetr_config(RTDETR)], folders, strict=True):
+        save_detector(detector(config), folder)
+        for path in folder.glob("*.py"):
+            path.write_text("raise RuntimeError('run')")
+    command = [sys.executable, "-c", WITH_CXRSSL, str(picture), *map(str, folders)]
+    nobody = subprocess.DEVNULL
+    done = subprocess.run(command, check=True, capture_output=True, text=True, stdin=nobody)
+    assert all(json.loads(done.stdout).values())
+    said = f"{done.stdout}{done.stderr}"
+    for complaint in ("not supported", "custom code", "[y/N]", "Falling back"):
+        assert complaint not in said
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "resnetblur18", "rtdetr"])

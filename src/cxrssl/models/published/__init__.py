@@ -1,7 +1,9 @@
 """The files that travel with every published detector; they import no cxrssl.
 
 Importing this package tells transformers' Auto classes of them, so that where cxrssl is installed
-`AutoModelForObjectDetection.from_pretrained(FOLDER)` runs no code from the folder.
+`AutoModelForObjectDetection.from_pretrained(FOLDER)` runs no code from the folder, and neither does
+`pipeline("object-detection", model=FOLDER, trust_remote_code=False)`. Without the last argument the
+pipeline asks, for it looks for a processor of videos as well and takes the folder's for one.
 """
 
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForObjectDetection
@@ -14,5 +16,8 @@ from cxrssl.models.published.modeling_cxr_rcnn import CxrRcnnForObjectDetection
 AutoConfig.register(CxrRcnnConfig.model_type, CxrRcnnConfig, exist_ok=True)
 AutoModelForObjectDetection.register(CxrRcnnConfig, CxrRcnnForObjectDetection, exist_ok=True)
 AutoImageProcessor.register(
-    CxrRcnnConfig, image_processor_classes={"pil": CxrImageProcessor}, exist_ok=True
+    CxrRcnnConfig,
+    # transformers takes torchvision's kind where there is one, and says so where there is not.
+    image_processor_classes={"pil": CxrImageProcessor, "torchvision": CxrImageProcessor},
+    exist_ok=True,
 )

@@ -158,3 +158,16 @@ def test_what_a_pool_holds_of_the_test_images_stands_on_top(runs: Path, store_fo
 def test_a_folder_without_a_plan_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"holds no plan.yaml. Name the folder of a `cxrssl"):
         report(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "[", "[]", "7", "{}", "[" * 99999, '{"a": "\\ud800"}'])
+@pytest.mark.parametrize(
+    "name", ["metrics.json", "transfer.json", "provenance.json", "status.json"]
+)
+def test_a_damaged_record_is_named(runs: Path, name: str, content: str) -> None:
+    status(runs, age_s=1)
+    path = runs / name if name == "status.json" else next(runs.glob(f"*/{name}"))
+    write_text(path, content)
+    # An empty mapping is what an earlier version could have left.
+    with pytest.raises(RunError, match=f"{name}|scored by an earlier version"):
+        report(runs)

@@ -12,6 +12,7 @@ from cxrssl.config.detectors import DetectorSection, InitSection, Side
 from cxrssl.config.section import Place, Probability, Section, Share
 from cxrssl.core.images import Intensity
 from cxrssl.data.fusion import POLICY
+from cxrssl.models.ranges import MOST_STD
 
 Range = tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]]
 
@@ -66,7 +67,7 @@ class IntensitySection(Section):
 
     equalize: bool
     mean: Annotated[float, Field(ge=0, le=1)]
-    std: Annotated[float, Field(gt=0, le=1000)]
+    std: Annotated[float, Field(gt=0, le=MOST_STD)]
 
     @property
     def treatment(self) -> Intensity:

@@ -111,7 +111,7 @@ class Shard:
     def read_record(self) -> dict[str, Any]:
         """Return the record; {} where there is none, or a broken one."""
         try:
-            record = json.loads(self.record.read_text())
+            record = json.loads(self.record.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
         return record if isinstance(record, dict) else {}

@@ -72,7 +72,7 @@ class Store:
                 f"Run `cxrssl ingest SOURCE {folder}`."
             )
         self.folder = folder
-        self.manifest: dict[str, Any] = json.loads(manifest.read_text())
+        self.manifest: dict[str, Any] = json.loads(manifest.read_text(encoding="utf-8"))
         if self.manifest["version"] != STORE_VERSION:
             raise DataError(
                 f"{folder} was written as store version {self.manifest['version']}; "
@@ -105,7 +105,9 @@ class Store:
         """
         records = [Path(name).with_suffix(".json").name for name in self.manifest["shards"]]
         paths = [_part(self.folder, name) for name in records]
-        images = [one for path in paths for one in json.loads(path.read_text())["images"]]
+        images = [
+            one for path in paths for one in json.loads(path.read_text(encoding="utf-8"))["images"]
+        ]
         return {one["image_id"]: one["source_sha256"] for one in images}
 
     def placement(self, row: int) -> Placement:

@@ -159,7 +159,7 @@ def _culprits(shards: Iterable[Shard]) -> Iterator[Shard]:
     for shard in shards:
         if not shard.mark.is_file():
             continue
-        name = shard.mark.read_text()
+        name = shard.mark.read_text(encoding="utf-8")
         alone = _CONTEXT.Process(target=_decode, args=(shard, name))
         alone.start()
         alone.join()

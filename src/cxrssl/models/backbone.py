@@ -22,8 +22,10 @@ from torch.optim.swa_utils import update_bn
 from cxrssl.core.errors import TransferError
 from cxrssl.core.files import write_json
 from cxrssl.core.images import Fit, Intensity
+from cxrssl.core.printable import printable
 from cxrssl.models.outside import read_mapping
 from cxrssl.models.published import pyramid_cxr_rcnn as published
+from cxrssl.models.ranges import MOST_STD
 
 NUM_CHANNELS = 3
 _NAME = re.compile(r"\w+(\.\w+)?", re.ASCII)
@@ -166,7 +168,7 @@ def save_backbone(
         data_config=data,
         model_config={"pretrained_cfg": own, "cxrssl": {"equalize": intensity.equalize}},
     )
-    config = json.loads((folder / "config.json").read_text())
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     # transformers' timm wrapper passes num_classes itself and dies of a second one.
     config.get("model_args", {}).pop("num_classes", None)
     write_json(folder / "config.json", config)
@@ -206,12 +208,14 @@ def load_backbone(
     try:
         if own is not None:
             mean, std = float(data["mean"][0]), float(data["std"][0])
+            if not (0 <= mean <= 1 and 0 < std <= MOST_STD):
+                raise ValueError(f"mean {mean:g} and std {std:g} are no grey levels' in [0, 1]")
             intensity = Intensity(bool(own["equalize"]), mean, std)
         weights = load_file(weights_file)
-    except (KeyError, TypeError, ValueError, IndexError, SafetensorError) as error:
+    except (ArithmeticError, LookupError, OSError, TypeError, ValueError, SafetensorError) as error:
         raise TransferError(
-            f"{name} holds no backbone that can be read ({error}). Expected config.json and "
-            "model.safetensors as `cxrssl pretrain` writes them."
+            f"{name} holds no backbone that can be read ({printable(str(error))}). Expected "
+            "config.json and model.safetensors as `cxrssl pretrain` writes them."
         ) from error
     check_known(str(config["architecture"]))
     return str(config["architecture"]), weights, intensity

@@ -14,6 +14,8 @@ MOST_SIDE_PX = 8192
 """Of an image inside a detector, and of an anchor."""
 MOST_COUNT = 20_000
 """Of channels, boxes, or samples."""
+MOST_STD = 1_000.0
+"""Of pixels in [0, 1], in which a number beyond is a slip."""
 MOST_QUERIES = 5_000
 MOST_LAYERS = 64
 MOST_RATIO = 100.0
@@ -106,7 +108,7 @@ _SIDE = Numbers(1, MOST_SIDE_PX, whole=True)
 _COUNT = Numbers(1, MOST_COUNT, whole=True)
 _OVERLAP = Numbers(0, 1)
 _SHARE = Numbers(0, 1)
-_MEAN, _STD = Numbers(0, 1), Numbers(0, 1000, above=True)
+_MEAN, _STD = Numbers(0, 1), Numbers(0, MOST_STD, above=True)
 _PROTOCOL = Words(("published", "described", "corrected"))
 
 FASTER_RCNN: Mapping[str, Rule] = {

@@ -1,6 +1,5 @@
 """What a run says of itself: read, and without the paths of the machine it was made on."""
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from cxrssl.config.schema import FinetuneRecipe, PretrainRecipe
 from cxrssl.core.errors import RunError
 from cxrssl.core.files import json_text
 from cxrssl.core.places import PREFIX
+from cxrssl.core.records import read_record
 from cxrssl.run.folder import is_finished
 
 _FIGURE = "report.png"
@@ -112,13 +112,7 @@ def _recipe(run: Path) -> PretrainRecipe | FinetuneRecipe:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise RunError(
-            f"{path} can't be read ({error}). It is part of what a run leaves, and of its card."
-        ) from error
-    return content
+    return read_record(path)
 
 
 def _answer(run: Path) -> Answer | None:

@@ -1,10 +1,10 @@
 """Backbones and detectors as they are pushed: weights, configuration, evidence and a card."""
 
-import json
 from pathlib import Path
 
 from cxrssl.config.schema import FinetuneRecipe
 from cxrssl.core.errors import RunError
+from cxrssl.core.records import read_record
 from cxrssl.models.backbone import load_backbone, pyramid_body
 from cxrssl.models.detector_folder import PUBLISHED_FILES, load_detector, published_files
 from cxrssl.models.weights import is_source
@@ -71,7 +71,7 @@ def _detectors_from(run: Path) -> list[Evidence]:
     found = []
     for path in sorted(run.resolve().parent.glob("*/transfer.json")):
         if (path.parent / "detector").is_dir() and is_finished(path.parent):
-            records = json.loads(path.read_text())["transfers"]
+            records = read_record(path, "transfers")["transfers"]
             if any(is_source(record, weights, keys=keys) for record in records):
                 found.append(read_evidence(path.parent))
     counted = [one for one in found if one.answer is not None]

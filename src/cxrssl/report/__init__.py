@@ -3,7 +3,6 @@
 It can be written while the plan runs, of what has finished.
 """
 
-import json
 import math
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from cxrssl.config.plan import Plan
 from cxrssl.config.schema import FinetuneRecipe
 from cxrssl.core.errors import RunError
 from cxrssl.core.files import write_bytes, write_json, write_text
+from cxrssl.core.records import read_record, reading
 from cxrssl.data.detection import Example, examples_of, in_split, splits_of
 from cxrssl.data.store import Store
 from cxrssl.output.board import duration
@@ -173,7 +173,13 @@ def _progress(runs: Path, *, is_complete: bool) -> dict[str, Any] | None:
     path = runs / "status.json"
     if is_complete or not path.is_file():
         return None
-    status = json.loads(path.read_text())
+    status = read_record(path)
+    with reading(path):
+        return _progress_of(status, runs)
+
+
+def _progress_of(status: dict[str, Any], runs: Path) -> dict[str, Any]:
+    """Return what a report says of a plan that has not ended, from its `status.json`."""
     left = status["seconds_left"]
     age = datetime.now(UTC) - datetime.fromisoformat(status["updated"])
     # Whoever was killed could not write that it stopped.

@@ -1,14 +1,23 @@
 """Where every arm's weights came from, and what the runs were made with."""
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from cxrssl.config.plan import Plan
+from cxrssl.core.records import read_record, reading
 from cxrssl.report.results import FinishedArm, Results
 from cxrssl.report.wording import labels
 
+_RECORDED = (
+    "git",
+    "versions",
+    "python",
+    "device",
+    "num_processes",
+    "num_threads",
+    "data_fingerprint",
+)
 _COUNTS = ("matched", "missing", "reshaped", "unexpected")
 
 
@@ -16,16 +25,11 @@ def transfer_rows(plan: Plan, results: Results) -> Iterator[dict[str, Any]]:
     """Yield a row for each transfer of each arm, and one for an arm that starts from nothing."""
     for arm in results.arms:
         title = _title(plan, arm)
-        record = json.loads((arm.folder / "transfer.json").read_text())
-        for one in record["transfers"]:
-            counts = {name: len(one[name]) for name in _COUNTS}
-            yield counts | {
-                "name": title,
-                "source": _source(one["source"]),
-                "arrived": one["arrived"],
-                "sha256": one["loaded_sha256"],
-                "note": "",
-            }
+        path = arm.folder / "transfer.json"
+        record = read_record(path, "start", "transfers")
+        with reading(path):
+            rows = [_moved(one, title) for one in record["transfers"]]
+        yield from rows
         if not record["transfers"]:
             yield dict.fromkeys(_COUNTS, 0) | {
                 "name": title,
@@ -34,6 +38,17 @@ def transfer_rows(plan: Plan, results: Results) -> Iterator[dict[str, Any]]:
                 "sha256": "",
                 "note": f"starts {record['start']}: nothing to load",
             }
+
+
+def _moved(transfer: Mapping[str, Any], title: str) -> dict[str, Any]:
+    counts: dict[str, Any] = {name: len(transfer[name]) for name in _COUNTS}
+    return counts | {
+        "name": title,
+        "source": _source(transfer["source"]),
+        "arrived": transfer["arrived"],
+        "sha256": transfer["loaded_sha256"],
+        "note": "",
+    }
 
 
 def _title(plan: Plan, arm: FinishedArm) -> str:
@@ -53,7 +68,8 @@ def _source(source: str) -> str:
 
 def provenance_rows(plan: Plan, results: Results) -> list[tuple[str, str]]:
     """Return what the runs were made with; where they differ, every version of it."""
-    records = [json.loads((a.folder / "provenance.json").read_text()) for a in results.arms]
+    paths = [arm.folder / "provenance.json" for arm in results.arms]
+    records = [read_record(path, *_RECORDED) for path in paths]
     found = {
         "commit": [_commit(record["git"]) for record in records],
         "versions": [

@@ -1,6 +1,5 @@
 """The report's figures: label curves, classes, balance, fusion, labels saved, convergence."""
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import numpy as np
 from cxrssl.config.arms import pretrainings_of
 from cxrssl.config.plan import Plan
 from cxrssl.config.schema import FinetuneRecipe
+from cxrssl.core.records import read_record
 from cxrssl.data.detection import Example
 from cxrssl.data.sampling import repeat_factors
 from cxrssl.data.store import Store
@@ -203,7 +203,7 @@ def convergence_figures(plan: Plan, results: Results) -> Iterator[Figure]:
     done = sorted(folder for folder in folders if (folder / "metrics.json").is_file())
     if not done:
         return
-    chances = {json.loads((one / "metrics.json").read_text())["chance_loss"] for one in done}
+    chances = {read_record(one / "metrics.json", "chance_loss")["chance_loss"] for one in done}
     svg = convergence(
         {one.name: _losses(one) for one in done},
         roles={one.name: "ssl" for one in done},

@@ -1,6 +1,5 @@
 """Test images with what readers drew, their consensus, and what detectors find."""
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -8,6 +7,7 @@ import numpy as np
 
 from cxrssl.config.plan import Plan
 from cxrssl.core.boxes import Boxes
+from cxrssl.core.records import read_json
 from cxrssl.data.detection import Example
 from cxrssl.data.store import Store
 from cxrssl.output.embedded import data_uri
@@ -70,7 +70,7 @@ def _varied(test: Sequence[Example], count: int) -> list[Example]:
 def _predictions(arm: FinishedArm) -> dict[str, list[list[float]]]:
     """Return boxes, class and score of an arm by image, the strongest first."""
     found: dict[str, list[list[float]]] = {}
-    for entry in json.loads((arm.folder / "predictions.json").read_text()):
+    for entry in read_json(arm.folder / "predictions.json"):
         if entry["score"] >= _LEAST_SCORE:
             x, y, width, height = entry["bbox"]
             box = [round(v, 1) for v in (x, y, x + width, y + height)]

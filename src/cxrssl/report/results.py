@@ -1,6 +1,5 @@
 """What the runs of a plan came to: scores of every seed, on the same draws of the test images."""
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,13 @@ from scipy.special import stdtrit  # type: ignore[import-untyped]
 
 from cxrssl.config.arms import Arm, Faults
 from cxrssl.core.errors import RunError
+from cxrssl.core.records import read_record
 from cxrssl.metrics.label_curves import Estimate, Scored, difference_of, mean_of
 
+_SCORED = (
+    *("metrics", "per_class", "classes", "definitions", "truth_sha256", "seed", "replicates"),
+    *("n_images", "n_boxes", "n_classes", "train_images", "train_boxes"),
+)
 _Z = 1.959964
 """Of the arms' own intervals."""
 
@@ -121,7 +125,7 @@ def read_results(runs: Path, arms: Sequence[Arm]) -> Results:
         RunError: If one was scored by an earlier version, or they can't be compared.
     """
     found = [
-        FinishedArm(arm, folder, json.loads((folder / "metrics.json").read_text()))
+        FinishedArm(arm, folder, read_record(folder / "metrics.json"))
         for arm in arms
         if ((folder := runs / arm.name) / "metrics.json").is_file()
     ]
@@ -132,6 +136,13 @@ def read_results(runs: Path, arms: Sequence[Arm]) -> Results:
             f"({', '.join(old[:3])}), without intervals. Delete their folders, and run `cxrssl "
             "reproduce` again."
         )
+    for one in found:
+        missing = [key for key in _SCORED if key not in one.result]
+        if missing:
+            raise RunError(
+                f"{one.folder / 'metrics.json'} has no {', '.join(missing)}. Delete that folder, "
+                "and run `cxrssl reproduce` again."
+            )
     return Results(found)
 
 

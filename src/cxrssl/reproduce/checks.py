@@ -61,11 +61,11 @@ def claim(out: Path, plan: Plan, trainings: Sequence[Training]) -> None:
     """
     check_folder(out, plan)
     path, text = out / "plan.yaml", to_yaml(plan)
-    if not path.is_file() or path.read_text() != text:
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
         write_text(path, text)
     for one in trainings:
         written, own = one.folder / "recipe.yaml", to_yaml(one.recipe)
-        if written.is_file() and not one.job.done and written.read_text() != own:
+        if written.is_file() and not one.job.done and written.read_text(encoding="utf-8") != own:
             write_text(written, own)  # `check` has seen that it is the same run
 
 

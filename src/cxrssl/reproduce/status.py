@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cxrssl.core.files import write_json
+from cxrssl.core.records import read_record, reading
 from cxrssl.data.protocol import TRAIN_SHARE
 from cxrssl.reproduce.jobs import Training
 from cxrssl.run.jobs import Job, Outcome
@@ -50,7 +51,7 @@ class Progress:
         line, length = last_line(self.training.folder), self.training.folder / "length.json"
         if line is None or not length.is_file():
             return None
-        return int(line["step"]), int(json.loads(length.read_text())["num_steps"]), line["epoch"]
+        return int(line["step"]), int(read_record(length, "num_steps")["num_steps"]), line["epoch"]
 
     def share_saved(self) -> float:
         """Return how much of its steps the last checkpoint has, from which a cut run goes on."""
@@ -60,7 +61,7 @@ class Progress:
             int(path.name.removeprefix("step-"))
             for path in self.training.folder.glob("checkpoints/step-*[0-9]")
         ]
-        length = json.loads((self.training.folder / "length.json").read_text())
+        length = read_record(self.training.folder / "length.json", "num_steps")
         return max(steps, default=0) / max(1, int(length["num_steps"]))
 
     @property
@@ -183,7 +184,7 @@ class Status:
 def _images(store: Path) -> int:
     """Return how many images a store has, 0 before it is there."""
     manifest = store / "manifest.json"
-    return int(json.loads(manifest.read_text())["num_images"]) if manifest.is_file() else 0
+    return int(read_record(manifest, "num_images")["num_images"]) if manifest.is_file() else 0
 
 
 def _entry(one: Progress) -> dict[str, Any]:
@@ -206,8 +207,9 @@ def progress_of(
     by_name = {one.job.name: one for one in trainings}
     seconds: dict[str, float] = {}
     if path.is_file():
-        before = json.loads(path.read_text())["jobs"]
-        seconds = {one["name"]: one["seconds"] for one in before if "seconds" in one}
+        before = read_record(path, "jobs")["jobs"]
+        with reading(path):
+            seconds = {one["name"]: float(one["seconds"]) for one in before if "seconds" in one}
     return {
         job.name: Progress(
             job,

@@ -1,6 +1,5 @@
 """Who watches a plan's jobs: says what ends, keeps `status.json`, and writes reports meanwhile."""
 
-import json
 import subprocess
 import sys
 import time
@@ -9,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 
 from cxrssl.core.errors import RunError
+from cxrssl.core.records import read_record, reading
 from cxrssl.output.board import Board, Row, duration
 from cxrssl.reproduce.jobs import Training
 from cxrssl.reproduce.status import Status
@@ -103,7 +103,7 @@ def is_stale(out: Path, trainings: Sequence[Training]) -> bool:
     if not all((out / name).is_file() for name in (report.name, *_FILES)):
         return True
     arms = [one for one in trainings if one.job.arguments[0] == "finetune"]
-    if set(json.loads(report.read_text())["arms"]) != {one.job.name for one in arms}:
+    if set(read_record(report, "arms")["arms"]) != {one.job.name for one in arms}:
         return True
     made = report.stat().st_mtime_ns
     read = [out / "plan.yaml", *(one.job.product for one in trainings)]
@@ -113,8 +113,9 @@ def is_stale(out: Path, trainings: Sequence[Training]) -> bool:
 def _headline(product: Path) -> str:
     if product.name != "metrics.json":
         return ""
-    metrics = json.loads(product.read_text())
-    if "metrics" not in metrics:
-        return f", loss {metrics['loss']:.3f} (chance {metrics['chance_loss']:.3f})"
-    value = metrics["metrics"]["AP50"]["value"]
-    return f", AP50 {value:.3f}" if value is not None else ""
+    metrics = read_record(product)
+    with reading(product):
+        if "metrics" not in metrics:
+            return f", loss {metrics['loss']:.3f} (chance {metrics['chance_loss']:.3f})"
+        value = metrics["metrics"]["AP50"]["value"]
+        return f", AP50 {value:.3f}" if value is not None else ""

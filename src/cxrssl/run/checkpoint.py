@@ -98,7 +98,7 @@ class Checkpoints:
                 f"{last} is of another network than the recipe's: {error.args[0]}. Was it written "
                 "by another version? Begin anew with another --out."
             ) from error
-        state = json.loads((last / "state.json").read_text())
+        state = json.loads((last / "state.json").read_text(encoding="utf-8"))
         _restore_optimizer(optimizer, load_file(last / "optimizer.safetensors"), state["optimizer"])
         if self.scaler is not None:
             self.scaler.load_state_dict(state["scaler"])

@@ -1,12 +1,12 @@
 """A run folder: one command's recipe, provenance, log, checkpoints and product."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cxrssl.core.errors import RunError
 from cxrssl.core.files import write_json, write_text
+from cxrssl.core.records import read_record, reading
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,10 @@ class RunFolder:
     def chunk_bound(self) -> int | None:
         """Return the most images that memory has had room for at once, None if it never ran out."""
         path = self.path / "chunk.json"
-        return int(json.loads(path.read_text())["chunk_images"]) if path.is_file() else None
+        if not path.is_file():
+            return None
+        with reading(path):
+            return int(read_record(path, "chunk_images")["chunk_images"])
 
     def finish(self, metrics: dict[str, Any]) -> None:
         """Write the final metrics, and with them end the run."""
@@ -113,7 +116,7 @@ def _check_resumable(recipe: Path, recipe_yaml: str, *, resume: bool) -> None:
             f"{recipe.parent} holds a run that has not ended. Go on with --resume, "
             "or name another folder with --out."
         )
-    if recipe.read_text() != recipe_yaml:
+    if recipe.read_text(encoding="utf-8") != recipe_yaml:
         raise RunError(
             f"{recipe.parent} was begun with another recipe (see {recipe}). Name another folder "
             "with --out, or resume with the recipe that is there."

@@ -70,7 +70,7 @@ class Watcher(Protocol):
 
 def last_words(log: Path) -> str:
     """Return the last line that a job said, and where all of it is."""
-    text = log.read_text(errors="replace") if log.is_file() else ""
+    text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
     lines = [line.strip() for line in text.splitlines()]
     last = next((line for line in reversed(lines) if line), "nothing was said")
     return f"{last} (all of it in {log})"

@@ -24,7 +24,7 @@ def sole_user(folder: Path, *, on_wait: Callable[[], None]) -> Iterator[int]:
     Raises:
         RunError: If the file system has no locks.
     """
-    with (folder / "lock").open("a") as file:
+    with (folder / "lock").open("ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cxrssl.core.errors import TrainingError
 from cxrssl.core.files import write_json, write_text
+from cxrssl.core.records import reading
 
 # More than any line is long.
 _TAIL_BYTES = 4096
@@ -56,7 +57,7 @@ class Log:
     def write(self, values: Mapping[str, float | None], *, steps_done: int, epoch: int) -> None:
         """Append a line."""
         if self._writes:
-            with self._path.open("a") as file:
+            with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": steps_done, "epoch": epoch, **values}) + "\n")
 
     def history(self, name: str) -> list[float]:
@@ -83,8 +84,9 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     """Return the lines of a log; one that a full disk has cut short is left out."""
     if not path.is_file():
         return []
-    text = path.read_text()
-    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+    with reading(path):
+        text = path.read_text(encoding="utf-8")
+        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
@@ -101,4 +103,5 @@ def last_line(folder: Path) -> dict[str, Any] | None:
         file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
         lines = file.read().splitlines(keepends=True)
     whole = [line for line in lines if line.endswith(b"\n") and line.startswith(b"{")]
-    return dict(json.loads(whole[-1])) if whole else None
+    with reading(path):
+        return dict(json.loads(whole[-1])) if whole else None

@@ -244,7 +244,12 @@ class _Followed:
 def _answer(command: Sequence[str]) -> tuple[int, str, str]:
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=_ANSWER_S, check=False
+            command,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=_ANSWER_S,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         return 1, "", f"{command[0]} took more than {_ANSWER_S:g} s"

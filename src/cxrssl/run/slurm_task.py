@@ -185,7 +185,12 @@ def _scontrol(*arguments: str) -> str:
     command = ["scontrol", *arguments]
     for _ in range(_TRIES):
         done = subprocess.run(
-            command, capture_output=True, text=True, check=False, preexec_fn=_deaf_to_kill
+            command,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+            preexec_fn=_deaf_to_kill,
         )
         if done.returncode == 0:
             return done.stdout

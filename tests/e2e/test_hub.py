@@ -466,7 +466,8 @@ def test_nothing_that_a_config_of_the_hub_names_is_followed(
         said[name] = done.err
     for name in ("body", "path", "kernel", "code", "flash", "quantized", "kwargs"):
         assert "none is followed" in said[name]
-    assert "no sense in score_threshold" in said["number"]
+    assert "score_threshold 'a' (expected a number from 0 to 1)" in said["number"]
+    assert "id2label is 'x'" in said["labels"]
     assert all(f"hf-hub:evil/{name}@" in text for name, text in said.items()), said
     assert "model.safetensors missing" in said["pickled"]
     assert "holds no detector that can be read" in said["cut"]

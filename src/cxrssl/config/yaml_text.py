@@ -28,7 +28,7 @@ class _Reader(yaml.SafeLoader):
     # The stubs of PyYAML leave the arguments of these two open.
     def compose_node(self, parent: Any, index: Any) -> yaml.Node | None:  # noqa: ANN401
         """Return a node and what is in it."""
-        event = self.peek_event()
+        event = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             raise _refused("anchors and aliases (& and *) are not read; write the part out", event)
         if self._depth >= _DEEPEST:
@@ -76,7 +76,7 @@ _Reader.yaml_implicit_resolvers = {
 
 
 def _refused(what: str, event: yaml.Event) -> yaml.composer.ComposerError:
-    return yaml.composer.ComposerError(None, None, what, event.start_mark)
+    return yaml.composer.ComposerError(None, None, what, event.start_mark)  # type: ignore[arg-type]
 
 
 def read_yaml(path: Path) -> object:

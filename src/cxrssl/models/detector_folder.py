@@ -27,7 +27,7 @@ from cxrssl.models.detector import Config, Detector, build_detector
 from cxrssl.models.outside import EXPECTED, plain_json
 from cxrssl.models.published.configuration_cxr_rcnn import CxrRcnnConfig
 from cxrssl.models.published.image_processing_cxr import CxrImageProcessor
-from cxrssl.models.ranges import FASTER_RCNN, PROCESSOR, RTDETR, checked, class_names, shown
+from cxrssl.models.ranges import FASTER_RCNN, PROCESSOR, RTDETR, UNUSED, checked, class_names, shown
 from cxrssl.models.rtdetr import RtDetr, check_side, rtdetr_config
 
 _PROCESSOR_FILE = "image_processing_cxr.py"
@@ -221,6 +221,7 @@ def _config(folder: Path, name: str, *, size_px: int) -> Config:
             f"{place} is of model_type {shown(family)}; expected {' or '.join(_FAMILIES)}, "
             "written by `cxrssl finetune`."
         )
+    checked(content, UNUSED, place=place)
     names = class_names(content, place=place)
     if family == RTDetrV2Config.model_type:
         return _rtdetr(content, names, place, size_px=size_px)

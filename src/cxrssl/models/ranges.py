@@ -77,12 +77,20 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Words:
-    """One of some words."""
+    """One of some words.
+
+    Attributes:
+        words: Which.
+        or_null: Whether there may be none.
+    """
 
     words: tuple[str, ...]
+    or_null: bool = False
 
     def admits(self, value: object) -> bool:
         """Return whether a value is one."""
+        if value is None:
+            return self.or_null
         return isinstance(value, str) and value in self.words
 
     def __str__(self) -> str:
@@ -109,6 +117,7 @@ _COUNT = Numbers(1, MOST_COUNT, whole=True)
 _OVERLAP = Numbers(0, 1)
 _SHARE = Numbers(0, 1)
 _MEAN, _STD = Numbers(0, 1), Numbers(0, MOST_STD, above=True)
+_FLOATS = Words(("float32", "float16", "bfloat16"), or_null=True)
 _PROTOCOL = Words(("published", "described", "corrected"))
 
 FASTER_RCNN: Mapping[str, Rule] = {
@@ -151,6 +160,8 @@ RTDETR: Mapping[str, Rule] = {
     "protocol": _PROTOCOL,
 }
 """Of `config.json` of an RT-DETRv2: what a recipe says of it."""
+UNUSED: Mapping[str, Rule] = {"dtype": _FLOATS, "torch_dtype": _FLOATS}
+"""Of any `config.json`: what plain transformers follows and cxrssl does not."""
 PROCESSOR: Mapping[str, Rule] = {
     "size_px": _SIDE,
     "fit": Words(("squash", "letterbox")),

@@ -5,31 +5,24 @@ failures), `boxes.parquet` (original pixels), and `manifest.json`, which is writ
 without it is an ingest that has not ended.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
 
 from cxrssl.core.errors import DataError
 from cxrssl.core.images import Pixels, Placement, placement
-
-STORE_VERSION = 2
-SCHEMA = pa.schema(
-    [
-        ("image_id", pa.string()),
-        ("pixels", pa.large_binary()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("original_width", pa.int32()),
-        ("original_height", pa.int32()),
-        ("part", pa.string()),
-        ("route", pa.string()),
-    ]
+from cxrssl.data.store_parts import (
+    SCHEMA,
+    STORE_VERSION,
+    read_boxes,
+    read_manifest,
+    read_records,
+    read_shards,
 )
+
+__all__ = ["SCHEMA", "STORE_VERSION", "Store", "StoredImage"]
 
 
 @dataclass(frozen=True)
@@ -63,25 +56,20 @@ class Store:
         """Open a store.
 
         Raises:
-            DataError: If there is none, or its ingest has not ended, or another version wrote it.
+            DataError: If there is none, or its ingest has not ended, or another version wrote it,
+                or a part of it is missing or damaged.
         """
-        manifest = folder / "manifest.json"
-        if not manifest.is_file():
-            raise DataError(
-                f"{folder} is no finished store (manifest.json is missing). "
-                f"Run `cxrssl ingest SOURCE {folder}`."
-            )
         self.folder = folder
-        self.manifest: dict[str, Any] = json.loads(manifest.read_text(encoding="utf-8"))
-        if self.manifest["version"] != STORE_VERSION:
-            raise DataError(
-                f"{folder} was written as store version {self.manifest['version']}; "
-                f"this cxrssl reads {STORE_VERSION}. Ingest it again."
-            )
-        self._table = _mapped(folder, self.manifest["shards"])
+        self.manifest: dict[str, Any] = read_manifest(folder)
+        self._table = read_shards(folder, self.manifest)
         columns = self._table.select([f.name for f in SCHEMA if f.name != "pixels"]).to_pylist()
         self.images = [StoredImage(**row) for row in columns]
-        self.findings = pd.read_parquet(folder / "boxes.parquet")
+        ids = [image.image_id for image in self.images]
+        self.findings = read_boxes(folder, ids, self.classes)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let another process open the store itself, rather than be sent all its pixels."""
+        return _reopened, (self.folder, self.fingerprint)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -101,14 +89,9 @@ class Store:
         """Return the sha256 of each image's file, as ingested, by image id.
 
         Raises:
-            DataError: If a shard's record is missing.
+            DataError: If a shard's record is missing or damaged.
         """
-        records = [Path(name).with_suffix(".json").name for name in self.manifest["shards"]]
-        paths = [_part(self.folder, name) for name in records]
-        images = [
-            one for path in paths for one in json.loads(path.read_text(encoding="utf-8"))["images"]
-        ]
-        return {one["image_id"]: one["source_sha256"] for one in images}
+        return read_records(self.folder, self.manifest)
 
     def placement(self, row: int) -> Placement:
         """Return where the original image of a row lies in its stored square."""
@@ -127,18 +110,10 @@ class Store:
         return np.frombuffer(buffer, dtype=np.uint8).reshape(image.height, image.width)
 
 
-def _mapped(folder: Path, shards: list[str]) -> pa.Table:
-    tables = []
-    for name in shards:
-        mapped = pa.memory_map(str(_part(folder, name)))
-        tables.append(pa.ipc.open_file(mapped).read_all())
-    return pa.concat_tables(tables) if tables else SCHEMA.empty_table()
-
-
-def _part(folder: Path, name: str) -> Path:
-    path = folder / name
-    if not path.is_file():
+def _reopened(folder: Path, fingerprint: str) -> Store:
+    store = Store(folder)
+    if store.fingerprint != fingerprint:
         raise DataError(
-            f"{path} is missing from the store. Ingest again: it redoes only what is gone."
+            f"{folder} was ingested anew while it was being read. Call the same command again."
         )
-    return path
+    return store

@@ -23,7 +23,7 @@ OPTIONS = {
     "finetune": "recipe --set --out --resume",
     "eval": "checkpoint --data --split --fusion --normals --predictions --truth --readers "
     "--consensus-iou --against --replicates --seed --json",
-    "predict": "checkpoint inputs --out --threshold --overlays",
+    "predict": "checkpoint inputs --out --threshold --overlays --resume",
     "reproduce": "plan --set --out --executor --dry-run",
     "report": "runs",
     "push": "run repo --private --dry-run --revision --replace --license --images "

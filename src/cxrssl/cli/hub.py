@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cxrssl.cli.options import app
+from cxrssl.cli.options import app, say
 
 
 @app.command()
@@ -43,16 +43,16 @@ def push(
     wanted = Wanted(private, revision, replace, license_, images, right, dry_run)
     found = run_push(run, repo, wanted)
     if found.published is None:
-        typer.echo(found.card)
+        say(found.card)
         for path, size in found.sizes.items():
-            typer.echo(f"{size:>12,}  {path}", err=True)
+            say(f"{size:>12,}  {path}", err=True)
         seen = {
             True: "private",
             False: "public",
             None: "public if it is new, unless its owner's are private by default",
         }[found.private]
-        typer.echo(f"Nothing was sent. {repo} ({found.parcel.what}, {seen})", err=True)
+        say(f"Nothing was sent. {repo} ({found.parcel.what}, {seen})", err=True)
         return
     done = found.published
-    typer.echo(f"{done.url} ({'pushed' if done.is_new else 'was there already'})")
-    typer.echo(f"commit {done.commit}, tag {done.tag}")
+    say(f"{done.url} ({'pushed' if done.is_new else 'was there already'})")
+    say(f"commit {done.commit}, tag {done.tag}")

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from cxrssl.core.printable import printable_lines
+
 app = typer.Typer(
     name="cxrssl",
     help="How few boxes do you need? Pretraining and detection for chest radiographs.",
@@ -65,3 +67,8 @@ Set = Annotated[
 Out = Annotated[Path | None, typer.Option("--out", help="Run folder; runs/COMMAND/RECIPE if not.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run that was cut short.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes; one a core if not given.")]
+
+
+def say(text: object, *, err: bool = False) -> None:
+    """Print lines on stdout or stderr; names in them can't command the terminal."""
+    typer.echo(printable_lines(str(text)), err=err)

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from cxrssl.cli.options import CHECKPOINT, ExecutorName, Out, Resume, Set, app
+from cxrssl.cli.options import CHECKPOINT, ExecutorName, Out, Resume, Set, app, say
+from cxrssl.core.printable import printable
 
 
 @app.command()
@@ -26,11 +27,11 @@ def pretrain(
     if preview is not None:
         from cxrssl.pretrain.preview import preview as show
 
-        typer.echo(show(merged, preview))
+        say(show(merged, preview))
         return
     from cxrssl.pretrain import pretrain as run
 
-    typer.echo(run(merged, out or Path("runs/pretrain") / recipe.stem, resume=resume))
+    say(run(merged, out or Path("runs/pretrain") / recipe.stem, resume=resume))
 
 
 @app.command()
@@ -47,7 +48,7 @@ def finetune(
     merged = load_recipe(recipe, FinetuneRecipe, overrides=set_ or [])
     from cxrssl.finetune import finetune as run
 
-    typer.echo(run(merged, out or Path("runs/finetune") / recipe.stem, resume=resume))
+    say(run(merged, out or Path("runs/finetune") / recipe.stem, resume=resume))
 
 
 @app.command()
@@ -59,22 +60,36 @@ def predict(
         float, typer.Option(min=0, max=1, help="Least score of what is drawn; lists hold all.")
     ] = 0.3,
     overlays: Annotated[bool, typer.Option(help="Draw what is found on each image.")] = True,
+    resume: Resume = False,
 ) -> None:
     """Detect in image files: COCO JSON, CSV and pictures."""
     from cxrssl.core.printable import printable
     from cxrssl.data.tables.files import notes_on_search
     from cxrssl.predict import predict as run
 
-    found = run(checkpoint, inputs, out, threshold=threshold, overlays=overlays)
     for folder in (path for path in inputs if path.is_dir()):
         for note in notes_on_search(folder):
-            typer.echo(printable(f"note: {folder}: {note}"), err=True)
+            say(printable(f"note: {folder}: {note}"), err=True)
+    found = run(
+        checkpoint,
+        inputs,
+        out,
+        threshold=threshold,
+        overlays=overlays,
+        resume=resume,
+        say=lambda line: say(line, err=True),
+    )
     for name, reason in list(found.failures.items())[:20]:
-        typer.echo(f"{name}: {reason}", err=True)
+        say(f"{printable(name)}: {printable(reason)}", err=True)
     looked = found.num_files - len(found.failures)
-    typer.echo(f"{found.num_findings} findings in {looked} of {found.num_files} files: {out}")
+    drawn = "drawn on" if overlays else "in"
+    say(
+        f"{found.num_strong} boxes at score >= {threshold:.2f} {drawn} {found.num_strong_files} of "
+        f"{looked} images; {found.num_findings} findings in {looked} of {found.num_files} files "
+        f"are in the lists: {out}"
+    )
     if found.failures:
-        typer.echo(f"{len(found.failures)} files can't be read; see {out}/failures.json", err=True)
+        say(f"{len(found.failures)} files can't be read; see {out}/failures.json", err=True)
         raise typer.Exit(1)
 
 
@@ -106,7 +121,7 @@ def reproduce(
         return
     from cxrssl.reproduce import reproduce as run
 
-    typer.echo(f"Report: {run(merged, folder, executor=executor.value)}")
+    say(f"Report: {run(merged, folder, executor=executor.value)}")
 
 
 @app.command()
@@ -116,4 +131,4 @@ def report(
     """Write the runs of a plan, as far as they are, as an HTML page; CSV, Markdown, LaTeX, JSON."""
     from cxrssl.report import report as run
 
-    typer.echo(run(runs))
+    say(run(runs))

@@ -1,6 +1,8 @@
 """Text of others as it may be shown: on a terminal, in a report, a drawing or a card."""
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 # Controls (C0, DEL, C1), marks that change the direction of what follows, line separators, lone
 # surrogates and what is no character: terminals obey the first, XML allows none of most.
@@ -13,3 +15,19 @@ _UNSHOWN = re.compile(
 def printable(text: str) -> str:
     """Return a text on one line, its control characters as escapes: ESC is a backslash and x1b."""
     return _UNSHOWN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def printable_lines(text: str) -> str:
+    """Return a text of several lines, each as `printable` has it."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def printable_content(content: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold
+    """Return what JSON can hold with every text in it, keys among them, as it may be shown."""
+    if isinstance(content, str):
+        return printable(content)
+    if isinstance(content, Mapping):
+        return {printable_content(key): printable_content(own) for key, own in content.items()}
+    if isinstance(content, list | tuple):
+        return [printable_content(own) for own in content]
+    return content

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from cxrssl.core.errors import DataError
 from cxrssl.core.images import Fit, Pixels
+from cxrssl.data.contents import file_content
 from cxrssl.data.dicom.read import decode_dicom
 from cxrssl.data.rasters import decode_raster
 from cxrssl.data.tables.rows import RASTER_SUFFIXES
@@ -45,10 +45,7 @@ def read_picture(path: Path, *, size_px: int, fit: Fit, to_show: bool) -> Pictur
     Raises:
         DataError: If it can't be read or decoded.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path.name}: not a readable file ({error.strerror})") from error
+    content = file_content(path, name=path.name)
     if path.suffix.lower() in RASTER_SUFFIXES:
         found = decode_raster(content, name=path.name, size_px=None, fit=fit)
         shown = found.pixels if to_show else None

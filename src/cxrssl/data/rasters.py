@@ -20,6 +20,7 @@ from cxrssl.core.errors import DataError
 from cxrssl.core.grey_levels import is_of_few_levels
 from cxrssl.core.images import Fit, Levels, Pixels, Radiograph, placed, placement, resized
 from cxrssl.core.sizes import Size, is_resize_of
+from cxrssl.data.contents import file_content
 
 _MAX_PIXELS = 150_000_000
 # A JPEG with further pictures behind it (MPO) is opened as a JPEG.
@@ -70,10 +71,7 @@ def read_raster(
 
     See `decode_raster`.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path.name}: not a readable file ({error.strerror})") from error
+    content = file_content(path, name=path.name)
     return decode_raster(content, name=path.name, size_px=size_px, fit=fit, stated=stated)
 
 

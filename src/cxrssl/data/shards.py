@@ -21,6 +21,7 @@ from cxrssl.core.errors import DataError
 from cxrssl.core.files import replacing, write_json
 from cxrssl.core.images import Fit
 from cxrssl.data.blank import blank_warning
+from cxrssl.data.contents import file_content
 from cxrssl.data.dicom.read import decode_dicom
 from cxrssl.data.rasters import decode_raster
 from cxrssl.data.stated_sizes import SAME, Scale, scale_of_boxes, scale_warning
@@ -34,8 +35,6 @@ _DECODERS = (
 )  # fmt: skip
 # Goes up when pixels, sizes or warnings of a file come out otherwise: older shards are then redone.
 _DECODE_VERSION = 3
-# 150 megapixels of 16 bits are 300 MB; a file of more is no radiograph that can be decoded here.
-_MOST_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -222,7 +221,7 @@ def decoded(shard: Shard, name: str) -> StoredRow:
     Raises:
         DataError: If it, its stated size, or a box on it, is faulty.
     """
-    content = _content(shard.files[name], name)
+    content = file_content(shard.files[name], name=name)
     settings, stated = shard.settings, shard.sizes.get(name)
     is_raster = shard.files[name].suffix.lower() in RASTER_SUFFIXES
     if is_raster:
@@ -254,13 +253,3 @@ def decoded(shard: Shard, name: str) -> StoredRow:
     return StoredRow(row, hashlib.sha256(content).hexdigest(), warnings, scale)
 
 
-def _content(path: Path, name: str) -> bytes:
-    try:
-        size = path.stat().st_size
-        if size > _MOST_BYTES:
-            raise DataError(
-                f"{name}: the file has {size >> 20} MiB; at most {_MOST_BYTES >> 20} are read"
-            )
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{name}: the file can't be read ({error.strerror})") from error

@@ -38,7 +38,9 @@ def sole_user(folder: Path, *, on_wait: Callable[[], None]) -> Iterator[int]:
 
 
 @contextmanager
-def claimed(folder: Path, parts: Sequence[int]) -> Iterator[Callable[[], None]]:
+def claimed(
+    folder: Path, parts: Sequence[int], *, what: str = "shards"
+) -> Iterator[Callable[[], None]]:
     """Hold numbered parts of a folder, which other processes and machines may work in as well.
 
     Record locks hold a byte of `.lock` for every part; they end with the process, and not when a
@@ -47,6 +49,7 @@ def claimed(folder: Path, parts: Sequence[int]) -> Iterator[Callable[[], None]]:
     Args:
         folder: It must exist.
         parts: Numbers >= 0.
+        what: They are called in messages.
 
     Yields:
         A function that waits until this process alone may write what is common to all parts. Then
@@ -58,7 +61,7 @@ def claimed(folder: Path, parts: Sequence[int]) -> Iterator[Callable[[], None]]:
     descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
     try:
         for part in parts:
-            _claim(descriptor, part, folder)
+            _claim(descriptor, part, folder, what)
         yield lambda: fcntl.lockf(descriptor, fcntl.LOCK_EX, 1, 0)
     finally:
         os.close(descriptor)
@@ -79,12 +82,12 @@ def sole_writer(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _claim(descriptor: int, part: int, folder: Path) -> None:
+def _claim(descriptor: int, part: int, folder: Path, what: str) -> None:
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, part + 1)
     except (BlockingIOError, PermissionError) as error:
         raise RunError(
-            f"another process works in {folder} on the same shards. Wait until it has ended."
+            f"another process works in {folder} on the same {what}. Wait until it has ended."
         ) from error
     except OSError as error:
         raise RunError(

@@ -33,6 +33,7 @@ from cxrssl.core.images import (
     placement,
     resized,
 )
+from cxrssl.data.contents import file_content
 from cxrssl.data.dicom.advice import syntax_name
 from cxrssl.data.dicom.dataset import DicomFile, read_file
 from cxrssl.data.dicom.display import modality_levels, shown
@@ -51,10 +52,7 @@ def read_dicom(
     path: Path, *, size_px: int | None, fit: Fit = "squash", exact: bool = False
 ) -> Radiograph:
     """Decode a DICOM file; messages call it by its file name. See `decode_dicom`."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path.name}: not a readable file ({error.strerror})") from error
+    content = file_content(path, name=path.name)
     return decode_dicom(content, name=path.name, size_px=size_px, fit=fit, exact=exact)
 
 

@@ -1,0 +1,71 @@
+"""Which files are looked at, and what their pictures are called."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from cxrssl.core.errors import DataError
+from cxrssl.data.contents import kind_of
+from cxrssl.data.tables.rows import IMAGE_SUFFIXES
+from cxrssl.data.tables.source import image_files
+
+_EXPECTED = "Expected DICOM, PNG or JPEG"
+_MOST_NAME_BYTES = 200
+
+
+def files_in(inputs: Sequence[Path], *, out: Path | None = None) -> list[Path]:
+    """Return the files named, and the images in the folders named, each once.
+
+    Args:
+        inputs: Files, and folders that are searched.
+        out: A folder of which nothing is taken, wherever it lies: what is drawn is no input.
+
+    Raises:
+        DataError: If one is not there or no regular file, or none is an image.
+    """
+    left_out = None if out is None else out.resolve()
+    found: dict[Path, Path] = {}
+    for path in inputs:
+        for file in _files_of(path):
+            real = file.resolve()
+            if left_out is None or left_out not in real.parents:
+                found.setdefault(real, file)
+    if not found:
+        places = ", ".join(str(path) for path in inputs)
+        raise DataError(f"{places} holds no DICOM, PNG or JPEG file.")
+    return list(found.values())
+
+
+def _files_of(path: Path) -> list[Path]:
+    try:
+        if path.is_dir():
+            return image_files(path)
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DataError(f"{path} is no file and no folder. {_EXPECTED}.") from error
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise DataError(f"{path} can't be opened ({why}). {_EXPECTED}, or a folder.") from error
+    if not path.is_file():
+        raise DataError(f"{path} is no regular file but {kind_of(mode)}. {_EXPECTED}.")
+    return [path]
+
+
+def overlay_names(files: Sequence[Path]) -> dict[Path, str]:
+    """Return a name for the picture of each file; files of one name get numbers."""
+    names: dict[Path, str] = {}
+    taken: Counter[str] = Counter()
+    for file in files:
+        plain = file.stem if file.suffix.lower() in IMAGE_SUFFIXES else file.name
+        # File systems take 255 bytes, and a temporary file has a longer name.
+        plain = plain.encode(errors="backslashreplace")[:_MOST_NAME_BYTES].decode(errors="ignore")
+        same = plain.casefold()  # one name on shares that don't tell capitals
+        taken[same] += 1
+        while taken[same] > 1 and taken[f"{same}-{taken[same]}"]:
+            taken[same] += 1
+        number = taken[same]
+        name = plain if number == 1 else f"{plain}-{number}"
+        if number > 1:
+            taken[name.casefold()] += 1
+        names[file] = f"{name}.png"
+    return names

@@ -1,0 +1,209 @@
+"""What a prediction has done so far, on disk: a line a file, so that a killed one goes on.
+
+`unfinished.jsonl` begins with what was asked for; then comes every file that is done, in order. A
+line that was cut by a kill or a full disk is dropped, and its file done again. When the lists are
+written, the record goes.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from cxrssl.core.errors import RunError
+from cxrssl.output.overlay import Finding
+from cxrssl.run.lock import claimed
+
+_RECORD = "unfinished.jsonl"
+_LOCK = ".lock"
+_LISTS = ("predictions.json", "predictions.csv", "failures.json")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """All that decides what a prediction writes; one that goes on must have been asked the same.
+
+    Attributes:
+        version: Of cxrssl.
+        detector: A hash of its files.
+        threshold: Least score of what is drawn.
+        overlays: Whether pictures are drawn.
+        files: A hash of the inputs' names, sizes and times, in order.
+    """
+
+    version: str
+    detector: str
+    threshold: float
+    overlays: bool
+    files: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a detector finds in one file.
+
+    Attributes:
+        file: Its path as text; bytes of it that are no UTF-8 are escapes.
+        width: Its columns.
+        height: Its rows.
+        findings: Strongest first; boxes in its pixels.
+        failure: Why it can't be read; empty if it can.
+    """
+
+    file: str
+    width: int = 0
+    height: int = 0
+    findings: tuple[Finding, ...] = ()
+    failure: str = ""
+
+
+class Record:
+    """The files that are done, appended to as they are."""
+
+    def __init__(self, file: IO[bytes], num_done: int) -> None:
+        """Take a file that stands behind its last whole line."""
+        self._file, self.num_done = file, num_done
+
+    def add(self, found: Found) -> None:
+        """Put a file on record; whatever happens then, it is done."""
+        boxes = [[*one.box, one.label, one.score] for one in found.findings]
+        content = [found.file, found.width, found.height, boxes, found.failure]
+        self._file.write(_line(content))
+        self._file.flush()
+        self.num_done += 1
+
+    def __iter__(self) -> Iterator[Found]:
+        """Yield every file that is done, in order, one in memory at a time."""
+        self._file.seek(0)
+        next(self._file)
+        for line in self._file:
+            name, width, height, boxes, failure = json.loads(line)
+            findings = (Finding((*box[:4],), box[4], box[5]) for box in boxes)
+            yield Found(name, width, height, tuple(findings), failure)
+
+
+def state_of(out: Path) -> tuple[Literal["new", "unfinished", "finished", "other"], int]:
+    """Return what a folder holds, and of an unfinished prediction how many files are done."""
+    try:
+        names = {path.name for path in out.iterdir()} - {_LOCK}
+    except FileNotFoundError:
+        return "new", 0
+    if _RECORD in names:
+        with (out / _RECORD).open("rb") as file:
+            num_done = max(0, sum(line.endswith(b"\n") for line in file) - 1)
+        return ("unfinished", num_done) if num_done else ("new", 0)
+    if _LISTS[0] in names:
+        return "finished", 0
+    return ("other" if names else "new"), 0
+
+
+def check_out(out: Path, *, resume: bool) -> None:
+    """Check that a prediction can begin or go on in a folder.
+
+    Raises:
+        RunError: If something else is there, or one that is not to be resumed.
+    """
+    if out.exists() and not out.is_dir():
+        raise RunError(f"{out} is a file; --out needs a folder, which may be absent.")
+    state, num_done = state_of(out)
+    if state == "finished":
+        raise RunError(
+            f"{out} is not empty. Name another folder with --out: a finished prediction is there."
+        )
+    if state == "other":
+        raise RunError(
+            f"{out} is not empty. Name another folder with --out: no prediction is there that "
+            "could be gone on with."
+        )
+    if state == "unfinished" and not resume:
+        raise RunError(
+            f"{out} holds a prediction that has not ended; {num_done} files are done. "
+            "Go on with --resume, or name another folder with --out."
+        )
+
+
+@contextmanager
+def recorded(out: Path, asked: Asked, *, resume: bool) -> Iterator[Record]:
+    """Hold a folder alone, and yield the record of what is done in it.
+
+    The record goes when the block ends well.
+
+    Raises:
+        RunError: If another process works there, or `check_out` or what was asked for says no.
+        OSError: If it can't be written.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with claimed(out, [0], what="prediction"):
+        check_out(out, resume=resume)
+        path = out / _RECORD
+        if state_of(out)[0] == "unfinished":
+            _check_same(path, asked)
+        else:
+            _drop(out.glob("overlays/*.png"))  # of a call that was cut in its first file
+            path.write_bytes(_line(asdict(asked)))
+        _drop(out.glob("*.tmp"), out.glob("overlays/*.tmp"))
+        with path.open("r+b") as file:
+            yield Record(file, _behind_last_line(file))
+        path.unlink()
+
+
+def files_hash(files: Sequence[Path]) -> str:
+    """Return a hash of the names, sizes and times of files, in order."""
+    digest = sha256()
+    for file in files:
+        try:
+            status = file.stat()
+            state = f"{status.st_size} {status.st_mtime_ns}"
+        except OSError:
+            state = "gone"  # it is listed when its turn comes
+        digest.update(f"{whole_text(str(file))}\0{state}\n".encode())
+    return digest.hexdigest()
+
+
+def whole_text(text: str) -> str:
+    """Return text that every program reads: halves of characters, as in names, are escapes."""
+    return text.encode("utf-8", errors="backslashreplace").decode()
+
+
+def _check_same(path: Path, asked: Asked) -> None:
+    with path.open("rb") as file:
+        before: dict[str, Any] = json.loads(next(file))
+    words = {
+        "version": "another version of cxrssl",
+        "detector": "another detector",
+        "threshold": f"--threshold {before.get('threshold')}",
+        "overlays": "--overlays" if before.get("overlays") else "--no-overlays",
+        "files": "other input files, or some of them have changed since",
+    }
+    now = asdict(asked)
+    other = [text for name, text in words.items() if before.get(name) != now[name]]
+    if other:
+        raise RunError(
+            f"{path.parent} holds a prediction that was begun with {'; '.join(other)}. Call it as "
+            "it was called before, or name another folder with --out."
+        )
+
+
+def _drop(*groups: Iterable[Path]) -> None:
+    for paths in groups:
+        for path in list(paths):
+            path.unlink()
+
+
+def _behind_last_line(file: IO[bytes]) -> int:
+    """Cut off a line that has no end, stand behind the rest, and return how many files it has."""
+    whole = num_lines = 0
+    for line in file:
+        if line.endswith(b"\n"):
+            whole += len(line)
+            num_lines += 1
+    file.truncate(whole)
+    file.seek(whole)
+    return num_lines - 1
+
+
+def _line(content: object) -> bytes:
+    return json.dumps(content, separators=(",", ":"), allow_nan=False).encode() + b"\n"

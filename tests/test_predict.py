@@ -3,12 +3,14 @@
 import csv
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pydicom.data
 import pytest
@@ -16,6 +18,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from cxrssl.core.errors import DataError, RunError
+from cxrssl.data.contents import file_content
 from cxrssl.data.detection import Example
 from cxrssl.data.shards import Settings
 from cxrssl.data.store import Store
@@ -25,6 +28,7 @@ from cxrssl.ingest import ingest
 from cxrssl.models.detector import Detector
 from cxrssl.models.detector_folder import save_detector
 from cxrssl.predict import files_in, overlay_names, predict
+from cxrssl.predict.lists import plain_cell
 from detectors import detector, rcnn
 from support import DeadlyPath, ends_idle, out_of_memory, size_of
 
@@ -153,6 +157,96 @@ def test_each_file_is_taken_once_and_what_is_missing_is_said(tmp_path: Path) -> 
         files_in([tmp_path / "nothing"])
 
 
+def test_what_is_no_regular_file_is_never_waited_for(
+    own: tuple[Path, Detector], tmp_path: Path
+) -> None:
+    Image.new("L", (8, 8)).save(tmp_path / "a.png")
+    os.mkfifo(tmp_path / "pipe.dicom")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "s.png"))
+    (tmp_path / "loop").symlink_to(tmp_path)
+    (tmp_path / "round.png").symlink_to("round.png")
+    assert files_in([tmp_path]) == [tmp_path / "a.png"]
+    for name, what in (("pipe.dicom", "a named pipe"), ("s.png", "a socket")):
+        with pytest.raises(DataError, match=f"{name} is no regular file but {what}"):
+            files_in([tmp_path / name])
+    with pytest.raises(DataError, match=r"/dev/zero is no regular file but a device"):
+        files_in([Path("/dev/zero")])
+    with pytest.raises(DataError, match=r"round\.png can't be opened \(Too many levels"):
+        files_in([tmp_path / "round.png"])
+    for name in ("x" * 300, "a\0b"):
+        with pytest.raises(DataError, match="can't be opened"):
+            files_in([tmp_path / name])
+
+
+def test_a_file_that_becomes_a_pipe_or_is_too_large_is_listed(
+    own: tuple[Path, Detector], tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe.dicom")
+    with pytest.raises(DataError, match=r"pipe: no regular file \(a named pipe\)"):
+        file_content(tmp_path / "pipe.dicom", name="pipe")
+    with (tmp_path / "big.dcm").open("wb") as file:
+        file.truncate((1 << 30) + 1)
+    summary = predict(
+        own[0], [tmp_path / "big.dcm"], tmp_path / "out", threshold=0.0, overlays=False
+    )
+    assert summary.failures == {
+        str(tmp_path / "big.dcm"): "big.dcm: the file has 1024 MiB; at most 1024 are read"
+    }
+
+
+def test_no_cell_is_a_formula_and_numbers_stay_numbers(tmp_path: Path) -> None:
+    names = {0: '=HYPERLINK("http://x")', 1: "@SUM(A1)", 2: "-2+3", 3: "+1", 4: "\tx", 5: "\rx"}
+    names |= {6: "\uff1d1", 7: "plain"}
+    save_detector(detector(rcnn(id2label=names)), tmp_path / "detector")
+    Image.new("L", (80, 60), 90).save(tmp_path / "a.png")
+    monkey = Path("=a.png")
+    here = Path.cwd()
+    os.chdir(tmp_path)
+    try:
+        (tmp_path / "a.png").rename(tmp_path / monkey)
+        predict(tmp_path / "detector", [monkey], tmp_path / "out", threshold=0.0, overlays=True)
+    finally:
+        os.chdir(here)
+    with (tmp_path / "out/predictions.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))[1:]
+    assert rows
+    expected = {name if name == "plain" else f"'{name}" for name in names.values()}
+    assert {row[1] for row in rows} <= expected
+    assert {row[0] for row in rows} == {"'=a.png"}
+    assert all(float(cell) >= 0 for row in rows for cell in row[2:])
+    assert [plain_cell(name) for name in names.values()] == [
+        name if name == "plain" else f"'{name}" for name in names.values()
+    ]
+
+
+def test_names_can_not_command_the_terminal_and_the_summary_counts_what_is_drawn(
+    own: tuple[Path, Detector], tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    Image.new("L", (80, 60), 90).save(tmp_path / "in/good.png")
+    (tmp_path / "in" / "bad\x1b]0;pwn\x07a.png").write_bytes(b"no picture")
+    (tmp_path / "in" / "line\nfeed\u202egnp.png").write_bytes(b"no picture")
+    command = [sys.executable, "-m", "cxrssl", "predict", str(own[0]), str(tmp_path / "in")]
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path / "out"), "--threshold", "0.5"],
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    said = (done.stdout + done.stderr).decode()
+    assert not set("\x1b\x07\u202e") & set(said)
+    assert "bad\\x1b]0;pwn\\x07a.png" in said
+    assert "line\\nfeed\\u202egnp.png" in said
+    found = json.loads((tmp_path / "out/predictions.json").read_text())
+    scores = [one["score"] for one in found["annotations"]]
+    strong = sum(score >= 0.5 for score in scores)
+    assert (
+        f"{strong} boxes at score >= 0.5 drawn on {int(strong > 0)} of 1 images; "
+        f"{len(scores)} findings in 1 of 3 files are in the lists" in said
+    )
+
+
 def test_pictures_of_one_name_get_numbers() -> None:
     given = ("a/x.png", "b/x.dcm", "c/X.jpg", "1.2.840", "y.dicom", "d/x-2.png", "e/x.png")
     names = list(overlay_names([Path(name) for name in given]).values())
@@ -168,6 +262,9 @@ def test_a_name_that_is_no_utf8_loses_nothing(own: tuple[Path, Detector], tmp_pa
     (tmp_path / "a.png").rename(tmp_path / name)
     predict(own[0], [tmp_path / name], tmp_path / "out", threshold=0.0, overlays=True)
     assert "J\\udcfcrgen.png" in (tmp_path / "out" / "predictions.csv").read_text()
+    # Strict readers refuse half a character in JSON, as an escape too.
+    lists = msgspec.json.decode((tmp_path / "out" / "predictions.json").read_bytes())
+    assert lists["images"][0]["file_name"].endswith("J\\udcfcrgen.png")
     assert [path.name for path in (tmp_path / "out/overlays").iterdir()] == ["J\\udcfcrgen.png"]
 
 

@@ -1,13 +1,11 @@
 """The `cxrssl` command. The only door to typer."""
 
-import errno
 import sys
 from io import TextIOWrapper
 
-import typer
-
 from cxrssl.cli import data, hub, runs, scores
-from cxrssl.cli.options import app
+from cxrssl.cli.faults import told
+from cxrssl.cli.options import app, say
 from cxrssl.core.errors import CxrsslError
 from cxrssl.core.places import without_secrets
 
@@ -23,16 +21,11 @@ def main() -> None:
     try:
         app()
     except CxrsslError as error:
-        typer.echo(f"Error: {without_secrets(str(error))}", err=True)
+        say(f"Error: {without_secrets(str(error))}", err=True)
         raise SystemExit(2) from error
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    except Exception as error:
+        text = told(error)
+        if text is None:
             raise
-        reached = "a limit on files (ulimit -f) is reached"
-        what = reached if error.errno == errno.EFBIG else "the disk is full"
-        typer.echo(
-            f"Error: {what} ({error.filename or error}). What was finished is whole. "
-            "Free some room and call the same command again (a run with --resume): it goes on.",
-            err=True,
-        )
+        say(f"Error: {without_secrets(text)}", err=True)
         raise SystemExit(2) from error

@@ -84,7 +84,7 @@ def predict(
     looked = found.num_files - len(found.failures)
     drawn = "drawn on" if overlays else "in"
     say(
-        f"{found.num_strong} boxes at score >= {threshold:.2f} {drawn} {found.num_strong_files} of "
+        f"{found.num_strong} boxes at score >= {threshold:g} {drawn} {found.num_strong_files} of "
         f"{looked} images; {found.num_findings} findings in {looked} of {found.num_files} files "
         f"are in the lists: {out}"
     )

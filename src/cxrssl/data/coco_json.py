@@ -43,7 +43,7 @@ class Annotation(msgspec.Struct):
     area: float | None = None
     iscrowd: int | bool = 0
     support: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 0
-    reader: str | None = None
+    reader: Annotated[str, msgspec.Meta(max_length=200)] | None = None
 
 
 class Result(msgspec.Struct, gc=False):

@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 from cxrssl.core.boxes import Boxes, rescaled
 from cxrssl.core.errors import DataError
 from cxrssl.core.labels import NO_FINDING
-from cxrssl.data.fusion import Fused, Marks, fuse, reader_of
+from cxrssl.data.fusion import (
+    MOST_OF_ONE_KIND,
+    Fused,
+    Marks,
+    crowded_images,
+    fuse,
+    reader_array,
+    reader_of,
+)
 from cxrssl.data.protocol import Protocol, Split, split_images
 from cxrssl.data.store import Store
 from cxrssl.data.tables.rows import BOX_COLUMNS
@@ -86,11 +94,19 @@ def marks_of(store: Store) -> Marks:
     class_of = {name: number for number, name in enumerate(store.classes)}
     drawn = store.findings[store.findings["category"].ne(NO_FINDING)]
     images = drawn["image_id"].map(row_of).to_numpy().astype(np.int64)
+    labels = drawn["category"].map(class_of).to_numpy().astype(np.int64)
+    crowded = crowded_images(images, labels)
+    if len(crowded):
+        raise DataError(
+            f"image {store.images[crowded[0]].image_id} of {store.folder} has more than "
+            f"{MOST_OF_ONE_KIND:,} boxes of one class, and {len(crowded) - 1} other images. Leave "
+            "them out of the table, and ingest again."
+        )
     order = np.argsort(images, kind="stable")
     return Marks(
         drawn[BOX_COLUMNS].to_numpy(np.float64)[order],
-        drawn["category"].map(class_of).to_numpy().astype(np.int64)[order],
-        drawn["reader"].to_numpy(np.str_)[order],
+        labels[order],
+        reader_array(drawn["reader"].tolist())[order],
         images[order],
     )
 

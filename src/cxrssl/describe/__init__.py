@@ -11,9 +11,10 @@ from typing import Any
 
 from cxrssl.core.errors import DataError
 from cxrssl.core.files import write_json
+from cxrssl.core.printable import printable
 from cxrssl.data.protocol import Protocol
 from cxrssl.data.tables import read_table
-from cxrssl.describe.findings import FUSION_IOU, findings_of
+from cxrssl.describe.findings import FUSION_IOU, crowds, findings_of
 from cxrssl.describe.numbers import agreement, balance, counts, drift
 
 __all__ = ["describe"]
@@ -56,14 +57,18 @@ def describe(
         **balance(seen, protocol=protocol, notes=notes),
         "inter_reader": agreement(seen, notes=notes),
         "split_drift": drift(seen, notes=notes),
-        "faults": table.faults,
+        "faults": table.faults | crowds(table),
         "notes": notes,
     }
     if out is not None:
+
+        def say_plainly(line: str) -> None:
+            say(printable(line))
+
         # Matplotlib takes longer to load than all of the above to run.
         from cxrssl.describe.pictures import draw
 
         write_json(out / "describe.json", found)
-        say(f"wrote {out / 'describe.json'}")
-        draw(seen, found, table.sizes, pixels=path.parent / "train", out=out, say=say)
+        say_plainly(f"wrote {out / 'describe.json'}")
+        draw(seen, found, table.sizes, pixels=path.parent / "train", out=out, say=say_plainly)
     return found

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cxrssl.core.labels import NO_FINDING
-from cxrssl.data.fusion import Fused, Marks, fuse
+from cxrssl.data.fusion import MOST_OF_ONE_KIND, Fused, Marks, fuse, reader_array
 from cxrssl.data.protocol import Protocol, split_images
 from cxrssl.data.tables import Table
 
@@ -50,14 +50,15 @@ def findings_of(table: Table, *, protocol: Protocol) -> Findings:
 
     `published` and `described` fuse as the paper's code does, `corrected` independently of order.
     """
-    rows = table.rows[~table.rows["image_id"].isin(list(table.faults))]
+    left_out = [*table.faults, *crowds(table)]
+    rows = table.rows[~table.rows["image_id"].isin(left_out)]
     drawn = rows[rows["category"].ne(NO_FINDING)]
     ids = tuple(dict.fromkeys(drawn["image_id"]))
     split_of = split_images(ids, protocol=protocol, parts=table.parts)
     marks = Marks(
         drawn[["x_min", "y_min", "x_max", "y_max"]].to_numpy(np.float64),
         _places(drawn["category"], table.classes),
-        drawn["reader"].to_numpy(str),
+        reader_array(drawn["reader"].tolist()),
         _places(drawn["image_id"], ids),
     )
     present = np.zeros((len(ids), len(table.classes)), bool)
@@ -73,6 +74,17 @@ def findings_of(table: Table, *, protocol: Protocol) -> Findings:
         fused=fuse(marks, policy=policy, iou=FUSION_IOU),
         policy=policy,
     )
+
+
+def crowds(table: Table) -> dict[str, str]:
+    """Return the fault of every image with more boxes of one class than can be fused, by its id."""
+    drawn = table.rows[table.rows["category"].ne(NO_FINDING)]
+    counts = drawn.groupby(["image_id", "category"], sort=True).size()
+    return {
+        str(image_id): f"{count:,} boxes of {category}; at most {MOST_OF_ONE_KIND:,} of one class "
+        "are fused"
+        for (image_id, category), count in counts[counts > MOST_OF_ONE_KIND].items()
+    }
 
 
 def reader_order(reader: str) -> tuple[int, str]:

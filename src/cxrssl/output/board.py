@@ -10,6 +10,8 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from cxrssl.core.printable import printable
+
 _QUIET_S = 60.0
 
 
@@ -31,7 +33,7 @@ class Board:
 
     def say(self, text: str) -> None:
         """Print a line that stays."""
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self._console.print(printable(text), highlight=False, markup=False, soft_wrap=True)
 
     def show(self, rows: Sequence[Row], *, done: int, total: int, left: float | None) -> None:
         """Show the jobs at work and the time left in seconds, None where nobody knows."""

@@ -7,6 +7,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from cxrssl.core.packaged import packaged_folder
+from cxrssl.core.printable import printable, printable_lines
 
 _MARKDOWN = re.compile(r"([\\|*_`<>\[\]])")
 
@@ -32,12 +33,12 @@ def render_card(template: str, content: Mapping[str, Any]) -> str:
     environment.filters["number"] = _number
     environment.filters["interval"] = _interval
     text = environment.get_template(f"{template}.md").render(**content)
-    return re.sub(r"\n{3,}", "\n\n", text).rstrip() + "\n"
+    return printable_lines(re.sub(r"\n{3,}", "\n\n", text).rstrip()) + "\n"
 
 
 def plain(text: str) -> str:
     """Return a text with nothing in it that Markdown would take for a sign."""
-    return " ".join(_MARKDOWN.sub(r"\\\1", text).split())
+    return _MARKDOWN.sub(r"\\\1", printable(" ".join(text.split())))
 
 
 def _number(value: float | None) -> str:

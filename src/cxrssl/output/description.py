@@ -6,12 +6,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from cxrssl.core.printable import printable_content
+
 _MOST_FAULTS = 5
 
 
 def print_description(found: dict[str, Any]) -> None:
     """Print the content of `cxrssl describe --json` on stdout, for people."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
+    found = printable_content(found)
     console.print(_overview(found))
     console.print(_classes(found))
     if found["inter_reader"]:

@@ -16,6 +16,8 @@ from xml.etree import ElementTree
 from matplotlib import style
 from matplotlib.figure import Figure
 
+from cxrssl.core.printable import printable, printable_lines
+
 WIDTH_IN = 4.8
 """At 340 CSS px, a phone's width, text of 10 points is then 10 px high."""
 INK = "#010203"
@@ -47,8 +49,6 @@ _PAGE_STYLE = {
 _FONT = re.compile(r"\b(font: (?:[a-z0-9]+ )*[\d.]+px|font-family:) [^;]*")
 _REFERENCE = re.compile(r"url\(#([^)]+)\)")
 _LONG_NUMBER = re.compile(r"\d+\.\d{3,}")
-# XML has no place for these, in whatever way they are written.
-_UNPRINTABLE = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 # How many times larger than drawn a figure gets in a wide page.
 _MOST_ENLARGED = 1.75
 
@@ -71,14 +71,9 @@ def svg_text(figure: Figure, title: str, *, dpi: float = 150) -> str:
         title: What a screen reader says.
         dpi: Of pictures in it.
     """
-    title = _UNPRINTABLE.sub("\ufffd", title)
-    sink = io.StringIO()
-    metadata: dict[str, Any] = {"Date": None, "Creator": None, "Type": None, "Format": None}
-    with warnings.catch_warnings():
-        # The font that lacks a letter only measures; the page's own writes.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure.savefig(sink, format="svg", dpi=dpi, metadata=metadata)
-    drawn = _UNPRINTABLE.sub("\ufffd", sink.getvalue())
+    title = printable(title)
+    metadata = {"Date": None, "Creator": None, "Type": None, "Format": None}
+    drawn = drawn_svg(figure, dpi=dpi, metadata=metadata)
     root = ElementTree.fromstring(drawn)
     for element in root.iter():
         # A page's parser knows what is SVG, so names go without their namespaces.
@@ -96,6 +91,16 @@ def svg_text(figure: Figure, title: str, *, dpi: float = 150) -> str:
     _rename_ids(root, hashlib.sha256(f"{title}\n{drawn}".encode()).hexdigest()[:10])
     _frame(root, title)
     return ElementTree.tostring(root, encoding="unicode")
+
+
+def drawn_svg(figure: Figure, *, dpi: float, metadata: dict[str, Any]) -> str:
+    """Return a figure as matplotlib writes it, without what XML has no place for."""
+    sink = io.StringIO()
+    with warnings.catch_warnings():
+        # The font that lacks a letter only measures; the page's own writes.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(sink, format="svg", dpi=dpi, metadata=metadata)
+    return printable_lines(sink.getvalue())
 
 
 def png(figure: Figure) -> bytes:

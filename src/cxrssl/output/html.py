@@ -11,6 +11,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from cxrssl.core.printable import printable_content, printable_lines
+
 
 def render_report(content: Mapping[str, Any]) -> str:
     """Fill `report.html.j2`; text is escaped, and only figures are taken as they are.
@@ -29,6 +31,7 @@ def render_report(content: Mapping[str, Any]) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_shown,
     )
     environment.filters["number"] = _number
     environment.filters["signed"] = _signed
@@ -38,6 +41,11 @@ def render_report(content: Mapping[str, Any]) -> str:
     environment.globals["apart"] = _apart
     environment.globals["inlined"] = _inlined
     return environment.get_template("report.html.j2").render(**content)
+
+
+def _shown(value: object) -> object:
+    """Return text of others as it may be shown; what is marked as safe, figures, is as it is."""
+    return printable_lines(value) if type(value) is str else value
 
 
 def _number(value: float | None) -> str:
@@ -75,6 +83,6 @@ def _boxes_of(gallery: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the script draws: all of the gallery but the pictures, which are in the page."""
     kept = ("width", "height", "truth", "readers", "found")
     return {
-        "classes": gallery["classes"],
+        "classes": printable_content(gallery["classes"]),
         "images": [{key: image[key] for key in kept} for image in gallery["images"]],
     }

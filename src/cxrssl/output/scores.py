@@ -9,6 +9,8 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
+from cxrssl.core.printable import printable_content
+
 _CLASS_COLUMNS = ("AP", "AP40", "AR100")
 _MOST_PAIRS, _WIDEST = 6, 10_000
 
@@ -16,6 +18,7 @@ _MOST_PAIRS, _WIDEST = 6, 10_000
 def print_scores(found: Mapping[str, Any]) -> None:
     """Print the content of `cxrssl eval --json` on stdout, intervals beside values."""
     console = Console(highlight=False, emoji=False)
+    found = printable_content(found)
     if "metrics" in found:
         _print_overall(console, found)
         if "against" in found:

@@ -1,18 +1,26 @@
 """Figures of an annotation table as PNG and SVG: class balance, boxes before and after fusion."""
 
+import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from cxrssl.core.files import replacing
+from cxrssl.core.files import replacing, write_text
+from cxrssl.core.printable import printable
 from cxrssl.output import figure_balance, figure_readings
 from cxrssl.output.figure_readings import Readings
+from cxrssl.output.figure_svg import drawn_svg
 
 __all__ = ["Readings", "write_class_balance", "write_readings"]
 
 _WIDTH_IN = 7.0
+# A name with two dollar signs is a name, not a formula.
+_NO_FORMULAS = {"text.parse_math": False}
+# Text stays text, and nothing in the files depends on the day they were drawn.
+_STYLE = {"svg.fonttype": "none", "svg.hashsalt": "cxrssl", "font.size": 9, **_NO_FORMULAS}
 
 
 def write_class_balance(
@@ -28,7 +36,11 @@ def write_class_balance(
 
     Source: the paper, figure 3.
     """
-    figure = figure_balance.balance_figure(names, before=before, after=after, width_in=_WIDTH_IN)
+    shown = [printable(name) for name in names]
+    with mpl.rc_context(_NO_FORMULAS):
+        figure = figure_balance.balance_figure(
+            shown, before=before, after=after, width_in=_WIDTH_IN
+        )
     return _written(figure, stem, figure_balance.TITLE)
 
 
@@ -41,17 +53,27 @@ def write_readings(stem: Path, examples: Sequence[Readings]) -> list[Path]:
 
     Source: the paper, figure 1; readers' colours and support are ours.
     """
-    return _written(figure_readings.readings_figure(examples), stem, figure_readings.TITLE)
+    shown = [
+        replace(
+            example,
+            readers=[printable(name) for name in example.readers],
+            names=[printable(name) for name in example.names],
+        )
+        for example in examples
+    ]
+    with mpl.rc_context(_NO_FORMULAS):
+        figure = figure_readings.readings_figure(shown)
+    return _written(figure, stem, figure_readings.TITLE)
 
 
 def _written(figure: Figure, stem: Path, title: str) -> list[Path]:
     stem.parent.mkdir(parents=True, exist_ok=True)
-    paths = [stem.with_name(f"{stem.name}.{form}") for form in ("png", "svg")]
-    # Text stays text, and nothing in the files depends on the day they were drawn.
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "cxrssl", "font.size": 9}):
-        for path, metadata in zip(
-            paths, ({"Software": None, "Title": title}, {"Date": None, "Title": title}), strict=True
-        ):
-            with replacing(path) as temporary:
-                figure.savefig(temporary, format=path.suffix[1:], dpi=150, metadata=metadata)
-    return paths
+    png, svg = (stem.with_name(f"{stem.name}.{form}") for form in ("png", "svg"))
+    with mpl.rc_context(_STYLE):
+        with replacing(png) as temporary, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+            figure.savefig(
+                temporary, format="png", dpi=150, metadata={"Software": None, "Title": title}
+            )
+        write_text(svg, drawn_svg(figure, dpi=150, metadata={"Date": None, "Title": title}))
+    return [png, svg]

@@ -16,10 +16,26 @@ import numpy as np
 
 from cxrssl.core.errors import DataError
 from cxrssl.data.fusion.linkage import linked
-from cxrssl.data.fusion.marks import Fused, Marks, gathered
+from cxrssl.data.fusion.marks import (
+    MOST_OF_ONE_KIND,
+    Fused,
+    Marks,
+    crowded_images,
+    gathered,
+    reader_array,
+)
 from cxrssl.data.fusion.weighted import as_published
 
-__all__ = ["POLICY", "Fused", "Marks", "fuse", "reader_of"]
+__all__ = [
+    "MOST_OF_ONE_KIND",
+    "POLICY",
+    "Fused",
+    "Marks",
+    "crowded_images",
+    "fuse",
+    "reader_array",
+    "reader_of",
+]
 
 POLICY = r"consensus|wbf|union|majority:[1-9][0-9]*|single:[A-Za-z0-9._-]+"
 
@@ -34,9 +50,12 @@ def fuse(marks: Marks, *, policy: str, iou: float) -> Fused:
             `single` merge nothing and do not use it.
 
     Raises:
-        DataError: If there is no such policy.
+        DataError: If there is no such policy, or more boxes of one class in one image than can be
+            compared with each other.
     """
     _check(policy)
+    if policy != "union" and not policy.startswith("single:"):
+        _check_crowds(marks)
     match policy.split(":", 1):
         case ["consensus"]:
             return linked(marks, iou=iou)
@@ -65,6 +84,15 @@ def _check(policy: str) -> None:
         raise DataError(
             f"fusion {policy!r} is unknown; expected consensus, wbf, union, majority:K with "
             "K >= 1, or single:READER with the id of a reader."
+        )
+
+
+def _check_crowds(marks: Marks) -> None:
+    crowded = crowded_images(marks.images, marks.labels)
+    if len(crowded):
+        raise DataError(
+            f"{len(crowded)} image(s) have more than {MOST_OF_ONE_KIND:,} boxes of one class, "
+            "too many to be fused. Leave out such images, or their boxes."
         )
 
 

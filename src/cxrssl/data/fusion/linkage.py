@@ -8,9 +8,14 @@ All groups of one size are worked on at once. Shapes: G groups of n marks each.
 Source: average-linkage form of the merging in the paper's section II.A.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from cxrssl.data.fusion.marks import Floats, Fused, Integers, Marks, gathered
+
+# Of boxes that are compared at once; each takes some 100 bytes.
+_MOST_PAIRS = 4_000_000
 
 
 def linked(marks: Marks, *, iou: float) -> Fused:
@@ -31,8 +36,8 @@ def linked(marks: Marks, *, iou: float) -> Fused:
     cluster_of_mark = np.zeros(len(marks), np.int64)
     boxes: list[Floats] = []
     num = 0
-    for size in np.unique(sizes):
-        rows = order[starts[sizes == size][:, None] + np.arange(size)]  # [G, n]
+    for begins, size in _equal_groups(starts, sizes):
+        rows = order[begins[:, None] + np.arange(size)]  # [G, n]
         means, owner = _merged(marks.boxes[rows], iou=iou)
         alive = owner == np.arange(size)
         number = np.where(alive, np.cumsum(alive).reshape(alive.shape) - 1, 0)
@@ -40,6 +45,15 @@ def linked(marks: Marks, *, iou: float) -> Fused:
         boxes.append(means[alive])
         num += len(boxes[-1])
     return gathered(marks, cluster_of_mark, np.concatenate([np.zeros((0, 4)), *boxes]))
+
+
+def _equal_groups(starts: Integers, sizes: Integers) -> Iterator[tuple[Integers, int]]:
+    """Yield where groups of one size begin, and the size; as many at a time as memory has room."""
+    for size in np.unique(sizes).tolist():
+        begins = starts[sizes == size]
+        together = max(1, _MOST_PAIRS // size**2)
+        for first in range(0, len(begins), together):
+            yield begins[first : first + together], size
 
 
 def _merged(boxes: Floats, *, iou: float) -> tuple[Floats, Integers]:

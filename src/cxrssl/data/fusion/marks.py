@@ -4,6 +4,7 @@ N marks of any number of images and classes, M boxes that come out of them. Boxe
 in the frame they came in; nothing here knows an image's size.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,10 @@ from cxrssl.core.errors import DataError
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+
+MOST_OF_ONE_KIND = 1000
+"""Boxes of one class in one image that are fused: each is compared with each other."""
+_MOST_CHARACTERS = 200
 
 
 @dataclass(frozen=True)
@@ -118,3 +123,31 @@ def gathered(marks: Marks, cluster_of_mark: Integers, boxes: Floats) -> Fused:
     return Fused(
         boxes[order], labels[order], support[order], images[order], new_row[cluster_of_mark]
     )
+
+
+def crowded_images(images: Integers, labels: Integers) -> Integers:
+    """Return the images with more boxes of one class than are fused.
+
+    Args:
+        images: [N] number of the image that each box is in, >= 0.
+        labels: [N] class ids, >= 0.
+    """
+    width = int(labels.max(initial=0)) + 1
+    kinds, counts = np.unique(images * width + labels, return_counts=True)
+    crowded: Integers = np.unique(kinds[counts > MOST_OF_ONE_KIND] // width)
+    return crowded
+
+
+def reader_array(readers: Sequence[str]) -> NDArray[np.str_]:
+    """Return ids of readers as an array, in which each takes the room of the longest.
+
+    Raises:
+        DataError: If one is out of all proportion.
+    """
+    longest = max(map(len, readers), default=0)
+    if longest > _MOST_CHARACTERS:
+        raise DataError(
+            f"a reader's id has {longest:,} characters; at most {_MOST_CHARACTERS} are taken. "
+            "Give that reader a shorter one."
+        )
+    return np.array(readers, np.str_)

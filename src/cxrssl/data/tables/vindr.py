@@ -8,6 +8,9 @@ its boxes are what five radiologists agreed on: their reader is "consensus".
 Columns `width` and `height`, where there are any, state the size of the image.
 """
 
+import lzma
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +30,8 @@ from cxrssl.data.tables.vindr_images import sizes_of, without_suffixes
 
 CONSENSUS_READER = "consensus"
 _MOST_NAMED = 5
+# Pandas' own faults and broken encodings are ValueErrors, broken archives one of the others.
+_UNREADABLE = (ValueError, OSError, EOFError, zlib.error, zipfile.BadZipFile, lzma.LZMAError)
 _EXPECTED = ["image_id", "class_name", *BOX_COLUMNS]
 
 
@@ -178,8 +183,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
             na_values=[""],
             low_memory=False,
         )
-    except (ValueError, OSError, EOFError) as error:
-        # Pandas' own faults and broken encodings are ValueErrors, a broken gzip one of the others.
+    except _UNREADABLE as error:
         raise DataError(
             f"{path} is no table: {error}. Expected columns {', '.join(_EXPECTED)}."
         ) from error

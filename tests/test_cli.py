@@ -11,6 +11,7 @@ import pytest
 import typer
 
 from cxrssl import cli
+from cxrssl.core.errors import DataError
 from support import ROOT
 
 # A new knob is a recipe field. An option here is a promise; change the list with the CHANGELOG.
@@ -91,6 +92,89 @@ def test_a_full_disk_is_a_text_and_exit_code_2(
     said = capsys.readouterr().err
     assert said.startswith("Error: the disk is full (runs/x/metrics.json). ")
     assert "call the same command again" in said
+
+
+WRITE = """
+import resource, sys
+import numpy as np
+from pathlib import Path
+from cxrssl import cli
+
+def write() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+    {how}
+
+cli.app = write
+cli.main()
+"""
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        'from safetensors.numpy import save_file; save_file({"a": np.zeros(9999)}, "x.tensors")',
+        'import pandas as pd; pd.DataFrame({"a": np.random.rand(9999)}).to_parquet("x.parquet")',
+        'import pyarrow as pa; pa.OSFile("x.arrow", "wb").write(b"x" * 9999)',
+        'Path("x").write_bytes(b"x" * 9999)',
+        'from cxrssl.core.files import write_json; write_json(Path("x.json"), list(range(9999)))',
+        'from PIL import Image; Image.effect_noise((99, 99), 9).save("x.png")',
+    ],
+)
+def test_a_limit_on_files_is_told_whichever_library_meets_it(tmp_path: Path, how: str) -> None:
+    command = [sys.executable, "-c", WRITE.format(how=how)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("Error: a limit on files (ulimit -f) is reached (")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (errno.EROFS, "the file system is read-only (runs/x). Name another folder"),
+        (errno.EACCES, "Permission denied (runs/x). Name another folder"),
+        (errno.ENOTDIR, "Not a directory (runs/x). Name another folder"),
+        (errno.EDQUOT, "the disk is full (runs/x). What was finished is whole"),
+    ],
+)
+def test_a_folder_that_is_closed_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int, text: str
+) -> None:
+    def closed() -> None:
+        raise OSError(number, os.strerror(number), "runs/x")
+
+    monkeypatch.setattr(cli, "app", closed)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith(f"Error: {text}")
+
+
+def test_an_error_that_quotes_a_name_can_not_command_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused() -> None:
+        raise DataError("\x1b]0;pwn\x07.csv is no file.\nName \u202eanother\udcff.")
+
+    monkeypatch.setattr(cli, "app", refused)
+    with pytest.raises(SystemExit):
+        cli.main()
+    said = capsys.readouterr().err
+    assert said == ("Error: \\x1b]0;pwn\\x07.csv is no file.\nName \\u202eanother\\udcff.\n")
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("(os error 28)"), ValueError("[errno 27]"), OSError("what?")]
+)
+def test_a_fault_that_only_looks_like_a_full_disk_keeps_its_traceback(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def broken() -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "app", broken)
+    with pytest.raises(type(error)):
+        cli.main()
 
 
 def test_another_fault_of_the_system_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

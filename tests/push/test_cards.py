@@ -1,6 +1,7 @@
 """Cards say what a run says, whatever it says, and nothing that is in a name becomes a sign."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -195,3 +196,12 @@ def test_readers_who_are_called_by_their_names_are_numbered(tmp_path: Path) -> N
     found = read_evidence(run)
     assert b"Miller" not in b"".join(found.files.values())
     assert found.metrics["readers"]["pairs"][0] == {"a": "R2", "b": "R1", "f1_at_0.4": score}
+
+
+def test_no_name_on_a_card_commands_a_terminal() -> None:
+    recipe = finetune_recipe(Path("s"), "data.label_fraction=0.2")
+    changed = evidence(recipe, result(0.25))
+    record = RECORD | {"source": "runs/\x1b]0;pwn\x07/\u202ebackbone"}
+    card = detector_card(replace(changed, transfers=(record,)), LABEL)
+    assert not set("\x1b\x07\u202e") & set(card)
+    assert "pwn" in card

@@ -18,6 +18,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from cxrssl.core.errors import DataError, RunError
+from cxrssl.core.printable import plain_cell
 from cxrssl.data.contents import file_content
 from cxrssl.data.detection import Example
 from cxrssl.data.shards import Settings
@@ -28,7 +29,6 @@ from cxrssl.ingest import ingest
 from cxrssl.models.detector import Detector
 from cxrssl.models.detector_folder import save_detector
 from cxrssl.predict import files_in, overlay_names, predict
-from cxrssl.predict.lists import plain_cell
 from detectors import detector, rcnn
 from support import DeadlyPath, ends_idle, out_of_memory, size_of
 

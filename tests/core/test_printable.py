@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from cxrssl.core.printable import printable
+from cxrssl.core.printable import plain_cell, printable, printable_content, printable_lines
 
 
 def test_what_a_reader_may_be_called_stays_as_it_is() -> None:
@@ -35,3 +35,15 @@ def test_every_character_is_fit_for_xml_and_utf_8() -> None:
         plain = text.replace("&", "").replace("<", "")
         parsed = ElementTree.parse(io.BytesIO(f"<a>{plain}</a>".encode()))
         assert parsed.getroot().text == plain
+
+
+def test_lines_stay_lines_and_content_keeps_its_shape() -> None:
+    assert printable_lines("a\x1b\nb\r\n") == "a\\x1b\nb\\r\n"
+    content = {"a\x1b": [1, None, ("b\x07", 2.5)], "c": {"d": True}}
+    assert printable_content(content) == {"a\\x1b": [1, None, ["b\\x07", 2.5]], "c": {"d": True}}
+
+
+def test_what_a_spreadsheet_would_run_gets_an_apostrophe() -> None:
+    formulas = ["=1+1", "+1", "-1", "@A1", "\t=1", "\r=1", "\uff1d1"]
+    assert [plain_cell(text) for text in formulas] == [f"'{text}" for text in formulas]
+    assert [plain_cell(text) for text in ("a=1", "", "1-2", "'")] == ["a=1", "", "1-2", "'"]

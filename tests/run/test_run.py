@@ -15,7 +15,7 @@ from torch import nn
 from cxrssl.core.errors import RunError, TrainingError
 from cxrssl.core.state import load_own_state
 from cxrssl.run.checkpoint import Checkpoints
-from cxrssl.run.folder import open_run
+from cxrssl.run.folder import open_run, what_is_there
 from cxrssl.run.log import Log
 from cxrssl.run.optimizer import build_optimizer
 from cxrssl.run.schedule import LearningRate
@@ -247,3 +247,19 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_its_part(tmp_path: Pat
     losses = {"loss_box_reg": torch.tensor(float("nan")), "loss_classifier": torch.tensor(1.0)}
     with pytest.raises(TrainingError, match="step 3: loss_box_reg = nan, loss_classifier = 1"):
         log.losses_if_due(losses, steps_done=3, epoch=0, lr=0.1)
+
+
+def test_resume_says_what_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    assert what_is_there(path) == f"{path} holds no run to go on with; a new one begins."
+    path.mkdir()
+    assert what_is_there(path) == f"{path} holds no run to go on with; a new one begins."
+    open_run(path, recipe_yaml="a: 1\n", resume=True, writes=True)
+    assert what_is_there(path).endswith(
+        "without a checkpoint; it begins again from its first step."
+    )
+    for name in ("step-00000008", "step-00000012", "step-00000016.7.tmp"):
+        (path / "checkpoints" / name).mkdir(parents=True)
+    assert what_is_there(path) == f"{path} holds a run that has not ended; it goes on from step 12."
+    (path / "metrics.json").write_text("{}")
+    assert what_is_there(path) == f"{path} holds a finished run."

@@ -1,5 +1,6 @@
 """Commands about runs, from pretrain to report; heavy imports wait as well."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -31,7 +32,9 @@ def pretrain(
         return
     from cxrssl.pretrain import pretrain as run
 
-    say(run(merged, out or Path("runs/pretrain") / recipe.stem, resume=resume))
+    folder = out or Path("runs/pretrain") / recipe.stem
+    _say_what_is_there(folder, resume=resume)
+    say(run(merged, folder, resume=resume))
 
 
 @app.command()
@@ -48,7 +51,17 @@ def finetune(
     merged = load_recipe(recipe, FinetuneRecipe, overrides=set_ or [])
     from cxrssl.finetune import finetune as run
 
-    say(run(merged, out or Path("runs/finetune") / recipe.stem, resume=resume))
+    folder = out or Path("runs/finetune") / recipe.stem
+    _say_what_is_there(folder, resume=resume)
+    say(run(merged, folder, resume=resume))
+
+
+def _say_what_is_there(folder: Path, *, resume: bool) -> None:
+    """Say what --resume goes on with; of several processes one does."""
+    from cxrssl.run.folder import what_is_there
+
+    if resume and os.environ.get("RANK", "0") == "0":
+        say(what_is_there(folder), err=True)
 
 
 @app.command()

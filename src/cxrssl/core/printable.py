@@ -10,6 +10,8 @@ _UNSHOWN = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufdd0-\ufdef"
     "\ufeff\ufff9-\ufffb\ufffe\uffff\ud800-\udfff]"
 )
+# How a cell of a CSV begins that a spreadsheet takes for a formula; the last four are full-width.
+_FORMULA = re.compile("[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 
 
 def printable(text: str) -> str:
@@ -31,3 +33,11 @@ def printable_content(content: Any) -> Any:  # noqa: ANN401 - whatever JSON can 
     if isinstance(content, list | tuple):
         return [printable_content(own) for own in content]
     return content
+
+
+def plain_cell(text: str) -> str:
+    """Return text for a CSV: what a spreadsheet would run as a formula gets an apostrophe.
+
+    Not for numbers, which may be negative. Source: OWASP, "CSV injection".
+    """
+    return f"'{text}" if _FORMULA.match(text) else text

@@ -3,6 +3,7 @@
 Shapes: I images with findings in the order of the table, K classes, N marks.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -79,11 +80,12 @@ def findings_of(table: Table, *, protocol: Protocol) -> Findings:
 def crowds(table: Table) -> dict[str, str]:
     """Return the fault of every image with more boxes of one class than can be fused, by its id."""
     drawn = table.rows[table.rows["category"].ne(NO_FINDING)]
-    counts = drawn.groupby(["image_id", "category"], sort=True).size()
+    counts = Counter(zip(drawn["image_id"], drawn["category"], strict=True))
     return {
-        str(image_id): f"{count:,} boxes of {category}; at most {MOST_OF_ONE_KIND:,} of one class "
-        "are fused"
-        for (image_id, category), count in counts[counts > MOST_OF_ONE_KIND].items()
+        image_id: f"{count:,} boxes of {category}; at most {MOST_OF_ONE_KIND:,} of one class are "
+        "fused"
+        for (image_id, category), count in sorted(counts.items())
+        if count > MOST_OF_ONE_KIND
     }
 
 

@@ -4,8 +4,9 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import matplotlib as mpl
+from matplotlib import style
 from matplotlib.figure import Figure
 
 from cxrssl.core.files import replacing, write_text
@@ -18,9 +19,14 @@ __all__ = ["Readings", "write_class_balance", "write_readings"]
 
 _WIDTH_IN = 7.0
 # A name with two dollar signs is a name, not a formula.
-_NO_FORMULAS = {"text.parse_math": False}
+_NO_FORMULAS: dict[str, Any] = {"text.parse_math": False}
 # Text stays text, and nothing in the files depends on the day they were drawn.
-_STYLE = {"svg.fonttype": "none", "svg.hashsalt": "cxrssl", "font.size": 9, **_NO_FORMULAS}
+_STYLE: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "cxrssl",
+    "font.size": 9,
+    **_NO_FORMULAS,
+}
 
 
 def write_class_balance(
@@ -37,7 +43,7 @@ def write_class_balance(
     Source: the paper, figure 3.
     """
     shown = [printable(name) for name in names]
-    with mpl.rc_context(_NO_FORMULAS):
+    with style.context(_NO_FORMULAS):
         figure = figure_balance.balance_figure(
             shown, before=before, after=after, width_in=_WIDTH_IN
         )
@@ -61,7 +67,7 @@ def write_readings(stem: Path, examples: Sequence[Readings]) -> list[Path]:
         )
         for example in examples
     ]
-    with mpl.rc_context(_NO_FORMULAS):
+    with style.context(_NO_FORMULAS):
         figure = figure_readings.readings_figure(shown)
     return _written(figure, stem, figure_readings.TITLE)
 
@@ -69,7 +75,7 @@ def write_readings(stem: Path, examples: Sequence[Readings]) -> list[Path]:
 def _written(figure: Figure, stem: Path, title: str) -> list[Path]:
     stem.parent.mkdir(parents=True, exist_ok=True)
     png, svg = (stem.with_name(f"{stem.name}.{form}") for form in ("png", "svg"))
-    with mpl.rc_context(_STYLE):
+    with style.context(_STYLE):
         with replacing(png) as temporary, warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Glyph .* missing from font")
             figure.savefig(

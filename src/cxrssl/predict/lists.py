@@ -5,17 +5,15 @@ They are written one file's boxes after the other: those of ten thousand fit int
 
 import csv
 import json
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 from cxrssl.core.files import replacing, write_json
+from cxrssl.core.printable import plain_cell
 from cxrssl.predict.record import Found, whole_text
 
 _COLUMNS = ("file", "class", "score", "x_min", "y_min", "x_max", "y_max", "width", "height")
-# How a cell begins that a spreadsheet takes for a formula; the last four are full-width forms.
-_FORMULA = re.compile("[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 
 
 def write_lists(out: Path, done: Iterable[Found], *, classes: Sequence[str], source: str) -> None:
@@ -38,14 +36,6 @@ def write_lists(out: Path, done: Iterable[Found], *, classes: Sequence[str], sou
     # Last: a folder that holds it is done.
     with replacing(out / "predictions.json") as temporary, _text(temporary) as file:
         file.writelines(_coco(done, classes, source))
-
-
-def plain_cell(text: str) -> str:
-    """Return a text as a spreadsheet shows it: what it would run as a formula gets an apostrophe.
-
-    Source: OWASP, "CSV injection".
-    """
-    return f"'{text}" if _FORMULA.match(text) else text
 
 
 def _text(path: Path, *, newline: str | None = None) -> TextIO:

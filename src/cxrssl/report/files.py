@@ -5,6 +5,7 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+from cxrssl.core.printable import plain_cell, printable
 from cxrssl.output.card import plain
 from cxrssl.report.results import Results
 from cxrssl.report.wording import interval
@@ -32,7 +33,8 @@ def as_csv(results: Results) -> str:
         arm = one.arm
         writer.writerow(
             [
-                *(arm.initialisation, f"{arm.label_fraction:g}", arm.seed, "+".join(arm.faults)),
+                *(plain_cell(arm.initialisation), f"{arm.label_fraction:g}", arm.seed),
+                plain_cell("+".join(arm.faults)),
                 one.result["train_images"],
                 *("" if value is None else f"{value:.6f}" for value in cells),
             ]
@@ -92,7 +94,7 @@ def _pair(label: str, table: dict[str, Any]) -> list[str]:
 def _rows(table: dict[str, Any]) -> list[list[str]]:
     found = []
     for row in table["rows"]:
-        cells = [row["title"], row["labels"], str(row["images"]), str(row["seeds"])]
+        cells = [printable(row["title"]), row["labels"], str(row["images"]), str(row["seeds"])]
         for cell in row["cells"]:
             cells.append(_number(cell))
             if table["has_paper"]:

@@ -105,6 +105,19 @@ def check_run(path: Path, *, recipe_yaml: str, resume: bool, writes: bool = True
         raise RunError(f"{path} is not empty and holds no run. Name another folder with --out.")
 
 
+def what_is_there(path: Path) -> str:
+    """Say what a call with --resume finds in a folder to go on with."""
+    if is_finished(path):
+        return f"{path} holds a finished run."
+    if not (path / "recipe.yaml").is_file():
+        return f"{path} holds no run to go on with; a new one begins."
+    names = [one.name for one in RunFolder(path, writes=False).checkpoints.glob("step-*")]
+    steps = [int(number) for number in (name[5:] for name in names) if number.isdecimal()]
+    if not steps:
+        return f"{path} holds a run without a checkpoint; it begins again from its first step."
+    return f"{path} holds a run that has not ended; it goes on from step {max(steps)}."
+
+
 def is_finished(path: Path) -> bool:
     """Return whether a folder holds a finished run."""
     return (path / "metrics.json").is_file()

@@ -7,6 +7,8 @@ import socket
 import subprocess
 import sys
 import time
+import tracemalloc
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import msgspec
 import numpy as np
 import pydicom.data
 import pytest
+import torch
 from PIL import Image
 from pycocotools.coco import COCO
 
@@ -28,7 +31,10 @@ from cxrssl.evaluate.detect import as_coco, detect, detections_of
 from cxrssl.ingest import ingest
 from cxrssl.models.detector import Detector
 from cxrssl.models.detector_folder import save_detector
+from cxrssl.output.overlay import Finding
 from cxrssl.predict import files_in, overlay_names, predict
+from cxrssl.predict.lists import write_lists
+from cxrssl.predict.record import Found
 from detectors import detector, rcnn
 from support import DeadlyPath, ends_idle, out_of_memory, size_of
 
@@ -75,6 +81,46 @@ def test_what_is_found_in_dicom_files_is_what_eval_finds_in_their_store(
             ]
             mx, my, mw, mh = mine["bbox"]
             assert np.allclose([mx, my, mx + mw, my + mh], corners, atol=0.15)
+
+
+def test_no_score_depends_on_what_else_is_looked_at(
+    own: tuple[Path, Detector], store: Store
+) -> None:
+    nothing = np.empty((0, 4), np.float32), np.empty(0, np.int64)
+    examples = [
+        Example(row, image.image_id, *nothing, nothing[1], *nothing, (), nothing[1])
+        for row, image in enumerate(store.images[:11])
+    ]
+    whole = detect(own[1], store, examples)
+    alone = [detect(own[1], store, [example])[0] for example in examples]
+    shares = [detect(own[1], store, examples[rank::2]) for rank in (0, 1)]
+    for number, found in enumerate(whole):
+        assert len(found["scores"])
+        for other in (alone[number], shares[number % 2][number // 2]):
+            for name in ("boxes", "scores", "labels"):
+                assert torch.equal(found[name], other[name])  # type: ignore[literal-required]
+
+
+def test_lists_of_many_files_take_no_more_memory_than_those_of_few(tmp_path: Path) -> None:
+    class Done:
+        """Files as a record has them, one in memory at a time."""
+
+        def __init__(self, count: int) -> None:
+            self.count = count
+
+        def __iter__(self) -> Iterator[Found]:
+            for number in range(self.count):
+                findings = tuple(Finding((1.0, 2.0, 3.0, 4.5), "a", n / 99) for n in range(99))
+                yield Found(f"{number}.png", 9, 9, findings)
+
+    peaks = []
+    for count in (20, 400):
+        tracemalloc.start()
+        write_lists(tmp_path, Done(count), classes=["a"], source="s")
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert len(json.loads((tmp_path / "predictions.json").read_text())["annotations"]) == 39_600
+    assert peaks[1] < 1.2 * peaks[0]
 
 
 def test_the_lists_agree_and_pycocotools_reads_them(

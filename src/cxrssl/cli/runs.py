@@ -93,6 +93,7 @@ def predict(
         say=lambda line: say(line, err=True),
     )
     for name, reason in list(found.failures.items())[:20]:
+        reason = reason.removeprefix(f"{Path(name).name}: ")
         say(f"{printable(name)}: {printable(reason)}", err=True)
     looked = found.num_files - len(found.failures)
     drawn = "drawn on" if overlays else "in"

@@ -122,8 +122,8 @@ def test_finetuning_ends_with_scores_that_eval_repeats(
     assert again["per_class"] == metrics["per_class"]
     test = labels_of(store, recipe).test
     predictions = json.loads((tmp_path / "run" / "predictions.json").read_text())
-    assert {entry["image_id"] for entry in predictions} <= {e.image_id for e in test}
-    assert len(predictions) > 0
+    assert [entry["id"] for entry in predictions["images"]] == [e.image_id for e in test]
+    assert len(predictions["annotations"]) > 0
     with pytest.raises(RunError, match="holds a finished run"):
         finetune(recipe, tmp_path / "run", resume=True)
 

@@ -1,5 +1,6 @@
 """`cxrssl eval`; heavy imports wait until it is known what is asked for."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,6 +9,7 @@ import typer
 from cxrssl.cli.options import CHECKPOINT, SplitName, app
 
 _LEAST_REPLICATES = 50
+_CONSENSUS_IOU = 0.2
 
 
 def _replicates(number: int) -> int:
@@ -22,9 +24,19 @@ StoreSplit = Annotated[
     SplitName | None, typer.Option(help="Which of the store's images; test if not given.")
 ]
 Fusion = Annotated[
-    str | None, typer.Option(help="consensus, wbf, union, majority:K or single:READER.")
+    str | None,
+    typer.Option(
+        help="consensus, wbf, union, majority:K or single:READER; as in the detector's run if not "
+        "given."
+    ),
 ]
-Normals = Annotated[bool, typer.Option("--normals", help="Count images without findings too.")]
+Normals = Annotated[
+    bool | None,
+    typer.Option(
+        "--normals/--no-normals",
+        help="Whether images without findings count; as in the detector's run if not given.",
+    ),
+]
 Predictions = Annotated[
     Path | None, typer.Option(help="COCO results, in place of a checkpoint and a store.")
 ]
@@ -33,7 +45,12 @@ Readers = Annotated[
     Path | None, typer.Option(help="A COCO data set whose annotations name a reader.")
 ]
 ConsensusIou = Annotated[
-    float, typer.Option(min=0.01, max=0.99, help="Overlap that fuses readers' boxes.")
+    float | None,
+    typer.Option(
+        min=0.01,
+        max=0.99,
+        help="Overlap that fuses readers' boxes; as in the detector's run, or 0.2, if not given.",
+    ),
 ]
 Against = Annotated[
     Path | None, typer.Option(help="Another run's predictions, or its --json, to compare with.")
@@ -52,11 +69,11 @@ def evaluate(
     data: Data = None,
     split: StoreSplit = None,
     fusion: Fusion = None,
-    normals: Normals = False,
+    normals: Normals = None,
     predictions: Predictions = None,
     truth: TruthFile = None,
     readers: Readers = None,
-    consensus_iou: ConsensusIou = 0.2,
+    consensus_iou: ConsensusIou = None,
     against: Against = None,
     replicates: Replicates = 1000,
     seed: Seed = 0,
@@ -68,7 +85,7 @@ def evaluate(
     adds the human ceiling, or --readers R.json alone.
     """
     _check_inputs((checkpoint, data), (predictions, truth), readers, against)
-    if checkpoint is None and (split, fusion, normals) != (None, None, False):
+    if checkpoint is None and (split, fusion, normals) != (None, None, None):
         raise typer.BadParameter("--split, --fusion and --normals are about a store")
     from cxrssl.core.files import check_writable, write_json
     from cxrssl.evaluate.files import evaluate_files, evaluate_readers
@@ -78,6 +95,7 @@ def evaluate(
     if json_ is not None:
         check_writable(json_, apart_from=(predictions, truth, readers, against))
     how = Bootstrap(replicates, seed)
+    iou = consensus_iou or _CONSENSUS_IOU
     found: dict[str, Any] | None = None
     if checkpoint is not None and data is not None:
         from cxrssl.evaluate.checkpoint import evaluate as run
@@ -86,7 +104,7 @@ def evaluate(
             checkpoint,
             data,
             split=(split or SplitName.test).value,
-            fusion=fusion or "consensus",
+            fusion=fusion,
             consensus_iou=consensus_iou,
             normals=normals,
             bootstrap=how,
@@ -94,13 +112,21 @@ def evaluate(
         )
     elif predictions is not None and truth is not None:
         files = predictions, truth, readers, against
-        found = evaluate_files(*files, consensus_iou=consensus_iou, bootstrap=how)
+        found = evaluate_files(*files, consensus_iou=iou, bootstrap=how)
     elif readers is not None:
-        found = evaluate_readers(readers, consensus_iou=consensus_iou, bootstrap=how)
+        found = evaluate_readers(readers, consensus_iou=iou, bootstrap=how)
     if found is not None:  # of several processes one has the scores
         if json_ is not None:
             write_json(json_, found)
         print_scores(found)
+        _warn(found["warnings"])
+
+
+def _warn(warnings: Sequence[str]) -> None:
+    from cxrssl.core.printable import printable
+
+    for warning in warnings:
+        typer.echo(f"Warning: {printable(warning)}", err=True)
 
 
 def _check_inputs(

@@ -5,13 +5,14 @@ It is several times faster than the standard library on the results of a whole t
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
 from cxrssl.core.errors import DataError
 
-Id = int | str
+Id = int | float | str
+"""As a file has it; `coco_ids.normal_id` brings it into one form."""
 Box = tuple[float, float, float, float]
 Raw = msgspec.Raw
 Entry = TypeVar("Entry")
@@ -24,6 +25,8 @@ class Image(msgspec.Struct):
 
     id: Id
     file_name: str | None = None
+    width: Any = None
+    height: Any = None
     readers: list[str] | None = None
 
 
@@ -32,6 +35,7 @@ class Category(msgspec.Struct):
 
     id: Id
     name: str
+    supercategory: Any = None
 
 
 class Annotation(msgspec.Struct):
@@ -39,9 +43,12 @@ class Annotation(msgspec.Struct):
 
     image_id: Id
     category_id: Id
-    bbox: Box
+    bbox: list[float] | None = None
+    segmentation: msgspec.Raw = msgspec.Raw(b"null")
     area: float | None = None
-    iscrowd: int | bool = 0
+    iscrowd: int | float | bool | None = 0
+    ignore: Any = None
+    difficult: Any = None
     support: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 0
     reader: Annotated[str, msgspec.Meta(max_length=200)] | None = None
 
@@ -53,6 +60,15 @@ class Result(msgspec.Struct, gc=False):
     category_id: Id
     bbox: Box
     score: float
+    file_name: str | None = None
+
+
+class Ids(msgspec.Struct, gc=False):
+    """Of a results list or of `annotations`, what says whose a box is."""
+
+    image_id: Id
+    category_id: Id
+    file_name: str | None = None
 
 
 class Document(msgspec.Struct):
@@ -113,3 +129,19 @@ def blocks(path: Path, raw: Sequence[msgspec.Raw], kind: type[Entry]) -> Iterato
                 "category_id and bbox [x, y, width, height], and for results a score."
             ) from error
         yield entries
+
+
+def extent_of(segmentation: msgspec.Raw) -> list[float] | None:
+    """Return the extent of an annotation's polygons, [x_min, y_min, width, height].
+
+    None where there is no polygon: nothing at all, or a mask of run lengths.
+    """
+    try:
+        polygons = msgspec.json.decode(segmentation, type=list[list[float]])
+    except (ValueError, RecursionError):
+        return None
+    x = [value for polygon in polygons for value in polygon[0::2]]
+    y = [value for polygon in polygons for value in polygon[1::2]]
+    if not x or len(x) != len(y):
+        return None
+    return [min(x), min(y), max(x) - min(x), max(y) - min(y)]

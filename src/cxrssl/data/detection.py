@@ -1,7 +1,7 @@
 """A store as detection examples: fused boxes in store pixels, images chosen by split."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -39,6 +39,9 @@ class Example:
         readers: [R] reader ids.
         box_of_mark: [R] which of the N boxes each mark is part of, -1 for none.
         looked: Readers who looked at the image, whether they drew something or not.
+        boxes_original_px: [N, 4] the fused boxes in the original image, float64, as they were
+            before they were carried to the store.
+        reader_boxes_original_px: [R, 4] what the readers drew, likewise.
     """
 
     row: int
@@ -51,6 +54,8 @@ class Example:
     readers: tuple[str, ...]
     box_of_mark: NDArray[np.int64]
     looked: tuple[str, ...] = ()
+    boxes_original_px: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 4)))
+    reader_boxes_original_px: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 4)))
 
 
 def examples_of(store: Store, *, fusion: str, iou: float) -> list[Example]:
@@ -152,6 +157,8 @@ def _example(
         tuple(marks.readers[mark].tolist()),
         np.where(of_mark < 0, -1, of_mark - box.start),
         looked,
+        fused.boxes[box],
+        marks.boxes[mark],
     )
 
 

@@ -1,22 +1,26 @@
 """A detector on a split of a store, against the readers' consensus and beside the readers."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cxrssl.core.errors import DataError
-from cxrssl.data.coco_files import Index
+from cxrssl.data.coco_ids import normal_id
+from cxrssl.data.coco_index import Index, Remarks
 from cxrssl.data.detection import Example, examples_of, in_split, splits_of
 from cxrssl.data.fusion import Marks
 from cxrssl.data.protocol import Split
 from cxrssl.data.store import Store
-from cxrssl.evaluate.detect import ImageDetections, detect_in_turn, detections_of
+from cxrssl.evaluate.detect import ImageDetections, detect_in_turn
 from cxrssl.evaluate.given import Given, Readings, in_order
 from cxrssl.evaluate.intervals import Bootstrap
+from cxrssl.evaluate.original import in_original_px
 from cxrssl.evaluate.result import scored
 from cxrssl.evaluate.rival import read_rival
+from cxrssl.evaluate.settings import Asked, Settings, settings_of
 from cxrssl.metrics.annotations import Truth
 from cxrssl.metrics.scores import ScoreTable
 from cxrssl.models.detector import Detector
@@ -32,29 +36,30 @@ def evaluate(
     checkpoint: Path,
     store_folder: Path,
     *,
-    split: Split,
-    fusion: str,
-    consensus_iou: float,
-    normals: bool,
+    split: Split = "test",
+    fusion: str | None = None,
+    consensus_iou: float | None = None,
+    normals: bool | None = None,
     bootstrap: Bootstrap = _DEFAULT,
     against: Path | None = None,
 ) -> dict[str, Any] | None:
     """Score a detector folder, or the run that holds one, on a split of a store.
 
     The store is split by the protocol the detector was trained under, so that what it is tested on
-    is what it never saw. Processes of one launch share the images.
+    is what it never saw; what is not asked for is as its run had it. All scores are in pixels of
+    the original images. Processes of one launch share the images.
 
     Returns:
-        The content of `--json`, and under `detector` where it came from and the hash of its
-        weights; None in all processes but the main one.
+        The content of `--json`, with the settings, and under `detector` where it came from and the
+        hash of its weights; None in all processes but the main one.
 
     Args:
         checkpoint: A finetune run, a detector's folder, or `hf-hub:ORG/NAME[@REVISION]`.
         store_folder: What to detect in.
         split: Of the store.
-        fusion: How readers' boxes become the truth.
-        consensus_iou: Overlap above which they are fused.
-        normals: Whether images without findings count.
+        fusion: How readers' boxes become the truth; None for as in the detector's run.
+        consensus_iou: Overlap above which they are fused; None likewise.
+        normals: Whether images without findings count; None likewise.
         bootstrap: Draws behind the intervals.
         against: Another run's predictions or scores, or None.
 
@@ -68,10 +73,14 @@ def evaluate(
     detector = load_detector(folder, source=place.source)
     store = Store(store_folder)
     _check_store(detector, store, place.source)
-    splits = splits_of(store, protocol=detector.protocol, normals=normals)
-    examples = in_split(examples_of(store, fusion=fusion, iou=consensus_iou), splits, split)
+    asked = Asked(split, fusion, consensus_iou, normals)
+    settings, remarks = settings_of(place.folder, asked)
+    splits = splits_of(store, protocol=detector.protocol, normals=settings.normals)
+    fused = examples_of(store, fusion=settings.fusion, iou=settings.consensus_iou)
+    examples = in_split(fused, splits, settings.split)
     given = given_by_store(store, examples)
     rival = None if against is None else read_rival(against, given, bootstrap)
+    remarks += Remarks() if rival is None else rival.remarks
     if processes.device.type == "cpu":
         keep_freed_memory()
     detector.model.to(processes.device)
@@ -85,39 +94,47 @@ def evaluate(
     if not processes.is_main_process:
         return None
     scores = scored(
-        given, detections_of(found), bootstrap, consensus_iou=consensus_iou, rival=rival
+        given,
+        in_original_px(found, examples, store),
+        bootstrap,
+        consensus_iou=settings.consensus_iou,
+        rival=rival,
+        remarks=remarks,
     )
-    return scores | {"detector": {"source": place.source, "sha256": weights_sha256(folder)}}
+    detector_record = {"source": place.source, "sha256": weights_sha256(folder)}
+    return scores | asdict(settings) | {"detector": detector_record}
 
 
 def scores_of(
     found: Sequence[ImageDetections],
     examples: Sequence[Example],
     store: Store,
-    *,
-    consensus_iou: float,
+    settings: Settings,
 ) -> dict[str, Any]:
-    """Score detections, one entry an example, as `evaluate` does."""
-    given = given_by_store(store, examples)
-    return scored(given, detections_of(found), _DEFAULT, consensus_iou=consensus_iou)
+    """Score detections in store pixels, one entry an example, as `evaluate` does."""
+    given, boxes = given_by_store(store, examples), in_original_px(found, examples, store)
+    scores = scored(given, boxes, _DEFAULT, consensus_iou=settings.consensus_iou)
+    return scores | asdict(settings)
 
 
 def values_of(
     found: Sequence[ImageDetections], examples: Sequence[Example], store: Store
 ) -> dict[str, float | None]:
     """Return the overall scores alone, by name, for scores while a detector is trained."""
-    table = ScoreTable(given_by_store(store, examples).truth, detections_of(found))
+    boxes = in_original_px(found, examples, store)
+    table = ScoreTable(given_by_store(store, examples).truth, boxes)
     overall = table(np.ones(len(examples))).overall
     return {name: None if np.isnan(value) else value for name, value in overall.items()}
 
 
 def given_by_store(store: Store, examples: Sequence[Example]) -> Given:
-    """Return the consensus of a store's examples, in store pixels, and its readers' boxes.
+    """Return the consensus of a store's examples, in original pixels, and its readers' boxes.
 
-    Ids are those of `as_coco`: an image's own, and classes from 1.
+    Ids are those of `as_coco_dataset`: an image's own, which is its file name too, and classes from
+    1.
     """
     counts = [len(example.labels) for example in examples]
-    corners = np.concatenate([e.boxes for e in examples]).astype(np.float64)
+    corners = np.concatenate([e.boxes_original_px for e in examples])
     boxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
     truth = Truth(
         np.repeat(np.arange(len(examples)), counts),
@@ -130,7 +147,7 @@ def given_by_store(store: Store, examples: Sequence[Example]) -> Given:
         len(store.classes),
     )
     marks = Marks(
-        np.concatenate([e.reader_boxes for e in examples]).astype(np.float64),
+        np.concatenate([e.reader_boxes_original_px for e in examples]),
         np.concatenate([e.reader_labels for e in examples]).astype(np.int64),
         np.array([reader for e in examples for reader in e.readers], np.str_),
         np.repeat(np.arange(len(examples)), [len(e.readers) for e in examples]),
@@ -139,13 +156,24 @@ def given_by_store(store: Store, examples: Sequence[Example]) -> Given:
     looked = {name: np.array([name in e.looked for e in examples]) for name in names}
     index = Index(
         store.folder,
-        {example.image_id: number for number, example in enumerate(examples)},
-        (None,) * len(examples),
+        {key: number for number, key in enumerate(_ids(examples))},
+        tuple(example.image_id for example in examples),
         {label: label - 1 for label in range(1, len(store.classes) + 1)},
         tuple(store.classes),
         tuple(example.looked for example in examples),
+        tuple(
+            (image.original_width, image.original_height)
+            for image in (store.images[example.row] for example in examples)
+        ),
     )
     return Given(index, truth, Readings(marks, looked, is_listed=True))
+
+
+def _ids(examples: Sequence[Example]) -> list[int | str]:
+    """Return image ids as files of results have them; as they are, if that makes two equal."""
+    words = [example.image_id for example in examples]
+    ids = [normal_id(word) for word in words]
+    return ids if len(set(ids)) == len(ids) else list(words)
 
 
 def _check_store(detector: Detector, store: Store, source: str) -> None:

@@ -100,7 +100,7 @@ def detections_of(found: Sequence[ImageDetections]) -> Detections:
 
 
 def as_coco(found: Detections, image_ids: Sequence[str]) -> list[dict[str, Any]]:
-    """Return detections as COCO results: boxes xywh in store pixels, category ids 1..K."""
+    """Return detections as COCO results: boxes xywh in their pixels, category ids 1..K."""
     return [
         {"image_id": image_ids[image], "category_id": label + 1, "bbox": box, "score": score}
         for image, label, box, score in zip(

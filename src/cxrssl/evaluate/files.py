@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from cxrssl.data.coco_files import check_listed, read_annotations, read_results
+from cxrssl.data.coco_files import read_annotations, read_results
+from cxrssl.data.coco_index import Remarks
+from cxrssl.data.coco_match import Matched, matched_document
 from cxrssl.evaluate.given import as_detections, given_by_file, readings_of
 from cxrssl.evaluate.intervals import Bootstrap
 from cxrssl.evaluate.result import scored, scored_readers
@@ -36,21 +38,33 @@ def evaluate_files(
         DataError: If a file can't be read, or files disagree about ids.
     """
     index, boxes = read_annotations(truth)
+    remarks = index.remarks
     readings = None
     if readers is not None:
-        own, drawn = read_annotations(readers)
-        check_listed(own, index)
-        readings = readings_of(own, drawn, index)
+        own, drawn = read_annotations(readers, of_readers=True)
+        ids = matched_document(own, index)
+        readings = readings_of(own, drawn, index, ids)
+        remarks += own.remarks + ids.remarks
     given = given_by_file(index, boxes, readings)
-    found = as_detections(read_results(predictions, index))
+    results, said = read_results(predictions, index)
     rival = None if against is None else read_rival(against, given, bootstrap)
-    return scored(given, found, bootstrap, consensus_iou=consensus_iou, rival=rival)
+    remarks += said + (Remarks() if rival is None else rival.remarks)
+    return scored(
+        given,
+        as_detections(results),
+        bootstrap,
+        consensus_iou=consensus_iou,
+        rival=rival,
+        remarks=remarks,
+    )
 
 
 def evaluate_readers(
     readers: Path, *, consensus_iou: float, bootstrap: Bootstrap
 ) -> dict[str, Any]:
     """Score the readers of a COCO data set against each other; see `evaluate_files`."""
-    index, drawn = read_annotations(readers)
-    readings = readings_of(index, drawn, index)
-    return scored_readers(readings, index.names, bootstrap, consensus_iou=consensus_iou)
+    index, drawn = read_annotations(readers, of_readers=True)
+    readings = readings_of(index, drawn, index, Matched(index.images, index.categories))
+    return scored_readers(
+        readings, index.names, bootstrap, consensus_iou=consensus_iou, remarks=index.remarks
+    )

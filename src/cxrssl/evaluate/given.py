@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from cxrssl.core.errors import DataError
-from cxrssl.data.coco_files import CocoMarks, CocoResults, Index
+from cxrssl.data.coco_files import CocoMarks, CocoResults
+from cxrssl.data.coco_index import Index
+from cxrssl.data.coco_match import Matched
 from cxrssl.data.fusion import Marks
 from cxrssl.metrics.annotations import Detections, Flags, Truth
 
@@ -69,7 +71,7 @@ def given_by_file(index: Index, boxes: CocoMarks, readings: Readings | None) -> 
     return Given(index, truth, readings)
 
 
-def readings_of(own: Index, boxes: CocoMarks, index: Index) -> Readings:
+def readings_of(own: Index, boxes: CocoMarks, index: Index, ids: Matched) -> Readings:
     """Return what readers drew, from a COCO document whose annotations name a `reader`.
 
     Who looked at an image its entry in `images` may say, as `"readers": ["R8", "R9"]`. If none
@@ -79,6 +81,7 @@ def readings_of(own: Index, boxes: CocoMarks, index: Index) -> Readings:
         own: Of the readers' document.
         boxes: Likewise.
         index: Whose numbers of images and classes to use.
+        ids: The numbers by the ids of the readers' document.
 
     Raises:
         DataError: If an annotation names no reader, one who is not said to have looked, or is a
@@ -95,8 +98,8 @@ def readings_of(own: Index, boxes: CocoMarks, index: Index) -> Readings:
             f"{own.path}: {int(boxes.crowd.sum())} annotations are crowds, which no reader draws. "
             "Leave them out."
         )
-    image_number = np.array([index.images[key] for key in own.images], np.int64)
-    label_number = np.array([index.categories[key] for key in own.categories], np.int64)
+    image_number = np.array([ids.images[key] for key in own.images], np.int64)
+    label_number = np.array([ids.categories[key] for key in own.categories], np.int64)
     images = image_number[boxes.images]
     names = in_order(
         [*boxes.readers.tolist(), *(name for some in own.readers for name in some or ())]
@@ -108,7 +111,7 @@ def readings_of(own: Index, boxes: CocoMarks, index: Index) -> Readings:
             looked[name][number] = True
     for name, image in zip(boxes.readers.tolist(), images.tolist(), strict=True):
         if not looked[name][image]:
-            key = next(key for key, number in index.images.items() if number == image)
+            key = next(key for key, number in ids.images.items() if number == image)
             raise DataError(
                 f"{own.path}: {name} drew on image {key!r}, and is not among its readers."
             )

@@ -7,14 +7,19 @@ from typing import Any
 import numpy as np
 
 from cxrssl.metrics.annotations import Floats, Integers
-from cxrssl.metrics.bootstrap import difference_interval, draws, interval, p_value
-from cxrssl.metrics.definitions import UNBOUNDED
+from cxrssl.metrics.bootstrap import count_interval, difference_interval, draws, interval, p_value
+from cxrssl.metrics.definitions import COUNTS
 from cxrssl.run.progress import progress
 
 Measure = Callable[[Floats], Floats]
 """From the weights of the images [N] to values [M], nan for what can't be computed."""
 
 _TOO_FEW = "no interval: it can't be computed in more than 5 % of the replicates"
+NO_SPREAD = (
+    "the interval has no width: every draw of the images gives this value, and what the images "
+    "don't hold, drawing them again can't show"
+)
+_NO_WIDTH = 1e-12
 _NO_REPLICATES = "no interval: no replicates were drawn"
 
 
@@ -46,21 +51,23 @@ def replicated(measures: Sequence[Measure], strata: Integers, how: Bootstrap) ->
     ]
 
 
-def entry(value: float, samples: Floats, *, reason: str, most: float = 1.0) -> dict[str, Any]:
-    """Return a value with its interval, or why there is none.
+def entry(value: float, samples: Floats, *, reason: str, is_count: bool = False) -> dict[str, Any]:
+    """Return a value with its interval, or why there is none, or why it has no width.
 
     Args:
         value: nan if it can't be computed.
         samples: [R] its replicates.
         reason: Why the value can't be computed, if it can't.
-        most: Greatest value that the score can take.
+        is_count: Whether it counts things an image, and can be more than 1.
     """
     if np.isnan(value):
         return {"value": None, "low": None, "high": None, "reason": reason}
-    found = interval(value, samples, most=most)
+    found = count_interval(value, samples) if is_count else interval(value, samples)
     content: dict[str, Any] = {"value": float(value), "low": found.low, "high": found.high}
-    if found.low is None:
+    if found.low is None or found.high is None:
         content["reason"] = _TOO_FEW if len(samples) else _NO_REPLICATES
+    elif found.high - found.low < _NO_WIDTH:
+        content["reason"] = NO_SPREAD
     return content
 
 
@@ -73,7 +80,7 @@ def entries(
             values[place],
             samples[:, place],
             reason=reasons[name],
-            most=np.inf if name in UNBOUNDED else 1.0,
+            is_count=name in COUNTS,
         )
         for place, name in enumerate(names)
     }

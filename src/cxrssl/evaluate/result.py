@@ -1,12 +1,15 @@
 """All scores of a set of detections, with intervals, in the form that is written."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
+from cxrssl.data.coco_index import Remarks
 from cxrssl.evaluate.ceiling import ReaderTable
 from cxrssl.evaluate.curves import curves, operating_points
+from cxrssl.evaluate.doubts import doubts
 from cxrssl.evaluate.given import Given, Readings, any_shared
 from cxrssl.evaluate.intervals import Bootstrap, Measure, entries, replicated
 from cxrssl.evaluate.reasons import NO_BOX_OF_CLASS, reasons_of
@@ -17,6 +20,7 @@ from cxrssl.metrics.definitions import DEFINITIONS, PER_CLASS_DEFINITIONS
 from cxrssl.metrics.scores import ScoreTable
 
 _NAMES = tuple(DEFINITIONS)
+_NONE = Remarks()
 _CLASS_REASONS = dict.fromkeys(PER_CLASS_DEFINITIONS, NO_BOX_OF_CLASS)
 
 
@@ -42,6 +46,7 @@ def scored(
     *,
     consensus_iou: float,
     rival: Rival | None = None,
+    remarks: Remarks = _NONE,
 ) -> dict[str, Any]:
     """Score detections against a truth.
 
@@ -51,6 +56,7 @@ def scored(
         how: Intervals.
         consensus_iou: Overlap above which readers' boxes are fused.
         rival: What to compare with, draw by draw.
+        remarks: What reading them had to say.
 
     Returns:
         The content of `--json`.
@@ -70,11 +76,17 @@ def scored(
     if rival is not None:
         theirs = (values["rival"], samples["rival"]) if "rival" in measures else None
         content["against"] = compared(rival, _NAMES, (values["own"], samples["own"]), theirs)
-    return content
+    signs = Remarks(warnings=tuple(doubts(own.table, truth, found)))
+    return content | asdict(remarks + signs)
 
 
 def scored_readers(
-    readings: Readings, classes: Sequence[str], how: Bootstrap, *, consensus_iou: float
+    readings: Readings,
+    classes: Sequence[str],
+    how: Bootstrap,
+    *,
+    consensus_iou: float,
+    remarks: Remarks = _NONE,
 ) -> dict[str, Any]:
     """Score readers against each other, without a detector.
 
@@ -94,7 +106,7 @@ def scored_readers(
         "n_classes": len(classes),
         "seed": how.seed,
         "replicates": how.replicates,
-    }
+    } | asdict(remarks)
 
 
 def _measured(

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from cxrssl.core.errors import DataError
 from cxrssl.data.coco_files import read_results
+from cxrssl.data.coco_index import Remarks
 from cxrssl.data.coco_json import content_of
 from cxrssl.evaluate.given import Given, as_detections
 from cxrssl.evaluate.intervals import Bootstrap, difference
@@ -27,11 +28,13 @@ class Rival:
         path: Of the file.
         found: Its detections.
         scores: What `cxrssl eval --json` wrote.
+        remarks: How its ids were brought together with the truth's.
     """
 
     path: Path
     found: Detections | None
     scores: dict[str, Any] | None
+    remarks: Remarks = field(default_factory=Remarks)
 
 
 def read_rival(path: Path, given: Given, how: Bootstrap) -> Rival:
@@ -42,7 +45,8 @@ def read_rival(path: Path, given: Given, how: Bootstrap) -> Rival:
     """
     content = _object(content_of(path))
     if "metrics" not in content:
-        return Rival(path, as_detections(read_results(path, given.index)), None)
+        results, remarks = read_results(path, given.index)
+        return Rival(path, as_detections(results), None, remarks)
     for key, word, own in (
         ("truth_sha256", "truth", given.sha256),
         ("seed", "seed", how.seed),

@@ -12,7 +12,7 @@ from cxrssl.core.files import write_json
 from cxrssl.data.loaders import detection_loader
 from cxrssl.data.store import Store
 from cxrssl.data.terms import data_record
-from cxrssl.evaluate.detect import as_coco, detections_of
+from cxrssl.evaluate.original import as_coco_dataset, in_original_px
 from cxrssl.finetune.batch import checked, on_device, seed_step, weighed
 from cxrssl.finetune.labels import labels_of, training_images
 from cxrssl.finetune.start import start_detector
@@ -97,10 +97,10 @@ def finish(run: RunFolder, validation: Validation, *, keep: Literal["last", "bes
     written.model.to(accelerator.device)
     found = validation.detect(written, labels.test)
     if run.writes:
-        ids = [example.image_id for example in labels.test]
-        write_json(run.path / "predictions.json", as_coco(detections_of(found), ids))
+        boxes = in_original_px(found, labels.test, validation.store)
+        content = as_coco_dataset(boxes, labels.test, validation.store)
+        write_json(run.path / "predictions.json", content)
         counts = {
-            "split": "test",
             "train_images": len(labels.train),
             "train_boxes": sum(len(example.boxes) for example in labels.train),
         }

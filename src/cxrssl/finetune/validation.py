@@ -11,6 +11,7 @@ from cxrssl.data.sampling import BatchPlan
 from cxrssl.data.store import Store
 from cxrssl.evaluate.checkpoint import scores_of, values_of
 from cxrssl.evaluate.detect import BATCH_SIZE, ImageDetections, detect_in_turn
+from cxrssl.evaluate.settings import Settings
 from cxrssl.finetune.labels import Labels
 from cxrssl.models.detector import Detector, build_detector
 from cxrssl.models.detector_folder import save_detector
@@ -98,6 +99,7 @@ class Validation:
     def scores(
         self, examples: Sequence[Example], found: Sequence[ImageDetections]
     ) -> dict[str, Any]:
-        """Return all scores of detections, one entry an example, with intervals."""
-        iou = self.recipe.data.consensus_iou
-        return scores_of(found, examples, self.store, consensus_iou=iou)
+        """Return all scores of detections in the test images, an entry each, with intervals."""
+        data = self.recipe.data
+        settings = Settings("test", data.fusion, data.consensus_iou, data.normals)
+        return scores_of(found, examples, self.store, settings=settings)

@@ -4,10 +4,11 @@ Where nothing else is said, the 100 strongest detections of a class and image ta
 """
 
 _COCO = "averaged over IoU 0.50:0.95 and over the classes with true boxes; pycocotools 2.0"
+_PX = "pixels of the original image (of a COCO file: of its boxes, by `area` where it is given)"
 _SIZES = {
-    "small": "up to 32^2 px",
-    "medium": "32^2 to 96^2 px",
-    "large": "from 96^2 px",
+    "small": f"of up to 32^2 {_PX}",
+    "medium": f"of 32^2 to 96^2 {_PX}",
+    "large": f"of 96^2 and more {_PX}",
 }
 _POOLED = (
     "classes pooled, the 100 strongest detections of a class and image, a box found by one of its "
@@ -26,7 +27,8 @@ DEFINITIONS: dict[str, str] = {
     **{f"AR_{size}": f"AR100 of true boxes {area}" for size, area in _SIZES.items()},
     "AR100_agnostic": "recall of the 100 strongest detections of an image whatever their class, "
     "averaged over IoU 0.50:0.95; pycocotools with useCats=0; the paper's AR",
-    "AR_small1000_agnostic": "the same of 1,000, of true boxes up to 32^2 px; the paper's AR small",
+    "AR_small1000_agnostic": "the same of 1,000, of true boxes of up to "
+    "32^2 pixels of the original image; the paper's AR small",
     "AP40": "average precision at 101 recalls with COCO's matching, at IoU > 0.4",
     "AP40_voc": "area under the precision-recall curve with PASCAL VOC 2010's matching, at "
     "IoU > 0.4, averaged over the classes with true boxes; Kaggle VinBigData's metric on these "
@@ -57,8 +59,8 @@ DEFINITIONS: dict[str, str] = {
     "arXiv 1706.04599",
 }
 
-UNBOUNDED = frozenset({"fp_per_normal_image_at_sens_0.5"})
-"""Names of scores that can be more than 1."""
+COUNTS = frozenset({"fp_per_normal_image_at_sens_0.5"})
+"""Names of scores that count, and can be more than 1."""
 
 PER_CLASS_DEFINITIONS: dict[str, str] = {
     "AP": "of the class alone",

@@ -52,6 +52,8 @@ class ScoreTable:
         precision: Behind the precision-recall curves.
         froc: Behind sensitivity and false alarms.
         calibration: Behind the reliability curve; None if a score is outside [0, 1].
+        best_overlap: Of each true box with a detection of its class, 0 if there is none.
+        best_overlap_any_class: Likewise with a detection of any class.
     """
 
     def __init__(self, truth: Truth, found: Detections) -> None:
@@ -65,7 +67,7 @@ class ScoreTable:
         self.calibration = (
             CalibrationTable(truth.num_images, found, matches, rule=_COCO_40) if in_unit else None
         )
-        self._best = matches.best_overlap
+        self.best_overlap = matches.best_overlap
         rank = matches.ranked.rank[matches.place]
         images = found.images[matches.ranked.rows[matches.place]]
         labels = found.labels[matches.ranked.rows[matches.place]]
@@ -78,7 +80,7 @@ class ScoreTable:
             ).reshape(truth.num_images, -1)
             for most in (1, 10)
         }
-        self._agnostic = _agnostic(truth, found)
+        self._agnostic, self.best_overlap_any_class = _agnostic(truth, found)
         held = truth.holds.sum(axis=0)
         self._frequency = {
             name: (held >= low) & (held <= high) for name, (low, high) in _FREQUENCY_ENDS.items()
@@ -136,10 +138,10 @@ class ScoreTable:
     def _overlap(self, weights: Floats) -> dict[str, float]:
         drawn = np.where(self.truth.crowd, 0.0, weights[self.truth.images])
         found = {}
-        for name, own in (("", drawn), ("_above_0.2", drawn * (self._best > 0.2))):
+        for name, own in (("", drawn), ("_above_0.2", drawn * (self.best_overlap > 0.2))):
             total = own.sum()
-            mean = float(_ratio(own @ self._best, total))
-            square = float(_ratio(own @ self._best**2, total))
+            mean = float(_ratio(own @ self.best_overlap, total))
+            square = float(_ratio(own @ self.best_overlap**2, total))
             found[f"best_iou{name}_mean"] = mean
             found[f"best_iou{name}_std"] = float(np.sqrt(max(square - mean**2, 0.0)))
         return found
@@ -157,8 +159,15 @@ def _rules_of(truth: Truth) -> Rules:
     )
 
 
-def _agnostic(truth: Truth, found: Detections) -> dict[str, tuple[Integers, Integers]]:
-    """Return [N] boxes found over all thresholds, and [N] boxes to find, by name of a recall."""
+def _agnostic(
+    truth: Truth, found: Detections
+) -> tuple[dict[str, tuple[Integers, Integers]], Floats]:
+    """Match whatever the class.
+
+    Returns:
+        [N] boxes found over all thresholds, and [N] boxes to find, by name of a recall; and the
+        greatest overlap of each true box.
+    """
     small = (truth.areas > _AREAS_PX2[1, 1]) | truth.crowd
     rules = Rules(
         ious=np.concatenate([IOUS, IOUS]),
@@ -174,13 +183,14 @@ def _agnostic(truth: Truth, found: Detections) -> dict[str, tuple[Integers, Inte
         "AR100_agnostic": (matches.rule < 10) & (rank < _MOST),
         "AR_small1000_agnostic": matches.rule >= 10,
     }
-    return {
+    recalls = {
         name: (
             np.bincount(images[own & matches.is_true], minlength=truth.num_images),
             np.bincount(truth.images[~ignored], minlength=truth.num_images),
         )
         for (name, own), ignored in zip(sides.items(), rules.ignored, strict=True)
     }
+    return recalls, matches.best_overlap
 
 
 def _mean(values: Floats) -> float:

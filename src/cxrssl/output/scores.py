@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
-from cxrssl.core.printable import printable_content
+from cxrssl.core.printable import printable, printable_content
 
 _CLASS_COLUMNS = ("AP", "AP40", "AR100")
 _MOST_PAIRS, _WIDEST = 6, 10_000
@@ -32,6 +32,10 @@ def print_scores(found: Mapping[str, Any]) -> None:
         if found["replicates"]
         else "No intervals: --replicates is 0."
     )
+    if "metrics" in found:
+        console.print("Small, medium and large are by area in pixels of the original images.")
+    for note in found["notes"]:
+        console.print(f"Note: {printable(note)}", markup=False, soft_wrap=True)
 
 
 def _print_overall(console: Console, found: Mapping[str, Any]) -> None:
@@ -40,8 +44,10 @@ def _print_overall(console: Console, found: Mapping[str, Any]) -> None:
         f"{found['n_boxes']} boxes, {found['n_detections']} detections"
     )
     table = _table(title, "metric", "value", "95 % interval")
-    unknown = []
+    unknown, narrow = [], []
     for name, entry in found["metrics"].items():
+        if _has_no_width(entry):
+            narrow.append(name)
         if entry["value"] is None:
             unknown.append(f"{name}: {entry['reason']}")
             continue
@@ -49,6 +55,9 @@ def _print_overall(console: Console, found: Mapping[str, Any]) -> None:
     _print(console, table)
     for line in unknown:
         console.print(f" not computed: {line}", markup=False, soft_wrap=True)
+    if narrow:
+        reason = found["metrics"][narrow[0]]["reason"]
+        console.print(f" no width: {', '.join(narrow)}: {reason}", markup=False, soft_wrap=True)
 
 
 def _print_differences(console: Console, rival: Mapping[str, Any]) -> None:
@@ -148,8 +157,15 @@ def _gap_cells(entry: Mapping[str, Any]) -> tuple[str, str, str, str]:
 def _between(entry: Mapping[str, Any], *, signed: bool = False) -> str:
     if entry["low"] is None:
         return ""
+    if _has_no_width(entry):
+        return "no width"
     form = "+.3f" if signed else ".3f"
     return f"[{entry['low']:{form}}, {entry['high']:{form}}]"
+
+
+def _has_no_width(entry: Mapping[str, Any]) -> bool:
+    """Return whether an interval is given with a reason why it has no width."""
+    return entry["low"] is not None and "reason" in entry
 
 
 def _number(value: float | None) -> str:

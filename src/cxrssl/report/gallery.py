@@ -1,14 +1,15 @@
 """Test images with what readers drew, their consensus, and what detectors find."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cxrssl.config.plan import Plan
 from cxrssl.core.boxes import Boxes
 from cxrssl.core.records import read_json
-from cxrssl.data.detection import Example
+from cxrssl.data.detection import Example, store_px
 from cxrssl.data.store import Store
 from cxrssl.output.embedded import data_uri
 from cxrssl.report.results import FinishedArm, Results, Side
@@ -25,7 +26,8 @@ def gallery_section(
     shown = dict(_arms(plan, results))
     if not plan.gallery_images or not shown:
         return None
-    found = {key: _predictions(arm) for key, (_, arm) in shown.items()}
+    rows = {example.image_id: example.row for example in test}
+    found = {key: _predictions(arm, store, rows) for key, (_, arm) in shown.items()}
     chosen = _varied(test, plan.gallery_images)
     there, shows = (
         len({int(label) for example in some for label in example.labels}) for some in (test, chosen)
@@ -67,15 +69,24 @@ def _varied(test: Sequence[Example], count: int) -> list[Example]:
     return [chosen[place] for place in sorted(chosen)]
 
 
-def _predictions(arm: FinishedArm) -> dict[str, list[list[float]]]:
-    """Return boxes, class and score of an arm by image, the strongest first."""
+def _predictions(
+    arm: FinishedArm, store: Store, rows: Mapping[str, int]
+) -> dict[str, list[list[float]]]:
+    """Return boxes in store pixels, class and score of an arm by image, the strongest first.
+
+    Runs of before wrote a list, in store pixels; now it is a data set, in original pixels.
+    """
+    content = read_json(arm.folder / "predictions.json")
+    is_original = isinstance(content, dict)
     found: dict[str, list[list[float]]] = {}
-    for entry in read_json(arm.folder / "predictions.json"):
-        if entry["score"] >= _LEAST_SCORE:
+    for entry in content["annotations"] if is_original else content:
+        name = entry["image_id"]
+        if entry["score"] >= _LEAST_SCORE and name in rows:
             x, y, width, height = entry["bbox"]
-            box = [round(v, 1) for v in (x, y, x + width, y + height)]
-            row = [*box, entry["category_id"] - 1, round(entry["score"], 3)]
-            found.setdefault(entry["image_id"], []).append(row)
+            corners = np.array([[x, y, x + width, y + height]])
+            box = store_px(corners, store, rows[name]) if is_original else corners
+            row = [*_rounded(box)[0], entry["category_id"] - 1, round(entry["score"], 3)]
+            found.setdefault(name, []).append(row)
     return {name: sorted(rows, key=lambda r: -r[5])[:_MOST_FOUND] for name, rows in found.items()}
 
 
@@ -109,5 +120,5 @@ def _image(
     }
 
 
-def _rounded(boxes: Boxes) -> list[list[float]]:
+def _rounded(boxes: NDArray[np.floating]) -> list[list[float]]:
     return [[round(float(value), 1) for value in box] for box in boxes]

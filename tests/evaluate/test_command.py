@@ -55,6 +55,8 @@ def test_nothing_that_is_printed_is_cut_off(files: Path) -> None:
     for name, entry in found["metrics"].items():
         if entry["value"] is not None:
             assert f"{entry['value']:.3f}" in text, name
+            assert (entry["low"] == entry["high"]) == ("reason" in entry), name
+            assert ("reason" in entry) <= (entry.get("reason", "") in text), name
         else:
             assert f"not computed: {name}: {entry['reason']}" in text
     assert found["readers"]["verdict"] in text
@@ -131,3 +133,20 @@ def test_files_need_no_torch(files: Path) -> None:
     command = [sys.executable, "-c", code, "eval", *FILES, "--replicates", "0"]
     done = subprocess.run(command, cwd=files, capture_output=True, text=True, check=False)
     assert done.stdout.endswith("[]\n"), done.stderr
+
+
+def test_a_score_that_misleads_is_warned_of_and_what_was_matched_is_said(files: Path) -> None:
+    away = [
+        {**one, "image_id": f"film{one['image_id']}", "bbox": [900, 9, 5, 5]} for one in RESULTS
+    ]
+    (files / "p.json").write_text(json.dumps(away))
+    truth = TRUTH | {"images": [{"id": n, "file_name": f"film{n}.png"} for n in range(12)]}
+    (files / "t.json").write_text(json.dumps(truth))
+    done = run(files, *FILES, "--replicates", "0", "--json", "out.json")
+    assert done.returncode == 0
+    said = "none of 10 detections overlaps any of 10 true boxes"
+    assert f"Warning: {said}" in done.stderr.decode()
+    assert "Note: p.json was matched by file name with t.json" in done.stdout.decode()
+    found = json.loads((files / "out.json").read_text())
+    assert found["warnings"][0].startswith(said)
+    assert found["notes"][0].startswith("p.json was matched by file name")

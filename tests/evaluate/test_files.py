@@ -103,6 +103,20 @@ def test_false_alarms_on_normal_images_count_where_coco_does_not_see_them(tmp_pa
     assert loud["froc_at_0.125"]["value"] < quiet["froc_at_0.125"]["value"] == 1
 
 
+def test_an_interval_without_a_width_says_why(tmp_path: Path) -> None:
+    truth = TRUTH | {
+        "images": [{"id": n} for n in range(30)],
+        "annotations": [
+            {"image_id": n, "category_id": 7 + n % 2 * 2, "bbox": BOX} for n in range(20)
+        ],
+    }
+    found = scores(tmp_path, [result(image_id=n) for n in range(0, 8, 2)], truth, replicates=50)
+    nothing = found["per_class"]["ILD"]["AP50"]
+    assert (nothing["value"], nothing["low"], nothing["high"]) == (0, 0, 0)
+    assert "no width: every draw of the images gives this value" in nothing["reason"]
+    assert found["metrics"]["AP50_support_1"]["reason"].startswith("the truth does not say")
+
+
 def test_without_normal_images_it_is_said_why_there_is_no_number(tmp_path: Path) -> None:
     truth = TRUTH | {"images": TRUTH["images"][:2]}
     entry = scores(tmp_path, [result()], truth)["metrics"]["fp_per_normal_image_at_sens_0.5"]

@@ -253,6 +253,15 @@ def test_95_percent_of_the_replicates_must_have_a_value(
         assert of(0.5, few) in absent
 
 
+def test_the_interval_of_a_count_is_of_quantiles_and_not_cut_at_0() -> None:
+    samples = np.concatenate([np.linspace(0.02, 0.2, 195), np.full(5, 3.0)])
+    low, high = ends(count_interval(0.1, samples))
+    assert (low, high) == pytest.approx(tuple(np.quantile(samples, [0.025, 0.975])))
+    assert 0 < low < 0.1 < high
+    assert interval(0.1, samples).low == 0
+    assert ends(count_interval(0.01, samples))[0] == 0.01  # the value lies inside
+
+
 def coverage_of_mean(rng: np.random.Generator) -> bool:
     values = rng.exponential(size=60)
     seed = int(rng.integers(2**31))

@@ -152,7 +152,7 @@ def _advice(categories: Collection[NormalId], unknown: Sequence[NormalId], truth
     if whole and len(whole) == len(categories):
         for first, is_so in (
             (0, 0 in unknown and max(whole) < len(theirs)),
-            (1, 0 in truth.categories and max(whole) == len(theirs)),
+            (1, max(whole) <= len(theirs)),
         ):
             if is_so and min(whole) >= first:
                 return f"; {_renumber(first, theirs, listed)}"

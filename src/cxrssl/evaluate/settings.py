@@ -65,14 +65,18 @@ def settings_of(checkpoint: Path, asked: Asked) -> tuple[Settings, Remarks]:
             values = Asked("test", data.fusion, data.consensus_iou, data.normals)
         except RecipeError as error:
             path, warnings = None, (f"the settings of the run are not known: {error}",)
-    origin = "the default" if path is None else f"of {path}"
+    origin = "the default" if path is None else f"as in {path}"
     used: dict[str, Any] = {}
-    notes = []
+    words = []
     for name in ("fusion", "consensus_iou", "normals"):
         own, said = getattr(values, name), getattr(asked, name)
         used[name] = own if said is None else said
-        notes.append(f"{name} {_word(used[name])} ({_origin(own, said, origin)})")
-    text = f"scored with {', '.join(notes)}"
+        of_run = "" if path is None or said in (None, own) else f" (the run has {_word(own)})"
+        words.append(f"{name} {_word(used[name])}{of_run}")
+    text = (
+        f"scored on the {asked.split} split with {', '.join(words)}; what was not asked for is "
+        f"{origin}"
+    )
     return Settings(asked.split, **used), Remarks((text,), warnings)
 
 
@@ -83,12 +87,6 @@ def _recipe_of(checkpoint: Path) -> Path | None:
         if (run / _RECIPE).is_file():
             return run / _RECIPE
     return None
-
-
-def _origin(own: object, said: object, origin: str) -> str:
-    if said is None:
-        return origin
-    return "as asked" if said == own else f"as asked; {_word(own)} is {origin}"
 
 
 def _word(value: object) -> str:

@@ -73,36 +73,28 @@ def evaluate(
     detector = load_detector(folder, source=place.source)
     store = Store(store_folder)
     _check_store(detector, store, place.source)
-    asked = Asked(split, fusion, consensus_iou, normals)
-    settings, remarks = settings_of(place.folder, asked)
-    splits = splits_of(store, protocol=detector.protocol, normals=settings.normals)
-    fused = examples_of(store, fusion=settings.fusion, iou=settings.consensus_iou)
-    examples = in_split(fused, splits, settings.split)
+    settings, remarks = settings_of(place.folder, Asked(split, fusion, consensus_iou, normals))
+    examples = _examples(store, detector, settings)
     given = given_by_store(store, examples)
     rival = None if against is None else read_rival(against, given, bootstrap)
     remarks += Remarks() if rival is None else rival.remarks
     if processes.device.type == "cpu":
         keep_freed_memory()
     detector.model.to(processes.device)
-    found = detect_in_turn(
-        detector,
-        store,
-        examples,
-        rank=processes.process_index,
-        num_processes=processes.num_processes,
-    )
+    rank, num_processes = processes.process_index, processes.num_processes
+    found = detect_in_turn(detector, store, examples, rank=rank, num_processes=num_processes)
     if not processes.is_main_process:
         return None
-    scores = scored(
-        given,
-        in_original_px(found, examples, store),
-        bootstrap,
-        consensus_iou=settings.consensus_iou,
-        rival=rival,
-        remarks=remarks,
-    )
+    boxes, iou = in_original_px(found, examples, store), settings.consensus_iou
+    scores = scored(given, boxes, bootstrap, consensus_iou=iou, rival=rival, remarks=remarks)
     detector_record = {"source": place.source, "sha256": weights_sha256(folder)}
     return scores | asdict(settings) | {"detector": detector_record}
+
+
+def _examples(store: Store, detector: Detector, settings: Settings) -> list[Example]:
+    splits = splits_of(store, protocol=detector.protocol, normals=settings.normals)
+    fused = examples_of(store, fusion=settings.fusion, iou=settings.consensus_iou)
+    return in_split(fused, splits, settings.split)
 
 
 def scores_of(

@@ -120,6 +120,13 @@ def test_finetuning_ends_with_scores_that_eval_repeats(
     )
     assert again["metrics"] == metrics["metrics"]
     assert again["per_class"] == metrics["per_class"]
+    inherited = evaluate(tmp_path / "run", store_folder)
+    assert inherited["metrics"] == metrics["metrics"]
+    for name in ("split", "normals", "fusion", "consensus_iou"):
+        assert inherited[name] == metrics[name] == again[name]
+    others = evaluate(tmp_path / "run", store_folder, normals=False)
+    assert others["n_images_without_findings"] == 0 < inherited["n_images_without_findings"]
+    assert "normals false (the run has true)" in others["notes"][0]
     test = labels_of(store, recipe).test
     predictions = json.loads((tmp_path / "run" / "predictions.json").read_text())
     assert [entry["id"] for entry in predictions["images"]] == [e.image_id for e in test]

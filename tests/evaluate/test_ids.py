@@ -307,13 +307,32 @@ def test_readers_are_matched_by_file_name_too(tmp_path: Path) -> None:
     assert "stems.json was matched by file name" in by_stem["notes"][0]
 
 
+def test_corners_in_place_of_sides_are_warned_of(tmp_path: Path) -> None:
+    def corners(entry: dict[str, Any]) -> dict[str, Any]:
+        x, y, width, height = entry["bbox"]
+        return entry | {"bbox": [x, y, x + width, y + height]}
+
+    low = [entry | {"bbox": [60, 50, 20, 20]} for entry in TRUTH["annotations"]]
+    truth = TRUTH | {"annotations": low}
+    results = [entry | {"bbox": [60, 50, 20, 20]} for entry in results_of(1, 2)]
+    assert scored(tmp_path, results, truth)["warnings"] == ()
+    warning, *_ = scored(tmp_path, [corners(entry) for entry in results], truth)["warnings"]
+    assert warning.startswith("2 of 2 detections end outside of their images")
+    wrong = truth | {"annotations": [corners(entry) for entry in low]}
+    warning, *_ = scored(tmp_path, results, wrong)["warnings"]
+    assert warning.startswith("2 of 2 true boxes end outside of their images")
+    unknown = truth | {"images": [{"id": key} for key in (1, 2)]}
+    said = scored(tmp_path, [corners(entry) for entry in results], unknown)["warnings"]
+    assert not any("end outside of their images" in sentence for sentence in said)
+
+
 def test_another_run_that_overlaps_nothing_is_warned_of(tmp_path: Path) -> None:
     results = results_of(1, 2, 3)
     scored(tmp_path, results)
     away = [entry | {"bbox": [500, 500, 10, 10]} for entry in results]
     (tmp_path / "other.json").write_text(json.dumps(away))
     files = tmp_path / "p.json", tmp_path / "t.json", None, tmp_path / "other.json"
-    (warning,) = evaluate_files(*files, consensus_iou=0.2, bootstrap=Bootstrap(0))["warnings"]
+    *_, warning = evaluate_files(*files, consensus_iou=0.2, bootstrap=Bootstrap(0))["warnings"]
     assert "other.json: none of 3 detections overlaps any" in warning
 
 
@@ -342,10 +361,12 @@ def test_a_category_that_only_holds_others_is_left_out_and_it_is_said(tmp_path: 
 
 def test_nothing_that_overlaps_anything_is_warned_of(tmp_path: Path) -> None:
     away = [entry | {"bbox": [500, 500, 10, 10]} for entry in results_of(1, 2, 3)]
-    (warning,) = scored(tmp_path, away)["warnings"]
+    outside, warning = scored(tmp_path, away)["warnings"]
+    assert outside.startswith("3 of 3 detections end outside of their images")
     assert "none of 3 detections overlaps any of 2 true boxes by IoU 0.1" in warning
     assert "reach to x 510, y 510, the true boxes to x 50, y 35" in warning
     (warning,) = scored(tmp_path, results_of(1, 2, 3, categories=(2, 1)))["warnings"]
     assert "overlaps a true box of its own category" in warning
     assert scored(tmp_path, [])["warnings"] == ()
-    assert scored(tmp_path, away, TRUTH | {"annotations": []})["warnings"] == ()
+    inside = results_of(1, 2, 3)
+    assert scored(tmp_path, inside, TRUTH | {"annotations": []})["warnings"] == ()

@@ -67,6 +67,24 @@ def test_the_gallery_has_boxes_as_corners_and_classes_from_0(
     }
 
 
+def test_the_gallery_carries_boxes_of_the_original_to_the_store(
+    store: Store, examples: list[Example], tmp_path: Path
+) -> None:
+    wanted = plan("gallery_images=1")
+    found = on_disk(results(wanted, lambda _: 0.3), tmp_path)
+    film = next(one for one in examples if len(one.boxes))
+    x0, y0, x1, y1 = film.boxes_original_px[0].tolist()
+    box = [x0, y0, x1 - x0, y1 - y0]
+    row = {"image_id": film.image_id, "bbox": box, "category_id": 1, "score": 0.9}
+    for one in found.arms:
+        write_json(one.folder / "predictions.json", {"annotations": [row]})
+    section = gallery_section(wanted, found, store, [film])
+    assert section is not None
+    (shown,) = section["images"]
+    for rows in shown["found"].values():
+        assert rows[0][:4] == pytest.approx(film.boxes[0].tolist(), abs=0.051)
+
+
 def test_the_gallery_shows_rare_classes_first(
     store: Store, examples: list[Example], tmp_path: Path
 ) -> None:

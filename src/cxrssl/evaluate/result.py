@@ -76,10 +76,10 @@ def scored(
     if rival is not None:
         theirs = (values["rival"], samples["rival"]) if "rival" in measures else None
         content["against"] = compared(rival, _NAMES, (values["own"], samples["own"]), theirs)
-    signs = list(doubts(own.table, truth, found))
+    signs = list(doubts(own.table, given, found))
     theirs_too = measures.get("rival")
     if rival is not None and rival.found is not None and isinstance(theirs_too, ScoreMeasure):
-        other = doubts(theirs_too.table, truth, rival.found)
+        other = doubts(theirs_too.table, given, rival.found)
         signs += [f"{rival.path}: {sign}" for sign in other]
     return content | asdict(remarks + Remarks(warnings=tuple(signs)))
 

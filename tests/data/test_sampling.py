@@ -1,5 +1,7 @@
 """Batches as a function of (seed, epoch, step), and repeat factors by the paper's formula."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -86,3 +88,44 @@ def test_rounding_up_repeats_every_image_by_the_next_whole_number() -> None:
     for epoch in (0, 1):
         assert np.bincount(whole.order(epoch)).tolist() == [1, 2, 3]
     assert whole.num_steps == 12
+
+
+def test_repeats_of_an_image_in_an_epoch_are_numbered_and_others_are_not() -> None:
+    factors = np.array([1.0, 3.0, 2.0, 1.0])
+    settings = {"batch_size": 3, "num_epochs": 2, "seed": 0}
+    whole = BatchPlan(4, factors=factors, **settings)  # type: ignore[arg-type]
+    for epoch in (0, 1):
+        visits = whole.visits(epoch)
+        assert [visit.row for visit in visits] == whole.order(epoch).tolist()
+        numbers: dict[int, list[int]] = {}
+        for visit in visits:
+            numbers.setdefault(visit.row, []).append(visit.repeat)
+        assert numbers == {0: [0], 1: [0, 1, 2], 2: [0, 1], 3: [0]}
+    once = BatchPlan(10, **settings)  # type: ignore[arg-type]
+    assert {visit.repeat for batch in once.batches() for visit in batch} == {0}
+
+
+def test_batches_that_go_on_have_the_repeats_they_would_have_had() -> None:
+    whole = plan(factors=np.full(10, 2.5))
+    for step in (0, 3, 7, whole.num_steps - 1):
+        again = plan(factors=np.full(10, 2.5)).batches(from_step=step)
+        assert list(again) == list(whole.batches())[step:]
+
+
+def test_batches_are_a_sequence_that_holds_none_of_them() -> None:
+    short = plan(max_steps=7)
+    batches = short.batches(from_step=2, rank=1, num_processes=2)
+    listed = list(batches)
+    assert len(batches) == len(listed) == 5
+    assert [batches[place] for place in range(5)] == listed == batches
+    assert batches[-1] == listed[-1]
+    assert batches[1:4:2] == listed[1:4:2]
+    with pytest.raises(IndexError):
+        batches[5]
+    assert list(short.batches(from_step=7)) == []
+    tracemalloc.start()
+    held = plan(15_000, num_epochs=20).batches()
+    assert len(held) == 75_000
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3e6  # 30 MB where they are listed

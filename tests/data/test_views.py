@@ -199,3 +199,19 @@ def test_detection_mirrors_image_and_boxes_together(store: Store) -> None:
     assert torch.allclose(mirrored[1]["boxes"][:, 0], 64 - x_max)
     assert torch.allclose(mirrored[1]["boxes"][:, 2], 64 - x_min)
     assert plain[1]["labels"].min() >= 1
+
+
+def test_repeats_of_an_image_in_an_epoch_differ_and_the_first_is_what_it_was(store: Store) -> None:
+    examples = [e for e in examples_of(store, fusion="consensus", iou=0.2) if len(e.boxes)]
+    images = DetectionImages(store, examples, INTENSITY, flip_probability=0.5, seed=0)
+    mirrored = []
+    for epoch in range(20):
+        plain = torch.from_numpy(images.intensity.prepare(store.pixels(examples[2].row)))
+        shown = [images[Visit(epoch, 2, repeat)][0][0] for repeat in range(3)]
+        mirrored.append([not torch.equal(one, plain) for one in shown])
+        draw = view_generator(0, epoch, examples[2].row, 0).random()
+        assert mirrored[-1][0] == (draw < 0.5)
+    assert 15 < sum(map(sum, mirrored)) < 45
+    assert any(len(set(one)) == 2 for one in mirrored)
+    first, second = (pairs(store)[Visit(0, 3, repeat)] for repeat in (0, 1))
+    assert not any(torch.equal(one, two) for one in first for two in second)

@@ -43,11 +43,12 @@ class ViewPairs(Dataset[Tensor]):
     seed: int
 
     def __getitem__(self, visit: Visit) -> Tensor:
-        """Return both views of an image; a function of (seed, epoch, image, view)."""
+        """Return both views of an image; a function of (seed, epoch, image, repeat, view)."""
         pixels, row = self.image(visit.row), self.rows[visit.row]
+        first = 2 * visit.repeat
         views = [
             random_view(pixels, self.ranges, view_generator(self.seed, visit.epoch, row, view))
-            for view in (0, 1)
+            for view in (first, first + 1)
         ]
         return torch.from_numpy(np.stack(views)[:, None])
 
@@ -72,11 +73,11 @@ class DetectionImages(Dataset[tuple[Tensor, Target]]):
     seed: int
 
     def __getitem__(self, visit: Visit) -> tuple[Tensor, Target]:
-        """Return an image and its target; the flip is a function of (seed, epoch, image)."""
+        """Return an image and its target; the flip is a function of (seed, epoch, image, repeat)."""
         example = self.examples[visit.row]
         pixels = self.intensity.prepare(self.store.pixels(example.row))
         boxes = example.boxes
-        generator = view_generator(self.seed, visit.epoch, example.row, 0)
+        generator = view_generator(self.seed, visit.epoch, example.row, visit.repeat)
         if generator.random() < self.flip_probability:
             pixels = pixels[:, ::-1]
             boxes = flipped(boxes, width_px=pixels.shape[1])

@@ -4,8 +4,10 @@ So a run that was killed goes on with the batch it would have had, whatever the 
 and each process takes its own slice of the same global batch.
 """
 
-from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +16,14 @@ Rounding = Literal["stochastic", "ceil"]
 
 
 class Visit(NamedTuple):
-    """One image in one batch: enough to derive all of its randomness."""
+    """One image in one batch: enough to derive all of its randomness.
+
+    `repeat` counts from 0 how often the epoch has had the image before, where it is repeated.
+    """
 
     epoch: int
     row: int
+    repeat: int = 0
 
 
 def in_order(num_images: int, batch_size: int) -> list[list[Visit]]:
@@ -124,20 +130,86 @@ class BatchPlan:
         """Return whether an epoch ends after that many steps, or none has been made."""
         return steps_done in self._first_steps
 
-    def batches(
-        self, *, from_step: int = 0, rank: int = 0, num_processes: int = 1
-    ) -> list[list[Visit]]:
-        """Return one process's slice of every batch from a step to the end of the run."""
+    def visits(self, epoch: int) -> list[Visit]:
+        """Return the visits of an epoch in their order, repeats of an image numbered from 0."""
+        rows = self.order(epoch)
+        if self._factors is None:
+            return [Visit(epoch, row) for row in rows.tolist()]
+        seen: Counter[int] = Counter()
         found = []
-        for epoch in self.epochs(from_step=from_step):
-            order = self.order(epoch)
-            for step in self.steps_of(epoch, from_step=from_step):
-                start = (step - int(self._first_steps[epoch])) * self._batch_size
-                rows = np.take(order, range(start, start + self._batch_size), mode="wrap")
-                found.append([Visit(epoch, int(row)) for row in rows[rank::num_processes]])
+        for row in rows.tolist():
+            found.append(Visit(epoch, row, seen[row]))
+            seen[row] += 1
         return found
+
+    def batch_of(self, visits: Sequence[Visit], step: int) -> list[Visit]:
+        """Return the global batch of a step out of the visits of its epoch.
+
+        The last one of an epoch is filled up with the epoch's first visits, as they were.
+        """
+        epoch = int(np.searchsorted(self._first_steps[1:], step, side="right"))
+        start = (step - int(self._first_steps[epoch])) * self._batch_size
+        return [visits[place % len(visits)] for place in range(start, start + self._batch_size)]
+
+    def batches(self, *, from_step: int = 0, rank: int = 0, num_processes: int = 1) -> "Batches":
+        """Return one process's slice of every batch from a step to the end of the run."""
+        return Batches(self, min(from_step, self.num_steps), rank, num_processes)
 
     def _batches_in(self, num_visits: int) -> int:
         if self._drop_last:
             return num_visits // self._batch_size
         return -(-num_visits // self._batch_size)
+
+
+@dataclass(frozen=True, eq=False)
+class Batches(Sequence[list[Visit]]):
+    """One process's slices of a plan's batches, each made when it is asked for.
+
+    Attributes:
+        plan: Whose batches.
+        from_step: The step of the first of them.
+        rank: Which process.
+        num_processes: How many share a batch.
+    """
+
+    plan: BatchPlan
+    from_step: int
+    rank: int
+    num_processes: int
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return self.plan.num_steps - self.from_step
+
+    def __iter__(self) -> Iterator[list[Visit]]:
+        """Yield every batch; the visits of one epoch at a time are held."""
+        for epoch in self.plan.epochs(from_step=self.from_step):
+            visits = self.plan.visits(epoch)
+            for step in self.plan.steps_of(epoch, from_step=self.from_step):
+                yield self._share(visits, step)
+
+    @overload
+    def __getitem__(self, place: int) -> list[Visit]: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[list[Visit]]: ...
+    def __getitem__(self, place: int | slice) -> list[Visit] | list[list[Visit]]:
+        """Return a batch by its place, or a list of several; the order of its epoch is drawn anew.
+
+        Raises:
+            IndexError: If there are fewer batches.
+        """
+        if isinstance(place, slice):
+            return [self[one] for one in range(*place.indices(len(self)))]
+        step = self.from_step + range(len(self))[place]
+        return self._share(self.plan.visits(self.plan.epochs(from_step=step)[0]), step)
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether another sequence has the same batches."""
+        if not isinstance(other, Sequence) or len(self) != len(other):
+            return False
+        return all(mine == theirs for mine, theirs in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _share(self, visits: Sequence[Visit], step: int) -> list[Visit]:
+        return self.plan.batch_of(visits, step)[self.rank :: self.num_processes]

@@ -70,7 +70,7 @@ class ViewDraw:
 
 
 def view_generator(seed: int, epoch: int, row: int, view: int) -> Generator:
-    """Return the randomness of one view (0 or 1) of the store's image `row` in an epoch."""
+    """Return the randomness of one view (0, 1, ...) of the store's image `row` in an epoch."""
     return np.random.default_rng(np.random.SeedSequence((seed, epoch, row, view, 0x1A6E)))
 
 

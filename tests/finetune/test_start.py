@@ -64,7 +64,7 @@ def test_a_coco_start_fills_all_but_the_classes_and_takes_torchvisions_eps(
     assert detector.config.norm_eps == 0.0
 
 
-@pytest.mark.parametrize("norm", ["recalibrated", "bn", "gn"])
+@pytest.mark.parametrize("norm", ["recalibrated", "bn"])
 def test_a_coco_start_goes_with_norms_that_take_statistics(
     norm: str, coco: Path, store: Store
 ) -> None:
@@ -75,6 +75,20 @@ def test_a_coco_start_goes_with_norms_that_take_statistics(
     target = {"boxes": torch.tensor([[3.0, 3, 40, 50]]), "labels": torch.tensor([1])}
     losses = detector.model.train()([torch.rand(3, 64, 64)] * 2, [target] * 2)
     assert all(bool(torch.isfinite(loss)) for loss in losses.values())
+
+
+@pytest.mark.parametrize("start", ["imagenet", "coco", "backbone"])
+def test_no_start_of_batch_norms_goes_into_a_body_of_group_norms(
+    start: str, coco: Path, pretrained: Path, store: Store
+) -> None:
+    files = {
+        "imagenet": ("init.start=imagenet", f"init.weights={pretrained}/model.safetensors"),
+        "coco": (f"init.weights={coco}",),
+        "backbone": ("init.start=random", f"init.backbone={pretrained}"),
+    }
+    with pytest.raises(TransferError, match=r"was trained with BatchNorm, and \d+ \(.*norm: gn"):
+        started(store, *COCO, *files[start], "model.norm=gn")
+    assert started(store, "model.norm=gn")[1] == []
 
 
 def test_an_ssl_body_comes_on_top_of_a_coco_detector(
@@ -98,7 +112,7 @@ def test_an_ssl_body_comes_on_top_of_a_coco_detector(
 def test_recalibrated_norms_have_the_statistics_of_the_training_images(store: Store) -> None:
     changes = ("batch_size=100", "data.flip_probability=1.0")
     detector, _ = started(store, "model.norm=recalibrated", *changes)
-    frozen, _ = started(store, "model.norm=frozen", *changes)
+    at_random, _ = started(store, "model.norm=bn", *changes)
     recipe = finetune_recipe(store.folder, *changes, "data.flip_probability=0.0")
     images, _ = training_images(store, labels_of(store, recipe).train, recipe)
     whole = [
@@ -106,7 +120,7 @@ def test_recalibrated_norms_have_the_statistics_of_the_training_images(store: St
         for e in images.examples
     ]
     pixels = body_input(detector.model, detector_input(whole))
-    bodies = [body_of(one.model) for one in (detector, frozen)]
+    bodies = [body_of(one.model) for one in (detector, at_random)]
     first = bodies[0].conv1[0](pixels).detach()
     assert torch.allclose(bodies[0].conv1[1].running_mean, first.mean((0, 2, 3)), atol=1e-4)
     assert torch.allclose(bodies[0].conv1[1].running_var, first.var((0, 2, 3)), rtol=1e-3)

@@ -75,7 +75,7 @@ def test_hashes_tell_one_changed_value() -> None:
     assert tensors_sha256(state, order=["a", "b"]) != tensors_sha256(changed, order=["a", "b"])
 
 
-@pytest.mark.parametrize("norm", ["bn", "frozen", "gn"])
+@pytest.mark.parametrize("norm", ["bn", "frozen"])
 def test_a_record_knows_the_tensors_that_it_is_of(norm: str) -> None:
     source, other = encoder("test_resnet"), encoder("test_resnet")
     body = body_of(detector(rcnn(norm=norm)).model)
@@ -87,3 +87,33 @@ def test_a_record_knows_the_tensors_that_it_is_of(norm: str) -> None:
     assert not is_source(
         record | {"matched": [*record["matched"], "x"]}, source.state_dict(), keys=keys
     )
+
+
+@pytest.mark.parametrize("architecture", ["test_resnet", "test_efficientnet", "hgnetv2_b0"])
+def test_what_a_batch_norm_has_learnt_does_not_go_into_a_group_norm(architecture: str) -> None:
+    state = encoder(architecture).state_dict()
+    body = body_of(detector(rcnn(norm="gn", backbone=architecture)).model)
+    before = tensors_sha256(body.state_dict(), order=list(body.state_dict()))
+    message = r"test was trained with BatchNorm, and \d+ \(.*Nothing was loaded.*model\.norm"
+    with pytest.raises(TransferError, match=message):
+        transfer(body, state, source="test")
+    assert tensors_sha256(body.state_dict(), order=list(body.state_dict())) == before
+
+
+def test_group_norms_arrive_in_group_norms() -> None:
+    source, target = (body_of(detector(rcnn(norm="gn")).model) for _ in range(2))
+    assert transfer(target, source.state_dict(), source="test").arrived
+    native = timm.create_model("resnet50_gn", num_classes=0).state_dict()
+    assert transfer(encoder("resnet50_gn"), native, source="test").arrived
+    with pytest.raises(TransferError, match="was trained with BatchNorm"):
+        transfer(encoder("resnet50_gn"), encoder("resnet50").state_dict(), source="test")
+
+
+def test_a_file_of_two_networks_is_refused() -> None:
+    state = encoder("test_resnet").state_dict()
+    # As timm's wrapper names it: `stages.0.x` becomes `stages_0.x`.
+    twice = state | {"layer1_0.x": torch.zeros(1), "layer1.0.x": torch.zeros(1)}
+    body = pyramid_body("test_resnet", size_px=64)
+    body.register_module("layer1_0", nn.ParameterDict({"x": torch.zeros(1)}))
+    with pytest.raises(TransferError, match=r"two tensors for layer1_0.x.*file of two networks"):
+        transfer(body, twice, source="ema.safetensors")

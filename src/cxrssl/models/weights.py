@@ -16,6 +16,7 @@ from cxrssl.core.errors import TransferError
 from cxrssl.models.published.pyramid_cxr_rcnn import body_names
 
 _NAMED_IN_MESSAGE = 3
+_STATISTICS = "running_var"
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,12 @@ def transfer(
         new: Keys of the target that begin so keep their own values, such as those of the classes.
 
     Raises:
-        TransferError: If any tensor of the target is not filled; nothing is changed then.
+        TransferError: If any tensor of the target is not filled, two of the source would fill one,
+            or the scale of a BatchNorm would fill another kind of norm; nothing is changed then.
     """
     whole = target.state_dict()
     wanted = {key: tensor for key, tensor in whole.items() if not key.startswith(new or "\0")}
-    offered = {_place(key, wanted): tensor for key, tensor in state.items()}
+    offered = _offered(state, wanted, source=source)
     matched = {k: offered[k] for k, v in wanted.items() if k in offered and _fits(offered[k], v)}
     reshaped = sorted(k for k in wanted if k in offered and k not in matched)
     missing = sorted(k for k in wanted if k not in offered)
@@ -85,6 +87,7 @@ def transfer(
             f"{len(matched)} of {len(wanted)} matched. Nothing was loaded. "
             "Use weights of the same architecture, with the recipe's widths."
         )
+    _check_norms(state, wanted, source=source)
     target.load_state_dict(whole | matched, strict=True)
     record = TransferRecord(
         source,
@@ -99,6 +102,50 @@ def transfer(
     if not record.arrived:
         raise TransferError(f"{source}: tensors read back from the network differ from the file's.")
     return record
+
+
+def _offered(
+    state: Mapping[str, Tensor], wanted: Collection[str], *, source: str
+) -> dict[str, Tensor]:
+    """Return the tensors of a source under the keys that they have in the target.
+
+    Raises:
+        TransferError: If two would fill one place.
+    """
+    offered: dict[str, Tensor] = {}
+    for key, tensor in state.items():
+        place = _place(key, wanted)
+        if place in offered:
+            raise TransferError(
+                f"{source} holds two tensors for {place}, {key} the second of them: it is the file "
+                "of two networks. Nothing was loaded. Name a file that holds one."
+            )
+        offered[place] = tensor
+    return offered
+
+
+def _check_norms(state: Mapping[str, Tensor], wanted: Collection[str], *, source: str) -> None:
+    """Check that what a BatchNorm has learnt goes to a BatchNorm.
+
+    Its scale and shift hold for its own statistics: in a GroupNorm, whose tensors have the same
+    names and shapes, they mean nothing.
+
+    Raises:
+        TransferError: If it would go elsewhere.
+    """
+    norms = [key.removesuffix(_STATISTICS) for key in state if key.endswith(_STATISTICS)]
+    # By the scale, since a norm of another kind has no place for statistics.
+    scales = [_place(f"{norm}weight", wanted) for norm in norms]
+    places = [scale.removesuffix("weight") for scale in scales if scale in wanted]
+    other = [place for place in places if f"{place}{_STATISTICS}" not in wanted]
+    if other:
+        names = [place.rstrip(".") for place in sorted(other)]
+        raise TransferError(
+            f"{source} was trained with BatchNorm, and {_named(names)} norms of the network are of "
+            "another kind (model.norm: gn), for which its scales and shifts mean nothing. Nothing "
+            "was loaded. Set model.norm to recalibrated, bn or frozen, or start at random "
+            "(init.start=random, init.backbone=null)."
+        )
 
 
 def is_source(

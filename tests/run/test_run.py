@@ -31,9 +31,13 @@ def test_the_rate_rises_then_falls_as_a_cosine() -> None:
     assert rate.at(103) < 0.001
 
 
-def test_a_short_run_still_reaches_its_peak() -> None:
-    rate = LearningRate("constant", peak=1.0, warmup_steps=1000, num_steps=10)
-    assert max(rate.at(step) for step in range(10)) == 1.0
+@pytest.mark.parametrize(("warmup", "steps"), [(1000, 10), (6, 11), (1, 1), (1, 0)])
+def test_a_rise_beyond_half_of_the_run_is_refused(warmup: int, steps: int) -> None:
+    message = rf"warmup_steps is {warmup}, more than half of the run's {steps} steps"
+    with pytest.raises(RunError, match=message):
+        LearningRate("constant", peak=1.0, warmup_steps=warmup, num_steps=steps)
+    half = LearningRate("constant", peak=1.0, warmup_steps=steps // 2, num_steps=steps)
+    assert half.at(steps // 2) == 1.0
 
 
 def test_a_rate_that_falls_by_steps_is_a_tenth_from_each_on() -> None:

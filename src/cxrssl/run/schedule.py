@@ -6,6 +6,8 @@ from typing import Literal
 
 from torch.optim import Optimizer
 
+from cxrssl.core.errors import RunError
+
 
 @dataclass(frozen=True)
 class LearningRate:
@@ -14,7 +16,7 @@ class LearningRate:
     Attributes:
         schedule: Which of them.
         peak: The rate after the warm-up.
-        warmup_steps: Length of the rise; at most half of the run is used for it.
+        warmup_steps: Length of the rise, at most half of the run.
         num_steps: Length of the run.
         drops: Steps from which on the rate is a tenth of what it was.
     """
@@ -25,9 +27,21 @@ class LearningRate:
     num_steps: int
     drops: tuple[int, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Check that the rate gets beyond its rise.
+
+        Raises:
+            RunError: If the rise takes more than half of the run.
+        """
+        if 2 * self.warmup_steps > self.num_steps:
+            raise RunError(
+                f"optim.warmup_steps is {self.warmup_steps}, more than half of the run's "
+                f"{self.num_steps} steps. Set it to {self.num_steps // 2} or less, or train longer."
+            )
+
     def at(self, step: int) -> float:
         """Return the rate of a step, counted from 0."""
-        warmup = min(self.warmup_steps, self.num_steps // 2)
+        warmup = self.warmup_steps
         if step < warmup:
             return self.peak * (step + 1) / (warmup + 1)
         if self.schedule != "cosine":

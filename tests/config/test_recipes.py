@@ -16,7 +16,7 @@ from cxrssl.config.section import Section
 from cxrssl.core.errors import RecipeError
 from cxrssl.reproduce.checks import check
 from cxrssl.reproduce.jobs import trainings
-from support import ROOT
+from support import ROOT, RTDETR
 
 KINDS = {"pretrain": PretrainRecipe, "finetune": FinetuneRecipe, "plans": Plan}
 SMOKE = ROOT / "recipes/pretrain/smoke.yaml"
@@ -68,6 +68,13 @@ def test_overrides_are_yaml_and_reach_nested_fields() -> None:
         ("model.projector_layers=4", "model.projector_layers: Input should be 2 or 3"),
         ("max_chunk_images=0", "max_chunk_images: Input should be greater than or equal to 1"),
         ("optim.name=adam", "optim.name: Input should be 'sgd', 'lars' or 'adamw'"),
+        ("optim.warmup_steps=51", "warmup_steps is 51, more than half of max_steps 100"),
+        (
+            "optim={schedule: steps, drop_epochs: [2], name: sgd, peak_lr: 1, momentum: 0, "
+            "weight_decay: 0, warmup_steps: 0, clip_norm: null}",
+            "never reached in 2 epochs",
+        ),
+        ("data.finetuning={normals: true}", r"data\.finetuning\.label_order: Field required"),
         ("batch_size=1", "a contrast needs at least 2 images a batch"),
     ],
 )
@@ -288,3 +295,32 @@ def test_the_names_that_clusters_have_are_taken() -> None:
     changes = ["slurm.partition=gpu-a100,gpu_h100.long", "slurm.account=lab+x@site"]
     plan = load_recipe(recipe_path("plans/smoke"), Plan, overrides=changes)
     assert (plan.slurm.partition, plan.slurm.account) == ("gpu-a100,gpu_h100.long", "lab+x@site")
+
+
+RTDETR_FROZEN = RTDETR.replace("norm: recalibrated", "norm: frozen")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["model.norm=frozen"], "random without init.backbone .* model.norm: frozen would keep"),
+        ([RTDETR_FROZEN], "random without init.backbone .* model.norm: frozen would keep"),
+        (["model.frozen_stages=1"], "model.frozen_stages: 1 would keep it so in these stages"),
+        (["model.frozen_stages=1", "model.norm=sync"], "frozen_stages: 1 would keep it so"),
+    ],
+)
+def test_statistics_of_no_image_are_not_frozen(changes: list[str], message: str) -> None:
+    path = ROOT / "recipes/finetune/smoke.yaml"
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(path, FinetuneRecipe, overrides=changes)
+    for start in ("init.backbone=runs/ssl/backbone", "init.start=imagenet"):
+        load_recipe(path, FinetuneRecipe, overrides=[*changes, start])
+
+
+@pytest.mark.parametrize("norm", ["recalibrated", "bn", "sync", "gn"])
+def test_a_random_start_goes_with_norms_that_learn_or_are_measured(norm: str) -> None:
+    path = ROOT / "recipes/finetune/smoke.yaml"
+    load_recipe(path, FinetuneRecipe, overrides=[f"model.norm={norm}"])
+    if norm in ("recalibrated", "gn"):
+        changes = [f"model.norm={norm}", "model.frozen_stages=1"]
+        load_recipe(path, FinetuneRecipe, overrides=changes)

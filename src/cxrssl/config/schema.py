@@ -37,11 +37,25 @@ class DataSection(Section):
         return self
 
 
+Fusion = Annotated[str, Field(pattern=f"^({POLICY})$")]
+
+
+class PairedSection(Section):
+    """Which images the fine-tuning takes that a pretraining is made for."""
+
+    normals: bool
+    label_order: Literal["table", "seeded"] | None
+    fusion: Fusion
+
+
 class PoolSection(DataSection):
     """Images for pretraining."""
 
     pool_fraction: Share
-    """Share of the training images whose labels are hidden; 1 is all of them."""
+    """Share of the training images whose labels are hidden; 1 is all of them. The pool is the
+    training images without those whose labels a fine-tuning sees that has the rest."""
+    finetuning: PairedSection | None = None
+    """What that fine-tuning says of its images, if it is not what this section says."""
     num_workers: int = Field(default=0, ge=0)
 
 
@@ -50,7 +64,7 @@ class LabelSection(DataSection):
 
     label_fraction: Share
     """Share of the training images whose labels are seen."""
-    fusion: Annotated[str, Field(pattern=f"^({POLICY})$")]
+    fusion: Fusion
     """How readers' boxes become one set: consensus, wbf, union, majority:K or single:READER."""
     consensus_iou: Annotated[float, Field(gt=0, lt=1)]
     """Overlap above which readers' boxes of one class are one finding."""
@@ -177,6 +191,25 @@ class Training(Section):
     log_every_steps: int = Field(default=10, ge=1)
     checkpoint_every_steps: int = Field(default=200, ge=1)
 
+    @model_validator(mode="after")
+    def _drops_are_reached(self) -> "Training":
+        beyond = [epoch for epoch in self.optim.drop_epochs if epoch >= self.epochs]
+        if beyond:
+            raise ValueError(
+                f"optim.drop_epochs {beyond} are never reached in {self.epochs} epochs"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _warmup_fits_the_steps(self) -> "Training":
+        # How long a run is that `epochs` ends depends on its images: it is checked as it begins.
+        if self.max_steps is not None and 2 * self.optim.warmup_steps > self.max_steps:
+            raise ValueError(
+                f"optim.warmup_steps is {self.optim.warmup_steps}, more than half of max_steps "
+                f"{self.max_steps}: set it to {self.max_steps // 2} or less"
+            )
+        return self
+
 
 class PretrainRecipe(Training):
     """`cxrssl pretrain`."""
@@ -218,11 +251,28 @@ class FinetuneRecipe(Training):
     def _parts_fit(self) -> "FinetuneRecipe":
         if self.keep == "best" and self.validate_every_epochs is None:
             raise ValueError("keep: best needs validate_every_epochs, to know which is best")
-        beyond = [epoch for epoch in self.optim.drop_epochs if epoch >= self.epochs]
-        if beyond:
-            raise ValueError(
-                f"optim.drop_epochs {beyond} are never reached in {self.epochs} epochs"
-            )
+        self._check_random_start()
         if self.init.start == "coco" and self.model.family != "faster_rcnn":
             raise ValueError(f"init.start: coco is a Faster R-CNN, and model {self.model.family}")
         return self
+
+    def _check_random_start(self) -> None:
+        """Refuse to freeze statistics that a random body has never taken.
+
+        Raises:
+            ValueError: If the recipe does.
+        """
+        if self.init.start != "random" or self.init.backbone is not None:
+            return
+        start = "init.start: random without init.backbone has no statistics of images yet"
+        if self.model.norm == "frozen":
+            raise ValueError(
+                f"{start}, and model.norm: frozen would keep it so. Set model.norm to "
+                "recalibrated or bn, or name a start"
+            )
+        stages = getattr(self.model, "frozen_stages", 0)
+        if stages and self.model.norm in ("bn", "sync"):
+            raise ValueError(
+                f"{start}, and model.frozen_stages: {stages} would keep it so in these stages. Set "
+                "frozen_stages to 0 or model.norm to recalibrated, or name a start"
+            )

@@ -201,6 +201,23 @@ def splits_of(store: Store, *, protocol: Protocol, normals: bool) -> dict[str, S
     return split_images(ids, protocol=protocol, parts=parts)
 
 
+def training_ids(store: Store, *, protocol: Protocol, normals: bool, fusion: str) -> list[str]:
+    """Return the training images whose labels a run may be given, in the order of the table.
+
+    Args:
+        store: An ingested data set.
+        protocol: By which rule it is split.
+        normals: Whether images without findings take part.
+        fusion: As for `examples_of`: with a single reader, images that reader never read are none.
+
+    Raises:
+        DataError: As `splits_of` and `examples_of` do.
+    """
+    splits = splits_of(store, protocol=protocol, normals=normals)
+    read = {store.images[row].image_id for row in _rows_read_by(store, reader_of(fusion))}
+    return [name for name, split in splits.items() if split == "train" and name in read]
+
+
 def in_split(examples: Sequence[Example], splits: dict[str, Split], split: Split) -> list[Example]:
     """Return the examples of a split, in their order; `splits` is what `splits_of` returns.
 

@@ -73,7 +73,7 @@ class DetectionImages(Dataset[tuple[Tensor, Target]]):
     seed: int
 
     def __getitem__(self, visit: Visit) -> tuple[Tensor, Target]:
-        """Return an image and its target; the flip is a function of (seed, epoch, image, repeat)."""
+        """Return an image and its target; the flip hangs on (seed, epoch, image, repeat) alone."""
         example = self.examples[visit.row]
         pixels = self.intensity.prepare(self.store.pixels(example.row))
         boxes = example.boxes

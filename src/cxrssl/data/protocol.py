@@ -102,11 +102,11 @@ def labelled_ids(
     Raises:
         DataError: If that is no image at all.
     """
-    order = _order(train_ids, seed, label_order or _order_of(protocol))
+    order = _order(train_ids, seed, order_of(protocol, label_order))
     kept = order[: _count(order, fraction, protocol)]
     if not kept:
         raise DataError(
-            f"{fraction:.0%} of {len(order)} training images is none. "
+            f"{100 * fraction:g}% of {len(order)} training images is none. "
             "Take a larger fraction or more images."
         )
     return sorted(kept)
@@ -119,22 +119,39 @@ def pool_ids(
     seed: int,
     protocol: Protocol,
     label_order: LabelOrder | None = None,
+    labelled_of: Iterable[str] | None = None,
 ) -> list[str]:
-    """Return the unlabelled pool of `fraction` in (0, 1], sorted by id: what `labelled_ids` leaves.
+    """Return the unlabelled pool, sorted by id: all training images but those of `labelled_ids`.
 
-    Arguments as there.
+    Args:
+        train_ids: Training images of the pool, in the order of their table.
+        fraction: Share in (0, 1] of the training images whose labels are hidden.
+        seed: Of the run.
+        protocol: By which rule.
+        label_order: Whose labels are seen first; see `labelled_ids`.
+        labelled_of: Training images of which the others are labelled, in the order of their table,
+            where they are not those of the pool: one may hold images without findings and the other
+            not.
 
     Raises:
         DataError: If that is no image at all.
     """
-    order = _order(train_ids, seed, label_order or _order_of(protocol))
-    pool = order[_count(order, 1 - fraction, protocol) :]
+    names = list(train_ids)
+    among = names if labelled_of is None else list(labelled_of)
+    order = _order(among, seed, order_of(protocol, label_order))
+    labelled = set(order[: _count(order, 1 - fraction, protocol)])
+    pool = [name for name in names if name not in labelled]
     if not pool:
         raise DataError(
-            f"a pool of {fraction:.0%} of {len(order)} training images is none. "
+            f"a pool of {100 * fraction:g}% of {len(names)} training images is none. "
             "Take a larger fraction or more images."
         )
     return sorted(pool)
+
+
+def order_of(protocol: Protocol, label_order: LabelOrder | None) -> LabelOrder:
+    """Return whose labels are seen first: what is stated, or else what the protocol says."""
+    return label_order or ("table" if protocol == "published" else "seeded")
 
 
 def _count(order: list[str], fraction: float, protocol: Protocol) -> int:
@@ -142,10 +159,6 @@ def _count(order: list[str], fraction: float, protocol: Protocol) -> int:
     exact = round(round(fraction, 9) * len(order), 6)
     # The paper's table I counts 2767 of 3075 images at 90 %, that is 2767.5 cut.
     return round(exact) if protocol == "corrected" else floor(exact)
-
-
-def _order_of(protocol: Protocol) -> LabelOrder:
-    return "table" if protocol == "published" else "seeded"
 
 
 def _order(train_ids: Iterable[str], seed: int, label_order: LabelOrder) -> list[str]:

@@ -41,6 +41,8 @@ def finetune(recipe: FinetuneRecipe, out: Path, *, resume: bool) -> Path:
     store, optim, every = Store(recipe.data.store), recipe.optim, recipe.log_every_steps
     labels = labels_of(store, recipe)
     images, plan = training_images(store, labels.train, recipe)
+    drops = plan.starts_of(optim.drop_epochs)
+    rate = LearningRate(optim.schedule, optim.peak_lr, optim.warmup_steps, plan.num_steps, drops)
     check_run(out, recipe_yaml=to_yaml(recipe), resume=resume, writes=is_main)
     checkpoints = Checkpoints(
         out / "checkpoints", recipe.checkpoint_every_steps, is_main, accelerator.scaler
@@ -54,8 +56,6 @@ def finetune(recipe: FinetuneRecipe, out: Path, *, resume: bool) -> Path:
         transfer=transfers, provenance=provenance(accelerator, data=data_record(store, labels.ids))
     )
     optimizer = build_optimizer(model, optim.name, optim.momentum, optim.weight_decay)
-    drops = plan.starts_of(optim.drop_epochs)
-    rate = LearningRate(optim.schedule, optim.peak_lr, optim.warmup_steps, plan.num_steps, drops)
     step = checkpoints.restore(model, optimizer)
     batches = plan.batches(from_step=step, rank=rank, num_processes=num_processes)
     loader = iter(detection_loader(images, batches, num_workers=recipe.data.num_workers))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from cxrssl.config.schema import FinetuneRecipe
 from cxrssl.core.errors import DataError
-from cxrssl.data.detection import Example, examples_of, in_split, splits_of
+from cxrssl.data.detection import Example, examples_of, in_split, splits_of, training_ids
 from cxrssl.data.loaders import DetectionImages
 from cxrssl.data.protocol import labelled_ids
 from cxrssl.data.sampling import BatchPlan, repeat_factors
@@ -47,10 +47,9 @@ def labels_of(store: Store, recipe: FinetuneRecipe) -> Labels:
     examples = examples_of(store, fusion=data.fusion, iou=data.consensus_iou)
     splits = splits_of(store, protocol=data.protocol, normals=data.normals)
     train = {e.image_id: e for e in in_split(examples, splits, "train")}
-    ids = [name for name in splits if name in train]
     seen = set(
         labelled_ids(
-            ids,
+            training_ids(store, protocol=data.protocol, normals=data.normals, fusion=data.fusion),
             fraction=data.label_fraction,
             seed=recipe.seed,
             protocol=data.protocol,

@@ -14,14 +14,14 @@ from cxrssl.data.terms import data_record
 from cxrssl.models.backbone import save_backbone, sync_batch_norm
 from cxrssl.pretrain.contrast import Contrast, chunk_that_fits
 from cxrssl.pretrain.health import health_check
-from cxrssl.pretrain.pool import pool_views
+from cxrssl.pretrain.pool import assumed, pool_views
 from cxrssl.pretrain.start import build_model
 from cxrssl.run.checkpoint import Checkpoints
-from cxrssl.run.folder import RunFolder, open_run
+from cxrssl.run.folder import RunFolder, check_run, open_run
 from cxrssl.run.log import Log
 from cxrssl.run.memory import place_gradients
 from cxrssl.run.optimizer import build_optimizer
-from cxrssl.run.progress import progress
+from cxrssl.run.progress import progress, say
 from cxrssl.run.provenance import provenance
 from cxrssl.run.schedule import LearningRate, set_lr
 from cxrssl.run.start import Accelerator, clip_gradients, start_accelerator
@@ -39,6 +39,9 @@ def pretrain(recipe: PretrainRecipe, out: Path, *, resume: bool) -> Path:
     device, num_processes = accelerator.device, accelerator.num_processes
     store, optim, every = Store(recipe.data.store), recipe.optim, recipe.log_every_steps
     views, plan = pool_views(store, recipe)
+    drops = plan.starts_of(optim.drop_epochs)
+    rate = LearningRate(optim.schedule, optim.peak_lr, optim.warmup_steps, plan.num_steps, drops)
+    check_run(out, recipe_yaml=to_yaml(recipe), resume=resume, writes=is_main)
     checkpoints = Checkpoints(
         out / "checkpoints", recipe.checkpoint_every_steps, is_main, accelerator.scaler
     )
@@ -48,8 +51,6 @@ def pretrain(recipe: PretrainRecipe, out: Path, *, resume: bool) -> Path:
     run.write_start(transfer=transfers, provenance=made_with)
     model, chunk = on_device(model, accelerator, recipe, chunk_bound=run.chunk_bound())
     optimizer = build_optimizer(model, optim.name, optim.momentum, optim.weight_decay)
-    drops = plan.starts_of(optim.drop_epochs)
-    rate = LearningRate(optim.schedule, optim.peak_lr, optim.warmup_steps, plan.num_steps, drops)
     step = checkpoints.restore(model, optimizer)
     batches = plan.batches(from_step=step, rank=rank, num_processes=num_processes)
     loader = iter(view_loader(views, batches, recipe.data.num_workers, pin=device.type == "cuda"))
@@ -67,6 +68,7 @@ def pretrain(recipe: PretrainRecipe, out: Path, *, resume: bool) -> Path:
     )
     network.train()
     health.log_start(model, log, steps_done=step)
+    say(assumed(recipe) or "", shown=is_main and assumed(recipe) is not None)
 
     with progress("pretrain", total=plan.num_steps, done=step, shown=is_main) as meter:
         for epoch in plan.epochs(from_step=step):

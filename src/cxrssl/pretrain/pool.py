@@ -2,9 +2,9 @@
 
 from cxrssl.config.schema import PretrainRecipe
 from cxrssl.core.errors import DataError
-from cxrssl.data.detection import splits_of
+from cxrssl.data.detection import splits_of, training_ids
 from cxrssl.data.loaders import ViewPairs
-from cxrssl.data.protocol import pool_ids
+from cxrssl.data.protocol import order_of, pool_ids
 from cxrssl.data.sampling import BatchPlan
 from cxrssl.data.store import Store
 from cxrssl.data.views import ViewRanges
@@ -16,23 +16,12 @@ def pool_views(store: Store, recipe: PretrainRecipe) -> tuple[ViewPairs, BatchPl
     Raises:
         DataError: If the pool does not fill one batch.
     """
-    data = recipe.data
-    splits = splits_of(store, protocol=data.protocol, normals=data.normals)
-    train = [name for name, split in splits.items() if split == "train"]
-    pool = set(
-        pool_ids(
-            train,
-            fraction=data.pool_fraction,
-            seed=recipe.seed,
-            protocol=data.protocol,
-            label_order=data.label_order,
-        )
-    )
+    pool = set(_pool_ids(store, recipe))
     rows = [row for row, image in enumerate(store.images) if image.image_id in pool]
     if len(rows) < recipe.batch_size:
         raise DataError(
-            f"a pool of {recipe.data.pool_fraction:.0%} holds {len(rows)} images, fewer than one "
-            f"batch of {recipe.batch_size}. Take a larger pool or a smaller batch_size."
+            f"a pool of {100 * recipe.data.pool_fraction:g}% holds {len(rows)} images, fewer than "
+            f"one batch of {recipe.batch_size}. Take a larger pool or a smaller batch_size."
         )
     plan = BatchPlan(
         len(rows),
@@ -45,3 +34,38 @@ def pool_views(store: Store, recipe: PretrainRecipe) -> tuple[ViewPairs, BatchPl
     ranges = ViewRanges(**recipe.views.model_dump())
     intensity = recipe.intensity.treatment
     return ViewPairs(store, rows, ranges, intensity, recipe.seed), plan
+
+
+def _pool_ids(store: Store, recipe: PretrainRecipe) -> list[str]:
+    data, paired = recipe.data, recipe.data.finetuning
+    splits = splits_of(store, protocol=data.protocol, normals=data.normals)
+    return pool_ids(
+        [name for name, split in splits.items() if split == "train"],
+        fraction=data.pool_fraction,
+        seed=recipe.seed,
+        protocol=data.protocol,
+        label_order=data.label_order if paired is None else paired.label_order,
+        labelled_of=None
+        if paired is None
+        else training_ids(
+            store, protocol=data.protocol, normals=paired.normals, fusion=paired.fusion
+        ),
+    )
+
+
+def assumed(recipe: PretrainRecipe) -> str | None:
+    """Return what a run without its fine-tuning has to assume of it, None where nothing.
+
+    Only a recipe that states the fine-tuning it is made for knows what that will see.
+    """
+    data = recipe.data
+    if data.pool_fraction == 1 or data.finetuning is not None:
+        return None
+    order = order_of(data.protocol, data.label_order)
+    normals = str(data.normals).lower()
+    return (
+        "This pool leaves out the images whose labels a fine-tuning sees that has protocol "
+        f"{data.protocol}, normals {normals}, label_order {order}, label_fraction "
+        f"{1 - data.pool_fraction:g}, seed {recipe.seed} and all readers. Another one may see "
+        "labels of images of this pool: say in data.finetuning which it is."
+    )

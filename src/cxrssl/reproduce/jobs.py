@@ -9,10 +9,13 @@ from pathlib import Path
 from cxrssl.config.arms import FAULTY, Arm, Pretraining, arms_of, pretrainings_of
 from cxrssl.config.load import load_recipe, recipe_path
 from cxrssl.config.plan import Plan, RecipeSection
-from cxrssl.config.schema import FinetuneRecipe, PretrainRecipe
+from cxrssl.config.schema import FinetuneRecipe, LabelSection, PretrainRecipe
 from cxrssl.core.errors import RecipeError
+from cxrssl.data.fusion import reader_of
+from cxrssl.data.protocol import order_of
 from cxrssl.run.jobs import Job
 
+Recipe = PretrainRecipe | FinetuneRecipe
 _POOL = "pool"
 """What the store of a pool beside the labelled source is called."""
 # What YAML takes for the same text without quotes; its words for other things are left out.
@@ -131,17 +134,44 @@ def _pretraining(plan: Plan, out: Path, run: Pretraining) -> Training:
         changes |= FAULTY[run.faults]
     needs = ("ingest-pool" if is_external else "ingest",)
     following = () if run.after is None else (run.after.name,)
+    if own.pool == "rest":
+        changes |= _pairing(plan, out, run, _merged("pretrain", own, out / run.name, changes))
     return _training("pretrain", own, out / run.name, changes, needs + following)
+
+
+def _pairing(plan: Plan, out: Path, run: Pretraining, recipe: Recipe) -> dict[str, object]:
+    """Return what a pretraining must be told so that it sees no image of its fine-tuning.
+
+    Where both recipes say the same of the images there is nothing to tell.
+    """
+    changes = _label_changes(plan, out, run.label_fraction or 1.0, run.seed) | FAULTY[run.faults]
+    labels = _merged("finetune", plan.finetuning, out / run.name, changes).data
+    pool = recipe.data
+    assert isinstance(labels, LabelSection)  # as every fine-tuning has
+    orders = [order_of(data.protocol, data.label_order) for data in (labels, pool)]
+    if labels.normals == pool.normals and orders[0] == orders[1] and not reader_of(labels.fusion):
+        return {}
+    return {
+        "data.finetuning": {
+            "normals": labels.normals,
+            "label_order": labels.label_order,
+            "fusion": labels.fusion,
+        }
+    }
+
+
+def _label_changes(plan: Plan, out: Path, fraction: float, seed: int) -> dict[str, object]:
+    return {
+        "data.store": out / "store",
+        "data.protocol": plan.protocol,
+        "data.label_fraction": fraction,
+        "seed": seed,
+    }
 
 
 def _finetuning(plan: Plan, out: Path, arm: Arm) -> Training:
     wanted = dict(flat(plan.initialisations[arm.initialisation].set))
-    changes: dict[str, object] = {
-        "data.store": out / "store",
-        "data.protocol": plan.protocol,
-        "data.label_fraction": arm.label_fraction,
-        "seed": arm.seed,
-    }
+    changes = _label_changes(plan, out, arm.label_fraction, arm.seed)
     needs: tuple[str, ...] = ("ingest",)
     if arm.pretraining is not None:
         changes["init.backbone"] = out / arm.pretraining.name / "backbone"
@@ -158,7 +188,30 @@ def _training(
     changes: Mapping[str, object],
     needs: tuple[str, ...],
 ) -> Training:
+    settings = _settings(section, folder, changes)
+    overrides = [f"{key}={_as_yaml(value)}" for key, value in settings.items()]
+    options = tuple(part for one in overrides for part in ("--set", one))
     path = recipe_path(section.recipe)
+    arguments = (command, str(path), *options, "--out", str(folder), "--resume")
+    job = Job(folder.name, arguments, folder / "metrics.json", needs, trains=True)
+    return Training(job, folder, _merged(command, section, folder, changes))
+
+
+def _merged(
+    command: str, section: RecipeSection, folder: Path, changes: Mapping[str, object]
+) -> Recipe:
+    """Return a recipe as its command will read it."""
+    settings = _settings(section, folder, changes)
+    overrides = [f"{key}={_as_yaml(value)}" for key, value in settings.items()]
+    path = recipe_path(section.recipe)
+    if command == "pretrain":
+        return load_recipe(path, PretrainRecipe, overrides=overrides)
+    return load_recipe(path, FinetuneRecipe, overrides=overrides)
+
+
+def _settings(
+    section: RecipeSection, folder: Path, changes: Mapping[str, object]
+) -> dict[str, object]:
     wanted = dict(flat(section.set))
     twice = sorted(wanted.keys() & changes.keys())
     if twice:
@@ -166,17 +219,7 @@ def _training(
             f"{folder.name}: {', '.join(twice)} can't be set for a recipe of a plan, which decides "
             "it. Take it out of `set`."
         )
-    settings = wanted | dict(changes)
-    overrides = [f"{key}={_as_yaml(value)}" for key, value in settings.items()]
-    recipe: PretrainRecipe | FinetuneRecipe
-    if command == "pretrain":
-        recipe = load_recipe(path, PretrainRecipe, overrides=overrides)
-    else:
-        recipe = load_recipe(path, FinetuneRecipe, overrides=overrides)
-    options = tuple(part for one in overrides for part in ("--set", one))
-    arguments = (command, str(path), *options, "--out", str(folder), "--resume")
-    job = Job(folder.name, arguments, folder / "metrics.json", needs, trains=True)
-    return Training(job, folder, recipe)
+    return wanted | dict(changes)
 
 
 def flat(fields: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:

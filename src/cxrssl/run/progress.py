@@ -9,6 +9,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 _PLAIN_LINES = 10
 
 
+def say(text: str, *, shown: bool = True) -> None:
+    """Print a line for a person to know, on stderr; `warn` in `run.start` is for what is amiss."""
+    Console(stderr=True, quiet=not shown).print(text, highlight=False, markup=False, soft_wrap=True)
+
+
 class Meter:
     """Progress of one piece of work."""
 

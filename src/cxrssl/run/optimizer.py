@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import torch
 from timm.optim import Lars
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
@@ -15,7 +16,7 @@ def build_optimizer(
     """Return an optimizer over the trainable parameters; its rate is set every step.
 
     Args:
-        model: What is trained.
+        model: What is trained, on the device where it is trained.
         name: `sgd` and `adamw` decay all parameters; `lars` neither decays nor adapts the rate of
             biases and norms (one-dimensional parameters), as SimCLR's appendix B.1 has it.
         momentum: Of SGD and LARS; the first beta of AdamW.
@@ -23,7 +24,10 @@ def build_optimizer(
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
     if name == "sgd":
-        return SGD(parameters, lr=0.0, momentum=momentum, weight_decay=weight_decay, fused=True)
+        sgd = SGD(parameters, lr=0.0, momentum=momentum, weight_decay=weight_decay, fused=True)
+        if momentum > 0:
+            _begin_at_rest(sgd, parameters)
+        return sgd
     if name == "lars":
         adapted = [p for p in parameters if p.ndim > 1]
         plain = [p for p in parameters if p.ndim <= 1]
@@ -35,3 +39,13 @@ def build_optimizer(
         return lars
     betas = (momentum, 0.999)
     return AdamW(parameters, lr=0.0, betas=betas, weight_decay=weight_decay, fused=True)
+
+
+def _begin_at_rest(sgd: SGD, parameters: list[nn.Parameter]) -> None:
+    """Give fused SGD momentum of zero, which its first step turns into the gradient as usual.
+
+    Without it torch takes memory as it comes and leaves it so when fp16's loss scaler skips the
+    first step, as it mostly does: from the second step on that memory is the momentum.
+    """
+    for parameter in parameters:
+        sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)

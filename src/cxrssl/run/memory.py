@@ -2,21 +2,40 @@
 
 import ctypes
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import nn
 
+from cxrssl.core.errors import TrainingError
+
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 _NEVER = -1
-# How a CPU's allocator, C++, cuBLAS, cuDNN and Apple's GPUs say it, without a class of its own.
+# How allocators of CPUs and GPUs, C++, CUDA, cuBLAS, cuDNN and NCCL say it, without a class of
+# their own; compared in lower case.
 _SIGNS = (
+    "out of memory",
     "can't allocate memory",
+    "cannot allocate memory",
     "std::bad_alloc",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "CUDNN_STATUS_ALLOC_FAILED",
-    "MPS backend out of memory",
+    "cublas_status_alloc_failed",
+    "cudnn_status_alloc_failed",
+    "cudnn_status_internal_error_host_allocation_failed",
+    "cudnn_status_internal_error_device_allocation_failed",
 )
+# These come of a full GPU as well as of a fault: they count where little of its memory is free.
+_AMBIGUOUS_SIGNS = (
+    "cublas_status_not_initialized",
+    "cudnn_status_not_initialized",
+    "cusolver_status_not_initialized",
+    "cusparse_status_not_initialized",
+    "cudnn_status_internal_error",
+    "unable to find an engine",
+    "no valid convolution algorithms available",
+)
+_LITTLE_MEMORY_BYTES = 2**30
 
 
 def keep_freed_memory() -> bool:
@@ -60,4 +79,38 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error of torch says that memory, a GPU's or the machine's, is used up."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)
+    if not isinstance(error, RuntimeError):
+        return False
+    text = str(error).lower()
+    if any(sign in text for sign in _SIGNS):
+        return True
+    return any(sign in text for sign in _AMBIGUOUS_SIGNS) and _gpu_is_full()
+
+
+def _gpu_is_full() -> bool:
+    """Return whether less of this process's GPU is free than libraries need to work."""
+    if not torch.cuda.is_available():
+        return False
+    try:
+        return bool(torch.cuda.mem_get_info()[0] < _LITTLE_MEMORY_BYTES)
+    except RuntimeError:  # after a fault the GPU answers nothing more
+        return False
+
+
+@contextmanager
+def memory_faults(advice: str) -> Iterator[None]:
+    """Turn an exhausted memory inside the block, or the function that it decorates, into advice.
+
+    Args:
+        advice: What the user can do: a whole sentence.
+
+    Raises:
+        TrainingError: If memory runs out.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise TrainingError(f"memory ran out ({said}). {advice}") from error

@@ -3,8 +3,10 @@
 Randomness and data order are functions of (seed, step), so nothing else needs saving.
 """
 
+import errno
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.amp import GradScaler
@@ -59,23 +62,38 @@ class Checkpoints:
             self.save(model, optimizer, steps_done=steps_done)
 
     def save(self, model: nn.Module, optimizer: Optimizer, *, steps_done: int) -> None:
-        """Write a checkpoint in one rename, then drop the ones before it."""
+        """Write a checkpoint in one rename, then drop the ones before it.
+
+        They go only once the new one would survive a power cut as well: its files, then its
+        folder, then its name are on the disk.
+
+        Raises:
+            OSError: If the disk is full, as for other files.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         final = self.folder / f"step-{steps_done:08d}"
-        temporary = self.folder / f"{final.name}.{os.getpid()}.tmp"
-        shutil.rmtree(temporary, ignore_errors=True)  # in a container every run has one process id
-        temporary.mkdir()
-        save_file(own_state(model), temporary / "model.safetensors")
-        tensors, rest = _flat(optimizer)
-        save_file(tensors, temporary / "optimizer.safetensors")
-        scaler = self.scaler.state_dict() if self.scaler is not None else {}
-        state = {"steps_done": steps_done, "optimizer": rest, "scaler": scaler}
-        write_json(temporary / "state.json", state)
-        shutil.rmtree(final, ignore_errors=True)
-        temporary.rename(final)
-        for path in self.folder.iterdir():
+        if not final.exists():  # a whole one of this step is as good
+            temporary = self.folder / f"{final.name}.{os.getpid()}.tmp"
+            # In a container every run has one process id.
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir()
+            self._write(temporary, model, optimizer, steps_done=steps_done)
+            _to_disk(*temporary.iterdir(), temporary)
+            temporary.rename(final)
+            _to_disk(self.folder)
+        for path in self.folder.glob("step-*"):
             if path != final:
-                shutil.rmtree(path)
+                shutil.rmtree(path, ignore_errors=True)
+
+    def _write(
+        self, folder: Path, model: nn.Module, optimizer: Optimizer, *, steps_done: int
+    ) -> None:
+        tensors, rest = _flat(optimizer)
+        scaler = self.scaler.state_dict() if self.scaler is not None else {}
+        _save_tensors(own_state(model), folder / "model.safetensors")
+        _save_tensors(tensors, folder / "optimizer.safetensors")
+        state = {"steps_done": steps_done, "optimizer": rest, "scaler": scaler}
+        write_json(folder / "state.json", state)
 
     def exist(self) -> bool:
         """Return whether there is a whole checkpoint to go on from."""
@@ -85,27 +103,63 @@ class Checkpoints:
         """Load the last whole checkpoint and return the steps done; 0 if there is none.
 
         Raises:
-            RunError: If it is of another network.
+            RunError: If it is of another network, or damaged.
         """
         whole = self._whole()
         if not whole:
             return 0
         last = whole[-1]
         try:
-            load_own_state(model, load_file(last / "model.safetensors"))
+            weights, moments = (
+                load_file(last / f"{name}.safetensors") for name in ("model", "optimizer")
+            )
+            state = json.loads((last / "state.json").read_text(encoding="utf-8"))
+            steps_done, rest, scaler = (state[key] for key in ("steps_done", "optimizer", "scaler"))
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+            raise RunError(
+                f"{last} is damaged ({error}): expected model.safetensors, optimizer.safetensors "
+                "and state.json, each whole. Restore it from a copy, or begin anew with another "
+                "--out."
+            ) from error
+        try:
+            load_own_state(model, weights)
         except (KeyError, RuntimeError) as error:
             raise RunError(
                 f"{last} is of another network than the recipe's: {error.args[0]}. Was it written "
                 "by another version? Begin anew with another --out."
             ) from error
-        state = json.loads((last / "state.json").read_text(encoding="utf-8"))
-        _restore_optimizer(optimizer, load_file(last / "optimizer.safetensors"), state["optimizer"])
+        _restore_optimizer(optimizer, moments, rest)
         if self.scaler is not None:
-            self.scaler.load_state_dict(state["scaler"])
-        return int(state["steps_done"])
+            self.scaler.load_state_dict(scaler)
+        return int(steps_done)
 
     def _whole(self) -> list[Path]:
         return sorted(path for path in self.folder.glob("step-*") if path.suffix != ".tmp")
+
+
+def _to_disk(*paths: Path) -> None:
+    """Wait until files and folders are on the disk, in the order given."""
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            # Some network file systems have no such call for folders; the files come before them.
+            if not path.is_dir() or error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+                raise
+        finally:
+            os.close(descriptor)
+
+
+def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    try:
+        save_file(tensors, path)
+    except SafetensorError as error:
+        # It hides the system's number in its text.
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
 
 
 def _flat(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -43,13 +42,13 @@ def watch(monkeypatch: pytest.MonkeyPatch, told: Callable[[str, Path], None]) ->
         told("rename", path)
         return rename(path, target)
 
-    def told_rmdir(path: str, **options: Any) -> None:
+    def told_rmdir(path: str, *, dir_fd: int | None = None) -> None:
         told("rmdir", Path(path))
-        rmdir(path, **options)
+        rmdir(path, dir_fd=dir_fd)
 
-    def told_unlink(path: str, **options: Any) -> None:
+    def told_unlink(path: str, *, dir_fd: int | None = None) -> None:
         told("unlink", Path(path))
-        unlink(path, **options)
+        unlink(path, dir_fd=dir_fd)
 
     monkeypatch.setattr(os, "fsync", told_fsync)
     monkeypatch.setattr(Path, "rename", told_rename)

@@ -76,7 +76,6 @@ def predict(
     resume: Resume = False,
 ) -> None:
     """Detect in image files: COCO JSON, CSV and pictures."""
-    from cxrssl.core.printable import printable
     from cxrssl.data.tables.files import notes_on_search
     from cxrssl.predict import predict as run
 

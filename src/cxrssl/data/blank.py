@@ -5,16 +5,10 @@ file decoded once more, at its own size: there a small store hides no level and 
 nothing.
 """
 
-import numpy as np
-from numpy.typing import NDArray
-
 from cxrssl.core.errors import DataError
 from cxrssl.core.grey_levels import GreyLevels, grey_levels, is_of_few_levels
 from cxrssl.core.images import Fit, Pixels, Radiograph, placement
-from cxrssl.data.dicom.dataset import read_file
-from cxrssl.data.dicom.header import read_header
-from cxrssl.data.dicom.read import decode_dicom
-from cxrssl.data.dicom.stored import stored_levels
+from cxrssl.data.dicom.read import decode_dicom, levels_of
 from cxrssl.data.rasters import decode_raster
 
 _FULL_RANGE = 65535
@@ -75,15 +69,7 @@ def _raster(content: bytes, name: str) -> tuple[GreyLevels, str | None]:
 
 def _dicom(content: bytes, name: str) -> tuple[GreyLevels, str | None]:
     image = decode_dicom(content, name=name, size_px=None, fit="squash", exact=True)
-    file = read_file(content, name)
-    header = read_header(file, name)
-    levels = stored_levels(file, header, name)
-    valid: NDArray[np.bool_] = np.ones(levels.shape, bool)
-    if header.padding is not None:
-        lowest, highest = header.padding
-        valid = (levels < lowest) | (levels > highest)
-        if not valid.any():
-            valid = ~valid
+    levels, valid = levels_of(content, name=name)
     found = grey_levels(image.pixels[valid])
     counted = levels[valid]
     if (counted == counted[0]).all():

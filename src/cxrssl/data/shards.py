@@ -251,5 +251,3 @@ def decoded(shard: Shard, name: str) -> StoredRow:
     if blank is not None:
         warnings = (*warnings, blank)
     return StoredRow(row, hashlib.sha256(content).hexdigest(), warnings, scale)
-
-

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from cxrssl.core.errors import DataError
 from cxrssl.data.contents import kind_of
+from cxrssl.data.tables.files import image_files
 from cxrssl.data.tables.rows import IMAGE_SUFFIXES
-from cxrssl.data.tables.source import image_files
 
 _EXPECTED = "Expected DICOM, PNG or JPEG"
 _MOST_NAME_BYTES = 200

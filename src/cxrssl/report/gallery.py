@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrssl.config.plan import Plan
-from cxrssl.core.boxes import Boxes
 from cxrssl.core.records import read_json
 from cxrssl.data.detection import Example, store_px
 from cxrssl.data.store import Store

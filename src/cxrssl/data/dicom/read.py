@@ -72,16 +72,39 @@ def decode_dicom(
         DataError: If it is no DICOM image, not one grey frame of at most 150 megapixels and 16
             bits, lies about its size, or can't be decoded.
     """
-    with _silence():
-        try:
-            return _decoded(content, name, size_px=size_px, fit=fit, exact=exact)
-        except DataError:
-            raise
-        except MemoryError as error:
-            raise DataError(f"{name}: decoding it takes more memory than there is") from error
-        # What nobody thought of costs its file and no other; its message may quote a value.
-        except Exception as error:
-            raise DataError(f"{name}: can't be decoded ({type(error).__name__})") from error
+    with _silence(), _as_data_errors(name):
+        return _decoded(content, name, size_px=size_px, fit=fit, exact=exact)
+
+
+def levels_of(content: bytes, *, name: str) -> tuple[Levels, NDArray[np.bool_]]:
+    """Return the stored levels [H, W] of a DICOM file, and where [H, W] they are no padding.
+
+    Where all are padding, all count.
+
+    Raises:
+        DataError: As `decode_dicom`.
+    """
+    with _silence(), _as_data_errors(name):
+        file = read_file(content, name)
+        header = read_header(file, name)
+        levels, _ = stored_levels(file, header, name)
+        valid = _valid(levels, header)
+    if valid is None or not valid.any():
+        valid = np.ones(levels.shape, np.bool_)
+    return levels, valid
+
+
+@contextmanager
+def _as_data_errors(name: str) -> Iterator[None]:
+    try:
+        yield
+    except DataError:
+        raise
+    except MemoryError as error:
+        raise DataError(f"{name}: decoding it takes more memory than there is") from error
+    # What nobody thought of costs its file and no other; its message may quote a value.
+    except Exception as error:
+        raise DataError(f"{name}: can't be decoded ({type(error).__name__})") from error
 
 
 @contextmanager
@@ -127,12 +150,9 @@ def _full(
     """Return levels of the whole frame, resampled where another size is wanted."""
     levels: Levels
     levels, remarks = stored_levels(file, header, name)
-    valid: Valid = None
-    if header.padding is not None:
-        lowest, highest = header.padding
-        valid = (levels < lowest) | (levels > highest)
-        if valid.all():
-            valid = None
+    valid = _valid(levels, header)
+    if valid is not None and valid.all():
+        valid = None
     if header.modality is not None:
         levels = modality_levels(levels, header.modality)
     if levels.shape == (height, width):
@@ -143,6 +163,14 @@ def _full(
     share = resized(valid.astype(np.uint8), height=height, width=width)
     levels = resized(np.where(valid, levels, 0), height=height, width=width)
     return levels / np.maximum(share, 1e-6), share >= 0.5, "", remarks
+
+
+def _valid(levels: Levels, header: Header) -> Valid:
+    """Return where levels are no padding; None where the header names none."""
+    if header.padding is None:
+        return None
+    lowest, highest = header.padding
+    return (levels < lowest) | (levels > highest)
 
 
 def _reduced(

@@ -84,7 +84,7 @@ def test_a_key_that_no_detector_has_is_refused(folder: Path, change: dict[str, A
 
 def test_a_type_of_numbers_that_transformers_has_not_is_refused(folder: Path) -> None:
     edited(folder, CONFIG, {"dtype": "nonsense"})
-    with pytest.raises(DataError, match=r"dtype 'nonsense' .expected float32 or float16"):
+    with pytest.raises(DataError, match=r"dtype 'nonsense' \(expected float32 or float16"):
         load_detector(folder)
     edited(folder, CONFIG, {"dtype": "float32"})
     load_detector(folder)

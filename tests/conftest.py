@@ -9,6 +9,9 @@ os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
 # than they work.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Tests compare bytes and losses with those of a CPU; a GPU's sums come in another order.
+os.environ.update({} if os.environ.get("CXRSSL_TEST_GPU") == "1" else {"CUDA_VISIBLE_DEVICES": ""})
+
 import pytest
 import torch
 
@@ -19,8 +22,14 @@ from cxrssl.ingest import ingest
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files of slow tests: left for the end, one would keep a single worker."""
+    """Skip what needs a GPU unless one is to be used, and begin with the files of slow tests.
+
+    Left for the end, one of these would keep a single worker.
+    """
     slow = {item.path for item in items if item.get_closest_marker("slow")}
+    for item in items:
+        if item.get_closest_marker("gpu") and os.environ.get("CXRSSL_TEST_GPU") != "1":
+            item.add_marker(pytest.mark.skip(reason="needs a GPU and CXRSSL_TEST_GPU=1"))
     items.sort(key=lambda item: item.path not in slow)
 
 

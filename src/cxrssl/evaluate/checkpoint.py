@@ -26,12 +26,13 @@ from cxrssl.metrics.scores import ScoreTable
 from cxrssl.models.detector import Detector
 from cxrssl.models.detector_folder import folder_of, load_detector, weights_sha256
 from cxrssl.run.hub import fetched
-from cxrssl.run.memory import keep_freed_memory
-from cxrssl.run.start import start_processes
+from cxrssl.run.memory import MEMORY_ADVICE, keep_freed_memory, memory_faults
+from cxrssl.run.start import leave, start_processes
 
 _DEFAULT = Bootstrap()
 
 
+@memory_faults(MEMORY_ADVICE)
 def evaluate(
     checkpoint: Path,
     store_folder: Path,
@@ -83,6 +84,7 @@ def evaluate(
     detector.model.to(processes.device)
     rank, num_processes = processes.process_index, processes.num_processes
     found = detect_in_turn(detector, store, examples, rank=rank, num_processes=num_processes)
+    leave()
     if not processes.is_main_process:
         return None
     boxes, iou = in_original_px(found, examples, store), settings.consensus_iou

@@ -22,13 +22,15 @@ from cxrssl.models.detector_folder import load_detector, save_detector
 from cxrssl.run.checkpoint import Checkpoints
 from cxrssl.run.folder import RunFolder, check_run, open_run
 from cxrssl.run.log import Log
+from cxrssl.run.memory import memory_faults
 from cxrssl.run.optimizer import build_optimizer
 from cxrssl.run.progress import progress
 from cxrssl.run.provenance import provenance
 from cxrssl.run.schedule import LearningRate, set_lr
-from cxrssl.run.start import clip_gradients, start_accelerator
+from cxrssl.run.start import clip_gradients, leave, start_accelerator
 
 
+@memory_faults("Lower batch_size, or share the batch out among more processes.")
 def finetune(recipe: FinetuneRecipe, out: Path, *, resume: bool) -> Path:
     """Train a detector, score it on the test split, and return its folder.
 
@@ -96,6 +98,7 @@ def finish(run: RunFolder, validation: Validation, *, keep: Literal["last", "bes
     written = load_detector(run.detector)
     written.model.to(accelerator.device)
     found = validation.detect(written, labels.test)
+    leave()
     if run.writes:
         boxes = in_original_px(found, labels.test, validation.store)
         content = as_coco_dataset(boxes, labels.test, validation.store)

@@ -26,7 +26,7 @@ from cxrssl.predict.inputs import files_in, overlay_names
 from cxrssl.predict.lists import write_lists
 from cxrssl.predict.record import Asked, Found, Record, check_out, files_hash, recorded, whole_text
 from cxrssl.run.hub import FILES, Fetched, fetched
-from cxrssl.run.memory import keep_freed_memory
+from cxrssl.run.memory import MEMORY_ADVICE, keep_freed_memory, memory_faults
 from cxrssl.run.progress import progress
 
 __all__ = ["Summary", "detections", "files_in", "overlay_names", "predict"]
@@ -71,6 +71,7 @@ class _Drawing:
             write_overlay(path, picture.shown, strong, classes=self.classes, title=file.name)
 
 
+@memory_faults(MEMORY_ADVICE)
 def predict(
     checkpoint: Path,
     inputs: Sequence[Path],
@@ -169,7 +170,7 @@ def _detect_rest(
     overlays: bool,
 ) -> None:
     """Put on record what is in each file that is not done, in order, or its fault."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = device_of_one_process()
     if device.type == "cpu":
         keep_freed_memory()
     detector.model.to(device).eval()

@@ -24,7 +24,7 @@ from cxrssl.run.optimizer import build_optimizer
 from cxrssl.run.progress import progress, say
 from cxrssl.run.provenance import provenance
 from cxrssl.run.schedule import LearningRate, set_lr
-from cxrssl.run.start import Accelerator, clip_gradients, start_accelerator
+from cxrssl.run.start import Accelerator, clip_gradients, leave, start_accelerator
 from cxrssl.ssl.simclr import SimCLR
 
 
@@ -119,6 +119,7 @@ def finish(
     chunk_images: int,
 ) -> Path:
     """Write the backbone and end the run."""
+    leave()
     if run.writes:
         save_backbone(
             model.encoder,

@@ -24,6 +24,7 @@ from cxrssl.output.board import duration
 from cxrssl.output.costs import CostRow, print_cost_table
 from cxrssl.reproduce.checks import check, check_folder
 from cxrssl.reproduce.jobs import Training, data_jobs, trainings
+from cxrssl.run.devices import device_of_one_process
 from cxrssl.run.executor import places
 
 Recipe = PretrainRecipe | FinetuneRecipe
@@ -56,7 +57,7 @@ def print_costs(plan: Plan, out: Path, *, timed: Mapping[str, Timed]) -> None:
     check(plan, runs)
     check_folder(out, plan)
     at_once = places()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = device_of_one_process()
     if device.type == "cpu":
         torch.set_num_threads(1)  # as the jobs have
     sizes, seconds = sizes_of(plan, out), _seconds(runs, device, timed)

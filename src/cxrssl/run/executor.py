@@ -13,9 +13,8 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-import torch
-
 from cxrssl.run.cores import available_cores
+from cxrssl.run.devices import gpu_names, num_usable_gpus
 from cxrssl.run.jobs import Job, Outcome, Watcher, last_words, without_dependents
 
 # More processes than this would exhaust memory before they exhaust a large machine's cores.
@@ -73,12 +72,14 @@ def run_locally(
 
 
 def places() -> list[dict[str, str]]:
-    """Return the environment of each place a job can run at."""
-    gpus = torch.cuda.device_count()
+    """Return the environment of each place a job can run at.
+
+    Raises:
+        RunError: If there are GPUs that torch can't use.
+    """
+    gpus = num_usable_gpus()
     if gpus:
-        # Those that the caller was given, by number or by name.
-        given = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-        names = given if len(given) == gpus and all(given) else [str(n) for n in range(gpus)]
+        names = gpu_names(os.environ, num_gpus=gpus)
         return [{"CUDA_VISIBLE_DEVICES": name} for name in names]
     one_thread = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     return [dict(one_thread) for _ in range(min(available_cores(), _MOST_PROCESSES))]

@@ -1,12 +1,15 @@
 """A run folder: one command's recipe, provenance, log, checkpoints and product."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import finalize
 
 from cxrssl.core.errors import RunError
 from cxrssl.core.files import write_json, write_text
 from cxrssl.core.records import read_record, reading
+from cxrssl.run.lock import LOCK_NAME, held
 
 
 @dataclass(frozen=True)
@@ -74,12 +77,21 @@ class RunFolder:
 def open_run(path: Path, *, recipe_yaml: str, resume: bool, writes: bool) -> RunFolder:
     """Begin a run in an empty folder, or go on with one of the same recipe.
 
+    The process that writes holds the folder until it ends, or until the run is let go of.
+
     Raises:
-        RunError: If the run there is finished, or is not to be resumed, or has another recipe.
+        RunError: If the run there is finished, or is not to be resumed, or has another recipe, or
+            another process works in it.
     """
     run, recipe = RunFolder(path, writes), path / "recipe.yaml"
     if not writes:
         return run
+    check_run(path, recipe_yaml=recipe_yaml, resume=resume)
+    path.mkdir(parents=True, exist_ok=True)
+    descriptor = held(path)
+    if descriptor is not None:
+        finalize(run, os.close, descriptor)
+    # Another process may have begun a run since, or ended the one that is there.
     check_run(path, recipe_yaml=recipe_yaml, resume=resume)
     if not recipe.is_file():
         write_text(recipe, recipe_yaml)
@@ -101,7 +113,7 @@ def check_run(path: Path, *, recipe_yaml: str, resume: bool, writes: bool = True
         raise RunError(f"{path} holds a finished run. Name another folder with --out.")
     if recipe.is_file():
         _check_resumable(recipe, recipe_yaml, resume=resume)
-    elif path.is_dir() and any(path.iterdir()):
+    elif path.is_dir() and any(file.name != LOCK_NAME for file in path.iterdir()):
         raise RunError(f"{path} is not empty and holds no run. Name another folder with --out.")
 
 

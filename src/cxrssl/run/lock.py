@@ -8,6 +8,8 @@ from pathlib import Path
 
 from cxrssl.core.errors import RunError
 
+LOCK_NAME = ".lock"
+
 
 @contextmanager
 def sole_user(folder: Path, *, on_wait: Callable[[], None]) -> Iterator[int]:
@@ -58,7 +60,7 @@ def claimed(
     Raises:
         RunError: If another process holds one of them, or the file system has no locks.
     """
-    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+    descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         for part in parts:
             _claim(descriptor, part, folder, what)
@@ -74,12 +76,43 @@ def sole_writer(folder: Path) -> Iterator[None]:
     Raises:
         OSError: If the folder is gone, or the file system has no locks.
     """
-    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+    descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX)  # to the end, wherever that comes to be
         yield
     finally:
         os.close(descriptor)
+
+
+def held(folder: Path) -> int | None:
+    """Hold a folder for this process, and refuse if another one does.
+
+    The hold is a record lock on `.lock`, which ends with the process, however that ends, and not
+    when a worker of it does; this process may take it again.
+
+    Args:
+        folder: It must exist.
+
+    Returns:
+        A descriptor, which gives the folder back when it is closed; None where the file system has
+        no locks, which is no reason not to work there.
+
+    Raises:
+        RunError: If another process holds it.
+    """
+    descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 0)
+    except (BlockingIOError, PermissionError) as error:
+        os.close(descriptor)
+        raise RunError(
+            f"another process works in {folder}. Wait until it has ended, or name another folder "
+            "with --out. Processes that share one run are started by torchrun."
+        ) from error
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 def _claim(descriptor: int, part: int, folder: Path, what: str) -> None:

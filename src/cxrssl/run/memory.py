@@ -36,6 +36,11 @@ _AMBIGUOUS_SIGNS = (
     "no valid convolution algorithms available",
 )
 _LITTLE_MEMORY_BYTES = 2**30
+MEMORY_ADVICE = (
+    "Free some that other programs hold (nvidia-smi lists those of a GPU), or work on the CPU with "
+    "CUDA_VISIBLE_DEVICES= (empty)."
+)
+"""What helps where a detector only looks at images, a few at a time."""
 
 
 def keep_freed_memory() -> bool:

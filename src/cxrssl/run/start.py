@@ -1,7 +1,9 @@
 """Devices and processes through accelerate; what both loops begin with."""
 
 import os
+import resource
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Literal, TypeVar
 
 import torch
@@ -12,9 +14,11 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from cxrssl.core.errors import RunError
+from cxrssl.run.devices import check_architecture, has_accelerator
 from cxrssl.run.memory import keep_freed_memory
 
 _WORLD_SIZES = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
+_TRUE = ("1", "true", "yes", "y", "on", "t")
 Item = TypeVar("Item")
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -27,13 +31,16 @@ def start_accelerator(precision: Precision, *, batch_size: int) -> Accelerator:
 
     Raises:
         RunError: If the global batch does not divide among the processes, the precision is not to
-            be had on this device, or processes that were started together know nothing of it.
+            be had on this device, processes that were started together know nothing of it, or
+            there is a GPU that torch can't use.
     """
+    allow_open_files()
+    _check_not_left()
     if precision == "fp16" and not torch.cuda.is_available():
         raise RunError("precision fp16 needs a CUDA GPU, and there is none. Set precision=fp32.")
     accelerator = Accelerator(
         # Unless told so, accelerate lets each of torchrun's processes on CPUs run on its own.
-        cpu=not torch.accelerator.is_available(),
+        cpu=works_on_cpu(os.environ),
         mixed_precision="no" if precision == "fp32" else precision,
         dynamo_backend="no",
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
@@ -46,6 +53,8 @@ def start_accelerator(precision: Precision, *, batch_size: int) -> Accelerator:
         )
     if accelerator.device.type == "cpu":
         keep_freed_memory()
+    if accelerator.device.type == "cuda":
+        check_architecture()
     shortfall = missing_processes(
         os.environ, num_processes=accelerator.num_processes, num_gpus=torch.cuda.device_count()
     )
@@ -58,11 +67,63 @@ def start_processes() -> PartialState:
     """Return what this process is of those that a launcher started, and its device.
 
     Raises:
-        RunError: If processes that were started together know nothing of each other.
+        RunError: If processes that were started together know nothing of each other, or there is a
+            GPU that torch can't use.
     """
-    state = PartialState(cpu=not torch.accelerator.is_available())
+    allow_open_files()
+    _check_not_left()
+    state = PartialState(cpu=works_on_cpu(os.environ))
     check_company(os.environ, num_processes=state.num_processes)
+    if state.device.type == "cuda":
+        check_architecture()
     return state
+
+
+def works_on_cpu(environment: Mapping[str, str]) -> bool:
+    """Return whether training and scoring are to be on the CPU.
+
+    Raises:
+        RunError: If there is a GPU that torch can't use, and nothing says that none is wanted.
+    """
+    asks_for_cpu = environment.get("ACCELERATE_USE_CPU", "").lower() in _TRUE
+    return asks_for_cpu or not has_accelerator()
+
+
+def leave() -> None:
+    """End the work of several processes on one thing; from here on each goes on alone.
+
+    All must call it, right after the last thing they do together, for they end at different times:
+    a process that ends while still connected may abort, and its launcher then stops the others.
+    They can't be joined again.
+    """
+    if torch.distributed.is_initialized():
+        state = PartialState()
+        state.wait_for_everyone()
+        state.destroy_process_group()
+
+
+def _check_not_left() -> None:
+    """Refuse a second work of processes that have left each other: torch can't connect them anew.
+
+    Raises:
+        RunError: If they have.
+    """
+    if PartialState._shared_state.get("backend") and not torch.distributed.is_initialized():
+        raise RunError(
+            "the processes of this launch have done one training or scoring together, and can't "
+            "be joined for another. Start a launch for each."
+        )
+
+
+def allow_open_files() -> None:
+    """Let this process open as many files as the system allows it to.
+
+    Every tensor that a worker hands over is an open file until it is used, and by default 1,024 of
+    them are allowed.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):  # where "no limit" is no number that can be set
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def check_company(environment: Mapping[str, str], *, num_processes: int) -> None:
@@ -73,11 +134,28 @@ def check_company(environment: Mapping[str, str], *, num_processes: int) -> None
     Raises:
         RunError: If there are more processes than work together.
     """
+    _check_slurm_step(environment)
     world = max(int(environment.get(name) or 1) for name in _WORLD_SIZES)
     if world > num_processes:
         raise RunError(
             f"a launcher started {world} processes, and {num_processes} works here: each would "
             "overwrite the others' run. Start one, or use torchrun on CPUs or CUDA GPUs."
+        )
+
+
+def _check_slurm_step(environment: Mapping[str, str]) -> None:
+    """Stop one of several tasks that `srun` started and that no launcher has made one job of.
+
+    Raises:
+        RunError: If there are several, and this one knows nothing of the others.
+    """
+    tasks = int(environment.get("SLURM_STEP_NUM_TASKS") or 1)
+    if tasks > 1 and not any(environment.get(name) for name in _WORLD_SIZES):
+        raise RunError(
+            f"srun started {tasks} tasks, and this one knows nothing of the others: each would "
+            "do the whole work, and overwrite the others' files. Start one task a node "
+            "(srun --ntasks-per-node=1) that runs `torchrun --nproc_per_node N -m cxrssl ...`, or "
+            "one process with srun -n 1."
         )
 
 

@@ -28,7 +28,8 @@ if processes.is_main_process:
     try:
         start_processes()
     except RunError as error:
-        print("can't be joined for another" if "can't be joined for another" in str(error) else error)
+        told = "can't be joined for another"
+        print(told if told in str(error) else error)
 """
 
 

@@ -25,6 +25,7 @@ from cxrssl.output.overlay import Finding, write_overlay
 from cxrssl.predict.inputs import files_in, overlay_names
 from cxrssl.predict.lists import write_lists
 from cxrssl.predict.record import Asked, Found, Record, check_out, files_hash, recorded, whole_text
+from cxrssl.run.devices import device_of_one_process
 from cxrssl.run.hub import FILES, Fetched, fetched
 from cxrssl.run.memory import MEMORY_ADVICE, keep_freed_memory, memory_faults
 from cxrssl.run.progress import progress

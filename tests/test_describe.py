@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
@@ -257,3 +258,37 @@ def test_figure_1_goes_by_the_size_that_the_table_states(tmp_path: Path) -> None
         assert (out / "figure1_fusion.png").exists() == is_drawn
         assert any("50x100 pixels for it and the file has 100x50" in s for s in said) != is_drawn
         assert "1 row(s) have a class that is not one of VinDr-CXR's" in found["notes"][0]
+
+
+def test_an_image_with_too_many_boxes_of_a_class_is_left_out_and_listed(tmp_path: Path) -> None:
+    path = ten_images(tmp_path)
+    lines = path.read_text().splitlines()[1:]
+    crowd = [row("z", "Cardiomegaly", "R9", (n, n, n + 5, n + 5)) for n in range(1001)]
+    found = describe(table(tmp_path, *lines, *crowd), protocol="corrected")
+    assert found["faults"] == {
+        "z": "1,001 boxes of Cardiomegaly; at most 1,000 of one class are fused"
+    }
+    assert found["boxes"] == 13
+    found = describe(table(tmp_path, *lines, *crowd[901:]), protocol="corrected")
+    assert (found["faults"], found["boxes"]) == ({}, 113)
+
+
+@pytest.mark.parametrize("ending", ["gz", "zip", "bz2", "xz"])
+def test_a_broken_archive_is_no_table(tmp_path: Path, ending: str) -> None:
+    whole = ten_images(tmp_path)
+    path = tmp_path / f"train.csv.{ending}"
+    pd.read_csv(whole).to_csv(path, index=False)
+    content = path.read_bytes()
+    half = len(content) // 2
+    for broken in (content[:half], content[:half] + b"\0" * 9 + content[half + 9 :], b"", b"csv"):
+        path.write_bytes(broken)
+        with pytest.raises(DataError, match=r"train\.csv\..* is no table|has no column"):
+            describe(path, protocol="corrected")
+
+
+def test_names_of_a_table_can_not_command_the_terminal(tmp_path: Path) -> None:
+    rows = [row(name, "Cardiomegaly", "R\x1b]0;pwn\x07") for name in "abcdefghij"]
+    done = CliRunner().invoke(cli.app, ["describe", str(table(tmp_path, *rows))])
+    assert done.exit_code == 0, done.output
+    assert not set("\x1b\x07") & set(done.output)
+    assert "pwn" in done.output

@@ -1,5 +1,6 @@
 """Fusion: against a slow reference, against ensemble-boxes, and by the rules each policy keeps."""
 
+import tracemalloc
 from itertools import pairwise
 
 import numpy as np
@@ -10,7 +11,16 @@ from hypothesis import strategies as st
 
 from cxrssl.core.boxes import iou_matrix
 from cxrssl.core.errors import DataError
-from cxrssl.data.fusion import Fused, Marks, fuse, reader_of
+from cxrssl.data.fusion import (
+    MOST_OF_ONE_KIND,
+    Fused,
+    Marks,
+    crowded_images,
+    fuse,
+    linkage,
+    reader_array,
+    reader_of,
+)
 
 IOU = 0.2
 POLICIES = ("consensus", "wbf", "union", "majority:2", "single:R2")
@@ -259,3 +269,51 @@ def test_an_unknown_policy_is_refused_with_the_choices(policy: str) -> None:
 def test_boxes_without_an_area_are_refused(box: list[float]) -> None:
     with pytest.raises(DataError, match=r"1 box\(es\) without an area, the first"):
         drawn((box, 0, "R1", 0))
+
+
+def crowd(count: int, *, image: int) -> Marks:
+    """Return boxes of one class in one image, far apart."""
+    corners = np.arange(count, dtype=np.float64)[:, None] * 10
+    return Marks(
+        np.concatenate([corners, corners, corners + 5, corners + 5], axis=1),
+        np.zeros(count, np.int64),
+        np.array(["R1"] * count),
+        np.full(count, image, np.int64),
+    )
+
+
+def test_a_crowd_of_one_class_is_refused_before_memory_is_asked_for() -> None:
+    assert len(fuse(crowd(MOST_OF_ONE_KIND, image=3), policy="wbf", iou=IOU).boxes) == 1000
+    many = crowd(500_000, image=3)  # every box with every other would be 1.8 TiB
+    tracemalloc.start()
+    for policy in ("consensus", "wbf", "majority:2"):
+        with pytest.raises(DataError, match=r"1 image\(s\) have more than 1,000 boxes of one cla"):
+            fuse(many, policy=policy, iou=IOU)
+    assert tracemalloc.get_traced_memory()[1] < 200 << 20
+    tracemalloc.stop()
+    assert len(fuse(crowd(2000, image=0), policy="union", iou=IOU).boxes) == 2000
+    assert crowded_images(np.array([4, 5, *[7] * 1001]), np.array([0] * 1003)).tolist() == [7]
+
+
+def test_many_images_are_merged_some_at_a_time_with_the_same_outcome(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    chance = np.random.default_rng(0)
+    corners = chance.uniform(0, 30, (400, 2))
+    marks = Marks(
+        np.concatenate([corners, corners + chance.uniform(5, 20, (400, 2))], axis=1),
+        chance.integers(0, 2, 400),
+        np.array([f"R{number}" for number in chance.integers(0, 3, 400)]),
+        np.arange(400) // 8,
+    )
+    whole = fuse(marks, policy="consensus", iou=IOU)
+    monkeypatch.setattr(linkage, "_MOST_PAIRS", 30)
+    parts = fuse(marks, policy="consensus", iou=IOU)
+    assert same(whole, parts)
+    assert np.array_equal(whole.box_of_mark, parts.box_of_mark)
+
+
+def test_a_readers_id_of_megabytes_takes_no_room_for_each_box() -> None:
+    with pytest.raises(DataError, match=r"a reader's id has 10,000,000 characters; at most 200"):
+        reader_array(["R1"] * 100_000 + ["R" * 10_000_000])
+    assert reader_array([]).dtype.kind == "U"

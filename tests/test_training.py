@@ -1,6 +1,7 @@
 """Both loops on a real store: weights arrive, a killed run goes on bit for bit, and they learn."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -210,3 +211,46 @@ def test_the_published_protocol_trains_on_what_its_pool_leaves_and_is_tested_on_
     assert found["n_images"] == len(test)
     with pytest.raises(DataError, match="protocol published splits images with findings alone"):
         evaluate(run, store_folder, split="test", fusion="wbf", consensus_iou=0.2, normals=True)
+
+
+@pytest.mark.parametrize("loop", ["pretrain", "finetune"])
+def test_a_folder_that_is_taken_is_seen_before_weights_are_loaded(
+    loop: str, store_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    missing = tmp_path / "gone"
+    message = "is not empty and holds no run"
+    if loop == "pretrain":
+        changes = ("model.start=run", f"model.weights={missing}")
+        with pytest.raises(RunError, match=message):
+            pretrain(pretrain_recipe(store_folder, *changes), tmp_path, resume=False)
+    else:
+        recipe = finetune_recipe(store_folder, f"init.backbone={missing}")
+        with pytest.raises(RunError, match=message):
+            finetune(recipe, tmp_path, resume=False)
+
+
+@pytest.mark.parametrize("loop", ["pretrain", "finetune"])
+def test_a_warm_up_that_the_images_do_not_allow_stops_the_run_before_it_begins(
+    loop: str, store_folder: Path, tmp_path: Path
+) -> None:
+    changes = ("optim.warmup_steps=15", "epochs=2", "batch_size=4")
+    make, run = (pretrain_recipe, pretrain) if loop == "pretrain" else (finetune_recipe, finetune)
+    with pytest.raises(
+        RunError, match=r"warmup_steps is 15, more than half of the run's 1\d steps"
+    ):
+        run(make(store_folder, *changes), tmp_path / "run", resume=False)  # type: ignore[operator]
+    assert not (tmp_path / "run").exists()
+
+
+def test_images_that_will_hardly_do_are_named(store_folder: Path, store: Store) -> None:
+    labels = labels_of(store, finetune_recipe(store_folder, "validate_every_epochs=1"))
+    number = len(labels.train)
+    assert list(labels.cautions(batch_size=number)) == []
+    (said,) = labels.cautions(batch_size=number + 1)
+    assert said.startswith(f"batch_size {number + 1} is more than the {number} training images")
+    bare = [example for example in labels.train if not len(example.boxes)]
+    assert bare
+    said = " ".join(replace(labels, val=bare, test=bare).cautions(batch_size=1))
+    assert f"none of the {len(bare)} validation images has a box" in said
+    assert f"none of the {len(bare)} test images has a box" in said

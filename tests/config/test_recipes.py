@@ -60,6 +60,8 @@ def test_overrides_are_yaml_and_reach_nested_fields() -> None:
         ("data.pool_fraction=0", r"data\.pool_fraction: Input should be greater than 0 \(got 0\)"),
         ("data.pool_fraction=1.5", "data.pool_fraction: Input should be less than or equal to 1"),
         ("views.crop_area=[1, 0.2]", r"crop_area must be \[least, largest\], got \[1.0, 0.2\]"),
+        ("views.crop_aspect=[8, 9]", r"begins at 0.2, and of crop_aspect \[8.*above 0.125 of an"),
+        ("views.crop_aspect=[0.1, 0.15]", r"crop_aspect \[0.1, 0.15\] no crop above 0.15 of"),
         ("views.blur_kernel_px=20", "blur_kernel_px must be odd, got 20"),
         ("views.noise_draw=normal", "views.noise_draw: Input should be 'uniform' or 'divisor'"),
         ("model.weights=a.safetensors", "start: random takes no weights, got a.safetensors"),

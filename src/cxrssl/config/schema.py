@@ -113,12 +113,23 @@ class ViewSection(Section):
             low, high = getattr(self, name)
             if low > high:
                 raise ValueError(f"{name} must be [least, largest], got [{low}, {high}]")
+        least, widest = self.crop_area[0], self._largest_area()
+        if least > widest:
+            raise ValueError(
+                f"crop_area begins at {least:g}, and of crop_aspect {list(self.crop_aspect)} no "
+                f"crop above {widest:.3g} of an image fits into it"
+            )
         if self.blur_kernel_px % 2 == 0:
             raise ValueError(f"blur_kernel_px must be odd, got {self.blur_kernel_px}")
         if self.noise_draw == "divisor" and not all(map(_is_reciprocal, self.noise_share)):
             shares = list(self.noise_share)
             raise ValueError(f"noise_share must be 1 over whole numbers for divisor, got {shares}")
         return self
+
+    def _largest_area(self) -> float:
+        """Return the largest share of an image that a crop of the aspects can be."""
+        low, high = self.crop_aspect
+        return min(1.0, high, 1 / low)
 
 
 class ContrastSection(Section):

@@ -1,5 +1,6 @@
 """Which images a fine-tuning run learns from, is chosen by, and is tested on."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cxrssl.config.schema import FinetuneRecipe
@@ -24,6 +25,20 @@ class Labels:
     train: list[Example]
     val: list[Example]
     test: list[Example]
+
+    def cautions(self, *, batch_size: int) -> Iterator[str]:
+        """Yield what of a run's images is allowed and yet unlikely to be meant."""
+        if len(self.train) < batch_size:
+            yield (
+                f"batch_size {batch_size} is more than the {len(self.train)} training images: "
+                "every batch holds some of them more than once."
+            )
+        for name, examples in (("validation", self.val), ("test", self.test)):
+            if examples and not any(len(example.boxes) for example in examples):
+                yield (
+                    f"none of the {len(examples)} {name} images has a box: there will be no AP on "
+                    "them."
+                )
 
     @property
     def ids(self) -> dict[str, list[str]]:
@@ -63,9 +78,15 @@ def labels_of(store: Store, recipe: FinetuneRecipe) -> Labels:
             f"none of the {len(labelled)} training images of {store.folder} that are seen has a "
             "box. Raise data.label_fraction, or ingest more images."
         )
+    val = in_split(examples, splits, "val") if validates else []
+    if recipe.keep == "best" and not any(len(example.boxes) for example in val):
+        raise DataError(
+            f"none of the {len(val)} validation images of {store.folder} has a box, so that no "
+            "detector is the best. Set keep to last, or ingest more images."
+        )
     return Labels(
         labelled,
-        in_split(examples, splits, "val") if validates else [],
+        val,
         in_split(examples, splits, "test"),
     )
 

@@ -17,7 +17,7 @@ from cxrssl.models.detector import Detector, build_detector
 from cxrssl.models.detector_folder import save_detector
 from cxrssl.run.folder import RunFolder
 from cxrssl.run.log import Log
-from cxrssl.run.start import Accelerator, from_main
+from cxrssl.run.start import Accelerator, from_main, warn
 
 _NAMES = ("AP", "AP50", "AR100")
 _CHOSEN_BY = "val_AP"
@@ -46,8 +46,14 @@ class Validation:
     run: RunFolder
 
     def try_out(self, *, steps_done: int) -> None:
-        """Score two batches before the first step, so that what is broken shows at once."""
+        """Score two batches before the first step, so that what is broken shows at once.
+
+        What is not broken and yet unlikely to be meant is said.
+        """
         if steps_done == 0:
+            for caution in self.labels.cautions(batch_size=self.recipe.batch_size):
+                if self.run.writes:
+                    warn(caution)
             few = (self.labels.val or self.labels.test)[: 2 * BATCH_SIZE]
             values_of(self.detect(self.snapshot(), few), few, self.store)
 

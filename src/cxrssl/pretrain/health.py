@@ -64,16 +64,21 @@ class HealthCheck:
 
     @torch.no_grad()
     def measure(self, model: SimCLR) -> Health:
-        """Return the state of a network, in evaluation mode as a detector would use it."""
+        """Return the state of a network, in evaluation mode and in full precision.
+
+        So a detector would use it. In a run of lower precision the network's own `forward` computes
+        in that one, and its parts do not: here all goes through the parts.
+        """
         was_training = model.training
         model.eval()
+        embedding = torch.nn.Sequential(model.encoder, model.projector)
         features, first, second = [], [], []
         for start in range(0, len(self.rows), _BATCH):
             rows = self.rows[start : start + _BATCH]
             features.append(self._through(model.encoder, self._images(rows)))
             pairs = torch.stack([self.views[Visit(_DRAWN, row)] for row in rows])
-            first.append(self._through(model, pairs[:, 0]))
-            second.append(self._through(model, pairs[:, 1]))
+            first.append(self._through(embedding, pairs[:, 0]))
+            second.append(self._through(embedding, pairs[:, 1]))
         model.train(was_training)
         return health_of(torch.cat(features), torch.cat(first), torch.cat(second), self.findings)
 

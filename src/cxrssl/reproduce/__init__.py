@@ -11,6 +11,7 @@ from cxrssl.config.plan import Plan
 from cxrssl.core.errors import RunError
 from cxrssl.output.board import Board, board
 from cxrssl.reproduce.checks import check, check_folder, claim
+from cxrssl.reproduce.images import PlanImages, check_images
 from cxrssl.reproduce.jobs import Training, data_jobs, trainings
 from cxrssl.reproduce.status import Status, progress_of
 from cxrssl.reproduce.watch import Watch, is_stale, write_report
@@ -33,12 +34,14 @@ def reproduce(plan: Plan, out: Path, *, executor: Executor = "local") -> Path:
 
     Raises:
         RecipeError: If a recipe of the plan is missing or does not fit.
-        RunError: If the runs don't fit together, `out` belongs to another plan, or a run failed;
-            all others have run then, and the report shows them.
+        DataError: If the source can't be read.
+        RunError: If the runs don't fit together or have no images, `out` belongs to another plan,
+            or a run failed; all others have run then, and the report shows them.
     """
     runs = trainings(plan, out)
     check(plan, runs)
     check_folder(out, plan)
+    check_images(PlanImages(plan, out), runs)
     out.mkdir(parents=True, exist_ok=True)
     with board() as shown:
 

@@ -7,7 +7,6 @@ been ingested yet. Scoring, starting and reading data come on top: `_START_S` a 
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,13 @@ import torch
 
 from cxrssl.config.plan import Plan
 from cxrssl.config.schema import FinetuneRecipe, PretrainRecipe
-from cxrssl.core.labels import NO_FINDING
-from cxrssl.data.detection import splits_of
-from cxrssl.data.protocol import TRAIN_SHARE
 from cxrssl.data.store import Store
 from cxrssl.data.tables.source import read_source
 from cxrssl.output.board import duration
 from cxrssl.output.costs import CostRow, print_cost_table
 from cxrssl.reproduce.checks import check, check_folder
-from cxrssl.reproduce.jobs import Training, data_jobs, trainings
+from cxrssl.reproduce.images import PlanImages, check_images
+from cxrssl.reproduce.jobs import POOL, Training, data_jobs, trainings
 from cxrssl.run.devices import device_of_one_process
 from cxrssl.run.executor import places
 
@@ -31,14 +28,6 @@ Recipe = PretrainRecipe | FinetuneRecipe
 Timed = Callable[[Any, torch.device], float]
 """Returns the seconds that an image takes in a training step of a recipe."""
 _START_S = 15.0
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """About how many images train, in the labelled source and in the pool beside it."""
-
-    labelled: int
-    pool: int
 
 
 def print_costs(plan: Plan, out: Path, *, timed: Mapping[str, Timed]) -> None:
@@ -51,20 +40,22 @@ def print_costs(plan: Plan, out: Path, *, timed: Mapping[str, Timed]) -> None:
 
     Raises:
         RecipeError: If a recipe is missing or does not fit.
-        RunError: If the runs don't fit together.
+        RunError: If the runs don't fit together, or the images won't do for them.
     """
     runs = trainings(plan, out)
     check(plan, runs)
     check_folder(out, plan)
+    images = PlanImages(plan, out)
+    check_images(images, runs)
     at_once = places()
     device = device_of_one_process()
     if device.type == "cpu":
         torch.set_num_threads(1)  # as the jobs have
-    sizes, seconds = sizes_of(plan, out), _seconds(runs, device, timed)
+    pool, seconds = _pool(plan, out), _seconds(runs, device, timed)
     rows = [CostRow(job.name, "", job.done, None) for job in data_jobs(plan, out)]
     total = 0.0
     for one in runs:
-        visits = one.visits(labelled=sizes.labelled, pool=sizes.pool)
+        visits = one.visits(labelled=_training_images(images, one.recipe), pool=pool)
         cost = visits * seconds[_key(one.recipe)] + _START_S
         total += 0.0 if one.job.done else cost
         what = f"{visits // one.recipe.batch_size} steps of {one.recipe.batch_size} images"
@@ -75,26 +66,24 @@ def print_costs(plan: Plan, out: Path, *, timed: Mapping[str, Timed]) -> None:
         rows,
         f"Left: about {duration(total)} of work, {duration(total / len(at_once))} with "
         f"{len(at_once)} runs at once on this machine ({where}), measured on noise just now. "
-        f"About {sizes.labelled} training images"
-        + (f", {sizes.pool} in the pool." if sizes.pool else "."),
+        f"About {_counts(images, runs)}" + (f", {pool} in the pool." if pool else "."),
     )
 
 
-def sizes_of(plan: Plan, out: Path) -> Sizes:
-    """Return about how many images train, as far as that can be known without decoding any."""
-    return Sizes(_labelled(plan, out), _pool(plan, out))
+def _training_images(images: PlanImages, recipe: Recipe) -> int:
+    return images.num_training(recipe.data.protocol, normals=recipe.data.normals)
 
 
-def _labelled(plan: Plan, out: Path) -> int:
-    data = plan.data
-    if (out / "store" / "manifest.json").is_file():
-        splits = splits_of(Store(out / "store"), protocol=plan.protocol, normals=False)
-        return sum(split == "train" for split in splits.values())
-    if data.source is not None:
-        rows = read_source(data.source).table.rows
-        return int(TRAIN_SHARE * rows[rows["category"].ne(NO_FINDING)]["image_id"].nunique())
-    assert data.phantom is not None  # the schema wants one of them
-    return int(TRAIN_SHARE * data.phantom.images * (1 - data.phantom.normal_share))
+def _counts(images: PlanImages, runs: Sequence[Training]) -> str:
+    """Say how many images train, and by which count where the recipes of a plan differ."""
+    counts = {
+        one.recipe.data.normals: _training_images(images, one.recipe)
+        for one in runs
+        if one.recipe.data.store.name != POOL
+    }
+    if len(counts) == 1:
+        return f"{next(iter(counts.values()))} training images"
+    return f"{counts[False]} training images with findings, {counts[True]} with and without"
 
 
 def _pool(plan: Plan, out: Path) -> int:

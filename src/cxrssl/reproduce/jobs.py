@@ -16,7 +16,7 @@ from cxrssl.data.protocol import order_of
 from cxrssl.run.jobs import Job
 
 Recipe = PretrainRecipe | FinetuneRecipe
-_POOL = "pool"
+POOL = "pool"
 """What the store of a pool beside the labelled source is called."""
 # What YAML takes for the same text without quotes; its words for other things are left out.
 _PLAIN = re.compile(r"(?!(?:null|true|false|yes|no|on|off|y|n)$)[A-Za-z./][\w./-]*", re.IGNORECASE)
@@ -47,7 +47,7 @@ class Training:
         if isinstance(recipe, FinetuneRecipe):
             visits = recipe.data.label_fraction * labelled * recipe.epochs
         else:
-            images = pool if recipe.data.store.name == _POOL else labelled
+            images = pool if recipe.data.store.name == POOL else labelled
             visits = recipe.data.pool_fraction * images * recipe.epochs
         most = visits if recipe.max_steps is None else recipe.max_steps * recipe.batch_size
         return max(recipe.batch_size, round(min(visits, most)))
@@ -61,7 +61,7 @@ def data_jobs(plan: Plan, out: Path) -> Iterator[Job]:
     yield _ingest(plan, "ingest", data.source or out / "phantom", out / "store", ("phantom",))
     if any(own.pool == "external" for own in plan.pretrainings.values()):
         assert data.pool is not None  # the schema wants one
-        yield _ingest(plan, "ingest-pool", data.pool, out / _POOL, (), layout="images")
+        yield _ingest(plan, "ingest-pool", data.pool, out / POOL, (), layout="images")
 
 
 def trainings(plan: Plan, out: Path) -> list[Training]:
@@ -120,7 +120,7 @@ def _pretraining(plan: Plan, out: Path, run: Pretraining) -> Training:
     own = plan.pretrainings[run.key]
     is_external = own.pool == "external"
     changes: dict[str, object] = {
-        "data.store": out / (_POOL if is_external else "store"),
+        "data.store": out / (POOL if is_external else "store"),
         "data.protocol": "corrected" if is_external else plan.protocol,
         "data.pool_fraction": 1.0,
         "seed": run.seed,

@@ -1,0 +1,136 @@
+"""The images of a plan before it begins: how many each run has, and whether they will do."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from cxrssl.config.plan import Plan
+from cxrssl.config.schema import FinetuneRecipe
+from cxrssl.core.errors import DataError, RunError
+from cxrssl.core.labels import NO_FINDING
+from cxrssl.data.protocol import TRAIN_SHARE, Protocol, Split, labelled_ids, split_images
+from cxrssl.data.store import Store
+from cxrssl.data.tables.source import read_source
+from cxrssl.reproduce.jobs import Training
+
+
+@dataclass(frozen=True)
+class PlanImages:
+    """The images with labels of a plan, read from its store or, where none is yet, its source.
+
+    Attributes:
+        plan: Whose images.
+        out: Folder of its runs.
+    """
+
+    plan: Plan
+    out: Path
+
+    @property
+    def are_known(self) -> bool:
+        """Whether there is a store or a source; a phantom is yet to be made."""
+        return self._has_store or self.plan.data.source is not None
+
+    @property
+    def place(self) -> Path:
+        """Where they are."""
+        return self.out / "store" if self._has_store else self.plan.data.source or self.out
+
+    def splits(self, protocol: Protocol, *, normals: bool) -> dict[str, Split]:
+        """Return the split of every known image that takes part, in the order of the table."""
+        rows, parts = self._table
+        chosen = rows if normals else rows[rows["category"].ne(NO_FINDING)]
+        ids = [str(name) for name in pd.unique(chosen["image_id"])]
+        return split_images(ids, protocol=protocol, parts=parts)
+
+    def with_findings(self) -> set[str]:
+        """Return the known images in which a reader has found something."""
+        rows, _ = self._table
+        return set(rows.loc[rows["category"].ne(NO_FINDING), "image_id"])
+
+    def num_training(self, protocol: Protocol, *, normals: bool) -> int:
+        """Return how many images train: counted, or about so many of a phantom."""
+        if self.are_known:
+            splits = self.splits(protocol, normals=normals)
+            return sum(split == "train" for split in splits.values())
+        made = self.plan.data.phantom
+        assert made is not None  # the schema wants a source or a phantom
+        return int(TRAIN_SHARE * made.images * (1 if normals else 1 - made.normal_share))
+
+    @property
+    def _has_store(self) -> bool:
+        return (self.out / "store" / "manifest.json").is_file()
+
+    @cached_property
+    def _table(self) -> tuple[pd.DataFrame, dict[str, str]]:
+        if self._has_store:
+            store = Store(self.out / "store")
+            return store.findings, {image.image_id: image.part for image in store.images}
+        assert self.plan.data.source is not None  # `are_known`
+        source = read_source(self.plan.data.source)
+        usable = set(source.files) - set(source.faults)
+        rows = source.table.rows
+        return rows[rows["image_id"].isin(usable)], source.table.parts
+
+
+def check_images(images: PlanImages, trainings: Sequence[Training]) -> None:
+    """Check that every fine-tuning of a plan has images, and boxes among them.
+
+    Raises:
+        RunError: With all that is missing.
+        DataError: If the source can't be read.
+    """
+    recipes = [one.recipe for one in trainings if isinstance(one.recipe, FinetuneRecipe)]
+    faults = dict.fromkeys(fault for recipe in recipes for fault in _missing(images, recipe))
+    if faults:
+        lines = "\n".join(f"  {fault}" for fault in list(faults)[:20])
+        raise RunError(
+            f"the images of {images.place} will not do for this plan, and nothing has been "
+            f"trained:\n{lines}"
+        )
+
+
+def _missing(images: PlanImages, recipe: FinetuneRecipe) -> Iterator[str]:
+    data = recipe.data
+    rule = f"protocol {data.protocol} and normals {str(data.normals).lower()}"
+    if not images.are_known:
+        if not images.num_training(data.protocol, normals=data.normals):
+            yield f"the phantom leaves no training image with {rule}: raise data.phantom.images."
+        return
+    splits = images.splits(data.protocol, normals=data.normals)
+    found = images.with_findings()
+    if not found:
+        yield "no image has a box: name a source with boxes (see `cxrssl ingest --layout`)."
+        return
+    validates = recipe.validate_every_epochs is not None
+    needed: tuple[Split, ...] = ("train", "val", "test") if validates else ("train", "test")
+    for split in (split for split in needed if split not in splits.values()):
+        yield (
+            f"0 of {len(splits)} images are in the split {split} with {rule}: take more images, or "
+            "another protocol."
+        )
+    train = [name for name, split in splits.items() if split == "train"]
+    if train:
+        yield from _unlabelled(train, found, recipe)
+
+
+def _unlabelled(train: list[str], found: set[str], recipe: FinetuneRecipe) -> Iterator[str]:
+    """Yield how the share of the labels that a run sees comes to no image, or to no box."""
+    data = recipe.data
+    share = f"{100 * data.label_fraction:g} % of {len(train)} training images"
+    try:
+        labelled = labelled_ids(
+            train,
+            fraction=data.label_fraction,
+            seed=recipe.seed,
+            protocol=data.protocol,
+            label_order=data.label_order,
+        )
+    except DataError:
+        yield f"{share} is none: take larger label_fractions or more images."
+        return
+    if found.isdisjoint(labelled):
+        yield f"{share}, drawn with seed {recipe.seed}, hold no box: take more of either."

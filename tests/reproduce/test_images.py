@@ -1,0 +1,126 @@
+"""What is known of a plan's images before it begins: counts, and refusals of too few."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from cxrssl.config.load import load_recipe
+from cxrssl.config.plan import Plan
+from cxrssl.config.schema import FinetuneRecipe
+from cxrssl.core.errors import RunError
+from cxrssl.data.detection import splits_of
+from cxrssl.data.store import Store
+from cxrssl.finetune.labels import labels_of
+from cxrssl.reproduce import reproduce
+from cxrssl.reproduce.costs import print_costs
+from cxrssl.reproduce.images import PlanImages, check_images
+from cxrssl.reproduce.jobs import trainings
+from support import ROOT, finetune_recipe
+
+
+def plan(*changes: str) -> Plan:
+    return load_recipe(ROOT / "recipes/plans/smoke.yaml", Plan, overrides=list(changes))
+
+
+def kaggle(folder: Path, source: Path, keep: list[str]) -> Path:
+    """Make a source of some images of another."""
+    (folder / "train").mkdir(parents=True)
+    table = pd.read_csv(source / "train.csv")
+    table[table["image_id"].isin(keep)].to_csv(folder / "train.csv", index=False)
+    for name in keep:
+        shutil.copy(source / "train" / f"{name}.dicom", folder / "train")
+    return folder
+
+
+def in_split(store: Store, split: str) -> list[str]:
+    splits = splits_of(store, protocol="corrected", normals=True)
+    return [name for name, own in splits.items() if own == split]
+
+
+@pytest.mark.parametrize("absent", ["train", "test"])
+def test_a_plan_without_images_of_a_split_is_refused_before_anything_is_made(
+    absent: str, source: Path, store: Store, tmp_path: Path
+) -> None:
+    other = in_split(store, "test" if absent == "train" else "train")
+    wanted = plan(f"data.source={kaggle(tmp_path / 'less', source, other)}")
+    message = rf"nothing has been trained:\n  0 of {len(other)} images are in the split {absent}"
+    with pytest.raises(RunError, match=message):
+        reproduce(wanted, tmp_path / "runs")
+    with pytest.raises(RunError, match=message):
+        print_costs(wanted, tmp_path / "runs", timed={})
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_validation_split_is_needed_by_those_who_validate(
+    source: Path, store: Store, tmp_path: Path
+) -> None:
+    some = kaggle(tmp_path / "less", source, in_split(store, "train") + in_split(store, "test"))
+    check_images(
+        PlanImages(wanted := plan(f"data.source={some}"), tmp_path), trainings(wanted, tmp_path)
+    )
+    wanted = plan(f"data.source={some}", "finetuning.set={validate_every_epochs: 1}")
+    with pytest.raises(RunError, match="in the split val with protocol corrected and normals true"):
+        check_images(PlanImages(wanted, tmp_path), trainings(wanted, tmp_path))
+
+
+def test_a_folder_of_images_alone_trains_no_detector(tmp_path: Path) -> None:
+    (tmp_path / "films").mkdir()
+    for number in range(12):
+        noise = np.random.default_rng(number).integers(0, 256, (20, 20), np.uint8)
+        Image.fromarray(noise).save(tmp_path / "films" / f"film{number}.png")
+    with pytest.raises(RunError, match="no image has a box: name a source with boxes"):
+        reproduce(plan(f"data.source={tmp_path / 'films'}"), tmp_path / "runs")
+
+
+def test_a_share_of_no_image_and_a_phantom_of_none_are_refused(
+    source: Path, tmp_path: Path
+) -> None:
+    wanted = plan(
+        f"data.source={source}", "label_fractions=[0.01, 0.5, 1.0]", "answer.label_fraction=0.5"
+    )
+    with pytest.raises(RunError, match=r"  1 % of \d+ training images is none"):
+        reproduce(wanted, tmp_path / "runs")
+    with pytest.raises(RunError, match="the phantom leaves no training image"):
+        reproduce(plan("data.phantom.images=1"), tmp_path / "runs")
+
+
+@pytest.mark.parametrize("normals", [True, False])
+def test_images_are_counted_as_the_run_will_have_them(
+    normals: bool, source: Path, store: Store, store_folder: Path, tmp_path: Path
+) -> None:
+    recipe = finetune_recipe(store_folder, f"data.normals={normals}")
+    number = len(labels_of(store, recipe).train)
+    of_source = PlanImages(plan(f"data.source={source}"), tmp_path / "none")
+    assert of_source.num_training("corrected", normals=normals) == number
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "store").symlink_to(store_folder)
+    assert (
+        PlanImages(plan(), tmp_path / "runs").num_training("corrected", normals=normals) == number
+    )
+    made = plan("data.phantom.images=100", "data.phantom.normal_share=0.5")
+    about = PlanImages(made, tmp_path / "none").num_training("corrected", normals=normals)
+    assert about == (70 if normals else 35)
+
+
+def test_a_dry_run_counts_images_without_findings_where_the_recipe_takes_them(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def quick(_: object, __: torch.device) -> float:
+        return 1.0
+
+    wanted = plan(f"data.source={source}", "finetuning.set={data: {normals: false}}")
+    images = PlanImages(wanted, tmp_path)
+    found, whole = (images.num_training("corrected", normals=n) for n in (False, True))
+    assert found < whole
+    print_costs(wanted, tmp_path / "runs", timed={"pretrain": quick, "finetune": quick})
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"About {found} training images with findings, {whole} with and without" in said
+    runs = {one.job.name: one for one in trainings(wanted, tmp_path / "runs")}
+    control = runs["control-100-seed0"]
+    assert isinstance(control.recipe, FinetuneRecipe)
+    assert f"{2 * found // 2} steps of 2 images" in said

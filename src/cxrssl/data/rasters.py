@@ -50,8 +50,6 @@ _OPPOSITES = {6: 8, 8: 6}
 _LYING = (5, 6, 7, 8)
 _REDUCED_PAGE = 1
 _MOST_PAGES = 32
-# 16 bits that hold 13 or fewer leave 32 grey levels.
-_DARK_16_BITS = 1 << 13
 
 
 @dataclass(frozen=True)
@@ -156,11 +154,6 @@ def _decoded(image: Image.Image, name: str, stated: Size | None) -> _Picture:
     levels, scale = _grey_levels(image)
     if scale != 1.0 and num_bits < 16:
         scale = (2**num_bits - 1) / 255
-    elif scale != 1.0 and not is_white_zero and (most := int(levels.max())) < _DARK_16_BITS:
-        said.append(
-            f"its 16 bits hold no level above {most}; scaled by their full range of 65535, as "
-            "they are, they leave few grey levels"
-        )
     if is_white_zero and levels.dtype != np.uint8:  # of 8 bits and less, Pillow has turned them
         levels = (2**num_bits - 1) - levels
     return _Picture(levels, scale, route, tuple(said))

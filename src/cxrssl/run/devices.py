@@ -133,7 +133,7 @@ def gpu_names(environment: Mapping[str, str], *, num_gpus: int) -> list[str]:
 def _reason() -> str:
     """Return what CUDA itself says, as one sentence."""
     try:
-        torch.cuda.init()
+        torch.cuda.init()  # type: ignore[no-untyped-call]
     except (RuntimeError, AssertionError) as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         return first.split(" Please ")[0].rstrip(".") + "."

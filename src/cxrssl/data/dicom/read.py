@@ -17,6 +17,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 from pydicom.uid import JPEG2000, JPEG2000Lossless
 
 from cxrssl.core.errors import DataError
+from cxrssl.core.grey_levels import is_of_few_levels
 from cxrssl.core.images import (
     Fit,
     Levels,
@@ -94,6 +96,25 @@ def levels_of(content: bytes, *, name: str) -> tuple[Levels, NDArray[np.bool_]]:
     return levels, valid
 
 
+@dataclass(frozen=True)
+class _Frame:
+    """Levels of a frame at the size that is wanted.
+
+    Attributes:
+        levels: [H, W], whole numbers or averages of them.
+        valid: [H, W], False where a pixel is padding; None if none is.
+        how: What the route says of the decode.
+        remarks: What is to be said of the pixel data.
+        has_few_levels: Whether the frame, before it was resampled, has too few different levels.
+    """
+
+    levels: Levels
+    valid: Valid
+    how: str
+    remarks: Remarks
+    has_few_levels: bool
+
+
 @contextmanager
 def _as_data_errors(name: str) -> Iterator[None]:
     try:
@@ -134,19 +155,16 @@ def _decoded(
         where = placement(width, height, size_px=size_px, fit=fit)
         width, height = where.width_px, where.height_px
     reduced = None if exact else _reduced(file, header, height=height, width=width, name=name)
-    levels, valid, how, remarks = reduced or _full(
-        file, header, height=height, width=width, name=name
-    )
-    pixels, rule = shown(levels, header, valid)
+    frame = reduced or _full(file, header, height=height, width=width, name=name)
+    pixels, rule = shown(frame.levels, header, frame.valid)
     if where is not None and size_px is not None:
         pixels = placed(pixels, where, size_px=size_px)
-    route = f"{syntax_name(file.syntax)}; {header.photometric}; {rule}{how}"
-    return Radiograph(pixels, header.columns, header.rows, route, (*header.warnings, *remarks))
+    route = f"{syntax_name(file.syntax)}; {header.photometric}; {rule}{frame.how}"
+    remarks = (*header.warnings, *frame.remarks)
+    return Radiograph(pixels, header.columns, header.rows, route, remarks, frame.has_few_levels)
 
 
-def _full(
-    file: DicomFile, header: Header, *, height: int, width: int, name: str
-) -> tuple[Levels, Valid, str, Remarks]:
+def _full(file: DicomFile, header: Header, *, height: int, width: int, name: str) -> _Frame:
     """Return levels of the whole frame, resampled where another size is wanted."""
     levels: Levels
     levels, remarks = stored_levels(file, header, name)
@@ -155,14 +173,15 @@ def _full(
         valid = None
     if header.modality is not None:
         levels = modality_levels(levels, header.modality)
+    few = is_of_few_levels(levels)
     if levels.shape == (height, width):
-        return levels, valid, "", remarks
+        return _Frame(levels, valid, "", remarks, few)
     if valid is None:
-        return resized(levels, height=height, width=width), None, "", remarks
+        return _Frame(resized(levels, height=height, width=width), None, "", remarks, few)
     # Averages over the pixels that are there; what is more than half padding is padding.
     share = resized(valid.astype(np.uint8), height=height, width=width)
     levels = resized(np.where(valid, levels, 0), height=height, width=width)
-    return levels / np.maximum(share, 1e-6), share >= 0.5, "", remarks
+    return _Frame(levels / np.maximum(share, 1e-6), share >= 0.5, "", remarks, few)
 
 
 def _valid(levels: Levels, header: Header) -> Valid:
@@ -175,7 +194,7 @@ def _valid(levels: Levels, header: Header) -> Valid:
 
 def _reduced(
     file: DicomFile, header: Header, *, height: int, width: int, name: str
-) -> tuple[Levels, Valid, str, Remarks] | None:
+) -> _Frame | None:
     """Return levels of a JPEG 2000 frame decoded no larger than needed; None where it can't be.
 
     It can't where levels must be seen one by one (padding, a modality table, other bits than the
@@ -204,4 +223,4 @@ def _reduced(
     rows = (np.linspace(0, header.rows, height + 1) - 0.5) / step + 0.5
     columns = (np.linspace(0, header.columns, width + 1) - 0.5) / step + 0.5
     averaged = box_averaged(levels, row_edges=rows, column_edges=columns)
-    return averaged, None, f"; reduce={skipped}", ()
+    return _Frame(averaged, None, f"; reduce={skipped}", (), has_few_levels=False)

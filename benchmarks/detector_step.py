@@ -1,6 +1,7 @@
 """A detector's training step and inference, ResNet-50 FPN at 512 px, against torchvision's own.
 
     python benchmarks/detector_step.py [--rounds 9] [--batch 2] [--size 512] [--norm frozen]
+                                       [--device cuda]
 
 The peer is `fasterrcnn_resnet50_fpn` of torchvision with the same weights, sizes, budgets and norm,
 fed with float images of three channels made beforehand, and plain SGD. Ours is the step of
@@ -13,6 +14,7 @@ those of one network, but for RoIAlign's fifth digit.
 
 import argparse
 import multiprocessing
+import os
 import resource
 import time
 from collections.abc import Callable
@@ -48,7 +50,7 @@ def torchvision_model(size_px: int, norm: str) -> nn.Module:
     return model
 
 
-def examples(batch: int, size_px: int) -> tuple[Tensor, list[dict[str, Tensor]]]:
+def examples(batch: int, size_px: int, device: str) -> tuple[Tensor, list[dict[str, Tensor]]]:
     """Return images [B, 1, S, S] uint8, and eight boxes in each."""
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (batch, 1, size_px, size_px), generator=generator)
@@ -56,16 +58,17 @@ def examples(batch: int, size_px: int) -> tuple[Tensor, list[dict[str, Tensor]]]
     sides = (0.05 + 0.25 * torch.rand(batch, 8, 2, generator=generator)) * size_px
     labels = torch.randint(1, CLASSES + 1, (batch, 8), generator=generator)
     boxes = torch.cat([corners, corners + sides], dim=2)
-    return pixels.to(torch.uint8), [
-        {"boxes": box, "labels": label} for box, label in zip(boxes, labels, strict=True)
+    return pixels.to(device, torch.uint8), [
+        {"boxes": box.to(device), "labels": label.to(device)}
+        for box, label in zip(boxes, labels, strict=True)
     ]
 
 
-def torchvision_work(batch: int, size_px: int, norm: str) -> dict[str, Work]:
+def torchvision_work(batch: int, size_px: int, norm: str, device: str) -> dict[str, Work]:
     """Return a training step and an inference of torchvision's detector."""
-    model = torchvision_model(size_px, norm)
+    model = torchvision_model(size_px, norm).to(device)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9, weight_decay=1e-4)
-    pixels, targets = examples(batch, size_px)
+    pixels, targets = examples(batch, size_px, device)
     images = list(pixels.float().div(255).expand(-1, 3, -1, -1).contiguous())
 
     def train() -> float:
@@ -83,7 +86,7 @@ def torchvision_work(batch: int, size_px: int, norm: str) -> dict[str, Work]:
     return {"train": train, "infer": infer}
 
 
-def cxrssl_work(batch: int, size_px: int, norm: str) -> dict[str, Work]:
+def cxrssl_work(batch: int, size_px: int, norm: str, device: str) -> dict[str, Work]:
     """Return a training step and an inference as `cxrssl finetune` makes them."""
     from cxrssl.config.load import load_recipe
     from cxrssl.config.schema import FinetuneRecipe
@@ -103,14 +106,14 @@ def cxrssl_work(batch: int, size_px: int, norm: str) -> dict[str, Work]:
     }
     model = build_detector(rcnn_config(fields, norm_eps=0.0 if norm == "frozen" else None))
     model.load_state_dict(weights, strict=True)
-    model.to(memory_format=training_layout(torch.device("cpu")))
+    model.to(device, memory_format=training_layout(torch.device(device)))
     place_gradients(model)
     optim = recipe.optim
     optimizer = build_optimizer(model, optim.name, optim.momentum, optim.weight_decay)
     for group in optimizer.param_groups:
         group["lr"] = optim.peak_lr
     network, optimizer = accelerator.prepare(model, optimizer)
-    pixels, targets = examples(batch, size_px)
+    pixels, targets = examples(batch, size_px, device)
 
     def train() -> float:
         torch.manual_seed(0)
@@ -128,26 +131,35 @@ def cxrssl_work(batch: int, size_px: int, norm: str) -> dict[str, Work]:
     return {"train": train, "infer": infer}
 
 
-def serve(name: str, task: str, batch: int, size_px: int, norm: str, pipe: Connection) -> None:
+def serve(
+    name: str, task: str, batch: int, size_px: int, norm: str, device: str, pipe: Connection
+) -> None:
     """Work once for each message, and answer with seconds, peak memory so far and what came out."""
     torch.set_num_threads(THREADS)
     torch.manual_seed(0)  # the same weights in both processes
     make = {"torchvision": torchvision_work, "cxrssl": cxrssl_work}[name]
-    work = make(batch, size_px, norm)[task]
+    work = make(batch, size_px, norm, device)[task]
     while pipe.recv():  # until it is False
         start = time.perf_counter()
-        value = work()
+        value = work()  # reading it waits for the device
         seconds = time.perf_counter() - start
-        pipe.send((seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, value))
+        pipe.send((seconds, peak_gib(device), value))
 
 
-def compare(task: str, rounds: int, batch: int, size_px: int, norm: str) -> bool:
+def peak_gib(device: str) -> float:
+    """Return the most memory that this process has held on its device."""
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def compare(task: str, rounds: int, batch: int, size_px: int, norm: str, device: str) -> bool:
     """Work in turns, print the ratios of time and memory; return whether the bars are met."""
     context = multiprocessing.get_context("spawn")
     pipes: dict[str, Connection] = {}
     for name in ("torchvision", "cxrssl"):
         here, there = context.Pipe()
-        arguments = (name, task, batch, size_px, norm, there)
+        arguments = (name, task, batch, size_px, norm, device, there)
         context.Process(target=serve, args=arguments, daemon=True).start()
         pipes[name] = here
     seconds: dict[str, list[float]] = {name: [] for name in pipes}
@@ -181,12 +193,18 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--norm", choices=["frozen", "bn"], default="frozen")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--smallest", action="store_true", help="as little as can be, to try it")
     given = parser.parse_args()
+    if given.smallest:
+        given.rounds, given.batch, given.size = 1, 1, 64
+    if given.device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # for the processes that are begun as well
     tasks = [
-        compare(task, given.rounds, given.batch, given.size, given.norm)
+        compare(task, given.rounds, given.batch, given.size, given.norm, given.device)
         for task in ("train", "infer")
     ]
-    if not all(tasks):
+    if not all(tasks) and not given.smallest:
         raise SystemExit("a bar is missed")
 
 

@@ -4,7 +4,8 @@ The table is in the package torchxrayvision and is read there: it is bound by a 
 Written out as COCO, for the paper's test split (images with findings in order of first appearance,
 the last fifth), in a folder that is deleted at the end.
 
-Run: python benchmarks/human_readers.py; options, such as --json OUT, go on to `cxrssl eval`.
+Run: python benchmarks/human_readers.py; options, such as --json OUT, go on to `cxrssl eval`;
+--smallest stands for as few replicates as can be.
 """
 
 import json
@@ -62,7 +63,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         readers = Path(folder) / "readers.json"
         readers.write_text(json.dumps(readers_coco(table)))
-        command = [sys.executable, "-m", "cxrssl", "eval", "--readers", str(readers), *sys.argv[1:]]
+        options = [
+            part
+            for given in sys.argv[1:]
+            for part in (["--replicates", "2"] if given == "--smallest" else [given])
+        ]
+        command = [sys.executable, "-m", "cxrssl", "eval", "--readers", str(readers), *options]
         raise SystemExit(subprocess.run(command, check=False).returncode)
 
 

@@ -125,7 +125,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--experiments", type=int, default=400)
     parser.add_argument("--replicates", type=int, default=300)
+    parser.add_argument("--smallest", action="store_true", help="as little as can be, to try it")
     given = parser.parse_args()
+    if given.smallest:
+        given.seeds, given.experiments, given.replicates = 2, 2, 20
     rng = np.random.default_rng(0)
     for noise in NOISES:
         print(

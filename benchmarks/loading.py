@@ -49,7 +49,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--smallest", action="store_true", help="as little as can be, to try it")
     options = parser.parse_args()
+    if options.smallest:
+        options.images, options.rounds = 4, 1
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         store, data = prepared(Path(name), options.images)

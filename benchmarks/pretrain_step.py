@@ -1,6 +1,6 @@
 """A SimCLR training step of a ResNet-50 at 512 px, batch 4, against lightly's own example.
 
-    python benchmarks/pretrain_step.py [--rounds 9] [--batch 4] [--size 512]
+    python benchmarks/pretrain_step.py [--rounds 9] [--batch 4] [--size 512] [--device cuda]
 
 The peer is the step of lightly's example `simclr.py`: torchvision's ResNet-50 without its last
 layer, lightly's projection head and NTXentLoss, one forward pass a view, SGD. Its input are float
@@ -13,6 +13,7 @@ it spends outside of forward, backward and optimizer is printed.
 
 import argparse
 import multiprocessing
+import os
 import resource
 import tempfile
 import time
@@ -31,7 +32,7 @@ RECIPE = Path(__file__).parents[1] / "recipes/pretrain/simclr_r50_paper.yaml"
 THREADS = 2
 
 
-def lightly_step(batch: int, size_px: int) -> Callable[[], None]:
+def lightly_step(batch: int, size_px: int, device: str) -> Callable[[], None]:
     """Return a step of lightly's example."""
     import torchvision
     from lightly.loss import NTXentLoss
@@ -40,10 +41,10 @@ def lightly_step(batch: int, size_px: int) -> Callable[[], None]:
 
     backbone = nn.Sequential(*list(torchvision.models.resnet50().children())[:-1])
     head = SimCLRProjectionHead(2048, 2048, 128)
-    model = nn.Sequential(backbone, nn.Flatten(), head)
+    model = nn.Sequential(backbone, nn.Flatten(), head).to(device)
     criterion = NTXentLoss()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.06)
-    first, second = torch.randn(2, batch, 3, size_px, size_px)
+    first, second = torch.randn(2, batch, 3, size_px, size_px, device=device)
 
     def step() -> None:
         loss = criterion(model(first), model(second))
@@ -54,7 +55,7 @@ def lightly_step(batch: int, size_px: int) -> Callable[[], None]:
     return step
 
 
-def cxrssl_step(batch: int, size_px: int) -> Callable[[], None]:
+def cxrssl_step(batch: int, size_px: int, device: str) -> Callable[[], None]:
     """Return a step of `cxrssl pretrain`."""
     from cxrssl.config.load import load_recipe
     from cxrssl.config.schema import PretrainRecipe
@@ -82,7 +83,7 @@ def cxrssl_step(batch: int, size_px: int) -> Callable[[], None]:
         chunk,
         remember_chunk=print,
     )
-    pixels = torch.randint(0, 256, (batch, 2, 1, size_px, size_px), dtype=torch.uint8)
+    pixels = torch.randint(0, 256, (batch, 2, 1, size_px, size_px), dtype=torch.uint8).to(device)
 
     def step() -> None:
         set_lr(optimizer, optim.peak_lr)
@@ -93,25 +94,36 @@ def cxrssl_step(batch: int, size_px: int) -> Callable[[], None]:
     return step
 
 
-def serve(name: str, batch: int, size_px: int, pipe: Connection) -> None:
+def serve(name: str, batch: int, size_px: int, device: str, pipe: Connection) -> None:
     """Make a step for each message, and answer with its seconds and the peak memory so far."""
     torch.set_num_threads(THREADS)
     torch.manual_seed(0)  # the same weights in every run of the benchmark
-    step = {"lightly": lightly_step, "cxrssl": cxrssl_step}[name](batch, size_px)
+    step = {"lightly": lightly_step, "cxrssl": cxrssl_step}[name](batch, size_px, device)
     while pipe.recv():  # until it is False
         start = time.perf_counter()
         step()
+        if device == "cuda":
+            torch.cuda.synchronize()
         seconds = time.perf_counter() - start
-        pipe.send((seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20))
+        pipe.send((seconds, peak_gib(device)))
 
 
-def compare(rounds: int, batch: int, size_px: int) -> bool:
+def peak_gib(device: str) -> float:
+    """Return the most memory that this process has held on its device."""
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def compare(rounds: int, batch: int, size_px: int, device: str) -> bool:
     """Step in turns, print the ratio of times and of memory; return whether the bars are met."""
     context = multiprocessing.get_context("spawn")
     pipes: dict[str, Connection] = {}
     for name in ("lightly", "cxrssl"):
         here, there = context.Pipe()
-        context.Process(target=serve, args=(name, batch, size_px, there), daemon=True).start()
+        context.Process(
+            target=serve, args=(name, batch, size_px, device, there), daemon=True
+        ).start()
         pipes[name] = here
     seconds: dict[str, list[float]] = {name: [] for name in pipes}
     peak = dict.fromkeys(pipes, 0.0)
@@ -152,7 +164,7 @@ class Clock:
         setattr(owner, function, timed)
 
 
-def watch_loop(batch: int, size_px: int) -> bool:
+def watch_loop(batch: int, size_px: int, num_films: int) -> bool:
     """Run the real loop on a made store, print where its steps' time goes; is enough inside?"""
     from accelerate import Accelerator
     from torch.utils.data.dataloader import _BaseDataLoaderIter
@@ -181,7 +193,7 @@ def watch_loop(batch: int, size_px: int) -> bool:
 
     Meter.at = at  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as name:
-        recipe = recipe_on_phantom(Path(name), batch, size_px)
+        recipe = recipe_on_phantom(Path(name), batch, size_px, num_films)
         pretrain(recipe, Path(name) / "run", resume=False)
     total, steps, parts = ends[-1] - ends[0], len(ends) - 1, spent[-1]
     waited = parts.pop("waiting for views")
@@ -196,7 +208,7 @@ def watch_loop(batch: int, size_px: int) -> bool:
     return share < OUTSIDE_BAR
 
 
-def recipe_on_phantom(folder: Path, batch: int, size_px: int) -> Any:  # noqa: ANN401
+def recipe_on_phantom(folder: Path, batch: int, size_px: int, num_films: int) -> Any:  # noqa: ANN401
     """Return the paper's recipe, short, for a made store that one epoch does not exhaust."""
     from cxrssl.config.load import load_recipe
     from cxrssl.config.schema import PretrainRecipe
@@ -206,7 +218,7 @@ def recipe_on_phantom(folder: Path, batch: int, size_px: int) -> Any:  # noqa: A
 
     make_phantom(
         folder / "source",
-        num_images=60,
+        num_images=num_films,
         seed=0,
         normal_share=0.0,
         min_side_px=600,
@@ -235,10 +247,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--smallest", action="store_true", help="as little as can be, to try it")
     options = parser.parse_args()
-    met = [compare(options.rounds, options.batch, options.size)]
-    met.append(watch_loop(options.batch, options.size))
-    raise SystemExit(0 if all(met) else 1)
+    if options.smallest:
+        options.rounds, options.batch, options.size = 1, 2, 64
+    if options.device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # for the processes that are begun as well
+    met = [compare(options.rounds, options.batch, options.size, options.device)]
+    met.append(watch_loop(options.batch, options.size, num_films=30 if options.smallest else 60))
+    raise SystemExit(0 if options.smallest or all(met) else 1)
 
 
 if __name__ == "__main__":

@@ -102,29 +102,31 @@ def shown(scores: dict[str, Any]) -> str:
 
 
 def recipes_of(
-    store: Path, weights: Path, *, seed: int, has_control: bool
+    store: Path, weights: Path, options: argparse.Namespace
 ) -> dict[str, FinetuneRecipe]:
     """Return the recipe of each arm; they differ in their start alone."""
-    starts = {"imagenet": weights} | ({"random": None} if has_control else {})
+    starts = {"imagenet": weights} | ({"random": None} if options.control else {})
+    shorter = ["max_steps=1", "size_px=64", "batch_size=2"] if options.smallest else []
     return {
         start: load_recipe(
             RECIPE,
             FinetuneRecipe,
             overrides=[
                 f"data.store={store}",
-                f"seed={seed}",
+                f"seed={options.seed}",
                 f"init.start={start}",
                 f"init.weights={file or 'null'}",
+                *shorter,
             ],
         )
         for start, file in starts.items()
     }
 
 
-def compare(source: Path, folder: Path, *, seed: int, has_control: bool) -> bool:
+def compare(source: Path, folder: Path, options: argparse.Namespace) -> bool:
     """Train from ImageNet and, if wanted, from random weights; return whether the bars are met."""
     weights, store = folder / "imagenet.safetensors", folder / "store"
-    recipes = recipes_of(store, weights, seed=seed, has_control=has_control)
+    recipes = recipes_of(store, weights, options)
     begin = time.perf_counter()
     folder.mkdir(parents=True, exist_ok=True)
     write_imagenet(weights)
@@ -150,15 +152,16 @@ def main() -> None:
     parser.add_argument("--control", action="store_true", help="also from random weights")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="a new folder for store and runs")
+    parser.add_argument("--smallest", action="store_true", help="as little as can be, to try it")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = options.keep or Path(name)
         try:
-            is_met = compare(options.folder, folder, seed=options.seed, has_control=options.control)
+            is_met = compare(options.folder, folder, options)
         except CxrsslError as error:
             parser.error(str(error))  # exits 2
     print("ok" if is_met else f"below AP50 {BAR_AP50}, or over {BAR_MINUTES:.0f} minutes")
-    raise SystemExit(0 if is_met else 1)
+    raise SystemExit(0 if is_met or options.smallest else 1)
 
 
 if __name__ == "__main__":

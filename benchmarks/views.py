@@ -84,7 +84,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--smallest", action="store_true", help="as little as can be, to try it")
     options = parser.parse_args()
+    if options.smallest:
+        options.images, options.rounds = 1, 1
     torch.set_num_threads(1)
     films = [film(number) for number in range(options.images)]
     published(films[0]), ours(films[0], 0)
@@ -101,7 +104,7 @@ def main() -> None:
     ratio = median(peer / mine for peer, mine in zip(peers, own, strict=True))
     print(f"Pillow and torchvision {1e3 * median(peers):7.2f} ms a pair of views, as published")
     print(f"cxrssl                 {1e3 * median(own):7.2f} ms   {ratio:.0f}x, bar {BAR:.0f}x")
-    raise SystemExit(0 if ratio >= BAR else 1)
+    raise SystemExit(0 if options.smallest or ratio >= BAR else 1)
 
 
 if __name__ == "__main__":

@@ -93,9 +93,9 @@ def interval(value: float, samples: Floats) -> Interval:
 
     The standard error is the deviation of the replicates. Their quantiles are not taken, because an
     average precision is greater on a draw with repeated images than on as many different ones. In
-    benchmarks/coverage.py, on sets of 100 images, this interval holds the AP that such sets have on
-    average 94 times of 100. That of one large set is less, because average precision is too great
-    where boxes are few: this interval holds it 72 times, quantiles 26 times.
+    benchmarks/interval_coverage.py, on sets of 100 images, this interval holds the AP that such
+    sets have on average 94 times of 100. That of one large set is less, because average precision
+    is too great where boxes are few: this interval holds it 72 times, quantiles 26 times.
 
     It has no width where every draw gives the same, as for a class that is never found: what the
     images don't hold, drawing them again can't show.

@@ -6,16 +6,16 @@ of one very large set, which is another number: the average precision of few box
 each set a second detector that is as good by design is compared with the first: 5 of 100 p-values
 should be below 0.05. With 200 sets, three to either side is chance.
 
-Run: python benchmarks/coverage.py [--images 100] [--sets 200] [--replicates 300]
+Run: python benchmarks/interval_coverage.py [--images 100] [--sets 200] [--replicates 300]
 """
 
 import argparse
 
 import numpy as np
+from scoring import detections, true_boxes
 
 from cxrssl.metrics.bootstrap import draws, interval, p_value, strata_of
 from cxrssl.metrics.scores import ScoreTable
-from evaluate import detections, true_boxes
 
 NAMES = ("AP", "AP50", "AP75", "AP_small", "AR100", "AP40_voc", "froc_at_1", "best_iou_mean", "ece")
 PER_IMAGE, POPULATION = 20, 30_000
@@ -42,8 +42,12 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--sets", type=int, default=200)
     parser.add_argument("--replicates", type=int, default=300)
+    parser.add_argument("--smallest", action="store_true", help="as little as can be, to try it")
     given = parser.parse_args()
-    large = values(tables(POPULATION, seed=999_999)[0], np.ones(POPULATION))
+    population = POPULATION
+    if given.smallest:
+        given.images, given.sets, given.replicates, population = 20, 2, 20, 50
+    large = values(tables(population, seed=999_999)[0], np.ones(population))
     own, bounds, p_values = [], [], []
     for number in range(given.sets):
         both = tables(given.images, seed=number)

@@ -164,13 +164,14 @@ def compare(task: str, rounds: int, batch: int, size_px: int, norm: str, device:
         pipes[name] = here
     seconds: dict[str, list[float]] = {name: [] for name in pipes}
     peak, first = dict.fromkeys(pipes, 0.0), dict.fromkeys(pipes, 0.0)
-    for number in range(rounds + 2):
+    skipped = min(2, rounds - 1)  # the first steps find their memory
+    for number in range(rounds + skipped):
         for name, pipe in pipes.items():
             pipe.send(True)
             took, peak[name], value = pipe.recv()
             if number == 0:
                 first[name] = value
-            if number >= 2:  # the first steps find their memory
+            if number >= skipped:
                 seconds[name].append(took)
     for pipe in pipes.values():
         pipe.send(False)

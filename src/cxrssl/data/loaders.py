@@ -18,6 +18,7 @@ from cxrssl.core.boxes import flipped
 from cxrssl.core.images import Intensity, Pixels
 from cxrssl.data.detection import Example
 from cxrssl.data.sampling import Visit
+from cxrssl.data.shared_memory import check_shared_memory
 from cxrssl.data.store import Store
 from cxrssl.data.views import ViewRanges, random_view, view_generator
 
@@ -94,7 +95,11 @@ def view_loader(
     """Load the given batches in order, each [B, 2, 1, H, W] uint8.
 
     Pinned memory is copied to a GPU while it computes; elsewhere it gains nothing.
+
+    Raises:
+        RunError: If the workers' batches don't fit into shared memory.
     """
+    _check_room(batches, 2 * images.ranges.size_px**2, num_workers)
     return DataLoader(images, batch_sampler=batches, num_workers=num_workers, pin_memory=pin)
 
 
@@ -104,8 +109,19 @@ def detection_loader(
     *,
     num_workers: int,
 ) -> DataLoader[tuple[Tensor, Target]]:
-    """Load the given batches in order, each as two lists."""
+    """Load the given batches in order, each as two lists.
+
+    Raises:
+        RunError: If the workers' batches don't fit into shared memory.
+    """
+    _check_room(batches, images.store.manifest["size_px"] ** 2, num_workers)
     return DataLoader(images, batch_sampler=batches, num_workers=num_workers, collate_fn=as_lists)
+
+
+def _check_room(batches: Sequence[list[Visit]], item_bytes: int, num_workers: int) -> None:
+    """Check that workers can hand over batches of items of so many bytes."""
+    if len(batches):
+        check_shared_memory(item_bytes * len(batches[0]), num_workers=num_workers)
 
 
 def as_lists(items: Sequence[tuple[Tensor, Target]]) -> Batch:

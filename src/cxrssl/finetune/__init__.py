@@ -10,6 +10,7 @@ from cxrssl.config.load import to_yaml
 from cxrssl.config.schema import FinetuneRecipe
 from cxrssl.core.files import write_json
 from cxrssl.data.loaders import detection_loader
+from cxrssl.data.shared_memory import shared_memory_faults
 from cxrssl.data.store import Store
 from cxrssl.data.terms import data_record
 from cxrssl.evaluate.original import as_coco_dataset, in_original_px
@@ -31,6 +32,7 @@ from cxrssl.run.start import clip_gradients, leave, start_accelerator
 
 
 @memory_faults("Lower batch_size, or share the batch out among more processes.")
+@shared_memory_faults()
 def finetune(recipe: FinetuneRecipe, out: Path, *, resume: bool) -> Path:
     """Train a detector, score it on the test split, and return its folder.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from cxrssl.config.load import to_yaml
 from cxrssl.config.schema import PretrainRecipe
 from cxrssl.data.loaders import ViewPairs, view_loader
+from cxrssl.data.shared_memory import shared_memory_faults
 from cxrssl.data.store import Store
 from cxrssl.data.terms import data_record
 from cxrssl.models.backbone import save_backbone, sync_batch_norm
@@ -28,6 +29,7 @@ from cxrssl.run.start import Accelerator, clip_gradients, leave, start_accelerat
 from cxrssl.ssl.simclr import SimCLR
 
 
+@shared_memory_faults()
 def pretrain(recipe: PretrainRecipe, out: Path, *, resume: bool) -> Path:
     """Train a SimCLR encoder and return the folder of its backbone, in timm's format.
 

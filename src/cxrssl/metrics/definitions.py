@@ -28,7 +28,8 @@ DEFINITIONS: dict[str, str] = {
     "AR100_agnostic": "recall of the 100 strongest detections of an image whatever their class, "
     "averaged over IoU 0.50:0.95; pycocotools with useCats=0; the paper's AR",
     "AR_small1000_agnostic": "the same of 1,000, of true boxes of up to "
-    "32^2 pixels of the original image; the paper's AR small",
+    "32^2 pixels of the original image; the paper's AR small, but for the pixels, which there are "
+    "those of 512 x 512",
     "AP40": "average precision at 101 recalls with COCO's matching, at IoU > 0.4",
     "AP40_voc": "area under the precision-recall curve with PASCAL VOC 2010's matching, at "
     "IoU > 0.4, averaged over the classes with true boxes; Kaggle VinBigData's metric on these "

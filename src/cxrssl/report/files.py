@@ -83,12 +83,12 @@ def as_latex(table: dict[str, Any]) -> str:
 
 
 def _heads(table: dict[str, Any]) -> list[str]:
-    scores = [name for column in table["columns"] for name in _pair(column["label"], table)]
+    scores = [name for column in table["columns"] for name in _pair(column, table)]
     return ["start", "labels", "images", "seeds", *scores]
 
 
-def _pair(label: str, table: dict[str, Any]) -> list[str]:
-    return [label, f"{label} in the paper"] if table["has_paper"] else [label]
+def _pair(column: dict[str, str], table: dict[str, Any]) -> list[str]:
+    return [column["label"], column["paper_label"]] if table["has_paper"] else [column["label"]]
 
 
 def _rows(table: dict[str, Any]) -> list[list[str]]:

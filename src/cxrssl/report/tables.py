@@ -41,7 +41,15 @@ def role(plan: Plan, name: str) -> Role:
 def table_1(plan: Plan, results: Results) -> dict[str, Any]:
     """Return the paper's table I: every initialisation at every share, with paired differences."""
     definitions = results.plain[0].result["definitions"] if results.plain else {}
-    columns = [{"label": METRICS[name], "note": definitions.get(name, "")} for name in _COLUMNS]
+    columns = [
+        {
+            "label": METRICS[name],
+            "note": definitions.get(name, ""),
+            "paper_label": f"{METRICS[name]} in the paper"
+            + (" (small at 512 px)" if name in paper.AT_512_PX else ""),
+        }
+        for name in _COLUMNS
+    ]
     rows = [_row(plan, results, side) for side in points(plan, results)]
     return {
         "columns": columns,

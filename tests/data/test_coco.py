@@ -312,7 +312,7 @@ def test_files_that_were_guessed_are_counted_and_those_that_are_missing_cost_one
 def test_a_size_that_is_not_stated_is_none(tmp_path: Path, nothing: dict[str, Any]) -> None:
     found = source(tmp_path, [{"bbox": BOX}], images=[{"id": 1, "file_name": "a.png"} | nothing])
     assert found.table.sizes == {}
-    assert found.notes == ()
+    assert found.table.notes == ()
 
 
 def test_a_size_that_can_not_be_read_is_said(tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def test_what_an_annotated_source_does_not_use_is_said(tmp_path: Path) -> None:
     assert (found.layout, set(found.files)) == ("kaggle", {"a"})
     assert found.notes == (
         "tables that are not used: coco.json, sample_submission.csv",
-        "2 image files that the kaggle layout does not use: test/b.png, test/c.png",
+        "2 image file(s) that the kaggle layout does not use: test/b.png, test/c.png",
         "files that are not read: .webp (1)",
     )
 
@@ -135,7 +135,7 @@ def test_images_that_a_coco_json_does_not_list_are_said(tmp_path: Path) -> None:
     found = read_source(fill(tmp_path / "source", files))
     assert set(found.files) == {"a"}
     assert found.notes == (
-        "1 image files that the coco layout does not use: more/b.png",
+        "1 image file(s) that the coco layout does not use: more/b.png",
         "passed over, as no images: hidden files or leftovers of an operating system (1)",
     )
 

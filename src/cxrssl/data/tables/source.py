@@ -145,7 +145,7 @@ def _unused_notes(folder: Path, source: Source) -> list[str]:
     # The images of a pool that are left have names that can't be used, and are faults.
     if images and source.layout != "images":
         notes.append(
-            f"{len(images)} image files that the {source.layout} layout does not use: "
+            f"{len(images)} image file(s) that the {source.layout} layout does not use: "
             f"{named(images, folder)}"
         )
     shown = {*images, *tables}

@@ -165,7 +165,7 @@ class Clock:
         setattr(owner, function, timed)
 
 
-def watch_loop(batch: int, size_px: int, num_films: int) -> bool:
+def watch_loop(batch: int, size_px: int, num_steps: int, num_films: int) -> bool:
     """Run the real loop on a made store, print where its steps' time goes; is enough inside?"""
     from accelerate import Accelerator
     from torch.utils.data.dataloader import _BaseDataLoaderIter
@@ -188,13 +188,13 @@ def watch_loop(batch: int, size_px: int, num_films: int) -> bool:
         shown(self, done, note)
         if done == 1:  # the first step finds its memory
             clock.seconds.clear()
-        if done < LOOP_STEPS:  # in the last step the health of the epoch is measured
+        if done < num_steps:  # in the last step the health of the epoch is measured
             ends.append(time.perf_counter())
             spent.append(clock.seconds.copy())
 
     Meter.at = at  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as name:
-        recipe = recipe_on_phantom(Path(name), batch, size_px, num_films)
+        recipe = recipe_on_phantom(Path(name), batch, size_px, num_steps, num_films)
         pretrain(recipe, Path(name) / "run", resume=False)
     total, steps, parts = ends[-1] - ends[0], len(ends) - 1, spent[-1]
     waited = parts.pop("waiting for views")
@@ -209,7 +209,9 @@ def watch_loop(batch: int, size_px: int, num_films: int) -> bool:
     return share < OUTSIDE_BAR
 
 
-def recipe_on_phantom(folder: Path, batch: int, size_px: int, num_films: int) -> Any:  # noqa: ANN401
+def recipe_on_phantom(
+    folder: Path, batch: int, size_px: int, num_steps: int, num_films: int
+) -> Any:  # noqa: ANN401
     """Return the paper's recipe, short, for a made store that one epoch does not exhaust."""
     from cxrssl.config.load import load_recipe
     from cxrssl.config.schema import PretrainRecipe
@@ -234,7 +236,7 @@ def recipe_on_phantom(folder: Path, batch: int, size_px: int, num_films: int) ->
         "data.num_workers=0",
         f"batch_size={batch}",
         f"views.size_px={size_px}",
-        f"max_steps={LOOP_STEPS}",
+        f"max_steps={num_steps}",
         "epochs=1",
         "log_every_steps=1",
         "health_images=8",
@@ -252,11 +254,12 @@ def main() -> None:
     parser.add_argument("--smallest", action="store_true", help="as little as can be, to try it")
     options = parser.parse_args()
     if options.smallest:
-        options.rounds, options.batch, options.size = 1, 2, 64
+        options.rounds, options.batch, options.size = 1, 2, 32
     if options.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # for the processes that are begun as well
     met = [compare(options.rounds, options.batch, options.size, options.device)]
-    met.append(watch_loop(options.batch, options.size, num_films=30 if options.smallest else 60))
+    num_steps, num_films = (3, 20) if options.smallest else (LOOP_STEPS, 60)
+    met.append(watch_loop(options.batch, options.size, num_steps, num_films))
     raise SystemExit(0 if options.smallest or all(met) else 1)
 
 

@@ -2,12 +2,16 @@
 
 import subprocess
 import sys
+from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import torch
 
 from cxrssl.core.errors import TrainingError
+from cxrssl.finetune import finetune
 from cxrssl.run.memory import is_out_of_memory, memory_faults
+from support import finetune_recipe
 
 NO_MEMORY = [
     "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported",
@@ -80,3 +84,15 @@ except (RuntimeError, MemoryError) as error:
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == "True\n"
+
+
+def test_fine_tuning_that_runs_out_of_memory_says_what_to_lower(
+    store_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> NoReturn:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nSee below")
+
+    monkeypatch.setattr("cxrssl.finetune.detector_input", full)
+    wanted = r"memory ran out \(CUDA out of memory. Tried to allocate 2 GiB\.\)\. Lower batch_size,"
+    with pytest.raises(TrainingError, match=wanted):
+        finetune(finetune_recipe(store_folder, "max_steps=2"), tmp_path / "run", resume=False)

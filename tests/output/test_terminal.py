@@ -95,3 +95,14 @@ def test_no_text_of_others_reaches_the_terminal_as_it_is(
     assert "\x1b]" not in said.out + said.err
     assert "\x07" not in said.out + said.err
     assert said.err.count(r"\x1b]0;pwn\x07 [bold]:heart:") == 3
+
+
+def test_short_names_of_images_do_not_tear_a_kind_apart(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    warnings = {name: [f"the table states another size for {name}"] for name in "abes"}
+    print_ingest(summary(warnings=warnings), store=STORE)
+    assert capsys.readouterr().err.splitlines()[:2] == [
+        "warning, 4 images: the table states another size for a",
+        "  a, b, e and 1 more",
+    ]

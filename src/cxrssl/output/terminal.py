@@ -122,7 +122,9 @@ def _print_faults(console: Console, failures: Mapping[str, str]) -> None:
 
 def _kind(name: str, text: str) -> str:
     """Return a text that is equal where only the name or numbers differ."""
-    return _NUMBER.sub("0", text.replace(name, ""))
+    # As a whole: an image may be called "a".
+    alone = rf"(?<![\w.-]){re.escape(name)}(?![\w-])"
+    return _NUMBER.sub("0", re.sub(alone, "", text))
 
 
 def _images(count: int) -> str:

@@ -180,6 +180,7 @@ def test_a_file_with_an_odd_name_is_a_fault_and_files_of_one_name_are_several_im
     assert found.notes == (
         "2 files share their name with another file; their image ids are made of folder and name, "
         "such as a",
+        "files that are not read: .txt (1)",
     )
     assert set(found.faults) == {f"{tmp_path.name}-file-2"}
     assert "Doe" not in str(found.faults)

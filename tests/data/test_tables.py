@@ -231,11 +231,11 @@ def test_coco_annotations_must_name_what_is_listed(tmp_path: Path) -> None:
         read_source(tmp_path)
     for entry in (
         {"image_id": [7], "category_id": 2, "bbox": [1, 2, 3, 4]},
-        {"image_id": 7, "category_id": float("inf"), "bbox": [1, 2, 3, 4]},
+        {"image_id": 7, "category_id": True, "bbox": [1, 2, 3, 4]},
         {"image_id": 7, "category_id": 2, "bbox": [1, 2, 3, 10**400]},
     ):
         coco(tmp_path, annotations=[entry])
-        with pytest.raises(DataError, match=r"labels\.json is no COCO file: "):
+        with pytest.raises(DataError, match=r"labels\.json: entry 0 of annotations has a"):
             read_source(tmp_path)
     twins = [{"id": 7, "file_name": "one.png"}, {"id": 7, "file_name": "two.png"}]
     coco(tmp_path, images=twins, annotations=[])

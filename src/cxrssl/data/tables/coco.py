@@ -7,10 +7,10 @@ Where annotations name no reader, all are by "R0".
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -26,6 +26,7 @@ from cxrssl.data.tables.files import named
 from cxrssl.data.tables.rows import COLUMNS, Table, checked_rows, storable, without_truth
 
 _MOST_NAMED = 5
+_Entry = TypeVar("_Entry")
 
 
 def read_coco(folder: Path) -> tuple[Table, dict[str, Path]]:
@@ -39,14 +40,9 @@ def read_coco(folder: Path) -> tuple[Table, dict[str, Path]]:
             annotation names an image and a category that are listed.
     """
     path, coco = _document(folder)
-    try:
-        categories = [category(entry) for entry in coco["categories"]]
-        listings = [listing(number, entry) for number, entry in enumerate(coco["images"])]
-        marks = [mark_of(number, entry) for number, entry in enumerate(coco["annotations"])]
-    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
-        raise DataError(
-            f"{path} is no COCO file: {printable(repr(error))} is missing or of another type."
-        ) from error
+    categories = _entries(path, coco, "categories", lambda _, entry: category(entry))
+    listings = _entries(path, coco, "images", listing)
+    marks = _entries(path, coco, "annotations", mark_of)
     _check_images(path, listings, categories)
     classes, notes = classes_of(path, categories, {mark.category for mark in marks})
     named_readers = {mark.reader for mark in marks if mark.reader is not None}
@@ -61,6 +57,41 @@ def read_coco(folder: Path) -> tuple[Table, dict[str, Path]]:
         notes=(*notes, *films.notes, *sorted_marks.notes()),
         unmarked=_unmarked(sorted_marks, films, set(rows["image_id"])),
     ), films.files
+
+
+def _entries(
+    path: Path, coco: dict[str, Any], key: str, parsed: Callable[[int, dict[str, Any]], _Entry]
+) -> list[_Entry]:
+    """Return the entries of one of the lists of a COCO file.
+
+    Raises:
+        DataError: If there is no such list, or an entry is none of its kind.
+    """
+    entries = coco.get(key)
+    if not isinstance(entries, list):
+        found = "there is none" if key not in coco else f"found {_json_type(entries)}"
+        raise DataError(f"{path} is no COCO file: expected a list {key!r}; {found}.")
+    result: list[_Entry] = []
+    for place, entry in enumerate(entries):
+        if not isinstance(entry, dict):
+            raise DataError(
+                f"{path}: entry {place} of {key} is {_json_type(entry)}; expected an object."
+            )
+        try:
+            result.append(parsed(place, entry))
+        except KeyError as error:
+            raise DataError(f"{path}: entry {place} of {key} has no {error.args[0]}.") from error
+        except (TypeError, ValueError, OverflowError) as error:
+            raise DataError(
+                f"{path}: entry {place} of {key} has {printable(str(error))}."
+            ) from error
+    return result
+
+
+def _json_type(value: object) -> str:
+    """Return what JSON calls a value; its content may be anything."""
+    names = {dict: "an object", list: "a list", str: "a text", bool: "true or false"}
+    return "null" if value is None else names.get(type(value), "a number")
 
 
 @dataclass

@@ -31,7 +31,7 @@ def category(entry: dict[str, Any]) -> Category:
     """
     name, parent = entry["name"], entry.get("supercategory")
     if not isinstance(name, str):
-        raise TypeError(f"name of {entry.get('id')!r}")
+        raise TypeError("a name that is no text")
     is_nothing = name.strip().casefold() == NO_FINDING.casefold()
     return Category(
         normal_id(entry["id"]),

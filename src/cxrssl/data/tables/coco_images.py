@@ -73,7 +73,7 @@ def listing(number: int, entry: dict[str, Any]) -> Listing:
     """
     name = entry["file_name"]
     if not isinstance(name, str):
-        raise TypeError(f"file_name of {entry.get('id')!r}")
+        raise TypeError("a file_name that is no text")
     sides = entry.get("width"), entry.get("height")
     is_unread = any(map(is_unreadable, sides))
     return Listing(number, normal_id(entry["id"]), name, stated_size(*sides), is_unread)

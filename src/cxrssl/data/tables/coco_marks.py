@@ -43,10 +43,8 @@ def mark_of(number: int, entry: dict[str, Any]) -> Mark:
     """Return an entry of `annotations`.
 
     Raises:
-        AttributeError: If it is no object.
-        OverflowError: If a side of its box is beyond all numbers.
         TypeError: If an id is of another type than ids have.
-        ValueError: If an id is a number that is not whole.
+        ValueError: If an id is a number that is not whole, or a side of its box beyond all numbers.
     """
     reader = entry.get("reader")
     attributes = entry.get("attributes")
@@ -84,6 +82,8 @@ def _box(box: object) -> Corners | None:
         return NOTHING
     try:
         x, y, width, height = (float(side) for side in box)
+    except OverflowError as error:
+        raise ValueError("a bbox with a side beyond all numbers") from error
     except (TypeError, ValueError):
         return NOTHING
     return x, y, x + width, y + height
@@ -98,7 +98,7 @@ def _turned(corners: Corners, beside_box: object, attribute: object) -> tuple[Co
             continue
         try:
             degrees = float(value)  # type: ignore[arg-type]
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             degrees = math.nan
         if not math.isfinite(degrees):
             return corners, "its rotation is no number; expected degrees"

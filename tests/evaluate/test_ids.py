@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pycocotools.mask
 import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -276,9 +278,33 @@ def test_true_boxes_of_no_size_no_crowd_flag_and_no_bbox_score_as_in_pycocotools
     assert values(found) == pytest.approx(expected, abs=1e-9)
     assert 0 < expected[0] < 1
     notes = " ".join(found["notes"])
-    assert "1 annotation(s) have no bbox; the extent of their polygons is taken" in notes
+    assert "1 annotation(s) have no bbox; the extent of their segmentation is taken" in notes
     assert "2 true box(es) have no width or no height; they count" in notes
     assert "2 annotation(s) say ignore or difficult; they count as any other" in notes
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_true_mask_without_a_box_is_its_extent(tmp_path: Path, packed: bool) -> None:
+    mask = np.zeros((80, 100), np.uint8, order="F")
+    x, y, width, height = BOX
+    mask[y : y + height, x : x + width] = 1
+    runs = pycocotools.mask.encode(mask)["counts"].decode()
+    flat = [x * 80 + y, *[height, 80 - height] * (width - 1), height]
+    counts = runs if packed else [*flat, mask.size - sum(flat)]
+    truth = json.loads(json.dumps(TRUTH))
+    truth["annotations"][0]["bbox"] = None
+    truth["annotations"][0]["segmentation"] = {"size": [80, 100], "counts": counts}
+    found = scored(tmp_path, results_of(1, 2), truth)
+    assert values(found) == pytest.approx(pycoco(results_of(1, 2), TRUTH), abs=1e-9)
+
+
+def test_true_boxes_that_are_turned_are_scored_as_they_are_and_said(tmp_path: Path) -> None:
+    truth = json.loads(json.dumps(TRUTH))
+    truth["annotations"][0]["rotation"] = 30
+    truth["annotations"][1]["attributes"] = {"rotation": 360.0, "occluded": False}
+    found = scored(tmp_path, results_of(1, 2), truth)
+    assert values(found) == pytest.approx(pycoco(results_of(1, 2), truth), abs=1e-9)
+    assert "1 annotation(s) are turned boxes (rotation)" in " ".join(found["notes"])
 
 
 def test_readers_are_matched_by_file_name_too(tmp_path: Path) -> None:

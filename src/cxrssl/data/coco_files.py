@@ -122,7 +122,7 @@ def read_annotations(path: Path, *, of_readers: bool = False) -> tuple[Index, Co
 
 
 def _true_boxes(path: Path, entries: Sequence[Annotation]) -> tuple[Floats, list[str]]:
-    """Return the boxes of annotations; of one that has a polygon alone, its extent.
+    """Return the boxes of annotations; of one that has a polygon or mask alone, its extent.
 
     Raises:
         DataError: If one has neither.
@@ -136,15 +136,16 @@ def _true_boxes(path: Path, entries: Sequence[Annotation]) -> tuple[Floats, list
         if extent is None:
             raise DataError(
                 f"{path}: entry {place} has no box; found "
-                f"{'no bbox' if box is None else f'a bbox of {len(box)} numbers'} and no polygon. "
-                "Expected bbox [x, y, width, height], or a segmentation of polygons, whose extent "
-                "is taken."
+                f"{'no bbox' if box is None else f'a bbox of {len(box)} numbers'} and no polygon "
+                "or mask. Expected bbox [x, y, width, height], or a segmentation, whose extent is "
+                "taken."
             )
         sides[place] = extent
         num_extents += 1
     boxes = np.fromiter(chain.from_iterable(b or () for b in sides), np.float64, 4 * len(sides))
     text = (
-        f"{path}: {num_extents} annotation(s) have no bbox; the extent of their polygons is taken"
+        f"{path}: {num_extents} annotation(s) have no bbox; the extent of their segmentation is "
+        "taken"
     )
     return boxes.reshape(-1, 4), [text] if num_extents else []
 
@@ -163,7 +164,24 @@ def _said_of_truth(path: Path, entries: Sequence[Annotation], num_empty: int) ->
             f"{path}: {marked} annotation(s) say ignore or difficult; they count as any other, as "
             "in pycocotools, which leaves out iscrowd alone"
         )
+    turned = sum(_is_turned(entry) for entry in entries)
+    if turned:
+        notes.append(
+            f"{path}: {turned} annotation(s) are turned boxes (rotation); their bbox is scored as "
+            "it is, not turned, as in pycocotools"
+        )
     return notes
+
+
+def _is_turned(entry: Annotation) -> bool:
+    attributes = entry.attributes if isinstance(entry.attributes, dict) else {}
+    for value in (entry.rotation, attributes.get("rotation")):
+        try:
+            if value and float(value) % 360 != 0:
+                return True
+        except (TypeError, ValueError, OverflowError):
+            return True  # whatever it means, the box is not turned by it
+    return False
 
 
 class _OtherIdsError(Exception):

@@ -3,6 +3,7 @@
 It is several times faster than the standard library on the results of a whole test set.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -10,6 +11,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 
 from cxrssl.core.errors import DataError
+from cxrssl.data.coco_shapes import segmentation_extent
 
 Id = int | float | str
 """As a file has it; `coco_ids.normal_id` brings it into one form."""
@@ -49,6 +51,8 @@ class Annotation(msgspec.Struct):
     iscrowd: int | float | bool | None = 0
     ignore: Any = None
     difficult: Any = None
+    rotation: Any = None
+    attributes: Any = None
     support: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 0
     reader: Annotated[str, msgspec.Meta(max_length=200)] | None = None
 
@@ -132,16 +136,12 @@ def blocks(path: Path, raw: Sequence[msgspec.Raw], kind: type[Entry]) -> Iterato
 
 
 def extent_of(segmentation: msgspec.Raw) -> list[float] | None:
-    """Return the extent of an annotation's polygons, [x_min, y_min, width, height].
+    """Return the extent of an annotation's polygons or mask, [x_min, y_min, width, height].
 
-    None where there is no polygon: nothing at all, or a mask of run lengths.
+    None where there is none.
     """
     try:
-        polygons = msgspec.json.decode(segmentation, type=list[list[float]])
+        x_min, y_min, x_max, y_max = segmentation_extent(msgspec.json.decode(segmentation))
     except (ValueError, RecursionError):
         return None
-    x = [value for polygon in polygons for value in polygon[0::2]]
-    y = [value for polygon in polygons for value in polygon[1::2]]
-    if not x or len(x) != len(y):
-        return None
-    return [min(x), min(y), max(x) - min(x), max(y) - min(y)]
+    return None if math.isnan(x_min) else [x_min, y_min, x_max - x_min, y_max - y_min]

@@ -65,7 +65,7 @@ def test_every_kind_of_fault_is_named_and_json_is_all_of_stdout(copy: Path) -> N
     assert not found["ok"]
     shown = run(copy)
     assert shown.returncode == 1
-    assert "2 files, 1 things about the table and 0 pairs across splits are wrong." in shown.stdout
+    assert "Wrong: 2 files, 1 thing about the table, 0 pairs across splits." in shown.stdout
 
 
 def test_a_copy_in_another_split_is_wrong_and_one_in_the_same_is_told(copy: Path) -> None:
@@ -92,8 +92,9 @@ def test_a_copy_in_another_split_is_wrong_and_one_in_the_same_is_told(copy: Path
     shown = run(copy).stdout
     across_splits = sum(across.values())
     assert shown.count("are one image: 0 of 256 bits differ") == across_splits
-    within = f"{len(across) - across_splits} pairs of images within one split are one image"
-    assert within in shown
+    num_within = len(across) - across_splits
+    pairs = "1 pair" if num_within == 1 else f"{num_within} pairs"
+    assert f"{pairs} of images within one split are one image" in shown
 
 
 def test_a_reader_who_contradicts_themselves_is_named(copy: Path) -> None:

@@ -199,7 +199,7 @@ def test_each_file_is_taken_once_and_what_is_missing_is_said(tmp_path: Path) -> 
     with pytest.raises(DataError, match=r"b\.png is no file and no folder"):
         files_in([tmp_path / "b.png"])
     (tmp_path / "nothing").mkdir()
-    with pytest.raises(DataError, match="nothing holds no DICOM, PNG or JPEG file"):
+    with pytest.raises(DataError, match="nothing holds no DICOM, PNG, JPEG, TIFF or BMP file"):
         files_in([tmp_path / "nothing"])
 
 

@@ -219,6 +219,20 @@ def test_a_table_without_boxes_is_refused_unless_its_images_are_wanted(tmp_path:
     assert str(summary.marks) == "layout images: 2 images, taken without boxes"
 
 
+def test_what_a_table_without_boxes_left_out_is_said(tmp_path: Path) -> None:
+    source = pool(tmp_path / "source", "a")
+    document = {
+        "images": [{"id": 1, "file_name": "a.png"}],
+        "categories": [{"id": 1, "name": "Lung"}],
+        "annotations": [{"image_id": 1, "category_id": 1, "bbox": [1, 1, 5, 5], "iscrowd": 1}],
+    }
+    (source / "coco.json").write_text(json.dumps(document))
+    with pytest.raises(
+        DataError, match=r"gives no box: 1 image can .* 1 annotation.s. are to be i"
+    ):
+        run(source, tmp_path / "store")
+
+
 def test_the_command_says_what_it_took_and_what_not(tmp_path: Path) -> None:
     source, store = pool(tmp_path / "source", "ab"), tmp_path / "store"
     Image.new("L", (40, 40), 255).save(source / "white.png")

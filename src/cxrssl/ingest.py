@@ -127,9 +127,11 @@ def fault_of_boxes(source: Source) -> str | None:
         return None
     first = next(iter(faults.items()), None)
     failed = f", and {len(faults)} can't be used (first {first[0]}: {first[1]})" if first else ""
+    images = "1 image" if len(usable) == 1 else f"{len(usable)} images"
+    left_out = f" Of the table: {'; '.join(source.table.notes)}." if source.table.notes else ""
     return (
-        f"its table ({source.layout} layout) gives no box: {len(usable)} images can be used, none "
-        f"with a box{failed}. Expected at least one box. Mend the table, or {POOL_ADVICE}."
+        f"its table ({source.layout} layout) gives no box: {images} can be used, none with a "
+        f"box{failed}.{left_out} Expected at least one box. Mend the table, or {POOL_ADVICE}."
     )
 
 

@@ -191,7 +191,7 @@ def test_a_missing_folder_or_table_names_what_was_expected(tmp_path: Path) -> No
         read_source(tmp_path / "nowhere")
     with pytest.raises(DataError, match=r"train.csv is no file"):
         read_source(tmp_path, layout="kaggle")
-    with pytest.raises(DataError, match="holds no DICOM, PNG or JPEG"):
+    with pytest.raises(DataError, match="holds no DICOM, PNG, JPEG, TIFF or BMP"):
         read_source(tmp_path)
 
 
@@ -423,13 +423,14 @@ def test_sizes_are_read_and_rows_that_contradict_each_other_cost_their_image(
         "b,ILD,5,R9,1,2,3,4,100,61",
         "c,ILD,5,R8,1,2,3,4,-1,0",
         "d,ILD,5,R8,1,2,3,4,wide,60",
+        "e,ILD,5,R8,1,2,3,4,1e300,60",
     ]
     found = read_table(table(tmp_path, SIZED + "\n".join(rows) + "\n"))
     assert found.sizes == {"a": (100, 60)}
     assert set(found.faults) == {"b"}
     assert "several sizes for it, 100x60 and 100x61 pixels" in found.faults["b"]
     assert found.notes == (
-        "width or height of 1 image(s) is no whole number of pixels, and is not used",
+        "width or height of 2 image(s) is no whole number of pixels, and is not used",
     )
 
 

@@ -30,9 +30,15 @@ def test_a_sound_ingest_takes_two_lines(capsys: pytest.CaptureFixture[str]) -> N
     said = capsys.readouterr()
     assert said.out == (
         "layout coco: 30 images, 9 boxes of 2 classes by 1 reader\n"
-        "store: 30 images, 4 of them were there\n"
+        "store: 30 images, 4 of them from an earlier call\n"
     )
     assert said.err == ""
+
+
+def test_one_of_a_kind_is_told_as_one(capsys: pytest.CaptureFixture[str]) -> None:
+    print_ingest(summary(num_images=1, num_reused=0, num_missing=1), store=STORE)
+    said = capsys.readouterr().out
+    assert "store: 1 image, 0 of them from an earlier call\n1 shard left to other calls" in said
 
 
 def test_equal_warnings_are_told_once_and_every_failure_kind_is_cut(
@@ -63,7 +69,7 @@ def test_what_a_part_of_an_ingest_found_is_listed_in_no_manifest_yet(
 ) -> None:
     print_ingest(summary(num_missing=3, failures={"a": "why"}), store=STORE)
     said = capsys.readouterr()
-    assert "3 shards are left to other calls" in said.out
+    assert "3 shards left to other calls" in said.out
     assert said.err.endswith("1 failed\n")
 
 
@@ -77,8 +83,7 @@ def test_warnings_are_nothing_wrong_and_not_nothing(capsys: pytest.CaptureFixtur
     assert said.endswith("No file is broken, and 1 image may be wrong: see the warnings.\n")
     print_diagnosis(diagnosis(ok=False, faults=1, warnings=1, files=files))
     assert capsys.readouterr().out.endswith(
-        "1 files, 0 things about the table and 0 pairs across splits are wrong. "
-        "1 image with warnings.\n"
+        "Wrong: 1 file, 0 things about the table, 0 pairs across splits. 1 image with warnings.\n"
     )
 
 

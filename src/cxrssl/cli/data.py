@@ -85,7 +85,7 @@ def ingest(
     ] = False,
     workers: Workers = None,
 ) -> None:
-    """Decode DICOM, PNG or JPEG files and their boxes into a store; exit 1 if some failed.
+    """Decode DICOM, PNG, JPEG, TIFF or BMP files and boxes into a store; exit 1 if some failed.
 
     Images that look wrong (blank, few grey levels) are stored, and listed as warnings.
     """

@@ -121,8 +121,9 @@ def _print_readers(console: Console, found: Mapping[str, Any]) -> None:
         console.print(f"{left_out} more rows, of no more images, are in --json.")
     if "verdict" in found:
         value, between, p = _gap_cells(found["difference"]["f1_at_0.4"])[1:]
+        interval = f" {between}, p {p}" if between else ""
         console.print(
-            f"Model: {found['verdict']} (F1 at 0.4 {value} {between}, p {p}). It has "
+            f"Model: {found['verdict']} (F1 at 0.4 {value}{interval}). It has "
             f"{found['model_boxes']} boxes scored {_number(found['score_threshold'])} and more "
             f"where a reader draws {found['boxes_a_reader_draws']:.0f}.",
             soft_wrap=True,

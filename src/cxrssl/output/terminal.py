@@ -22,9 +22,9 @@ def print_ingest(found: Mapping[str, Any], *, store: Path) -> None:
     out, err = Console(highlight=False), Console(highlight=False, stderr=True)
     images, reused, missing = found["num_images"], found["num_reused"], found["num_missing"]
     _say(out, str(found["marks"]))
-    _say(out, f"{store}: {images} images, {reused} of them were there")
+    _say(out, f"{store}: {_images(images)}, {reused} of them from an earlier call")
     if missing:
-        _say(out, f"{missing} shards are left to other calls; then it is a store.")
+        _say(out, f"{_counted(missing, 'shard')} left to other calls; then it is a store.")
     _print_notes(err, found["notes"])
     warnings, failures = found["warnings"], found["failures"]
     _print_warnings(err, warnings)
@@ -57,7 +57,7 @@ def print_diagnosis(found: Mapping[str, Any]) -> None:
         )
     _print_notes(console, found["notes"])
     _print_warnings(console, {n: e["warnings"] for n, e in files.items() if "warnings" in e})
-    routes = Table(title=f"{found['images']} images decoded")
+    routes = Table(title=f"{_images(found['images'])} decoded")
     routes.add_column("route")
     routes.add_column("images", justify="right")
     for route, count in found["routes"].items():
@@ -67,7 +67,8 @@ def print_diagnosis(found: Mapping[str, Any]) -> None:
         _say(console, found["marks"])
     within = len(found["duplicates"]) - len(across)
     if within:
-        _say(console, f"{within} pairs of images within one split are one image; --json has them.")
+        pairs = _counted(within, "pair")
+        _say(console, f"{pairs} of images within one split are one image; --json has them.")
     _say(console, _verdict(found, num_leaks=len(across)))
 
 
@@ -82,8 +83,8 @@ def _verdict(found: Mapping[str, Any], *, num_leaks: int) -> str:
     if not found["ok"]:
         warned = f" {_images(warnings)} with warnings." if warnings else ""
         return (
-            f"{found['faults']} files, {len(found['table'])} things about the table and "
-            f"{num_leaks} pairs across splits are wrong.{warned}"
+            f"Wrong: {_counted(found['faults'], 'file')}, {_counted(len(found['table']), 'thing')} "
+            f"about the table, {_counted(num_leaks, 'pair')} across splits.{warned}"
         )
     if warnings:
         return f"No file is broken, and {_images(warnings)} may be wrong: see the warnings."
@@ -128,7 +129,11 @@ def _kind(name: str, text: str) -> str:
 
 
 def _images(count: int) -> str:
-    return f"{count} image{'' if count == 1 else 's'}"
+    return _counted(count, "image")
+
+
+def _counted(count: int, word: str) -> str:
+    return f"{count} {word}{'' if count == 1 else 's'}"
 
 
 def _say(console: Console, text: str) -> None:

@@ -9,7 +9,7 @@ from cxrssl.data.contents import kind_of
 from cxrssl.data.tables.files import image_files
 from cxrssl.data.tables.rows import IMAGE_SUFFIXES
 
-_EXPECTED = "Expected DICOM, PNG or JPEG"
+_EXPECTED = "Expected DICOM, PNG, JPEG, TIFF or BMP"
 _MOST_NAME_BYTES = 200
 
 
@@ -32,7 +32,7 @@ def files_in(inputs: Sequence[Path], *, out: Path | None = None) -> list[Path]:
                 found.setdefault(real, file)
     if not found:
         places = ", ".join(str(path) for path in inputs)
-        raise DataError(f"{places} holds no DICOM, PNG or JPEG file.")
+        raise DataError(f"{places} holds no DICOM, PNG, JPEG, TIFF or BMP file.")
     return list(found.values())
 
 

@@ -18,8 +18,8 @@ from cxrssl.data.tables.sizes import agreed_size, is_unreadable, stated_size, un
 
 NO_READER = "R0"
 _BAD_NAME = (
-    "its file name has characters other than letters, digits, '.', '_' and '-', or a leading dot. "
-    "Rename it."
+    "its file name has characters other than letters, digits, '.', '_' and '-', a leading dot, or "
+    f"more than {LONGEST_ID} characters. Rename it."
 )
 
 

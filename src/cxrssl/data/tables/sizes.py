@@ -1,15 +1,15 @@
 """Sizes of images as tables state them."""
 
-import math
 from collections.abc import Iterable
 
 from cxrssl.core.sizes import Size
 
+_MOST_PX = 1e7
 _NOT_STATED = {"", "0", "0.0", "-1", "-1.0", "nan", "none", "null"}
 
 
 def stated_size(width: object, height: object) -> Size | None:
-    """Return (width, height) in pixels; None unless both are whole numbers from 1 on.
+    """Return (width, height) in pixels; None unless both are whole numbers from 1 to 1e7.
 
     Missing values, 0 and -1 are how tables say that they don't know.
     """
@@ -22,11 +22,11 @@ def _side(value: object) -> int | None:
         side = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         return None
-    return int(side) if math.isfinite(side) and side.is_integer() and side >= 1 else None
+    return int(side) if side.is_integer() and 1 <= side <= _MOST_PX else None
 
 
 def is_unreadable(value: object) -> bool:
-    """Return whether a side is stated, and is no whole number of pixels."""
+    """Return whether a side is stated, and is no number of pixels that an image can have."""
     is_left_open = str(value).strip().casefold() in _NOT_STATED
     return not is_left_open and _side(value) is None
 

@@ -99,7 +99,8 @@ def _read(folder: Path, layout: Found) -> Source:
             source = _with_files(layout, Table(pd.DataFrame(columns=list(COLUMNS)), ()), [folder])
             if not source.files and not source.faults:
                 raise DataError(
-                    f"{folder} holds no DICOM, PNG or JPEG file, no table and no COCO JSON."
+                    f"{folder} holds no DICOM, PNG, JPEG, TIFF or BMP file, no table and no COCO "
+                    "JSON."
                 )
             return source
         case _:

@@ -4,7 +4,7 @@ import contextlib
 import io
 import json
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from pycocotools.cocoeval import COCOeval
 
 from cxrssl.core.errors import DataError
 from cxrssl.data.coco_ids import normal_id
+from cxrssl.data.tables.image_ids import image_ids
 from cxrssl.evaluate.files import evaluate_files
 from cxrssl.evaluate.intervals import Bootstrap
 
@@ -202,7 +203,7 @@ def test_images_of_another_size_are_warned_of(tmp_path: Path) -> None:
         (
             results_of("x", "b"),
             TRUTH,
-            "2 image id.s. are not listed.*'x', 'b' .nor is 'x' the name of",
+            "1 image id.s. are not listed.*'x' .nor is 'x' the name of",
         ),
         (results_of("im", "c"), TWO_FOLDERS, "'im' could be 's1/im.png', 's2/im.png'"),
         (results_of("s3/im", "c"), TWO_FOLDERS, "'s3/im' the name of"),
@@ -296,6 +297,21 @@ def test_a_true_mask_without_a_box_is_its_extent(tmp_path: Path, packed: bool) -
     truth["annotations"][0]["segmentation"] = {"size": [80, 100], "counts": counts}
     found = scored(tmp_path, results_of(1, 2), truth)
     assert values(found) == pytest.approx(pycoco(results_of(1, 2), TRUTH), abs=1e-9)
+
+
+def test_ids_that_ingest_makes_of_equal_names_are_found(tmp_path: Path) -> None:
+    truth = truth_of("all/s1/im.png", "all/s2/im.png", "all/s2/im.jpg")
+    places = [PurePosixPath(image["file_name"]) for image in truth["images"]]
+    made, _ = image_ids(places)
+    assert sorted(made.values()) == ["s1_im", "s2_im_jpg", "s2_im_png"]
+    found = scored(tmp_path, results_of(*(made[place] for place in places)), truth)
+    assert values(found) == pytest.approx(pycoco(results_of(1, 2, 3), truth), abs=1e-9)
+    assert "was matched by file name" in " ".join(found["notes"])
+
+
+def test_only_images_that_are_in_no_way_the_truths_are_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"1 image id.s. are not listed by the truth, such as 'z'"):
+        scored(tmp_path, results_of("a", "b", "z"), TRUTH)
 
 
 def test_true_boxes_that_are_turned_are_scored_as_they_are_and_said(tmp_path: Path) -> None:

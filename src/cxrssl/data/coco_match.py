@@ -99,7 +99,9 @@ def _matched_images(
             f"{truth.file_names[by_id[other]]!r}. Give both files the same ids or the same file "
             f"names{_why_not(images, by_name, truth)}."
         )
-    unknown = [key for key in images if key not in by_id]
+    unlisted = [key for key in images if key not in by_id]
+    # Those that have an image by their name are not what is wrong.
+    unknown = [key for key in unlisted if key not in numbers] or unlisted
     raise DataError(
         f"{_not_listed(path, unknown, 'image')}{_why_not(images, by_name, truth)}. "
         "Leave them out, or list them."
@@ -212,6 +214,16 @@ def _parts(name: str) -> tuple[str, ...]:
     return (*parts[:-1], _stem(parts[-1])) if parts else ("",)
 
 
+def _joined_names(tail: tuple[str, ...], name: str) -> Iterator[str]:
+    """Yield the image ids that `tables.image_ids` may make of a name that is not the only one."""
+    joined = "_".join(tail)
+    if len(tail) > 1:
+        yield joined
+    cut = name.rfind(".")
+    if cut > 0 and _SUFFIX.fullmatch(name[cut:]):
+        yield f"{joined}_{name[cut + 1 :]}"
+
+
 def _stem(name: str) -> str:
     cut = name.rfind(".")
     return name[:cut] if cut > 0 and _SUFFIX.fullmatch(name[cut:]) else name
@@ -232,6 +244,7 @@ class _Names:
     def __init__(self, file_names: Sequence[str | None]) -> None:
         self._exact: dict[str, list[int]] = defaultdict(list)
         self._tails: dict[tuple[str, ...], list[int]] = defaultdict(list)
+        self._joined: dict[str, list[int]] = defaultdict(list)
         self._whole: dict[int, list[int]] = defaultdict(list)
         self._parts: list[tuple[str, ...]] = []
         for number, name in enumerate(file_names):
@@ -242,6 +255,8 @@ class _Names:
             self._exact[name].append(number)
             for start in range(len(parts)):
                 self._tails[parts[start:]].append(number)
+                for joined in _joined_names(parts[start:], name):
+                    self._joined[joined].append(number)
             if parts[-1].isascii() and parts[-1].isdigit():
                 self._whole[int(parts[-1])].append(number)
         self._folders_tell = any(
@@ -264,6 +279,8 @@ class _Names:
                 hits = [number for number in hits if len(self._parts[number]) == len(parts) - start]
             if hits:
                 return hits
+        if text in self._joined:
+            return self._joined[text]
         if name is None and isinstance(key, int):
             return self._whole.get(key, [])
         return []

@@ -216,3 +216,21 @@ def test_only_what_says_that_it_is_no_image_is_passed_over(tmp_path: Path) -> No
         (tmp_path / "cut.dcm").write_bytes(whole[:end])
         assert kind_without_image(tmp_path / "cut.dcm") is None
     assert kind_without_image(tmp_path / "nowhere.dcm") is None
+
+
+@pytest.mark.parametrize("wrote", ["origin.json", "images-00000-of-00002.arrow"])
+def test_a_store_inside_its_own_source_is_passed_over(tmp_path: Path, wrote: str) -> None:
+    film(tmp_path / "a.dcm")
+    before = read_source(tmp_path)
+    store = tmp_path / "store"
+    store.mkdir()
+    for name in (wrote, "manifest.json", "boxes.parquet"):
+        (store / name).write_text("{}")
+    again = read_source(tmp_path)
+    assert (again.layout, again.files) == (before.layout, before.files)
+    assert again.notes == ("passed over, as no images: stores that cxrssl wrote (1)",)
+    # A folder with images is one of images, whatever else is in it.
+    film(store / "b.dcm")
+    with pytest.raises(DataError, match=r"store/"):
+        read_source(tmp_path)
+    assert set(read_source(tmp_path, layout="images").files) == {"a", "b"}

@@ -25,6 +25,8 @@ _HIDDEN = "hidden files or leftovers of an operating system"
 _BROKEN_LINK = "links that lead to no file"
 _LINKED_FOLDER = "linked folders, which are not entered"
 _SPECIAL = "pipes, sockets or devices"
+_STORE = "stores that cxrssl wrote"
+_STORE_FILE = re.compile(r"images-\d{5,9}-of-\d{5,9}\.(arrow|json)|origin\.json|manifest\.json")
 _PLAIN_SUFFIX = re.compile(r"\.[a-z][a-z0-9]{0,7}")
 _UNQUOTED = "(a name with other characters than letters, digits, '.', '_' and '-')"
 
@@ -50,6 +52,11 @@ def contents(folder: Path) -> Contents:
     """
     found = Contents()
     for place, folders, names in os.walk(folder, onerror=_refuse):
+        if Path(place) != folder and _is_store(names):
+            # A store inside its own source is neither a table nor images of it.
+            folders.clear()
+            found.passed_over[_STORE] += 1
+            continue
         for name in list(folders):
             if _is_left_behind(name, _SYSTEM_FOLDERS):
                 folders.remove(name)
@@ -66,6 +73,13 @@ def contents(folder: Path) -> Contents:
                 found.passed_over[_BROKEN_LINK if path.is_symlink() else _SPECIAL] += 1
     found.files.sort()
     return found
+
+
+def _is_store(names: Iterable[str]) -> bool:
+    """Return whether files are those of a store, whole or as far as an ingest came."""
+    theirs = [name for name in names if _STORE_FILE.fullmatch(name)]
+    images = [name for name in names if Path(name).suffix.lower() in IMAGE_SUFFIXES]
+    return not images and any(name != "manifest.json" for name in theirs)
 
 
 def image_files(folder: Path) -> list[Path]:

@@ -183,6 +183,9 @@ def test_a_backbone_is_a_name_of_timm(folder: Path, backbone: object) -> None:
     [
         *({"id2label": value} for value in (None, {}, [], {"1": "a"}, {"0": 3}, {"a": "b"})),
         {"id2label": {str(label): "x" for label in range(20_000)}},
+        # Boxes of a class are told by its name.
+        {"id2label": {"0": "x", "1": "x"}, "label2id": None},
+        {"id2label": {"0": "x", "1": ""}, "label2id": None},
         *({"label2id": value} for value in ({"a": 1, "b": 0}, [], 7)),
     ],
 )

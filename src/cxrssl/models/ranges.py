@@ -204,19 +204,24 @@ def class_names(content: Mapping[str, Any], *, place: str) -> dict[int, str]:
     """Return the names of classes 0..K-1 from a configuration's `id2label`.
 
     Raises:
-        DataError: If they are not so numbered, too many, or `label2id` says otherwise.
+        DataError: If they are not so numbered, empty, too many, or two are the same, or `label2id`
+            says otherwise.
     """
     names, numbers = content.get("id2label"), content.get("label2id")
     if (
         not isinstance(names, dict)
         or not 1 <= len(names) <= MOST_CLASSES
         or set(names) != {str(label) for label in range(len(names))}
-        or not all(isinstance(name, str) and len(name) <= _MOST_LETTERS for name in names.values())
+        or not all(
+            isinstance(name, str) and 1 <= len(name) <= _MOST_LETTERS for name in names.values()
+        )
     ):
         raise DataError(
             f"{place}: id2label is {shown(names)}; expected names of the classes by number, from "
             f'"0" on, at most {MOST_CLASSES}.'
         )
+    if len(set(names.values())) < len(names):
+        raise DataError(f"{place}: id2label is {shown(names)}, which has one class twice.")
     if numbers is not None and numbers != {name: int(label) for label, name in names.items()}:
         raise DataError(f"{place}: label2id is {shown(numbers)}, which is not id2label turned.")
     return {label: names[str(label)] for label in range(len(names))}

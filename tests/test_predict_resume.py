@@ -17,6 +17,7 @@ from PIL import Image
 from cxrssl.core.errors import RunError
 from cxrssl.models.detector_folder import save_detector
 from cxrssl.predict import predict
+from cxrssl.predict.record import Asked, Found, recorded
 from cxrssl.run.lock import claimed
 from detectors import detector, rcnn
 
@@ -82,7 +83,7 @@ def test_a_killed_call_goes_on_to_the_same_bytes(
     done = num_lines(out) - 1
     if done:
         with pytest.raises(
-            RunError, match=rf"has not ended; {done} files are done. Go on with --r"
+            RunError, match=rf"has not ended; files that are done: {done}\. Go on with --r"
         ):
             resume()
     said: list[str] = []
@@ -107,6 +108,24 @@ def test_a_line_that_was_cut_is_done_again(
         folder / "detector", [folder / "in"], out, threshold=0.0, overlays=True, resume=True
     )  # fmt: skip
     assert content(out) == whole
+
+
+@pytest.mark.parametrize("line", [0, 1])
+@pytest.mark.parametrize("text", [b"no JSON", b"[1]", b"7", b'{"version":', b"[" * 100_000])
+def test_a_damaged_record_is_named(tmp_path: Path, line: int, text: bytes) -> None:
+    out = tmp_path / "out"
+    asked = Asked("1", "a", 0.0, False, "b")
+    path = out / "unfinished.jsonl"
+    with recorded(out, asked, resume=False) as record:
+        record.add(Found("0.png", failure="broken"))
+        lines = path.read_bytes().splitlines(keepends=True)
+    lines[line] = text + b"\n"
+    path.write_bytes(b"".join(lines))
+    with (
+        pytest.raises(RunError, match=r"unfinished\.jsonl is damaged"),
+        recorded(out, asked, resume=True),
+    ):
+        pytest.fail("a damaged record was taken")
 
 
 def test_a_call_that_asks_for_something_else_is_refused(folder: Path, tmp_path: Path) -> None:

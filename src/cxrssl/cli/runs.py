@@ -102,7 +102,8 @@ def predict(
         f"are in the lists: {out}"
     )
     if found.failures:
-        say(f"{len(found.failures)} files can't be read; see {out}/failures.json", err=True)
+        many = f"{len(found.failures)} file{'s' if len(found.failures) > 1 else ''}"
+        say(f"{many} can't be read; see {out}/failures.json", err=True)
         raise typer.Exit(1)
 
 

@@ -80,9 +80,13 @@ class Record:
         self._file.seek(0)
         next(self._file)
         for line in self._file:
-            name, width, height, boxes, failure = json.loads(line)
-            findings = (Finding((*box[:4],), box[4], box[5]) for box in boxes)
-            yield Found(name, width, height, tuple(findings), failure)
+            yield _found_in(line)
+
+
+def _found_in(line: bytes) -> Found:
+    name, width, height, boxes, failure = json.loads(line)
+    findings = tuple(Finding((*box[:4],), box[4], box[5]) for box in boxes)
+    return Found(name, width, height, findings, failure)
 
 
 def state_of(out: Path) -> tuple[Literal["new", "unfinished", "finished", "other"], int]:
@@ -120,7 +124,7 @@ def check_out(out: Path, *, resume: bool) -> None:
         )
     if state == "unfinished" and not resume:
         raise RunError(
-            f"{out} holds a prediction that has not ended; {num_done} files are done. "
+            f"{out} holds a prediction that has not ended; files that are done: {num_done}. "
             "Go on with --resume, or name another folder with --out."
         )
 
@@ -146,7 +150,8 @@ def recorded(out: Path, asked: Asked, *, resume: bool) -> Iterator[Record]:
             path.write_bytes(_line(asdict(asked)))
         _drop(out.glob("*.tmp"), out.glob("overlays/*.tmp"))
         with path.open("r+b") as file:
-            yield Record(file, _behind_last_line(file))
+            num_done = _behind_last_line(file, path)
+            yield Record(file, num_done)
         path.unlink()
 
 
@@ -169,8 +174,8 @@ def whole_text(text: str) -> str:
 
 
 def _check_same(path: Path, asked: Asked) -> None:
-    with path.open("rb") as file:
-        before: dict[str, Any] = json.loads(next(file))
+    with path.open("rb") as file, _whole(path):
+        before: dict[str, Any] = dict(json.loads(next(file)))
     words = {
         "version": "another version of cxrssl",
         "detector": "another detector",
@@ -193,11 +198,29 @@ def _drop(*groups: Iterable[Path]) -> None:
             path.unlink()
 
 
-def _behind_last_line(file: IO[bytes]) -> int:
-    """Cut off a line that has no end, stand behind the rest, and return how many files it has."""
+@contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
+        raise RunError(
+            f"{path} is damaged, so that the prediction can't go on. Name another folder with "
+            "--out, or delete this one."
+        ) from error
+
+
+def _behind_last_line(file: IO[bytes], path: Path) -> int:
+    """Cut off a line that has no end, stand behind the rest, and return how many files it has.
+
+    Raises:
+        RunError: If a whole line is not as it was written.
+    """
     whole = num_lines = 0
     for line in file:
         if line.endswith(b"\n"):
+            if num_lines:
+                with _whole(path):
+                    _found_in(line)
             whole += len(line)
             num_lines += 1
     file.truncate(whole)

@@ -272,6 +272,23 @@ def test_no_text_of_a_recipe_has_a_control_character(key: str, sign: str) -> Non
 
 
 @pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("pretrain", "views.size_px=1000000000000"),
+        ("pretrain", "views.blur_kernel_px=100000001"),
+        ("pretrain", "model.projector_hidden=10000000000000000000000"),
+        ("pretrain", "model.projector_outputs=1000000000000"),
+        ("finetune", "batch_size=999999999999999999999"),
+        ("finetune", "epochs=999999999999999999999"),
+        ("plans", "data.size_px=1000000000"),
+    ],
+)
+def test_a_number_out_of_all_proportion_is_refused(name: str, change: str) -> None:
+    with pytest.raises(RecipeError, match=rf"{change.partition('=')[0]}: Input should be less"):
+        load_recipe(recipe_path(f"{name}/smoke"), KINDS[name], overrides=[change])
+
+
+@pytest.mark.parametrize(
     "change",
     [
         *(r'data.source="a\nb"', r'finetuning.recipe="a\nb"', r'finetuning.set.a="a\eb"'),

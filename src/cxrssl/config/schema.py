@@ -12,7 +12,10 @@ from cxrssl.config.detectors import DetectorSection, InitSection, Side
 from cxrssl.config.section import Place, Probability, Section, Share
 from cxrssl.core.images import Intensity
 from cxrssl.data.fusion import POLICY
-from cxrssl.models.ranges import MOST_STD
+from cxrssl.models.ranges import MOST_SIDE_PX, MOST_STD
+
+# Of images, epochs or channels; a recipe that says more would compute for ever, and say nothing.
+_MOST = 1_000_000
 
 Range = tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]]
 
@@ -97,12 +100,12 @@ def _is_reciprocal(share: float) -> bool:
 class ViewSection(Section):
     """Random views for pretraining."""
 
-    size_px: int = Field(gt=0)
+    size_px: Side
     crop_area: tuple[Share, Share]
     crop_aspect: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
     flip_probability: Probability
     blur_sigma_px: Range
-    blur_kernel_px: int = Field(ge=1)
+    blur_kernel_px: int = Field(ge=1, le=MOST_SIDE_PX)
     noise_share: Range
     noise_draw: Literal["uniform", "divisor"]
     """Whether the share is uniform (the paper's text) or one over a whole number (its code)."""
@@ -145,8 +148,8 @@ class ContrastSection(Section):
     frozen_stages: int = Field(ge=0)
     """Stages that are not trained: 1 is the stem, 2 the first stage as well."""
     projector_layers: Literal[2, 3]
-    projector_hidden: int = Field(gt=0)
-    projector_outputs: int = Field(gt=0)
+    projector_hidden: int = Field(gt=0, le=_MOST)
+    projector_outputs: int = Field(gt=0, le=_MOST)
     projector_batch_norm: bool
     """Whether BatchNorm follows the head's linear layers: in SimCLR's code, not in its text."""
     temperature: Annotated[float, Field(gt=0)]
@@ -194,9 +197,9 @@ class Training(Section):
     precision: Literal["fp32", "bf16", "fp16"]
     intensity: IntensitySection
     optim: OptimSection
-    batch_size: int = Field(ge=1)
+    batch_size: int = Field(ge=1, le=_MOST)
     """Images in a global batch, over all processes."""
-    epochs: int = Field(ge=1)
+    epochs: int = Field(ge=1, le=_MOST)
     max_steps: Annotated[int, Field(ge=1)] | None
     """Where the run ends at the latest, its schedule with it; null for after the last epoch."""
     log_every_steps: int = Field(default=10, ge=1)

@@ -20,7 +20,7 @@ from cxrssl.pretrain.start import build_model
 from cxrssl.run.checkpoint import Checkpoints
 from cxrssl.run.folder import RunFolder, check_run, open_run
 from cxrssl.run.log import Log
-from cxrssl.run.memory import place_gradients
+from cxrssl.run.memory import memory_faults, place_gradients
 from cxrssl.run.optimizer import build_optimizer
 from cxrssl.run.progress import progress, say
 from cxrssl.run.provenance import provenance
@@ -29,6 +29,7 @@ from cxrssl.run.start import Accelerator, clip_gradients, leave, start_accelerat
 from cxrssl.ssl.simclr import SimCLR
 
 
+@memory_faults("Lower max_chunk_images, or choose a smaller model or views.size_px.")
 @shared_memory_faults()
 def pretrain(recipe: PretrainRecipe, out: Path, *, resume: bool) -> Path:
     """Train a SimCLR encoder and return the folder of its backbone, in timm's format.

@@ -79,6 +79,15 @@ def test_a_users_fault_is_a_text_and_exit_code_2(arguments: list[str], message: 
     assert "Traceback" not in done.stderr
 
 
+def test_a_square_out_of_all_proportion_is_refused(tmp_path: Path) -> None:
+    asked = ["ingest", str(tmp_path), str(tmp_path / "store"), "--size", "1000000000"]
+    done = subprocess.run(
+        [sys.executable, "-m", "cxrssl", *asked], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "--size" in done.stderr
+
+
 def test_a_full_disk_is_a_text_and_exit_code_2(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

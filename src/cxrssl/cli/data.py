@@ -76,7 +76,10 @@ def ingest(
     source: Annotated[Path, typer.Argument(help="Folder with a table and images, or images.")],
     store: Annotated[Path, typer.Argument(help="Folder of the store; a cut ingest goes on.")],
     layout: Annotated[LayoutName, typer.Option(help="What SOURCE looks like.")] = LayoutName.auto,
-    size: Annotated[int, typer.Option(min=16, help="Side of the stored square, pixels.")] = 512,
+    # No recipe takes larger ones.
+    size: Annotated[
+        int, typer.Option(min=16, max=8192, help="Side of the stored square, pixels.")
+    ] = 512,
     fit: Annotated[FitName, typer.Option(help="Stretch to the square, or pad.")] = FitName.squash,
     exact: Annotated[bool, typer.Option("--exact", help="Decode JPEG 2000 whole.")] = False,
     shard: Annotated[str, typer.Option(help="I/N: the I-th of N calls that share it.")] = "1/1",

@@ -57,12 +57,7 @@ def contents(folder: Path) -> Contents:
             folders.clear()
             found.passed_over[_STORE] += 1
             continue
-        for name in list(folders):
-            if _is_left_behind(name, _SYSTEM_FOLDERS):
-                folders.remove(name)
-                found.passed_over[_HIDDEN] += _count(Path(place, name))
-            elif Path(place, name).is_symlink():
-                found.passed_over[_LINKED_FOLDER] += 1
+        _leave_out(Path(place), folders, found.passed_over)
         for name in names:
             path = Path(place, name)
             if _is_left_behind(name, _SYSTEM_FILES):
@@ -73,6 +68,16 @@ def contents(folder: Path) -> Contents:
                 found.passed_over[_BROKEN_LINK if path.is_symlink() else _SPECIAL] += 1
     found.files.sort()
     return found
+
+
+def _leave_out(place: Path, folders: list[str], passed_over: Counter[str]) -> None:
+    """Take out of the folders to enter those that are passed over, and count them."""
+    for name in list(folders):
+        if _is_left_behind(name, _SYSTEM_FOLDERS):
+            folders.remove(name)
+            passed_over[_HIDDEN] += _count(place / name)
+        elif (place / name).is_symlink():
+            passed_over[_LINKED_FOLDER] += 1
 
 
 def _is_store(names: Iterable[str]) -> bool:

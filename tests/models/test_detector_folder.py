@@ -104,7 +104,7 @@ def test_a_key_that_holds_nothing_does_no_harm(folder: Path) -> None:
         *[("anchor_sizes_px", value) for value in ([8] * 10_000, [8] * 4, [0] * 5, [10**9] * 5)],
         *[("anchor_ratios", value) for value in ([], [0.0], [-1.0], [1e-9], [1.0] * 1000, 1.0)],
         *[("norm_eps", -1.0), ("norm_eps", 2.0), ("norm", "layer"), ("norm", ["bn"])],
-        *[("frozen_stages", -1), ("frozen_stages", 1000), ("image_std", 0), ("image_mean", 2)],
+        *[("frozen_stages", -1), ("frozen_stages", 1000), ("image_std", 1e-300), ("image_mean", 2)],
         *[("score_threshold", 1.5), ("nms_iou", -0.1), ("rpn_nms_iou", 7), ("box_loss", "giou")],
         *[("roi_align", "other"), ("protocol", "mine"), ("protocol", 3), ("fpn_channels", 10**6)],
     ],

@@ -12,7 +12,7 @@ from cxrssl.config.detectors import DetectorSection, InitSection, Side
 from cxrssl.config.section import Place, Probability, Section, Share
 from cxrssl.core.images import Intensity
 from cxrssl.data.fusion import POLICY
-from cxrssl.models.ranges import MOST_SIDE_PX, MOST_STD
+from cxrssl.models.ranges import LEAST_STD, MOST_SIDE_PX, MOST_STD
 
 # Of images, epochs or channels; a recipe that says more would compute for ever, and say nothing.
 _MOST = 1_000_000
@@ -84,7 +84,7 @@ class IntensitySection(Section):
 
     equalize: bool
     mean: Annotated[float, Field(ge=0, le=1)]
-    std: Annotated[float, Field(gt=0, le=MOST_STD)]
+    std: Annotated[float, Field(ge=LEAST_STD, le=MOST_STD)]
 
     @property
     def treatment(self) -> Intensity:

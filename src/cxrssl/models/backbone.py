@@ -25,7 +25,7 @@ from cxrssl.core.images import Fit, Intensity
 from cxrssl.core.printable import printable
 from cxrssl.models.outside import read_mapping
 from cxrssl.models.published import pyramid_cxr_rcnn as published
-from cxrssl.models.ranges import MOST_STD
+from cxrssl.models.ranges import LEAST_STD, MOST_STD
 
 NUM_CHANNELS = 3
 _NAME = re.compile(r"\w+(\.\w+)?", re.ASCII)
@@ -208,7 +208,7 @@ def load_backbone(
     try:
         if own is not None:
             mean, std = float(data["mean"][0]), float(data["std"][0])
-            if not (0 <= mean <= 1 and 0 < std <= MOST_STD):
+            if not (0 <= mean <= 1 and LEAST_STD <= std <= MOST_STD):
                 raise ValueError(f"mean {mean:g} and std {std:g} are no grey levels' in [0, 1]")
             intensity = Intensity(bool(own["equalize"]), mean, std)
         weights = load_file(weights_file)

@@ -14,8 +14,9 @@ MOST_SIDE_PX = 8192
 """Of an image inside a detector, and of an anchor."""
 MOST_COUNT = 20_000
 """Of channels, boxes, or samples."""
-MOST_STD = 1_000.0
-"""Of pixels in [0, 1], in which a number beyond is a slip."""
+LEAST_STD, MOST_STD = 1e-3, 1_000.0
+"""Of pixels in [0, 1], in which a number beyond is a slip. Far below, what a network computes is no
+number, and a detector finds nothing in silence."""
 MOST_QUERIES = 5_000
 MOST_LAYERS = 64
 MOST_RATIO = 100.0
@@ -31,10 +32,9 @@ class Numbers:
     """A number from `low` to `high`, or a list of such.
 
     Attributes:
-        low: The least; with `above`, what it must be more than.
+        low: The least.
         high: The largest.
         whole: Whether it has no fraction.
-        above: Whether `low` itself is out.
         entries: Least and most of a list, None for a single number.
         or_null: Whether there may be none.
     """
@@ -42,7 +42,6 @@ class Numbers:
     low: float
     high: float
     whole: bool = False
-    above: bool = False
     entries: tuple[int, int] | None = None
     or_null: bool = False
 
@@ -62,13 +61,12 @@ class Numbers:
     def _is_one(self, value: object) -> bool:
         if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
             return False
-        return self.low <= value <= self.high and not (self.above and value == self.low)
+        return self.low <= value <= self.high
 
     def __str__(self) -> str:
         """Return what is expected, in words."""
         kind = "whole number" if self.whole else "number"
-        start = "above" if self.above else "from"
-        span = f"{start} {self.low:g} to {self.high:g}"
+        span = f"from {self.low:g} to {self.high:g}"
         if self.entries is None:
             return f"a {kind} {span}{' or null' if self.or_null else ''}"
         least, most = self.entries
@@ -116,7 +114,7 @@ _SIDE = Numbers(1, MOST_SIDE_PX, whole=True)
 _COUNT = Numbers(1, MOST_COUNT, whole=True)
 _OVERLAP = Numbers(0, 1)
 _SHARE = Numbers(0, 1)
-_MEAN, _STD = Numbers(0, 1), Numbers(0, MOST_STD, above=True)
+_MEAN, _STD = Numbers(0, 1), Numbers(LEAST_STD, MOST_STD)
 _FLOATS = Words(("float32", "float16", "bfloat16"), or_null=True)
 _PROTOCOL = Words(("published", "described", "corrected"))
 

@@ -107,6 +107,7 @@ def recipes_of(
     """Return the recipe of each arm; they differ in their start alone."""
     starts = {"imagenet": weights} | ({"random": None} if options.control else {})
     shorter = ["max_steps=1", "size_px=64", "batch_size=2"] if options.smallest else []
+    shorter += ["optim.warmup_steps=0"] if options.smallest else []
     return {
         start: load_recipe(
             RECIPE,

@@ -171,7 +171,8 @@ def peers(
     def ours_from_files() -> list[float]:
         index, boxes = read_annotations(paths[0])
         given = given_by_file(index, boxes, None)
-        return ours(given.truth, as_detections(read_results(paths[1], index)))
+        results, _ = read_results(paths[1], index)
+        return ours(given.truth, as_detections(results))
 
     file = str(paths[1])
     return {

@@ -339,7 +339,10 @@ def test_statistics_of_no_image_are_not_frozen(changes: list[str], message: str)
 @pytest.mark.parametrize("norm", ["recalibrated", "bn", "sync", "gn"])
 def test_a_random_start_goes_with_norms_that_learn_or_are_measured(norm: str) -> None:
     path = ROOT / "recipes/finetune/smoke.yaml"
-    load_recipe(path, FinetuneRecipe, overrides=[f"model.norm={norm}"])
+    recipe = load_recipe(path, FinetuneRecipe, overrides=[f"model.norm={norm}"])
+    assert (recipe.init.start, recipe.model.norm) == ("random", norm)
     if norm in ("recalibrated", "gn"):
         changes = [f"model.norm={norm}", "model.frozen_stages=1"]
-        load_recipe(path, FinetuneRecipe, overrides=changes)
+        frozen = load_recipe(path, FinetuneRecipe, overrides=changes)
+        assert frozen == recipe.model_copy(update={"model": frozen.model})
+        assert frozen.model.model_dump()["frozen_stages"] == 1

@@ -10,7 +10,6 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
-from cxrssl.core.errors import DataError
 from cxrssl.data.dicom.read import read_dicom
 from cxrssl.data.dicom.write import FileIdentity, PixelForm, write_dicom
 
@@ -102,11 +101,17 @@ def test_a_window_without_width_is_not_valid(function: str, tmp_path: Path) -> N
     assert "percentile range" in read_dicom(path, size_px=None).route
 
 
-def test_an_unknown_window_function_is_refused_without_being_quoted(tmp_path: Path) -> None:
+def test_an_unknown_window_function_gives_way_and_is_said_without_being_quoted(
+    tmp_path: Path,
+) -> None:
     path = stored(tmp_path, ramp(12), WindowCenter=2048, WindowWidth=100, VOILUTFunction="DOE")
-    with pytest.raises(DataError, match="VOILUTFunction is none of LINEAR, LINEAR_EXACT") as error:
-        read_dicom(path, size_px=None)
-    assert "DOE" not in str(error.value)
+    found = read_dicom(path, size_px=None)
+    bare = read_dicom(stored(tmp_path, ramp(12)), size_px=None)
+    assert np.array_equal(found.pixels, bare.pixels)
+    assert "percentile range" in found.route
+    assert found.warnings == (
+        "VOILUTFunction is none of LINEAR, LINEAR_EXACT and SIGMOID: the percentile range was used",
+    )
 
 
 def test_the_first_of_several_windows_decides(tmp_path: Path) -> None:

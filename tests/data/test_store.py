@@ -35,7 +35,7 @@ def content_of(folder: Path) -> tuple[list[bytes], Any, list[Any], dict[str, str
     return pixels, store.findings, store.images, store.source_sha256()
 
 
-def says(folder: Path, name: str, match: str) -> None:
+def assert_refused(folder: Path, name: str, match: str) -> None:
     """Check that a damaged store is refused, and that the text names the file."""
     with pytest.raises(DataError, match=match) as refused:
         content_of(folder)
@@ -72,7 +72,7 @@ def test_a_manifest_that_says_what_it_should_not_is_refused(
 ) -> None:
     manifest = json.loads((copy / MANIFEST).read_text())
     (copy / MANIFEST).write_text(json.dumps(change(manifest)))
-    says(copy, str(copy), r"damaged|missing|version")
+    assert_refused(copy, str(copy), r"damaged|missing|version")
 
 
 def test_an_older_manifest_without_notes_is_read(copy: Path, store: Store) -> None:
@@ -89,15 +89,15 @@ def test_a_part_that_is_gone_or_lies_elsewhere_is_named(
     copy: Path, tmp_path: Path, name: str
 ) -> None:
     (copy / name).rename(tmp_path / "outside")
-    says(copy, name, "is missing from the store")
+    assert_refused(copy, name, "is missing from the store")
     (copy / name).symlink_to(tmp_path / "outside")
-    says(copy, name, "is a link to a file outside the store")
+    assert_refused(copy, name, "is a link to a file outside the store")
     (copy / name).unlink()
     os.mkfifo(copy / name)
-    says(copy, name, "is missing from the store")
+    assert_refused(copy, name, "is missing from the store")
     (copy / name).unlink()
     (copy / name).mkdir()
-    says(copy, name, "is missing from the store")
+    assert_refused(copy, name, "is missing from the store")
 
 
 def test_a_store_that_is_itself_a_link_is_read(store_folder: Path, tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_a_shard_with_other_rows_is_refused(
     copy: Path, change: Callable[[pa.Table], pa.Table]
 ) -> None:
     rewritten(copy / SHARD, change)
-    says(copy, str(copy), "is damaged")
+    assert_refused(copy, str(copy), "is damaged")
 
 
 def test_a_compressed_shard_is_not_unfolded_in_memory(copy: Path) -> None:
@@ -158,7 +158,7 @@ def test_a_compressed_shard_is_not_unfolded_in_memory(copy: Path) -> None:
         return table.set_column(1, SCHEMA.field("pixels"), pixels)
 
     rewritten(copy / SHARD, white, options=pa.ipc.IpcWriteOptions(compression="zstd"))
-    says(copy, SHARD, "its images are larger than the file")
+    assert_refused(copy, SHARD, "its images are larger than the file")
 
 
 def boxes(change: Callable[[pd.DataFrame], pd.DataFrame]) -> Callable[[Path], None]:
@@ -189,7 +189,7 @@ def boxes(change: Callable[[pd.DataFrame], pd.DataFrame]) -> Callable[[Path], No
 )
 def test_boxes_that_are_none_are_refused(copy: Path, damage: Callable[[Path], None]) -> None:
     damage(copy / BOXES)
-    says(copy, BOXES, "is damaged|rows for 30 images")
+    assert_refused(copy, BOXES, "is damaged|rows for 30 images")
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_boxes_that_are_none_are_refused(copy: Path, damage: Callable[[Path], No
 def test_a_record_that_is_none_is_refused(copy: Path, text: str) -> None:
     name = SHARD.replace("arrow", "json")
     (copy / name).write_text(text)
-    says(copy, name, "is damaged")
+    assert_refused(copy, name, "is damaged")
 
 
 @pytest.mark.parametrize("name", [SHARD, BOXES, MANIFEST, SHARD.replace("arrow", "json")])

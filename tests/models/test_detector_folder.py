@@ -91,8 +91,12 @@ def test_a_type_of_numbers_that_transformers_has_not_is_refused(folder: Path) ->
 
 
 def test_a_key_that_holds_nothing_does_no_harm(folder: Path) -> None:
+    before = load_detector(folder)
     edited(folder, CONFIG, {"anything": None, "pruned_heads": {}, "torchscript": False})
-    load_detector(folder)
+    after = load_detector(folder)
+    assert (after.classes, after.intensity) == (before.classes, before.intensity)
+    weights = before.model.state_dict()
+    assert all(torch.equal(weights[name], own) for name, own in after.model.state_dict().items())
 
 
 @pytest.mark.parametrize(

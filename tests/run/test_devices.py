@@ -62,7 +62,12 @@ def test_hidden_gpus_ask_for_the_cpu(
     start: str, visible: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     has_gpus(monkeypatch, 2, usable=False, visible=visible)
-    STARTS[start]()
+    began = STARTS[start]()
+    if start == "jobs":
+        assert began
+        assert not any("CUDA_VISIBLE_DEVICES" in place for place in began)  # type: ignore[attr-defined]
+    else:
+        assert getattr(began, "device", began) == torch.device("cpu")
 
 
 @pytest.mark.parametrize("visible", ["7", "MIG-0", "GPU-8a,1"])

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from cxrssl.core.errors import RunError
 from cxrssl.run.folder import open_run
@@ -46,6 +47,7 @@ def test_a_process_that_left_early_stops_nobody(tmp_path: Path) -> None:
 
 def test_one_process_has_nobody_to_leave() -> None:
     leave()
+    assert not torch.distributed.is_initialized()
 
 
 STEP = {"SLURM_STEP_NUM_TASKS": "4", "SLURM_NTASKS": "4", "SLURM_PROCID": "2"}
@@ -69,7 +71,7 @@ def test_tasks_of_srun_that_know_nothing_of_each_other_are_stopped() -> None:
 def test_a_single_task_and_launchers_under_srun_go_on(
     environment: dict[str, str], num_processes: int
 ) -> None:
-    check_company(environment, num_processes=num_processes)
+    assert check_company(environment, num_processes=num_processes) is None  # and raises nothing
 
 
 def test_as_many_files_may_be_open_as_the_system_allows() -> None:
@@ -118,4 +120,5 @@ def test_a_run_is_written_by_one_process_and_free_once_that_is_killed(tmp_path: 
 
 def test_a_folder_that_was_only_held_is_still_empty(tmp_path: Path) -> None:
     (tmp_path / ".lock").touch()
-    open_run(tmp_path, recipe_yaml="a: 1\n", resume=False, writes=True)
+    run = open_run(tmp_path, recipe_yaml="a: 1\n", resume=False, writes=True)
+    assert (run.path / "recipe.yaml").read_text() == "a: 1\n"

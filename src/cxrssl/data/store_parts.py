@@ -48,7 +48,7 @@ _TEXTS = (pa.string(), pa.large_string())
 # What pyarrow and pandas raise of files that are not what they seem.
 _UNREADABLE = (
     *(pa.ArrowException, ArithmeticError, AttributeError, LookupError, MemoryError),
-    *(NotImplementedError, OSError, RecursionError, TypeError, ValueError),
+    *(OSError, RecursionError, TypeError, ValueError),
 )
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=1000)]
 _Count = Annotated[int, msgspec.Meta(ge=0)]

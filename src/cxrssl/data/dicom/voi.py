@@ -49,9 +49,6 @@ def read_voi(reader: Values, *, negative: bool) -> Voi:
     Args:
         reader: Of the header.
         negative: Whether levels may be below 0 when a VOI table gets them.
-
-    Raises:
-        DataError: If the function of a window is none of DICOM's terms.
     """
     sources, faults = [reader], []
     try:
@@ -107,11 +104,7 @@ def _scaled(table: Table) -> tuple[Table, tuple[str, ...]]:
 
 
 def _first_window(sources: list[Values]) -> tuple[Window | None, list[str]]:
-    """Return the first window that can be used, and what is wrong with those before it.
-
-    Raises:
-        DataError: If its function is none of DICOM's terms.
-    """
+    """Return the first window that can be used, and what is wrong with those before it."""
     faults: list[str] = []
     for source in sources:
         centres, widths = source.numbers(_CENTRE), source.numbers(_WIDTH)
@@ -121,9 +114,8 @@ def _first_window(sources: list[Values]) -> tuple[Window | None, list[str]]:
             continue
         function = source.text("VOILUTFunction") or "LINEAR"
         if function not in _FUNCTIONS:
-            raise DataError(
-                f"{source.name}: VOILUTFunction is none of LINEAR, LINEAR_EXACT and SIGMOID"
-            )
+            faults.append("VOILUTFunction is none of LINEAR, LINEAR_EXACT and SIGMOID")
+            continue
         for centre, width in zip(centres, widths, strict=False):
             if centre is None or width is None:
                 faults.append("WindowCenter or WindowWidth is no number")

@@ -93,7 +93,7 @@ def cxrssl_work(batch: int, size_px: int, norm: str, device: str) -> dict[str, W
     from cxrssl.models.detector import build_detector, detector_input, rcnn_config
     from cxrssl.run.memory import place_gradients, training_layout
     from cxrssl.run.optimizer import build_optimizer
-    from cxrssl.run.start import start_accelerator
+    from cxrssl.run.processes import start_accelerator
 
     weights = torchvision_model(size_px, norm).state_dict()
     sizes = "model.anchor_sizes_px=[32, 64, 128, 256, 512]"

@@ -33,8 +33,8 @@ from cxrssl.data.dicom.read import read_dicom
 from cxrssl.data.dicom.write import FileIdentity, PixelForm, Syntax, write_dicom
 from cxrssl.data.phantom.painting import paint_image
 from cxrssl.data.phantom.plan import PhantomSettings, plan_image
-from cxrssl.data.shards import Settings
 from cxrssl.ingest import ingest
+from cxrssl.ingest.shards import Settings
 
 SIZE_PX = 512
 WIDTH_PX, HEIGHT_PX, BITS = 2446, 2788, 12

@@ -18,9 +18,9 @@ import torch
 from PIL import Image
 
 from cxrssl.data.phantom import make_phantom
-from cxrssl.data.shards import Settings
 from cxrssl.data.store import Store
 from cxrssl.ingest import ingest
+from cxrssl.ingest.shards import Settings
 
 BAR = 30
 

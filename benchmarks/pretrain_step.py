@@ -63,8 +63,8 @@ def cxrssl_step(batch: int, size_px: int, device: str) -> Callable[[], None]:
     from cxrssl.pretrain.contrast import Contrast
     from cxrssl.pretrain.start import build_model
     from cxrssl.run.optimizer import build_optimizer
+    from cxrssl.run.processes import start_accelerator
     from cxrssl.run.schedule import set_lr
-    from cxrssl.run.start import start_accelerator
 
     changes = [f"batch_size={batch}", f"views.size_px={size_px}"]
     recipe = load_recipe(RECIPE, PretrainRecipe, overrides=changes)
@@ -216,8 +216,8 @@ def recipe_on_phantom(
     from cxrssl.config.load import load_recipe
     from cxrssl.config.schema import PretrainRecipe
     from cxrssl.data.phantom import make_phantom
-    from cxrssl.data.shards import Settings
     from cxrssl.ingest import ingest
+    from cxrssl.ingest.shards import Settings
 
     make_phantom(
         folder / "source",

@@ -34,9 +34,9 @@ from cxrssl.config.schema import FinetuneRecipe
 from cxrssl.core.errors import CxrsslError
 from cxrssl.data.detection import splits_of
 from cxrssl.data.protocol import SPLITS
-from cxrssl.data.shards import Settings
 from cxrssl.data.store import Store
 from cxrssl.ingest import ingest
+from cxrssl.ingest.shards import Settings
 
 BAR_AP50, BAR_MINUTES = 0.8, 15.0
 RECIPE = Path(__file__).parents[1] / "recipes/finetune/lungs.yaml"

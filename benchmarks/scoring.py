@@ -121,8 +121,8 @@ def peers(
     from pycocotools.cocoeval import COCOeval
     from torchmetrics.detection import MeanAveragePrecision
 
-    from cxrssl.data.coco_files import read_annotations, read_results
-    from cxrssl.evaluate.given import as_detections, given_by_file
+    from cxrssl.data.coco.files import read_annotations, read_results
+    from cxrssl.evaluate.inputs import as_detections, given_by_file
 
     rows = np.column_stack([found.images, found.boxes, found.scores, found.labels + 1])
 

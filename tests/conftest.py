@@ -16,9 +16,9 @@ import pytest
 import torch
 
 from cxrssl.data.phantom import make_phantom
-from cxrssl.data.shards import Settings
 from cxrssl.data.store import Store
 from cxrssl.ingest import ingest
+from cxrssl.ingest.shards import Settings
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

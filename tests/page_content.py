@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from cxrssl.core.images import Pixels
-from cxrssl.output.figures import (
+from cxrssl.report.figures import (
     Line,
     Readings,
     Role,

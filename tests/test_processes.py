@@ -15,7 +15,7 @@ from cxrssl.evaluate.checkpoint import evaluate
 from cxrssl.evaluate.intervals import Bootstrap
 from cxrssl.finetune import finetune
 from cxrssl.pretrain import pretrain
-from cxrssl.run.start import check_company, missing_processes
+from cxrssl.run.processes import check_company, missing_processes
 from support import ROOT, finetune_recipe, pretrain_recipe
 
 TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m")
@@ -93,7 +93,7 @@ import torch
 from torch import nn
 from cxrssl.core.images import Intensity
 from cxrssl.pretrain.contrast import Contrast, chunk_that_fits
-from cxrssl.run.start import start_accelerator
+from cxrssl.run.processes import start_accelerator
 
 class Net(nn.Sequential):
     def forward(self, images):

@@ -14,13 +14,13 @@ from cxrssl.core.errors import DataError, RunError, TransferError
 from cxrssl.data.detection import splits_of
 from cxrssl.data.loaders import DetectionImages
 from cxrssl.data.sampling import Visit
-from cxrssl.data.shards import Settings
 from cxrssl.data.store import Store
 from cxrssl.evaluate.checkpoint import evaluate, values_of
 from cxrssl.evaluate.detect import detect
 from cxrssl.finetune import finetune
 from cxrssl.finetune.labels import labels_of, training_images
 from cxrssl.finetune.start import start_detector
+from cxrssl.ingest.shards import Settings
 from cxrssl.models.detector import Detector, body_of
 from cxrssl.pretrain import build_model as build_simclr
 from cxrssl.pretrain import pool_views, pretrain

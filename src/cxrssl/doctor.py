@@ -17,11 +17,11 @@ from cxrssl.core.errors import DataError
 from cxrssl.core.labels import NO_FINDING
 from cxrssl.data.duplicates import near_duplicates, perceptual_hash
 from cxrssl.data.protocol import split_of
-from cxrssl.data.shards import Settings
 from cxrssl.data.store import Store
 from cxrssl.data.tables import Layout, Table, read_source
 from cxrssl.data.tables.rows import BOX_COLUMNS
 from cxrssl.ingest import IngestSummary, fault_of_boxes, write_store
+from cxrssl.ingest.shards import Settings
 
 _THUMBNAIL_PX = 64
 

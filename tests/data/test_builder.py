@@ -16,9 +16,9 @@ from cxrssl.core.errors import DataError
 from cxrssl.data.builder import VinDrCXR
 from cxrssl.data.detection import examples_of, splits_of
 from cxrssl.data.protocol import split_of
-from cxrssl.data.shards import Settings
 from cxrssl.data.store import Store
 from cxrssl.ingest import ingest
+from cxrssl.ingest.shards import Settings
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cxrssl.data.coco_ids import normal_id
+from cxrssl.data.coco.ids import normal_id
 
 
 @pytest.mark.parametrize("value", [7, 7.0, "7", "7.0", " 7 ", "7.000"])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from cxrssl.data.coco_shapes import clipped, segmentation_extent, turned_extent
+from cxrssl.data.coco.shapes import clipped, segmentation_extent, turned_extent
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,10 @@ from cxrssl.core.images import Fit
 from cxrssl.data.detection import examples_of, in_split, marks_of, splits_of
 from cxrssl.data.fusion import fuse
 from cxrssl.data.protocol import split_images, split_of
-from cxrssl.data.shards import Settings
 from cxrssl.data.store import Store
 from cxrssl.finetune.labels import labels_of
 from cxrssl.ingest import ingest
+from cxrssl.ingest.shards import Settings
 from cxrssl.pretrain import pool_views
 from support import finetune_recipe, pretrain_recipe
 

@@ -14,7 +14,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from cxrssl.core.errors import DataError
-from cxrssl.data.coco_ids import normal_id
+from cxrssl.data.coco.ids import normal_id
 from cxrssl.data.tables.image_ids import image_ids
 from cxrssl.evaluate.files import evaluate_files
 from cxrssl.evaluate.intervals import Bootstrap

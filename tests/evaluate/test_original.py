@@ -12,7 +12,6 @@ from pycocotools.coco import COCO
 from cxrssl.config.load import to_yaml
 from cxrssl.core.files import write_json
 from cxrssl.data.detection import Example, examples_of
-from cxrssl.data.shards import Settings as StoreSettings
 from cxrssl.data.store import Store
 from cxrssl.evaluate.checkpoint import given_by_store, scores_of
 from cxrssl.evaluate.detect import ImageDetections, detections_of
@@ -21,6 +20,7 @@ from cxrssl.evaluate.intervals import Bootstrap
 from cxrssl.evaluate.original import as_coco_dataset, in_original_px
 from cxrssl.evaluate.settings import Asked, Settings, settings_of
 from cxrssl.ingest import ingest
+from cxrssl.ingest.shards import Settings as StoreSettings
 from cxrssl.metrics.annotations import Truth
 from cxrssl.metrics.scores import ScoreTable
 from support import finetune_recipe

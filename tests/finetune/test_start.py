@@ -9,11 +9,11 @@ from torchvision.models import detection
 
 from cxrssl.core.errors import DataError, RunError, TransferError
 from cxrssl.core.images import Intensity
-from cxrssl.data.shards import Settings
 from cxrssl.data.store import Store
 from cxrssl.finetune.labels import labels_of, training_images
 from cxrssl.finetune.start import start_detector
 from cxrssl.ingest import ingest
+from cxrssl.ingest.shards import Settings
 from cxrssl.models.backbone import encoder, save_backbone
 from cxrssl.models.detector import Detector, body_input, body_of, detector_input
 from support import RTDETR, finetune_recipe

@@ -13,7 +13,7 @@ from cxrssl.core.images import Intensity
 from cxrssl.pretrain import pretrain
 from cxrssl.pretrain.contrast import Contrast
 from cxrssl.run.memory import is_out_of_memory
-from cxrssl.run.start import start_accelerator
+from cxrssl.run.processes import start_accelerator
 from cxrssl.ssl.simclr import SimCLR
 from support import pretrain_recipe
 

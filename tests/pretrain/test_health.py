@@ -15,7 +15,7 @@ from cxrssl.data.store import Store
 from cxrssl.pretrain.health import health_check
 from cxrssl.pretrain.pool import pool_views
 from cxrssl.pretrain.start import build_model
-from cxrssl.run.start import start_accelerator
+from cxrssl.run.processes import start_accelerator
 from support import pretrain_recipe
 torch.set_num_threads(1)
 recipe = pretrain_recipe(Path(sys.argv[1]), f"precision={sys.argv[2]}")

@@ -8,9 +8,9 @@ import pytest
 
 from cxrssl.core.errors import DataError
 from cxrssl.data.detection import Example, examples_of
-from cxrssl.data.shards import Settings
 from cxrssl.data.store import Store
 from cxrssl.ingest import ingest
+from cxrssl.ingest.shards import Settings
 from cxrssl.report.cautions import cautions
 from made_runs import plan
 

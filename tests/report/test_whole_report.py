@@ -12,8 +12,8 @@ from cxrssl.core.errors import RunError
 from cxrssl.core.files import write_json, write_text
 from cxrssl.data.detection import splits_of
 from cxrssl.data.store import Store
+from cxrssl.jobs.job import NOT_RUN
 from cxrssl.report import report
-from cxrssl.run.jobs import NOT_RUN
 from made_runs import plan, results
 from support import finetune_recipe
 

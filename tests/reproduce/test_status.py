@@ -9,10 +9,10 @@ import pytest
 from cxrssl.config.load import load_recipe
 from cxrssl.config.plan import Plan
 from cxrssl.core.files import write_json, write_text
-from cxrssl.output.board import duration
+from cxrssl.jobs.job import Outcome
+from cxrssl.jobs.progress_table import duration
 from cxrssl.reproduce.jobs import data_jobs, trainings
 from cxrssl.reproduce.status import Status, progress_of
-from cxrssl.run.jobs import Outcome
 from support import ROOT
 
 

@@ -13,12 +13,12 @@ import pytest
 from rich.console import Console
 
 from cxrssl.core.files import write_json, write_text
-from cxrssl.output.board import Board
+from cxrssl.core.lock import sole_user
+from cxrssl.jobs.job import NOT_RUN, Outcome
+from cxrssl.jobs.progress_table import Board
 from cxrssl.reproduce.jobs import Training, trainings
 from cxrssl.reproduce.status import Status, progress_of
 from cxrssl.reproduce.watch import Watch, is_stale
-from cxrssl.run.jobs import NOT_RUN, Outcome
-from cxrssl.run.lock import sole_user
 from made_runs import plan
 
 FILES = ("report.html", "report.csv", "report.md", "report.tex")

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 import cxrssl
-from cxrssl.run.start import start_accelerator
+from cxrssl.run.processes import start_accelerator
 from support import ROOT
 
 CODE = """
 import json
 from cxrssl.run.provenance import provenance
-from cxrssl.run.start import start_accelerator
+from cxrssl.run.processes import start_accelerator
 print(json.dumps(provenance(start_accelerator("fp32", batch_size=1), data={})))
 """
 OWN = '[project]\nname = "cxrssl"\n'

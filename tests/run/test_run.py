@@ -18,8 +18,8 @@ from cxrssl.run.checkpoint import Checkpoints
 from cxrssl.run.folder import open_run, what_is_there
 from cxrssl.run.log import Log
 from cxrssl.run.optimizer import build_optimizer
+from cxrssl.run.processes import start_accelerator
 from cxrssl.run.schedule import LearningRate
-from cxrssl.run.start import start_accelerator
 
 FINE = {"loss": torch.tensor(1.0)}
 

@@ -7,7 +7,7 @@ from cxrssl.cli import data, hub, runs, scores
 from cxrssl.cli.faults import told
 from cxrssl.cli.options import app, say
 from cxrssl.core.errors import CxrsslError
-from cxrssl.core.places import without_secrets
+from cxrssl.core.hub_address import without_secrets
 
 __all__ = ["app", "data", "hub", "main", "runs", "scores"]
 

@@ -22,8 +22,8 @@ def phantom(
     workers: Workers = None,
 ) -> None:
     """Make a chest data set of DICOM files read by several readers, in Kaggle VinBigData layout."""
+    from cxrssl.core.processes import available_cores
     from cxrssl.data.phantom import make_phantom
-    from cxrssl.run.cores import available_cores
     from cxrssl.run.progress import progress
 
     with progress("phantom", total=images) as meter:
@@ -59,8 +59,8 @@ def describe(
     """Say what is in an annotation table: counts, splits, balance, fusion, agreement, drift."""
     import json
 
+    from cxrssl.cli.show_description import print_description
     from cxrssl.describe import describe as run
-    from cxrssl.output.description import print_description
 
     found = run(
         table, protocol=protocol.value, out=out, say=lambda line: typer.echo(line, err=True)
@@ -92,11 +92,11 @@ def ingest(
 
     Images that look wrong (blank, few grey levels) are stored, and listed as warnings.
     """
-    from cxrssl.data.shards import Settings
+    from cxrssl.cli.show_diagnosis import print_ingest
+    from cxrssl.core.processes import available_cores
     from cxrssl.ingest import ingest as run
     from cxrssl.ingest import share_of
-    from cxrssl.output.terminal import print_ingest
-    from cxrssl.run.cores import available_cores
+    from cxrssl.ingest.shards import Settings
     from cxrssl.run.progress import progress
 
     with progress("ingest", total=1000) as meter:
@@ -126,9 +126,9 @@ def doctor(
 
     Warnings (a blank picture, something guessed) are listed and leave the exit code 0.
     """
+    from cxrssl.cli.show_diagnosis import print_diagnosis, print_json
+    from cxrssl.core.processes import available_cores
     from cxrssl.doctor import doctor as run
-    from cxrssl.output.terminal import print_diagnosis, print_json
-    from cxrssl.run.cores import available_cores
     from cxrssl.run.progress import progress
 
     with progress("doctor", total=1000, shown=not json_) as meter:

@@ -87,10 +87,10 @@ def evaluate(
     _check_inputs((checkpoint, data), (predictions, truth), readers, against)
     if checkpoint is None and (split, fusion, normals) != (None, None, None):
         raise typer.BadParameter("--split, --fusion and --normals are about a store")
+    from cxrssl.cli.show_scores import print_scores
     from cxrssl.core.files import check_writable, write_json
     from cxrssl.evaluate.files import evaluate_files, evaluate_readers
     from cxrssl.evaluate.intervals import Bootstrap
-    from cxrssl.output.scores import print_scores
 
     if json_ is not None:
         check_writable(json_, apart_from=(predictions, truth, readers, against))

@@ -7,7 +7,7 @@ from typing import Annotated, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from cxrssl.core.errors import HubError
-from cxrssl.core.places import is_on_hub, parsed
+from cxrssl.core.hub_address import is_on_hub, parsed
 from cxrssl.core.printable import printable
 
 Value = TypeVar("Value")

@@ -1,8 +1,13 @@
-"""Worker processes that do not outlive whoever began them."""
+"""The cores there are, and worker processes that do not outlive their parent."""
 
 import os
 from multiprocessing import connection, parent_process
 from threading import Thread
+
+
+def available_cores() -> int:
+    """Return the cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def end_with_parent() -> None:

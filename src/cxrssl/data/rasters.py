@@ -20,7 +20,7 @@ from cxrssl.core.errors import DataError
 from cxrssl.core.grey_levels import is_of_few_levels
 from cxrssl.core.images import Fit, Levels, Pixels, Radiograph, placed, placement, resized
 from cxrssl.core.sizes import Size, is_resize_of
-from cxrssl.data.contents import file_content
+from cxrssl.data.file_content import file_content
 
 _MAX_PIXELS = 150_000_000
 # A JPEG with further pictures behind it (MPO) is opened as a JPEG.

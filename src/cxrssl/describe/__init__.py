@@ -66,7 +66,7 @@ def describe(
             say(printable(line))
 
         # Matplotlib takes longer to load than all of the above to run.
-        from cxrssl.describe.pictures import draw
+        from cxrssl.describe.figures import draw
 
         write_json(out / "describe.json", found)
         say_plainly(f"wrote {out / 'describe.json'}")

@@ -8,26 +8,26 @@ from typing import Any
 import numpy as np
 
 from cxrssl.core.errors import DataError
-from cxrssl.data.coco_ids import normal_id
-from cxrssl.data.coco_index import Index, Remarks
+from cxrssl.data.coco.ids import normal_id
+from cxrssl.data.coco.index import Index, Remarks
 from cxrssl.data.detection import Example, examples_of, in_split, splits_of
 from cxrssl.data.fusion import Marks
 from cxrssl.data.protocol import Split
 from cxrssl.data.store import Store
 from cxrssl.evaluate.detect import ImageDetections, detect_in_turn
-from cxrssl.evaluate.given import Given, Readings, in_order
+from cxrssl.evaluate.inputs import Given, Readings, in_order
 from cxrssl.evaluate.intervals import Bootstrap
 from cxrssl.evaluate.original import in_original_px
+from cxrssl.evaluate.paired import read_rival
 from cxrssl.evaluate.result import scored
-from cxrssl.evaluate.rival import read_rival
 from cxrssl.evaluate.settings import Asked, Settings, settings_of
+from cxrssl.hub.pull import fetched
 from cxrssl.metrics.annotations import Truth
 from cxrssl.metrics.scores import ScoreTable
 from cxrssl.models.detector import Detector
 from cxrssl.models.detector_folder import folder_of, load_detector, weights_sha256
-from cxrssl.run.hub import fetched
 from cxrssl.run.memory import MEMORY_ADVICE, keep_freed_memory, memory_faults
-from cxrssl.run.start import leave, start_processes
+from cxrssl.run.processes import leave, start_processes
 
 _DEFAULT = Bootstrap()
 

@@ -13,8 +13,8 @@ from cxrssl.data.sampling import in_order
 from cxrssl.data.store import Store
 from cxrssl.metrics.annotations import Detections
 from cxrssl.models.detector import Detector, detector_input
+from cxrssl.run.processes import in_turn
 from cxrssl.run.progress import progress
-from cxrssl.run.start import in_turn
 
 BATCH_SIZE = 8
 """Images at once on a GPU."""

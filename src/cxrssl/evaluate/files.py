@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from cxrssl.data.coco_files import read_annotations, read_results
-from cxrssl.data.coco_index import Remarks
-from cxrssl.data.coco_match import Matched, matched_document
-from cxrssl.evaluate.given import as_detections, given_by_file, readings_of
+from cxrssl.data.coco.files import read_annotations, read_results
+from cxrssl.data.coco.index import Remarks
+from cxrssl.data.coco.match import Matched, matched_document
+from cxrssl.evaluate.inputs import as_detections, given_by_file, readings_of
 from cxrssl.evaluate.intervals import Bootstrap
+from cxrssl.evaluate.paired import read_rival
 from cxrssl.evaluate.result import scored, scored_readers
-from cxrssl.evaluate.rival import read_rival
 
 
 def evaluate_files(

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from cxrssl.data.coco_index import Remarks
-from cxrssl.evaluate.ceiling import ReaderTable
+from cxrssl.data.coco.index import Remarks
 from cxrssl.evaluate.curves import curves, operating_points
-from cxrssl.evaluate.doubts import doubts
-from cxrssl.evaluate.given import Given, Readings, any_shared
+from cxrssl.evaluate.inputs import Given, Readings, any_shared
 from cxrssl.evaluate.intervals import Bootstrap, Measure, entries, replicated
-from cxrssl.evaluate.reasons import NO_BOX_OF_CLASS, reasons_of
-from cxrssl.evaluate.rival import Rival, compared
+from cxrssl.evaluate.mismatches import doubts
+from cxrssl.evaluate.paired import Rival, compared
+from cxrssl.evaluate.readers import ReaderTable
+from cxrssl.evaluate.undefined import NO_BOX_OF_CLASS, reasons_of
 from cxrssl.metrics.annotations import Detections, Floats, Truth
 from cxrssl.metrics.bootstrap import strata_of
 from cxrssl.metrics.definitions import DEFINITIONS, PER_CLASS_DEFINITIONS

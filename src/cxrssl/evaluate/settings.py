@@ -7,7 +7,7 @@ from typing import Any
 from cxrssl.config.load import load_recipe
 from cxrssl.config.schema import FinetuneRecipe
 from cxrssl.core.errors import RecipeError
-from cxrssl.data.coco_index import Remarks
+from cxrssl.data.coco.index import Remarks
 from cxrssl.data.protocol import Split
 
 _RECIPE = "recipe.yaml"

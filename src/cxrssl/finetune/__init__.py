@@ -9,10 +9,10 @@ from typing import Literal
 from cxrssl.config.load import to_yaml
 from cxrssl.config.schema import FinetuneRecipe
 from cxrssl.core.files import write_json
+from cxrssl.data.licence_terms import data_record
 from cxrssl.data.loaders import detection_loader
 from cxrssl.data.shared_memory import shared_memory_faults
 from cxrssl.data.store import Store
-from cxrssl.data.terms import data_record
 from cxrssl.evaluate.original import as_coco_dataset, in_original_px
 from cxrssl.finetune.batch import checked, on_device, seed_step, weighed
 from cxrssl.finetune.labels import labels_of, training_images
@@ -25,10 +25,10 @@ from cxrssl.run.folder import RunFolder, check_run, open_run
 from cxrssl.run.log import Log
 from cxrssl.run.memory import memory_faults
 from cxrssl.run.optimizer import build_optimizer
+from cxrssl.run.processes import clip_gradients, leave, start_accelerator
 from cxrssl.run.progress import progress
 from cxrssl.run.provenance import provenance
 from cxrssl.run.schedule import LearningRate, set_lr
-from cxrssl.run.start import clip_gradients, leave, start_accelerator
 
 
 @memory_faults("Lower batch_size, or share the batch out among more processes.")

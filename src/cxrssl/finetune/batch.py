@@ -9,8 +9,8 @@ from cxrssl.config.schema import FinetuneRecipe
 from cxrssl.data.loaders import Batch, Target
 from cxrssl.models.detector import Detector, num_samples
 from cxrssl.run.log import check_finite
+from cxrssl.run.processes import Accelerator, over_processes
 from cxrssl.run.seed import STEP, image_seeds, seed_torch
-from cxrssl.run.start import Accelerator, over_processes
 
 
 def on_device(batch: Batch, device: torch.device) -> Batch:

@@ -13,6 +13,7 @@ from cxrssl.core.images import Intensity
 from cxrssl.data.loaders import DetectionImages, detection_loader
 from cxrssl.data.sampling import in_order
 from cxrssl.data.store import Store
+from cxrssl.hub.pull import fetched, fetched_weights
 from cxrssl.models.backbone import recalibrate, sync_batch_norm
 from cxrssl.models.detector import (
     Config,
@@ -25,10 +26,9 @@ from cxrssl.models.detector import (
     rcnn_config,
     replace_body,
 )
+from cxrssl.models.initial_weights import coco_detector, imagenet_start, run_start
 from cxrssl.models.rtdetr import rtdetr_config
-from cxrssl.models.starts import coco_detector, imagenet_start, run_start
 from cxrssl.models.weights import TransferRecord, transfer
-from cxrssl.run.hub import fetched, fetched_weights
 from cxrssl.run.memory import place_gradients, training_layout
 from cxrssl.run.seed import INITIALISATION, seed_torch
 

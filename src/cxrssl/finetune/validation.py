@@ -17,7 +17,7 @@ from cxrssl.models.detector import Detector, build_detector
 from cxrssl.models.detector_folder import save_detector
 from cxrssl.run.folder import RunFolder
 from cxrssl.run.log import Log
-from cxrssl.run.start import Accelerator, from_main, warn
+from cxrssl.run.processes import Accelerator, from_main, warn
 
 _NAMES = ("AP", "AP50", "AR100")
 _CHOSEN_BY = "val_AP"

@@ -23,9 +23,9 @@ from cxrssl.core.errors import TransferError
 from cxrssl.core.files import write_json
 from cxrssl.core.images import Fit, Intensity
 from cxrssl.core.printable import printable
-from cxrssl.models.outside import read_mapping
 from cxrssl.models.published import pyramid_cxr_rcnn as published
 from cxrssl.models.ranges import LEAST_STD, MOST_STD
+from cxrssl.models.untrusted_config import read_mapping
 
 NUM_CHANNELS = 3
 _NAME = re.compile(r"\w+(\.\w+)?", re.ASCII)

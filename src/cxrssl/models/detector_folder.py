@@ -24,11 +24,11 @@ from cxrssl.core.state import load_own_state, own_state
 from cxrssl.models import published
 from cxrssl.models.backbone import check_known
 from cxrssl.models.detector import Config, Detector, build_detector
-from cxrssl.models.outside import EXPECTED, plain_json
 from cxrssl.models.published.configuration_cxr_rcnn import CxrRcnnConfig
 from cxrssl.models.published.image_processing_cxr import CxrImageProcessor
 from cxrssl.models.ranges import FASTER_RCNN, PROCESSOR, RTDETR, UNUSED, checked, class_names, shown
 from cxrssl.models.rtdetr import RtDetr, check_side, rtdetr_config
+from cxrssl.models.untrusted_config import EXPECTED, plain_json
 
 _PROCESSOR_FILE = "image_processing_cxr.py"
 _PROCESSOR = "image_processing_cxr.CxrImageProcessor"

@@ -15,18 +15,18 @@ from pathlib import Path
 import torch
 
 from cxrssl import __version__
+from cxrssl.core.devices import device_of_one_process
 from cxrssl.core.errors import RunError
-from cxrssl.data.pictures import Picture, read_picture
-from cxrssl.data.workers import read_apart
+from cxrssl.data.image_file import Picture, read_picture
+from cxrssl.drawing.overlay import Finding, write_overlay
 from cxrssl.evaluate.detect import batch_size_on
+from cxrssl.hub.pull import FILES, Fetched, fetched
+from cxrssl.ingest.workers import read_apart
 from cxrssl.models.detector import Detector, detector_input
 from cxrssl.models.detector_folder import folder_of, load_detector
-from cxrssl.output.overlay import Finding, write_overlay
 from cxrssl.predict.inputs import files_in, overlay_names
 from cxrssl.predict.lists import write_lists
 from cxrssl.predict.record import Asked, Found, Record, check_out, files_hash, recorded, whole_text
-from cxrssl.run.devices import device_of_one_process
-from cxrssl.run.hub import FILES, Fetched, fetched
 from cxrssl.run.memory import MEMORY_ADVICE, keep_freed_memory, memory_faults
 from cxrssl.run.progress import progress
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cxrssl.core.errors import DataError
-from cxrssl.data.contents import kind_of
+from cxrssl.data.file_content import kind_of
 from cxrssl.data.tables.files import image_files
 from cxrssl.data.tables.rows import IMAGE_SUFFIXES
 

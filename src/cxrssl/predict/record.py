@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from cxrssl.core.errors import RunError
-from cxrssl.output.overlay import Finding
-from cxrssl.run.lock import claimed
+from cxrssl.core.lock import claimed
+from cxrssl.drawing.overlay import Finding
 
 _RECORD = "unfinished.jsonl"
 _LOCK = ".lock"

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from cxrssl.config.load import to_yaml
 from cxrssl.config.schema import PretrainRecipe
+from cxrssl.data.licence_terms import data_record
 from cxrssl.data.loaders import ViewPairs, view_loader
 from cxrssl.data.shared_memory import shared_memory_faults
 from cxrssl.data.store import Store
-from cxrssl.data.terms import data_record
 from cxrssl.models.backbone import save_backbone, sync_batch_norm
 from cxrssl.pretrain.contrast import Contrast, chunk_that_fits
 from cxrssl.pretrain.health import health_check
@@ -22,10 +22,10 @@ from cxrssl.run.folder import RunFolder, check_run, open_run
 from cxrssl.run.log import Log
 from cxrssl.run.memory import memory_faults, place_gradients
 from cxrssl.run.optimizer import build_optimizer
+from cxrssl.run.processes import Accelerator, clip_gradients, leave, start_accelerator
 from cxrssl.run.progress import progress, say
 from cxrssl.run.provenance import provenance
 from cxrssl.run.schedule import LearningRate, set_lr
-from cxrssl.run.start import Accelerator, clip_gradients, leave, start_accelerator
 from cxrssl.ssl.simclr import SimCLR
 
 

@@ -14,8 +14,8 @@ from cxrssl.core.images import Intensity
 from cxrssl.data.loaders import network_input
 from cxrssl.models.backbone import NUM_CHANNELS
 from cxrssl.run.memory import is_out_of_memory
+from cxrssl.run.processes import Accelerator, warn
 from cxrssl.run.seed import STEP, seed_torch
-from cxrssl.run.start import Accelerator, warn
 from cxrssl.ssl.gradcache import backward_in_chunks
 from cxrssl.ssl.ntxent import nt_xent
 

@@ -18,7 +18,7 @@ from cxrssl.data.sampling import BatchPlan, Visit
 from cxrssl.metrics.representation import Health, health_of
 from cxrssl.models.backbone import NUM_CHANNELS
 from cxrssl.run.log import Log
-from cxrssl.run.start import warn
+from cxrssl.run.processes import warn
 from cxrssl.ssl.simclr import SimCLR
 
 _BATCH = 16

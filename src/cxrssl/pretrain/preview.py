@@ -7,7 +7,7 @@ from cxrssl.core.images import Pixels
 from cxrssl.data.loaders import ViewPairs
 from cxrssl.data.store import Store
 from cxrssl.data.views import ViewRanges, draw_view, view_generator, view_of
-from cxrssl.output.view_sheet import SheetRow, SheetView, save_view_sheet
+from cxrssl.drawing.view_sheet import SheetRow, SheetView, save_view_sheet
 from cxrssl.pretrain.pool import pool_views
 
 _NUM_IMAGES = 6

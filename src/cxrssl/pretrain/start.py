@@ -7,10 +7,10 @@ from torch import Tensor
 
 from cxrssl.config.schema import ContrastSection, PretrainRecipe
 from cxrssl.core.images import Intensity
+from cxrssl.hub.pull import fetched, fetched_weights
 from cxrssl.models.backbone import encoder, freeze_stages, num_features
-from cxrssl.models.starts import coco_start, imagenet_start, run_start
+from cxrssl.models.initial_weights import coco_start, imagenet_start, run_start
 from cxrssl.models.weights import transfer
-from cxrssl.run.hub import fetched, fetched_weights
 from cxrssl.run.seed import INITIALISATION, seed_torch
 from cxrssl.ssl.simclr import SimCLR, projection_head
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxrssl.core.errors import RunError
-from cxrssl.core.places import check_repo
+from cxrssl.core.hub_address import check_repo
+from cxrssl.hub.content import CARD, content_tag, size_of
+from cxrssl.hub.publish import Published, publish
+from cxrssl.hub.remote import MAIN, Target
 from cxrssl.push.dataset import dataset_parcel
 from cxrssl.push.models import backbone_parcel, detector_parcel
-from cxrssl.push.parcel import Parcel
-from cxrssl.run.content import CARD, content_tag, size_of
-from cxrssl.run.publish import Published, publish
-from cxrssl.run.remote import MAIN, Target
+from cxrssl.push.upload import Parcel
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from cxrssl import __version__
 from cxrssl.config.arms import percent
 from cxrssl.config.load import to_yaml
 from cxrssl.config.schema import FinetuneRecipe, IntensitySection, PretrainRecipe
-from cxrssl.output.card import render_card
+from cxrssl.core.markdown import render_card
 from cxrssl.push.evidence import Evidence
 from cxrssl.push.metadata import model_metadata
-from cxrssl.push.words import DATA_TITLES, MODEL_DATA, licence_text
+from cxrssl.push.texts import DATA_TITLES, MODEL_DATA, licence_text
 
 _SCORES = {
     "AP": "mAP, IoU 0.50:0.95",

@@ -5,17 +5,17 @@ from pathlib import Path
 
 from cxrssl import __version__
 from cxrssl.core.errors import DataError, HubError
+from cxrssl.core.markdown import render_card
 from cxrssl.data.builder import VinDrCXR
 from cxrssl.data.detection import Example, examples_of, in_split, splits_of
+from cxrssl.data.licence_terms import Origin, ids_sha256, origin_of
 from cxrssl.data.protocol import SPLITS, Protocol
 from cxrssl.data.store import Store
-from cxrssl.data.terms import Origin, ids_sha256, origin_of
-from cxrssl.output.card import render_card
+from cxrssl.hub.content import CARD, Content, content_tag
 from cxrssl.push.cards import Label
 from cxrssl.push.metadata import data_metadata
-from cxrssl.push.parcel import Parcel
-from cxrssl.push.words import DATA_TITLES, SET_DATA, licence_text
-from cxrssl.run.content import CARD, Content, content_tag
+from cxrssl.push.texts import DATA_TITLES, SET_DATA, licence_text
+from cxrssl.push.upload import Parcel
 
 _RIGHT = "--i-have-the-right-to-share-images"
 _PROTOCOL: Protocol = "corrected"

@@ -10,7 +10,7 @@ from cxrssl.config.load import Recipe, load_recipe, to_yaml
 from cxrssl.config.schema import FinetuneRecipe, PretrainRecipe
 from cxrssl.core.errors import RunError
 from cxrssl.core.files import json_text
-from cxrssl.core.places import PREFIX
+from cxrssl.core.hub_address import PREFIX
 from cxrssl.core.records import read_record
 from cxrssl.run.folder import is_finished
 

@@ -5,9 +5,9 @@ from typing import Any
 
 from huggingface_hub import DatasetCardData, EvalResult, ModelCardData
 
-from cxrssl.core.places import PREFIX
-from cxrssl.data.terms import Origin
-from cxrssl.push.words import DATA_TITLES, NO_LICENCE
+from cxrssl.core.hub_address import PREFIX
+from cxrssl.data.licence_terms import Origin
+from cxrssl.push.texts import DATA_TITLES, NO_LICENCE
 
 _TAGS = ["chest-x-ray", "radiology", "medical", "cxrssl"]
 _METRICS = (

@@ -5,13 +5,13 @@ from pathlib import Path
 from cxrssl.config.schema import FinetuneRecipe
 from cxrssl.core.errors import RunError
 from cxrssl.core.records import read_record
+from cxrssl.hub.content import CARD, Content, content_tag
 from cxrssl.models.backbone import load_backbone, pyramid_body
 from cxrssl.models.detector_folder import PUBLISHED_FILES, load_detector, published_files
 from cxrssl.models.weights import is_source
 from cxrssl.push.cards import Label, backbone_card, detector_card
 from cxrssl.push.evidence import Evidence, read_evidence
-from cxrssl.push.parcel import Parcel
-from cxrssl.run.content import CARD, Content, content_tag
+from cxrssl.push.upload import Parcel
 from cxrssl.run.folder import is_finished
 
 _BACKBONE_FILES = ("config.json", "model.safetensors")

@@ -18,8 +18,8 @@ from cxrssl.core.files import write_bytes, write_json, write_text
 from cxrssl.core.records import read_record, reading
 from cxrssl.data.detection import Example, examples_of, in_split, splits_of
 from cxrssl.data.store import Store
-from cxrssl.output.board import duration
-from cxrssl.output.html import render_report
+from cxrssl.jobs.job import NOT_RUN
+from cxrssl.jobs.progress_table import duration
 from cxrssl.report.answer import (
     Saved,
     answer,
@@ -29,7 +29,8 @@ from cxrssl.report.answer import (
 )
 from cxrssl.report.audit import definition_rows, provenance_rows, transfer_rows
 from cxrssl.report.cautions import cautions
-from cxrssl.report.drawings import (
+from cxrssl.report.faults import fault_section
+from cxrssl.report.figure_data import (
     balance_figure,
     class_figure,
     convergence_figures,
@@ -38,12 +39,11 @@ from cxrssl.report.drawings import (
     fusion_figure,
     saved_figure,
 )
-from cxrssl.report.faults import fault_section
 from cxrssl.report.files import as_csv, as_latex, as_markdown
 from cxrssl.report.gallery import gallery_section
+from cxrssl.report.html import render_report
 from cxrssl.report.results import Results, read_results
 from cxrssl.report.tables import class_table, table_1, table_2
-from cxrssl.run.jobs import NOT_RUN
 
 # A plan at work writes how far it is twice a minute at least.
 _SILENT_S = 300

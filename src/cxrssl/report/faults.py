@@ -11,7 +11,7 @@ from typing import Any
 
 from cxrssl.config.plan import Plan
 from cxrssl.metrics.label_curves import Estimate
-from cxrssl.report.paper import OTHER_FAULTS
+from cxrssl.paper.numbers import OTHER_FAULTS
 from cxrssl.report.results import Results, Side
 from cxrssl.report.wording import METRICS, interval, is_apart, labels
 

@@ -5,8 +5,8 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+from cxrssl.core.markdown import plain
 from cxrssl.core.printable import plain_cell, printable
-from cxrssl.output.card import plain
 from cxrssl.report.results import Results
 from cxrssl.report.wording import interval
 

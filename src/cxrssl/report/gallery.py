@@ -10,7 +10,7 @@ from cxrssl.config.plan import Plan
 from cxrssl.core.records import read_json
 from cxrssl.data.detection import Example, store_px
 from cxrssl.data.store import Store
-from cxrssl.output.embedded import data_uri
+from cxrssl.drawing.embedded import data_uri
 from cxrssl.report.results import FinishedArm, Results, Side
 from cxrssl.report.wording import labels
 

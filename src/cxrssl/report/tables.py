@@ -8,8 +8,8 @@ import numpy as np
 from cxrssl.config.arms import percent
 from cxrssl.config.plan import Plan
 from cxrssl.metrics.label_curves import Estimate
-from cxrssl.output.figures import Role
-from cxrssl.report import paper
+from cxrssl.paper import numbers as paper
+from cxrssl.report.figures import Role
 from cxrssl.report.results import FinishedArm, Results, Side, class_estimate
 from cxrssl.report.wording import METRICS, labels
 

@@ -9,17 +9,17 @@ from typing import Literal
 
 from cxrssl.config.plan import Plan
 from cxrssl.core.errors import RunError
-from cxrssl.output.board import Board, board
+from cxrssl.core.lock import sole_user
+from cxrssl.jobs.job import NOT_RUN, Job, Watcher
+from cxrssl.jobs.local import places, run_locally
+from cxrssl.jobs.progress_table import Board, board
+from cxrssl.jobs.slurm import Limits, run_on_slurm
+from cxrssl.jobs.slurm_queue import check_idle
 from cxrssl.reproduce.checks import check, check_folder, claim
 from cxrssl.reproduce.images import PlanImages, check_images
 from cxrssl.reproduce.jobs import Training, data_jobs, trainings
 from cxrssl.reproduce.status import Status, progress_of
 from cxrssl.reproduce.watch import Watch, is_stale, write_report
-from cxrssl.run.executor import places, run_locally
-from cxrssl.run.jobs import NOT_RUN, Job, Watcher
-from cxrssl.run.lock import sole_user
-from cxrssl.run.slurm import Limits, run_on_slurm
-from cxrssl.run.slurm_queue import check_idle
 
 Executor = Literal["local", "slurm"]
 

@@ -10,9 +10,9 @@ from cxrssl.config.plan import Plan
 from cxrssl.config.schema import FinetuneRecipe, PretrainRecipe
 from cxrssl.core.errors import CxrsslError, HubError, RecipeError, RunError
 from cxrssl.core.files import write_text
-from cxrssl.core.places import is_on_hub
+from cxrssl.core.hub_address import is_on_hub
+from cxrssl.hub.pull import fetched
 from cxrssl.reproduce.jobs import Training
-from cxrssl.run.hub import fetched
 
 # A plan may grow by these, and its jobs may ask for other machines: what is done stays true.
 _MAY_GROW = ("label_fractions", "seeds", "faults")

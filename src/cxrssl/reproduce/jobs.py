@@ -13,7 +13,7 @@ from cxrssl.config.schema import FinetuneRecipe, LabelSection, PretrainRecipe
 from cxrssl.core.errors import RecipeError
 from cxrssl.data.fusion import reader_of
 from cxrssl.data.protocol import order_of
-from cxrssl.run.jobs import Job
+from cxrssl.jobs.job import Job
 
 Recipe = PretrainRecipe | FinetuneRecipe
 POOL = "pool"

@@ -11,8 +11,8 @@ from typing import Any, Literal
 from cxrssl.core.files import write_json
 from cxrssl.core.records import read_record, reading
 from cxrssl.data.protocol import TRAIN_SHARE
+from cxrssl.jobs.job import Job, Outcome
 from cxrssl.reproduce.jobs import Training
-from cxrssl.run.jobs import Job, Outcome
 from cxrssl.run.log import last_line
 
 State = Literal["waiting", "running", "done", "failed"]

@@ -9,10 +9,10 @@ from types import TracebackType
 
 from cxrssl.core.errors import RunError
 from cxrssl.core.records import read_record, reading
-from cxrssl.output.board import Board, Row, duration
+from cxrssl.jobs.job import NOT_RUN, Job, Outcome, last_words
+from cxrssl.jobs.progress_table import Board, Row, duration
 from cxrssl.reproduce.jobs import Training
 from cxrssl.reproduce.status import Status
-from cxrssl.run.jobs import NOT_RUN, Job, Outcome, last_words
 
 # Between two reports while runs are at work: one takes a core for some seconds.
 _REPORT_EVERY_S, _REPORT_AT_LEAST_EVERY_S = 180.0, 900.0

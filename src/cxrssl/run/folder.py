@@ -8,8 +8,8 @@ from weakref import finalize
 
 from cxrssl.core.errors import RunError
 from cxrssl.core.files import write_json, write_text
+from cxrssl.core.lock import LOCK_NAME, held
 from cxrssl.core.records import read_record, reading
-from cxrssl.run.lock import LOCK_NAME, held
 
 
 @dataclass(frozen=True)

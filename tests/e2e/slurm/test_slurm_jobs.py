@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from cxrssl.core.errors import RunError
-from cxrssl.run import slurm_queue
-from cxrssl.run.jobs import Job, Outcome
-from cxrssl.run.slurm import Limits, run_on_slurm
+from cxrssl.jobs import slurm_queue
+from cxrssl.jobs.job import Job, Outcome
+from cxrssl.jobs.slurm import Limits, run_on_slurm
 from e2e.slurm.one_node_slurm import Cluster
 
 pytestmark = pytest.mark.slow

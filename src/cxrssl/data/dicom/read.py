@@ -35,7 +35,6 @@ from cxrssl.core.images import (
     placement,
     resized,
 )
-from cxrssl.data.contents import file_content
 from cxrssl.data.dicom.advice import syntax_name
 from cxrssl.data.dicom.dataset import DicomFile, read_file
 from cxrssl.data.dicom.display import modality_levels, shown
@@ -43,6 +42,7 @@ from cxrssl.data.dicom.frames import joined_fragments, stream_kind
 from cxrssl.data.dicom.header import Header, read_header
 from cxrssl.data.dicom.jpeg2000 import levels_to_skip, read_codestream, reduced_levels
 from cxrssl.data.dicom.stored import stored_levels
+from cxrssl.data.file_content import file_content
 
 Valid = NDArray[np.bool_] | None
 Remarks = tuple[str, ...]

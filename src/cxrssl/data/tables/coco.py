@@ -18,7 +18,7 @@ import pandas as pd
 from cxrssl.core.errors import DataError
 from cxrssl.core.labels import NO_FINDING
 from cxrssl.core.printable import printable
-from cxrssl.data.coco_shapes import NOTHING, clipped
+from cxrssl.data.coco.shapes import NOTHING, clipped
 from cxrssl.data.tables.coco_categories import Category, category, classes_of
 from cxrssl.data.tables.coco_images import Films, Listing, films_of, listing
 from cxrssl.data.tables.coco_marks import Mark, mark_of

@@ -8,7 +8,7 @@ from typing import Any
 
 from cxrssl.core.errors import DataError
 from cxrssl.core.labels import NO_FINDING
-from cxrssl.data.coco_ids import normal_id
+from cxrssl.data.coco.ids import normal_id
 from cxrssl.data.tables.rows import storable
 
 

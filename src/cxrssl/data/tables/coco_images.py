@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cxrssl.core.sizes import Size
-from cxrssl.data.coco_ids import normal_id
+from cxrssl.data.coco.ids import normal_id
 from cxrssl.data.tables.image_ids import LONGEST_ID, image_ids, plain_id
 from cxrssl.data.tables.lookup import Location, located
 from cxrssl.data.tables.rows import is_id

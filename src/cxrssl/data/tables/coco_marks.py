@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from cxrssl.data.coco_ids import normal_id
-from cxrssl.data.coco_shapes import NOTHING, Corners, segmentation_extent, turned_extent
+from cxrssl.data.coco.ids import normal_id
+from cxrssl.data.coco.shapes import NOTHING, Corners, segmentation_extent, turned_extent
 
 # COCO's crowds, LVIS's and CityPersons' regions, PASCAL VOC's doubtful objects.
 _IGNORING = {"iscrowd", "ignore", "difficult"}

@@ -1,0 +1,1 @@
+"""COCO files of detections and truth: read, matched by image and class, written."""

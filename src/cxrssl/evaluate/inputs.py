@@ -1,0 +1,140 @@
+"""What is evaluated, from a store or from COCO files, in one form."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from cxrssl.core.errors import DataError
+from cxrssl.data.coco.files import CocoMarks, CocoResults
+from cxrssl.data.coco.index import Index
+from cxrssl.data.coco.match import Matched
+from cxrssl.data.fusion import Marks
+from cxrssl.metrics.annotations import Detections, Flags, Truth
+
+
+@dataclass(frozen=True)
+class Readings:
+    """What several readers drew on N images.
+
+    Attributes:
+        marks: Their boxes; numbers of images are 0..N-1.
+        looked: Reader to [N], who looked at which image.
+        is_listed: Whether the source says who looked, rather than it being taken that all did.
+    """
+
+    marks: Marks
+    looked: dict[str, Flags]
+    is_listed: bool
+
+
+@dataclass(frozen=True)
+class Given:
+    """A truth, its names, and what readers drew.
+
+    Attributes:
+        index: Ids and names, for reading others' results.
+        truth: True boxes.
+        readings: Where they are known.
+    """
+
+    index: Index
+    truth: Truth
+    readings: Readings | None
+
+    @property
+    def sha256(self) -> str:
+        """A fingerprint of boxes, ids and names; evaluations of the same have the same."""
+        names = json.dumps([list(self.index.images), list(self.index.categories), self.classes])
+        return hashlib.sha256(f"{self.truth.sha256} {names}".encode()).hexdigest()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Return the names of the labels."""
+        return self.index.names
+
+
+def given_by_file(index: Index, boxes: CocoMarks, readings: Readings | None) -> Given:
+    """Return the truth of a COCO document."""
+    truth = Truth(
+        boxes.images,
+        boxes.labels,
+        boxes.boxes,
+        boxes.areas,
+        boxes.crowd,
+        boxes.support,
+        len(index.images),
+        len(index.names),
+    )
+    return Given(index, truth, readings)
+
+
+def readings_of(own: Index, boxes: CocoMarks, index: Index, ids: Matched) -> Readings:
+    """Return what readers drew, from a COCO document whose annotations name a `reader`.
+
+    Who looked at an image its entry in `images` may say, as `"readers": ["R8", "R9"]`. If none
+    does, every reader of the document is taken to have looked at every image of it.
+
+    Args:
+        own: Of the readers' document.
+        boxes: Likewise.
+        index: Whose numbers of images and classes to use.
+        ids: The numbers by the ids of the readers' document.
+
+    Raises:
+        DataError: If an annotation names no reader, one who is not said to have looked, or is a
+            crowd, or no image was looked at by two.
+    """
+    nameless = int((boxes.readers == "").sum())
+    if nameless:
+        raise DataError(
+            f"{own.path}: {nameless} of {len(boxes.readers)} annotations name no reader. Give each "
+            'a "reader", such as "R8".'
+        )
+    if boxes.crowd.any():
+        raise DataError(
+            f"{own.path}: {int(boxes.crowd.sum())} annotations are crowds, which no reader draws. "
+            "Leave them out."
+        )
+    image_number = np.array([ids.images[key] for key in own.images], np.int64)
+    label_number = np.array([ids.categories[key] for key in own.categories], np.int64)
+    images = image_number[boxes.images]
+    names = in_order(
+        [*boxes.readers.tolist(), *(name for some in own.readers for name in some or ())]
+    )
+    is_listed = any(some is not None for some in own.readers)
+    looked = {name: np.zeros(len(index.images), bool) for name in names}
+    for number, some in zip(image_number, own.readers, strict=True):
+        for name in (some or ()) if is_listed else names:
+            looked[name][number] = True
+    for name, image in zip(boxes.readers.tolist(), images.tolist(), strict=True):
+        if not looked[name][image]:
+            key = next(key for key, number in ids.images.items() if number == image)
+            raise DataError(
+                f"{own.path}: {name} drew on image {key!r}, and is not among its readers."
+            )
+    if not any_shared(looked):
+        raise DataError(
+            f"{own.path}: no image was looked at by two of its {len(names)} reader(s). Agreement "
+            "needs some that were."
+        )
+    corners = np.concatenate([boxes.boxes[:, :2], boxes.boxes[:, :2] + boxes.boxes[:, 2:]], axis=1)
+    marks = Marks(corners, label_number[boxes.labels], boxes.readers, images)
+    return Readings(marks, looked, is_listed)
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Return each name once, R8 before R10."""
+    return sorted(set(names), key=lambda name: (len(name), name))
+
+
+def any_shared(looked: Mapping[str, Flags]) -> bool:
+    """Return whether two readers looked at one image."""
+    return bool(len(looked) and np.sum(list(looked.values()), axis=0).max(initial=0) >= 2)
+
+
+def as_detections(boxes: CocoResults) -> Detections:
+    """Return the results of a file."""
+    return Detections(boxes.images, boxes.labels, boxes.boxes, boxes.scores)

@@ -1,0 +1,149 @@
+"""What a store is made from and how, on record from the first moment of its ingest.
+
+A call that names another source or other settings would overwrite a store that took hours; it is
+refused, and with `--replace` the new store is made in a folder inside the old one, which stays
+whole until the new one is. Then the new one's files take its place. A kill at any moment leaves
+one of the two, or a folder whose next ingest ends the exchange.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cxrssl.core.files import write_json
+from cxrssl.data.tables import Source
+from cxrssl.data.tables.rows import is_id
+from cxrssl.ingest.shards import Settings
+
+ORIGIN_FILE = "origin.json"
+REPLACEMENT_FOLDER = ".replacement"
+_SETTINGS = ("layout", "size_px", "fit", "exact")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a store comes from.
+
+    Attributes:
+        layout: Of its source.
+        size_px: Side of the stored square.
+        fit: How an image lies in it.
+        exact: Whether JPEG 2000 is decoded whole.
+        folder_name: Name of the source folder; "" where it is no plain name.
+        folder_sha256: Of its absolute path, which is not written down.
+        files_sha256: Of the ids and sizes of its files, which stay where a folder is moved.
+    """
+
+    layout: str
+    size_px: int
+    fit: str
+    exact: bool
+    folder_name: str
+    folder_sha256: str
+    files_sha256: str
+
+    def write(self, store_folder: Path) -> None:
+        """Put it on record in the folder of a store."""
+        if _read(store_folder / ORIGIN_FILE) != asdict(self):
+            write_json(store_folder / ORIGIN_FILE, asdict(self))
+
+
+def origin_of(source_folder: Path, source: Source, settings: Settings) -> Origin:
+    """Return where the store of a source comes from."""
+    folder = source_folder.resolve()
+    digest = hashlib.sha256()
+    for name, path in sorted(source.files.items()):
+        size = path.stat().st_size if path.is_file() else -1
+        digest.update(f"{name}/{size}\n".encode(errors="backslashreplace"))
+    return Origin(
+        source.layout,
+        settings.size_px,
+        settings.fit,
+        settings.exact,
+        folder.name if is_id(folder.name) else "",
+        hashlib.sha256(str(folder).encode(errors="backslashreplace")).hexdigest(),
+        digest.hexdigest(),
+    )
+
+
+def difference(store_folder: Path, origin: Origin, source: Source) -> str | None:
+    """Say how what a folder holds differs from what is to be stored there.
+
+    Images that were added, mended or taken away, a table that was changed and a folder that was
+    moved make no other source.
+
+    Returns:
+        The end of a sentence that says both; None where they agree, or the folder holds nothing.
+    """
+    recorded = _read(store_folder / ORIGIN_FILE)
+    # A store of an earlier version has its settings in its manifest, and no more.
+    there = recorded or _read(store_folder / "manifest.json")
+    wanted = asdict(origin)
+    other = [name for name in _SETTINGS if name in there and there[name] != wanted[name]]
+    if other:
+        return (
+            f"was made with {_settings_text(there, other)}, and this call has "
+            f"{_settings_text(wanted, other)}"
+        )
+    folder = str(recorded.get("folder_name", ""))
+    source_text = f"was made from another source{f' (a folder {folder})' if is_id(folder) else ''}"
+    is_moved = recorded and recorded.get("folder_sha256") != origin.folder_sha256
+    if is_moved and recorded.get("files_sha256") != origin.files_sha256:
+        return f"{source_text}: neither the folder nor the files are the same"
+    stored = _stored_ids(store_folder)
+    first = next(stored, None)
+    if first is None or first in source.files or any(name in source.files for name in stored):
+        return None
+    return f"{source_text}: none of its images is in this one"
+
+
+def _settings_text(values: dict[str, Any], names: list[str]) -> str:
+    texts = {"size_px": "size", "exact": "exact"}
+    return ", ".join(f"{texts.get(name, name)} {_word(values[name])}" for name in names)
+
+
+def _word(value: object) -> str:
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
+
+
+def _stored_ids(store_folder: Path) -> Iterator[str]:
+    for path in sorted(store_folder.glob("images-*-of-*.json")):
+        images = _read(path).get("images")
+        for row in images if isinstance(images, list) else ():
+            if isinstance(row, dict):
+                yield str(row.get("image_id"))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return what a JSON file holds; {} where there is none, or a broken one."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def put_in_place(store_folder: Path) -> None:
+    """End an exchange: the whole store inside a folder takes the place of what the folder holds.
+
+    Does nothing where there is no whole store inside. The old manifest goes first and the new one
+    comes last, so that what is there is one of the two, or no store.
+    """
+    inside = store_folder / REPLACEMENT_FOLDER
+    if not (inside / "manifest.json").is_file():
+        return
+    (store_folder / "manifest.json").unlink(missing_ok=True)
+    names = set(_read(inside / "manifest.json").get("shards", ()))
+    names |= {Path(name).with_suffix(".json").name for name in names}
+    for path in store_folder.glob("images-*-of-*"):
+        if path.name not in names:
+            path.unlink()
+    for path in sorted(inside.iterdir()):
+        if path.name not in ("manifest.json", ".lock"):
+            path.replace(store_folder / path.name)
+    (inside / "manifest.json").replace(store_folder / "manifest.json")
+    (inside / ".lock").unlink(missing_ok=True)
+    inside.rmdir()

@@ -1,0 +1,1 @@
+"""Commands run side by side, on this machine or through Slurm."""

@@ -1,1 +1,0 @@
-"""What a person reads: figures and pages. Takes plain values, opens no run and no model."""

@@ -1,0 +1,222 @@
+"""The report's figures: label curves, classes, balance, fusion, labels saved, convergence."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cxrssl.config.arms import pretrainings_of
+from cxrssl.config.plan import Plan
+from cxrssl.config.schema import FinetuneRecipe
+from cxrssl.core.records import read_record
+from cxrssl.data.detection import Example
+from cxrssl.data.sampling import repeat_factors
+from cxrssl.data.store import Store
+from cxrssl.metrics.label_curves import Estimate
+from cxrssl.paper import numbers as paper
+from cxrssl.report.answer import Saved
+from cxrssl.report.figures import (
+    Line,
+    Readings,
+    Role,
+    class_balance,
+    class_curves,
+    convergence,
+    fusion_examples,
+    label_curve,
+    label_curve_png,
+    labels_saved,
+)
+from cxrssl.report.results import FinishedArm, Results, Side, class_estimate
+from cxrssl.report.tables import role
+from cxrssl.report.wording import METRICS
+from cxrssl.run.log import read_log
+
+Figure = dict[str, str]
+_CURVES = ("AP", "AP50", "AR100_agnostic", "AP_small")
+# Beyond this many boxes a picture of readers' boxes can't be read.
+_NUM_FUSIONS, _CROWDED = 3, 8
+
+
+def curve_figures(plan: Plan, results: Results) -> Iterator[Figure]:
+    """Yield label-efficiency curves, the answer's metric first."""
+    for metric in dict.fromkeys((plan.answer.metric, *_CURVES)):
+        lines, printed = _curve(plan, results, metric)
+        svg = label_curve(lines, metric=METRICS[metric], reference=printed)
+        yield {
+            "svg": svg,
+            "caption": f"{METRICS[metric]} on the test images; bands are 95 % intervals"
+            f"{', dots single seeds' if len(plan.seeds) > 1 else ''}.",
+        }
+
+
+def curve_picture(plan: Plan, results: Results) -> bytes:
+    """Return the label-efficiency curve of the answer's metric as a PNG."""
+    lines, printed = _curve(plan, results, plan.answer.metric)
+    return label_curve_png(lines, metric=METRICS[plan.answer.metric], reference=printed)
+
+
+def _curve(
+    plan: Plan, results: Results, metric: str
+) -> tuple[list[Line], list[tuple[float, float]]]:
+    """Return a line an initialisation, and the paper's points where they are comparable."""
+    lines = [
+        _line(
+            plan,
+            name,
+            [
+                (share, mean, results.at(Side(name, share)))
+                for share in sorted(plan.label_fractions)
+                if (mean := results.mean(Side(name, share), metric)) is not None
+            ],
+            metric,
+        )
+        for name in plan.initialisations
+    ]
+    if not plan.paper or metric not in paper.COLUMNS:
+        return lines, []
+    place = paper.COLUMNS.index(metric)
+    return lines, [(float(key) / 100, row[place]) for key, row in paper.TABLE_1.items()]
+
+
+def _line(
+    plan: Plan,
+    name: str,
+    found: Sequence[tuple[float, Estimate, Sequence[FinishedArm]]],
+    metric: str,
+) -> Line:
+    return Line(
+        title=plan.initialisations[name].title,
+        role=role(plan, name),
+        shares=[share for share, _, _ in found],
+        means=[mean.value for _, mean, _ in found],
+        lows=[mean.low for _, mean, _ in found],
+        highs=[mean.high for _, mean, _ in found],
+        runs=[[arm.result["metrics"][metric]["value"] for arm in arms] for _, _, arms in found],
+    )
+
+
+def class_figure(plan: Plan, results: Results) -> Figure | None:
+    """Return the paper's figure 4, AP of each class over the share of labels; None of no class."""
+    if not results.plain:
+        return None
+    counts = results.plain[0].result["classes"]
+    names = sorted(counts, key=lambda name: -counts[name]["n_boxes"])
+    panels = {
+        f"{name} ({counts[name]['n_boxes']})": _class_lines(plan, results, name) for name in names
+    }
+    return {
+        "svg": class_curves(panels, metric=METRICS["AP"]),
+        "caption": "mAP by class, with the number of true test boxes; the paper's figure 4.",
+    }
+
+
+def _class_lines(plan: Plan, results: Results, name: str) -> list[Line]:
+    lines = []
+    for key, own in plan.initialisations.items():
+        found = [
+            (share, mean)
+            for share in sorted(plan.label_fractions)
+            if (mean := class_estimate(results.at(Side(key, share)), name, "AP")) is not None
+        ]
+        lines.append(
+            Line(
+                title=own.title,
+                role=role(plan, key),
+                shares=[share for share, _ in found],
+                means=[mean.value for _, mean in found],
+                lows=[None for _ in found],
+                highs=[None for _ in found],
+                runs=[[] for _ in found],
+            )
+        )
+    return lines
+
+
+def saved_figure(saved: Sequence[Saved]) -> str:
+    """Return the share that the control needs over the share that SSL saw."""
+    rows = [(one.fraction, one.curve.share, one.curve.low, one.curve.high) for one in saved]
+    return labels_saved(rows, least=saved[0].curve.least, most=saved[0].curve.most)
+
+
+def balance_figure(recipe: FinetuneRecipe, store: Store, train: Sequence[Example]) -> Figure | None:
+    """Return the paper's figure 3, None where nothing is oversampled."""
+    threshold = recipe.data.oversample_threshold
+    if threshold is None:
+        return None
+    factors = repeat_factors([example.labels for example in train], threshold=threshold)
+    if recipe.data.oversample_rounding == "ceil":
+        factors = np.ceil(factors)
+    held = np.zeros((len(train), len(store.classes)))
+    for row, example in enumerate(train):
+        held[row, example.labels] = 1
+    svg = class_balance(
+        store.classes, before=held.sum(axis=0).tolist(), after=(factors @ held).tolist()
+    )
+    return {
+        "svg": svg,
+        "caption": "Training images that hold each class, and visits to such images in an epoch; "
+        "the paper's figure 3.",
+    }
+
+
+def fusion_figure(store: Store, test: Sequence[Example]) -> Figure | None:
+    """Return the paper's figure 1, None where no two readers' boxes were merged."""
+
+    def merged(example: Example) -> int:
+        return int((example.support > 1).sum())
+
+    can = [one for one in test if merged(one) and len(one.boxes) <= _CROWDED]
+    chosen = sorted(can, key=lambda one: (-merged(one), one.image_id))[:_NUM_FUSIONS]
+    if not chosen:
+        return None
+    return {
+        "svg": fusion_examples([_readings(store, example) for example in chosen]),
+        "caption": "Boxes as readers drew them, and their consensus; the paper's figure 1.",
+    }
+
+
+def _readings(store: Store, example: Example) -> Readings:
+    image, pixels = store.images[example.row], store.pixels(example.row)
+    is_squashed = store.manifest["fit"] == "squash"
+    return Readings(
+        pixels=pixels,
+        height_per_width=image.original_height / image.original_width if is_squashed else 1.0,
+        drawn=example.reader_boxes,
+        readers=list(example.readers),
+        fused=example.boxes,
+        names=[store.classes[label] for label in example.labels],
+        support=example.support.tolist(),
+    )
+
+
+def convergence_figures(plan: Plan, results: Results) -> Iterator[Figure]:
+    """Yield the losses of fine-tuning and of pretraining over their steps."""
+    plain = results.plain
+    if not plain:
+        return
+    losses = {arm.arm.name: _losses(arm.folder) for arm in plain}
+    roles: dict[str, Role] = {arm.arm.name: role(plan, arm.arm.initialisation) for arm in plain}
+    svg = convergence(losses, roles=roles, ylabel="loss of fine-tuning")
+    yield {"svg": svg, "caption": "Sum of the detector's losses, on single batches."}
+    folders = {plain[0].folder.parent / run.name for run in pretrainings_of([a.arm for a in plain])}
+    done = sorted(folder for folder in folders if (folder / "metrics.json").is_file())
+    if not done:
+        return
+    chances = {read_record(one / "metrics.json", "chance_loss")["chance_loss"] for one in done}
+    svg = convergence(
+        {one.name: _losses(one) for one in done},
+        roles={one.name: "ssl" for one in done},
+        ylabel="loss of pretraining",
+        chance=chances.pop() if len(chances) == 1 else None,
+    )
+    yield {"svg": svg, "caption": "Contrastive loss, on single batches; dotted is chance."}
+
+
+def _losses(folder: Path) -> list[tuple[int, float]]:
+    """Return (step, sum of the losses) of a run's log."""
+    return [
+        (line["step"], sum(value for key, value in line.items() if key.startswith("loss")))
+        for line in read_log(folder)
+        if "lr" in line
+    ]

@@ -1,0 +1,231 @@
+"""Devices and processes through accelerate; what both loops begin with."""
+
+import os
+import resource
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import Literal, TypeVar
+
+import torch
+from accelerate import Accelerator as Accelerator
+from accelerate import PartialState
+from accelerate.utils import GradientAccumulationPlugin, broadcast, gather_object
+from rich.console import Console
+from torch import Tensor, nn
+
+from cxrssl.core.devices import check_architecture, has_accelerator
+from cxrssl.core.errors import RunError
+from cxrssl.run.memory import keep_freed_memory
+
+_WORLD_SIZES = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
+_TRUE = ("1", "true", "yes", "y", "on", "t")
+Item = TypeVar("Item")
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+def start_accelerator(precision: Precision, *, batch_size: int) -> Accelerator:
+    """Return the accelerator of this process, after saying if it has less than it was meant to.
+
+    Precision, compilation and accumulation are always the recipe's, whatever accelerate's
+    configuration on a machine says.
+
+    Raises:
+        RunError: If the global batch does not divide among the processes, the precision is not to
+            be had on this device, processes that were started together know nothing of it, or
+            there is a GPU that torch can't use.
+    """
+    allow_open_files()
+    _check_not_left()
+    if precision == "fp16" and not torch.cuda.is_available():
+        raise RunError("precision fp16 needs a CUDA GPU, and there is none. Set precision=fp32.")
+    accelerator = Accelerator(
+        # Unless told so, accelerate lets each of torchrun's processes on CPUs run on its own.
+        cpu=works_on_cpu(os.environ),
+        mixed_precision="no" if precision == "fp32" else precision,
+        dynamo_backend="no",
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+    )
+    check_company(os.environ, num_processes=accelerator.num_processes)
+    if batch_size % accelerator.num_processes:
+        raise RunError(
+            f"batch_size {batch_size} does not divide among {accelerator.num_processes} processes. "
+            "It counts images over all processes; choose a multiple."
+        )
+    if accelerator.device.type == "cpu":
+        keep_freed_memory()
+    if accelerator.device.type == "cuda":
+        check_architecture()
+    shortfall = missing_processes(
+        os.environ, num_processes=accelerator.num_processes, num_gpus=torch.cuda.device_count()
+    )
+    if shortfall is not None and accelerator.is_main_process:
+        warn(shortfall)
+    return accelerator
+
+
+def start_processes() -> PartialState:
+    """Return what this process is of those that a launcher started, and its device.
+
+    Raises:
+        RunError: If processes that were started together know nothing of each other, or there is a
+            GPU that torch can't use.
+    """
+    allow_open_files()
+    _check_not_left()
+    state = PartialState(cpu=works_on_cpu(os.environ))
+    check_company(os.environ, num_processes=state.num_processes)
+    if state.device.type == "cuda":
+        check_architecture()
+    return state
+
+
+def works_on_cpu(environment: Mapping[str, str]) -> bool:
+    """Return whether training and scoring are to be on the CPU.
+
+    Raises:
+        RunError: If there is a GPU that torch can't use, and nothing says that none is wanted.
+    """
+    asks_for_cpu = environment.get("ACCELERATE_USE_CPU", "").lower() in _TRUE
+    return asks_for_cpu or not has_accelerator()
+
+
+def leave() -> None:
+    """End the work of several processes on one thing; from here on each goes on alone.
+
+    All must call it, right after the last thing they do together, for they end at different times:
+    a process that ends while still connected may abort, and its launcher then stops the others.
+    They can't be joined again.
+    """
+    if torch.distributed.is_initialized():
+        state = PartialState()
+        state.wait_for_everyone()
+        state.destroy_process_group()
+
+
+def _check_not_left() -> None:
+    """Refuse a second work of processes that have left each other: torch can't connect them anew.
+
+    Raises:
+        RunError: If they have.
+    """
+    if PartialState._shared_state.get("backend") and not torch.distributed.is_initialized():
+        raise RunError(
+            "the processes of this launch have done one training or scoring together, and can't "
+            "be joined for another. Start a launch for each."
+        )
+
+
+def allow_open_files() -> None:
+    """Let this process open as many files as the system allows it to.
+
+    Every tensor that a worker hands over is an open file until it is used, and by default 1,024 of
+    them are allowed.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):  # where "no limit" is no number that can be set
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def check_company(environment: Mapping[str, str], *, num_processes: int) -> None:
+    """Stop a process that a launcher started with others, and that works without them.
+
+    accelerate joins processes on CPUs and CUDA GPUs, and on other devices lets each run alone.
+
+    Raises:
+        RunError: If there are more processes than work together.
+    """
+    _check_slurm_step(environment)
+    world = max(int(environment.get(name) or 1) for name in _WORLD_SIZES)
+    if world > num_processes:
+        raise RunError(
+            f"a launcher started {world} processes, and {num_processes} works here: each would "
+            "overwrite the others' run. Start one, or use torchrun on CPUs or CUDA GPUs."
+        )
+
+
+def _check_slurm_step(environment: Mapping[str, str]) -> None:
+    """Stop one of several tasks that `srun` started and that no launcher has made one job of.
+
+    Raises:
+        RunError: If there are several, and this one knows nothing of the others.
+    """
+    tasks = int(environment.get("SLURM_STEP_NUM_TASKS") or 1)
+    if tasks > 1 and not any(environment.get(name) for name in _WORLD_SIZES):
+        raise RunError(
+            f"srun started {tasks} tasks, and this one knows nothing of the others: each would "
+            "do the whole work, and overwrite the others' files. Start one task a node "
+            "(srun --ntasks-per-node=1) that runs `torchrun --nproc_per_node N -m cxrssl ...`, or "
+            "one process with srun -n 1."
+        )
+
+
+def missing_processes(
+    environment: Mapping[str, str], *, num_processes: int, num_gpus: int
+) -> str | None:
+    """Say how fewer processes run than a launcher was asked for, or than there are GPUs.
+
+    `accelerate launch --cpu --num_processes 2` starts one process and says nothing; all it leaves
+    is the address where the others would have met. `srun -n 2` without torchrun starts two that
+    know nothing of each other.
+    """
+    asked = int(environment.get("SLURM_NTASKS") or 1)
+    met_nobody = "MASTER_ADDR" in environment and "WORLD_SIZE" not in environment
+    if num_processes == 1 and met_nobody and "ACCELERATE_MIXED_PRECISION" in environment:
+        return (
+            "accelerate was asked for several processes and started ONE: with --cpu it does. "
+            "Use `torchrun --nproc_per_node N -m cxrssl ...`, or on GPUs "
+            "`accelerate launch --multi_gpu --num_processes N -m cxrssl ...`."
+        )
+    if num_processes == 1 and asked > 1 and "WORLD_SIZE" not in environment:
+        return (
+            f"Slurm was asked for {asked} tasks and this one runs ALONE: it knows nothing of the "
+            "others. Let one task start `torchrun --nproc_per_node N -m cxrssl ...`."
+        )
+    if num_processes < num_gpus:
+        return (
+            f"{num_processes} of {num_gpus} GPUs is used. For all of them: `accelerate launch "
+            f"--multi_gpu --num_processes {num_gpus} -m cxrssl ...`."
+        )
+    return None
+
+
+def warn(text: str) -> None:
+    """Print a warning that can't be overlooked, on stderr."""
+    Console(stderr=True).print(f"[bold red]WARNING:[/] {text}", highlight=False, soft_wrap=True)
+
+
+def clip_gradients(accelerator: Accelerator, network: nn.Module, clip_norm: float | None) -> None:
+    """Shorten the gradient to at most `clip_norm`; None leaves it alone."""
+    if clip_norm is not None:
+        accelerator.clip_grad_norm_(network.parameters(), clip_norm)
+
+
+def over_processes(accelerator: Accelerator, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the losses of the global batch: the mean of what each process has on its share.
+
+    Every process must call it; no gradient passes.
+    """
+    own = {name: loss.detach() for name, loss in losses.items()}
+    if accelerator.num_processes == 1:
+        return own
+    mean: dict[str, Tensor] = accelerator.reduce(own, reduction="mean")
+    return mean
+
+
+def from_main(accelerator: Accelerator, tensors: Iterable[Tensor]) -> None:
+    """Give tensors, in place, the values that they have in the main process; all must call it."""
+    if accelerator.num_processes > 1:
+        for tensor in tensors:
+            tensor.copy_(broadcast(tensor.contiguous(), from_process=0))
+
+
+def in_turn(own: Sequence[Item], *, num_processes: int) -> list[Item]:
+    """Put together what each process has of a whole that was dealt out one by one, as cards are.
+
+    Every process must call it, and gets the whole.
+    """
+    if num_processes == 1:
+        return list(own)
+    hands: list[Sequence[Item]] = gather_object([list(own)])
+    rounds = max(len(hand) for hand in hands)
+    return [hand[place] for place in range(rounds) for hand in hands if place < len(hand)]

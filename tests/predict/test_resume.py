@@ -1,0 +1,214 @@
+"""`cxrssl predict` cut anywhere goes on to the same bytes, alone in its folder."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cxrssl.core.errors import RunError
+from cxrssl.core.lock import claimed
+from cxrssl.models.detector_folder import save_detector
+from cxrssl.predict import predict
+from cxrssl.predict.record import Asked, Found, recorded
+from detectors import detector, rcnn
+
+NUM_FILES = 6
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a detector, and films in `in`, one of them broken."""
+    made = tmp_path_factory.mktemp("resume")
+    save_detector(detector(rcnn(norm="frozen")), made / "detector")
+    (made / "in").mkdir()
+    chance = np.random.default_rng(0)
+    for number in range(NUM_FILES):
+        pixels = chance.integers(0, 255, (70, 90), dtype=np.uint8)
+        Image.fromarray(pixels).save(made / "in" / f"{number}.png")
+    (made / "in/2.png").write_bytes(b"\x89PNG broken")
+    return made
+
+
+def content(out: Path) -> dict[str, bytes]:
+    paths = [path for path in sorted(out.rglob("*")) if path.is_file()]
+    return {str(path.relative_to(out)): path.read_bytes() for path in paths}
+
+
+@pytest.fixture(scope="module")
+def whole(folder: Path) -> dict[str, bytes]:
+    out = folder / "whole"
+    predict(folder / "detector", [folder / "in"], out, threshold=0.0, overlays=True)
+    found = content(out)
+    assert {"predictions.json", "predictions.csv", "failures.json", ".lock"} < set(found)
+    assert "unfinished.jsonl" not in found
+    return found
+
+
+def command(folder: Path, out: Path, *more: str) -> list[str]:
+    options = ("--out", str(out), "--threshold", "0", *more)
+    return [
+        sys.executable, "-m", "cxrssl", "predict", str(folder / "detector"), str(folder / "in"),
+        *options,
+    ]  # fmt: skip
+
+
+def num_lines(out: Path) -> int:
+    path = out / "unfinished.jsonl"
+    return path.read_bytes().count(b"\n") if path.is_file() else 0
+
+
+@pytest.mark.parametrize("lines", [1, 2, 4])
+def test_a_killed_call_goes_on_to_the_same_bytes(
+    folder: Path, whole: dict[str, bytes], tmp_path: Path, lines: int
+) -> None:
+    out = tmp_path / "out"
+    run = subprocess.Popen(command(folder, out), start_new_session=True)
+    while num_lines(out) < lines and run.poll() is None:
+        time.sleep(0.001)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    assert num_lines(out), "it had ended before it could be killed"
+    resume = partial(
+        predict, folder / "detector", [folder / "in"], out, threshold=0.0, overlays=True
+    )
+    done = num_lines(out) - 1
+    if done:
+        with pytest.raises(
+            RunError, match=rf"has not ended; files that are done: {done}\. Go on with --r"
+        ):
+            resume()
+    said: list[str] = []
+    resume(resume=True, say=said.append)
+    assert said[0].startswith(f"{out}: {done} of 6 files" if done else f"{out} holds no file that")
+    assert content(out) == whole
+
+
+def test_a_line_that_was_cut_is_done_again(
+    folder: Path, whole: dict[str, bytes], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    run = subprocess.Popen(command(folder, out), start_new_session=True)
+    while num_lines(out) < 3 and run.poll() is None:
+        time.sleep(0.001)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    path = out / "unfinished.jsonl"
+    path.write_bytes(path.read_bytes()[:-5])
+    (out / "overlays/0.png.123.tmp").write_bytes(b"half a picture")
+    predict(
+        folder / "detector", [folder / "in"], out, threshold=0.0, overlays=True, resume=True
+    )  # fmt: skip
+    assert content(out) == whole
+
+
+@pytest.mark.parametrize("line", [0, 1])
+@pytest.mark.parametrize("text", [b"no JSON", b"[1]", b"7", b'{"version":', b"[" * 100_000])
+def test_a_damaged_record_is_named(tmp_path: Path, line: int, text: bytes) -> None:
+    out = tmp_path / "out"
+    asked = Asked("1", "a", 0.0, False, "b")
+    path = out / "unfinished.jsonl"
+    with recorded(out, asked, resume=False) as record:
+        record.add(Found("0.png", failure="broken"))
+        lines = path.read_bytes().splitlines(keepends=True)
+    lines[line] = text + b"\n"
+    path.write_bytes(b"".join(lines))
+    with (
+        pytest.raises(RunError, match=r"unfinished\.jsonl is damaged"),
+        recorded(out, asked, resume=True),
+    ):
+        pytest.fail("a damaged record was taken")
+
+
+def test_a_call_that_asks_for_something_else_is_refused(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run = subprocess.Popen(command(folder, out), start_new_session=True)
+    while num_lines(out) < 3 and run.poll() is None:
+        time.sleep(0.001)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    ask = partial(predict, resume=True, out=out)
+    same = {"threshold": 0.0, "overlays": True}
+    with pytest.raises(RunError, match=r"was begun with --threshold 0\.0\. Call it as"):
+        ask(folder / "detector", [folder / "in"], **same | {"threshold": 0.5})
+    with pytest.raises(RunError, match=r"was begun with --overlays\."):
+        ask(folder / "detector", [folder / "in"], **same | {"overlays": False})
+    with pytest.raises(RunError, match=r"was begun with other input files"):
+        ask(folder / "detector", [folder / "in/1.png"], **same)
+    other = detector(rcnn(norm="frozen", score_threshold=0.3))
+    save_detector(other, tmp_path / "other")
+    with pytest.raises(RunError, match=r"was begun with another detector\."):
+        ask(tmp_path / "other", [folder / "in"], **same)
+
+
+def test_a_second_call_at_the_same_time_is_refused(folder: Path, tmp_path: Path) -> None:
+    holder = (
+        "import sys, time; from pathlib import Path; from cxrssl.core.lock import claimed\n"
+        "with claimed(Path(sys.argv[1]), [0]):\n    print('held', flush=True); time.sleep(300)"
+    )
+    run = subprocess.Popen(
+        [sys.executable, "-c", holder, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert run.stdout is not None
+    assert run.stdout.readline() == "held\n"
+    try:
+        with pytest.raises(RunError, match=r"another process works in .* on the same prediction"):
+            predict(folder / "detector", [folder / "in"], tmp_path, threshold=0.0, overlays=False)
+    finally:
+        run.kill()
+        run.wait()
+    with claimed(tmp_path, [0]):  # it has left nothing that holds the folder
+        pass
+
+
+def test_a_full_disk_is_told_and_the_same_call_goes_on(
+    folder: Path, whole: dict[str, bytes], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+
+    def small_files() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    cut = subprocess.run(
+        command(folder, out), capture_output=True, text=True, check=False, preexec_fn=small_files
+    )
+    assert cut.returncode == 2, cut.stderr
+    assert f"Error: {out} can't be written (File too large). Make room" in cut.stderr
+    # Not even one file was done, so nothing is to be gone on with.
+    again = subprocess.run(command(folder, out), capture_output=True, text=True, check=False)
+    assert again.returncode == 1, again.stderr
+    assert content(out) == whole
+
+
+def test_a_folder_that_can_not_be_written_is_told(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("here")
+    for out, why in ((tmp_path / "file", "is a file"), (tmp_path / "file/x", "Not a directory")):
+        with pytest.raises(RunError, match=why):
+            predict(folder / "detector", [folder / "in"], out, threshold=0.0, overlays=False)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/notes").write_text("mine")
+    with pytest.raises(RunError, match=r"other is not empty. Name another folder with --out"):
+        predict(
+            folder / "detector", [folder / "in"], tmp_path / "other", threshold=0.0, overlays=False
+        )
+
+
+def test_what_is_drawn_is_no_input_of_the_call_that_goes_on(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes((folder / "in/0.png").read_bytes())
+    out = tmp_path / "out"
+    predict(folder / "detector", [tmp_path], out, threshold=0.0, overlays=True)
+    assert (out / "overlays/a.png").is_file()
+    (out / "predictions.json").unlink()
+    (out / "predictions.csv").unlink()
+    (out / "unfinished.jsonl").write_text("{}\n")
+    predict(folder / "detector", [tmp_path], out, threshold=0.0, overlays=True)
+    found = json.loads((out / "predictions.json").read_text())
+    assert [image["file_name"] for image in found["images"]] == [str(tmp_path / "a.png")]

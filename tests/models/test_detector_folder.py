@@ -12,8 +12,14 @@ from safetensors.torch import load_file, save_file
 from cxrssl.config.load import load_recipe, recipe_path
 from cxrssl.config.schema import FinetuneRecipe
 from cxrssl.core.errors import DataError, RecipeError, TransferError
-from cxrssl.models.detector_folder import load_detector, save_detector
+from cxrssl.models.detector_folder import (
+    PUBLISHED_FILES,
+    load_detector,
+    published_files,
+    save_detector,
+)
 from cxrssl.models.rtdetr import rtdetr_config
+from cxrssl.models.sparse_roi_align import SparseMultiScaleRoIAlign
 from detectors import RTDETR, detector, rcnn
 
 CONFIG, PROCESSOR, WEIGHTS = "config.json", "preprocessor_config.json", "model.safetensors"
@@ -36,6 +42,34 @@ def rcnn_folder(tmp_path: Path) -> Path:
 def rtdetr_folder(tmp_path: Path) -> Path:
     save_detector(detector(rtdetr_config(RTDETR)), tmp_path / "det")
     return tmp_path / "det"
+
+
+def test_a_folder_holds_the_code_that_it_needs_and_no_sparse_pooling(tmp_path: Path) -> None:
+    made = detector(rcnn(norm="frozen", roi_align="sparse"))
+    save_detector(made, tmp_path / "det")
+    expected = {
+        "configuration_cxr_rcnn.py", "heads_cxr_rcnn.py", "image_processing_cxr.py",
+        "modeling_cxr_rcnn.py", "pyramid_cxr_rcnn.py", CONFIG, PROCESSOR, WEIGHTS,
+    }  # fmt: skip
+    assert {path.name for path in (tmp_path / "det").iterdir()} == expected
+    assert set(published_files(tmp_path / "det", made)) == expected
+    again = load_detector(tmp_path / "det")
+    assert type(again.model.roi_heads.box_roi_pool) is SparseMultiScaleRoIAlign  # type: ignore[union-attr]
+
+
+def test_a_folder_of_an_earlier_version_loads_and_needs_the_pooling_that_lies_in_it(
+    rcnn_folder: Path,
+) -> None:
+    modeling = rcnn_folder / "modeling_cxr_rcnn.py"
+    old = "from .roi_align_cxr_rcnn import SparseMultiScaleRoIAlign\n"
+    modeling.write_text(f"{old}{modeling.read_text()}")
+    (rcnn_folder / "roi_align_cxr_rcnn.py").write_text("SparseMultiScaleRoIAlign = None\n")
+    edited(rcnn_folder, CONFIG, {"roi_align": "sparse"})
+    found = load_detector(rcnn_folder)
+    assert type(found.model.roi_heads.box_roi_pool) is SparseMultiScaleRoIAlign  # type: ignore[union-attr]
+    names = {path.name for path in rcnn_folder.iterdir()}
+    assert set(published_files(rcnn_folder, found)) == names
+    assert names <= set(PUBLISHED_FILES)
 
 
 def edited(folder: Path, name: str, change: dict[str, Any]) -> None:

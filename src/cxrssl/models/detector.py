@@ -19,6 +19,7 @@ from cxrssl.models.published.configuration_cxr_rcnn import CxrRcnnConfig
 from cxrssl.models.published.image_processing_cxr import CxrImageProcessor
 from cxrssl.models.published.modeling_cxr_rcnn import NUM_CHANNELS, faster_rcnn
 from cxrssl.models.rtdetr import RtDetr
+from cxrssl.models.sparse_roi_align import ChannelsLastPyramid, SparseMultiScaleRoIAlign
 
 Config: TypeAlias = CxrRcnnConfig | RTDetrV2Config
 Protocol = Literal["published", "described", "corrected"]
@@ -131,7 +132,11 @@ def build_detector(config: Config) -> nn.Module:
         return RtDetr(config)
     check_known(config.backbone)
     try:
-        model: nn.Module = faster_rcnn(config)
+        model: nn.Module = (
+            faster_rcnn(config, pyramid=ChannelsLastPyramid, roi_align=SparseMultiScaleRoIAlign)
+            if config.roi_align == "sparse"
+            else faster_rcnn(config)
+        )
     except ValueError as error:
         raise TransferError(f"{str(error).rstrip('.')}.") from error
     return model

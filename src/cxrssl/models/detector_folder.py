@@ -34,11 +34,13 @@ _PROCESSOR_FILE = "image_processing_cxr.py"
 _PROCESSOR = "image_processing_cxr.CxrImageProcessor"
 _FILES = (
     "configuration_cxr_rcnn.py", "modeling_cxr_rcnn.py", "pyramid_cxr_rcnn.py",
-    "heads_cxr_rcnn.py", "roi_align_cxr_rcnn.py", _PROCESSOR_FILE,
+    "heads_cxr_rcnn.py", _PROCESSOR_FILE,
 )  # fmt: skip
+# Folders of earlier versions have it: their `modeling_cxr_rcnn.py` imports it.
+_FORMER_FILE = "roi_align_cxr_rcnn.py"
 _WEIGHTS = "model.safetensors"
 _READ = ("config.json", "preprocessor_config.json", _WEIGHTS)
-PUBLISHED_FILES = (*_FILES, *_READ)
+PUBLISHED_FILES = (*_FILES, _FORMER_FILE, *_READ)
 """All that the folder of a detector may hold."""
 _AUTO_MAP = {
     "AutoConfig": "configuration_cxr_rcnn.CxrRcnnConfig",
@@ -102,9 +104,13 @@ def _code_of(config: Config) -> tuple[str, ...]:
     return (_PROCESSOR_FILE,) if isinstance(config, RTDetrV2Config) else _FILES
 
 
-def published_files(detector: Detector) -> tuple[str, ...]:
+def published_files(folder: Path, detector: Detector) -> tuple[str, ...]:
     """Return all that the folder of a detector must hold for transformers to open it."""
-    return (*_code_of(detector.config), *_READ)
+    code = _code_of(detector.config)
+    present = [folder / name for name in code if (folder / name).is_file()]
+    if any(Path(_FORMER_FILE).stem in path.read_text(encoding="utf-8") for path in present):
+        code = (*code, _FORMER_FILE)
+    return (*code, *_READ)
 
 
 def weights_sha256(folder: Path) -> str:

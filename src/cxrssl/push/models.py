@@ -47,7 +47,7 @@ def detector_parcel(run: Path, *, repo: str, licence: str) -> Parcel:
     detector = load_detector(folder)  # what can't be read here can't be read there
     names = sorted(path.name for path in folder.iterdir())
     strangers = sorted(set(names) - set(PUBLISHED_FILES))
-    missing = sorted(set(published_files(detector)) - set(names))
+    missing = sorted(set(published_files(folder, detector)) - set(names))
     if strangers or missing:
         raise RunError(
             f"{folder} is not as `cxrssl finetune` left it: {', '.join(strangers) or 'nothing'} "

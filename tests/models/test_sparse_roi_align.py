@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchvision.ops import MultiScaleRoIAlign
 
-from cxrssl.models.published.roi_align_cxr_rcnn import SparseMultiScaleRoIAlign
+from cxrssl.models.sparse_roi_align import SparseMultiScaleRoIAlign
 
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}
 STRIDES = (4, 8, 16, 32)

@@ -90,7 +90,8 @@ def cxrssl_work(batch: int, size_px: int, norm: str, device: str) -> dict[str, W
     """Return a training step and an inference as `cxrssl finetune` makes them."""
     from cxrssl.config.load import load_recipe
     from cxrssl.config.schema import FinetuneRecipe
-    from cxrssl.models.detector import build_detector, detector_input, rcnn_config
+    from cxrssl.models.detector import build_detector, detector_input
+    from cxrssl.models.families import faster_rcnn
     from cxrssl.run.memory import place_gradients, training_layout
     from cxrssl.run.optimizer import build_optimizer
     from cxrssl.run.processes import start_accelerator
@@ -104,7 +105,9 @@ def cxrssl_work(batch: int, size_px: int, norm: str, device: str) -> dict[str, W
         "size_px": size_px,
         "id2label": {label: str(label) for label in range(CLASSES)},
     }
-    model = build_detector(rcnn_config(fields, norm_eps=0.0 if norm == "frozen" else None))
+    # torchvision's frozen norms have the eps of its COCO weights.
+    config = faster_rcnn.config_of(fields, store_px=size_px, is_coco=norm == "frozen")
+    model = build_detector(config)
     model.load_state_dict(weights, strict=True)
     model.to(device, memory_format=training_layout(torch.device(device)))
     place_gradients(model)

@@ -3,10 +3,11 @@
 from typing import Any
 
 import torch
+from transformers import PreTrainedConfig
 
 from cxrssl.core.images import Fit, Intensity
-from cxrssl.models.detector import Config, Detector, build_detector, image_processor, rcnn_config
-from cxrssl.models.published.configuration_cxr_rcnn import CxrRcnnConfig
+from cxrssl.models.detector import Detector, build_detector, image_processor
+from cxrssl.models.families import faster_rcnn, rtdetr_v2
 
 ARCHITECTURES = (
     "resnet18", "resnet50", "resnetblur18", "convnext_atto", "efficientnet_lite0",
@@ -40,7 +41,7 @@ RTDETR: dict[str, Any] = {
 }  # fmt: skip
 
 
-def detector(config: Config, *, fit: Fit = "squash") -> Detector:
+def detector(config: PreTrainedConfig, *, fit: Fit = "squash") -> Detector:
     """Return a detector with random weights, norms' statistics included."""
     torch.manual_seed(0)  # the weights matter to no other test
     model = build_detector(config)
@@ -54,6 +55,12 @@ def detector(config: Config, *, fit: Fit = "squash") -> Detector:
     return Detector(model, config, processor)
 
 
-def rcnn(**changes: object) -> CxrRcnnConfig:
+def rcnn(**changes: object) -> PreTrainedConfig:
     """Return the configuration of a small Faster R-CNN with changes."""
-    return rcnn_config(SMALL | changes, norm_eps=None)
+    return faster_rcnn.config_of(SMALL | changes, store_px=64, is_coco=False)
+
+
+def rtdetr(**changes: object) -> PreTrainedConfig:
+    """Return the configuration of a small RT-DETRv2 with changes."""
+    fields = RTDETR | changes
+    return rtdetr_v2.config_of(fields, store_px=fields["size_px"], is_coco=False)

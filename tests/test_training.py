@@ -21,7 +21,7 @@ from cxrssl.finetune import finetune
 from cxrssl.finetune.labels import labels_of, training_images
 from cxrssl.finetune.start import start_detector
 from cxrssl.ingest.shards import Settings
-from cxrssl.models.detector import Detector, body_of
+from cxrssl.models.detector import Detector
 from cxrssl.pretrain import build_model as build_simclr
 from cxrssl.pretrain import pool_views, pretrain
 from support import finetune_recipe, pretrain_recipe
@@ -73,9 +73,9 @@ def test_the_detector_begins_with_the_pretrained_weights_and_its_control_does_no
     trained = load_file(pretrained / "backbone" / "model.safetensors")
     control = finetune_recipe(store_folder)
     ssl = finetune_recipe(store_folder, f"init.backbone={pretrained / 'backbone'}")
-    (one, record), (two, nothing) = (started(r, store) for r in (ssl, control))
-    first, second = one.model, two.model
-    assert all(torch.equal(v, trained[k]) for k, v in body_of(first).state_dict().items())
+    (with_ssl, record), (without, nothing) = (started(r, store) for r in (ssl, control))
+    first, second = with_ssl.model, without.model
+    assert all(torch.equal(v, trained[k]) for k, v in with_ssl.body.state_dict().items())
     assert record["transfers"][0]["arrived"]
     assert len(record["transfers"][0]["matched"]) == len(trained)
     assert nothing["transfers"] == []
@@ -83,7 +83,7 @@ def test_the_detector_begins_with_the_pretrained_weights_and_its_control_does_no
     heads = [k for k in first.state_dict() if not k.startswith("backbone.body")]
     assert len(heads) > 20
     assert all(torch.equal(first.state_dict()[k], second.state_dict()[k]) for k in heads)
-    assert not torch.equal(body_of(first).conv1[0].weight, body_of(second).conv1[0].weight)
+    assert not torch.equal(with_ssl.body.conv1[0].weight, without.body.conv1[0].weight)
 
 
 def started(recipe: FinetuneRecipe, store: Store) -> tuple[Detector, dict[str, Any]]:

@@ -22,9 +22,8 @@ from cxrssl.data.detection import examples_of, splits_of
 from cxrssl.data.store import Store
 from cxrssl.finetune import finetune
 from cxrssl.models.detector_folder import save_detector
-from cxrssl.models.rtdetr import rtdetr_config
 from cxrssl.pretrain import pretrain
-from detectors import RTDETR, detector
+from detectors import detector, rtdetr
 from hub_calls import Commands, code_of, commands, python, tag_of, without_cxrssl
 from hub_server import TOKEN, Faults, Hub, environment, serve
 from support import ROOT, finetune_recipe, pretrain_recipe
@@ -512,7 +511,7 @@ def test_a_backbone_of_the_hub_is_a_name_of_timm_and_the_recipes_own(
 def test_the_second_family_is_pulled_too_and_its_backbone_is_a_name_as_well(
     run: Commands, film: Path, tmp_path: Path
 ) -> None:
-    save_detector(detector(rtdetr_config(RTDETR)), tmp_path / "rtdetr")
+    save_detector(detector(rtdetr()), tmp_path / "rtdetr")
     files = _files(tmp_path / "rtdetr")
     run.hub.put("org/rtdetr", files)
     done = run("predict", "hf-hub:org/rtdetr", film, "--out", tmp_path / "found")

@@ -15,7 +15,7 @@ from cxrssl.finetune.start import start_detector
 from cxrssl.ingest import ingest
 from cxrssl.ingest.shards import Settings
 from cxrssl.models.backbone import encoder, save_backbone
-from cxrssl.models.detector import Detector, body_input, body_of, detector_input
+from cxrssl.models.detector import Detector, detector_input
 from support import RTDETR, finetune_recipe
 
 CPU = torch.device("cpu")
@@ -60,7 +60,7 @@ def test_a_coco_start_fills_all_but_the_classes_and_takes_torchvisions_eps(
     assert audit["arrived"]
     assert len(audit["new"]) == 4
     assert len(audit["matched"]) + 4 == len(detector.model.state_dict())
-    assert {m.eps for m in body_of(detector.model).modules() if hasattr(m, "running_var")} == {0.0}
+    assert {m.eps for m in detector.body.modules() if hasattr(m, "running_var")} == {0.0}
     assert detector.config.norm_eps == 0.0
 
 
@@ -106,7 +106,7 @@ def test_an_ssl_body_comes_on_top_of_a_coco_detector(
         assert torch.equal(tensor, theirs[key] if body_key == key else state[body_key]), key
     assert not torch.equal(theirs["backbone.body.conv1.weight"], state["conv1.weight"])
     # The norms of a body that timm trained keep timm's eps.
-    assert {m.eps for m in body_of(detector.model).modules() if hasattr(m, "eps")} == {1e-5}
+    assert {m.eps for m in detector.body.modules() if hasattr(m, "eps")} == {1e-5}
 
 
 def test_recalibrated_norms_have_the_statistics_of_the_training_images(store: Store) -> None:
@@ -119,8 +119,8 @@ def test_recalibrated_norms_have_the_statistics_of_the_training_images(store: St
         torch.from_numpy(images.intensity.prepare(store.pixels(e.row)))[None]
         for e in images.examples
     ]
-    pixels = body_input(detector.model, detector_input(whole))
-    bodies = [body_of(one.model) for one in (detector, at_random)]
+    pixels = detector.family.body_input(detector.model, detector_input(whole))
+    bodies = [one.body for one in (detector, at_random)]
     first = bodies[0].conv1[0](pixels).detach()
     assert torch.allclose(bodies[0].conv1[1].running_mean, first.mean((0, 2, 3)), atol=1e-4)
     assert torch.allclose(bodies[0].conv1[1].running_var, first.var((0, 2, 3)), rtol=1e-3)
@@ -166,7 +166,7 @@ def test_an_rtdetr_starts_from_a_pretrained_body(store: Store, tmp_path: Path) -
     save_backbone(source, tmp_path, tag="test", size_px=64, intensity=intensity)
     detector, (audit,) = started(store, RTDETR, f"init.backbone={tmp_path}")
     assert audit["arrived"]
-    own = body_of(detector.model).state_dict()
+    own = detector.body.state_dict()
     weights = source.state_dict()
     convolutions = [key for key in own if key.endswith("weight") and own[key].ndim == 4]
     assert len(convolutions) > 10

@@ -12,15 +12,11 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 
 from cxrssl.core.errors import DataError, TransferError
 from cxrssl.core.images import Intensity
-from cxrssl.models.detector import (
-    body_of,
-    build_detector,
-    detector_input,
-)
+from cxrssl.models.detector import build_detector, detector_input
 from cxrssl.models.detector_folder import load_detector, save_detector
+from cxrssl.models.families import faster_rcnn
 from cxrssl.models.published.configuration_cxr_rcnn import CxrRcnnConfig
-from cxrssl.models.rtdetr import rtdetr_config
-from detectors import ARCHITECTURES, RTDETR, detector, rcnn
+from detectors import ARCHITECTURES, detector, rcnn, rtdetr
 
 TARGET = {"boxes": torch.tensor([[10.0, 20, 60, 90]]), "labels": torch.tensor([1])}
 EMPTY = {"boxes": torch.empty(0, 4), "labels": torch.empty(0, dtype=torch.int64)}
@@ -143,7 +139,7 @@ def same_detections(first: nn.Module, second: nn.Module) -> bool:
 
 
 def test_rtdetr_survives_saving_bit_for_bit(tmp_path: Path) -> None:
-    first = detector(rtdetr_config(RTDETR))
+    first = detector(rtdetr())
     save_detector(first, tmp_path)
     second = load_detector(tmp_path)
     assert (second.classes, second.protocol) == (("a", "b"), "corrected")
@@ -151,7 +147,7 @@ def test_rtdetr_survives_saving_bit_for_bit(tmp_path: Path) -> None:
 
 
 def test_rtdetrs_losses_are_transformers_own_added_up_by_kind() -> None:
-    model = build_detector(rtdetr_config(RTDETR)).train()
+    model = build_detector(rtdetr()).train()
     images = [torch.rand(3, 64, 64)] * 2
     target = {"boxes": torch.tensor([[8.0, 16, 40, 48]]), "labels": torch.tensor([2])}
     torch.manual_seed(0)
@@ -169,7 +165,7 @@ def test_rtdetrs_losses_are_transformers_own_added_up_by_kind() -> None:
 
 def test_rtdetr_refuses_a_transformer_for_a_backbone() -> None:
     with pytest.raises(TransferError, match="needs a convolutional backbone, and vit_tiny"):
-        rtdetr_config(RTDETR | {"backbone": "vit_tiny_patch16_224"})
+        rtdetr(backbone="vit_tiny_patch16_224")
 
 
 def test_grey_levels_become_three_equal_channels_in_0_to_1() -> None:
@@ -179,7 +175,7 @@ def test_grey_levels_become_three_equal_channels_in_0_to_1() -> None:
 
 @pytest.mark.parametrize("family", ["rcnn", "rtdetr"])
 def test_images_without_boxes_can_be_trained_on(family: str) -> None:
-    model = build_detector(rcnn() if family == "rcnn" else rtdetr_config(RTDETR)).train()
+    model = build_detector(rcnn() if family == "rcnn" else rtdetr()).train()
     losses = model([torch.rand(3, 64, 64)], [EMPTY])
     assert all(bool(torch.isfinite(loss)) for loss in losses.values())
     sum(losses.values()).backward()
@@ -189,7 +185,7 @@ def test_images_without_boxes_can_be_trained_on(family: str) -> None:
 
 
 def test_frozen_stages_keep_parameters_and_statistics() -> None:
-    body = body_of(build_detector(rcnn(backbone="resnet18", frozen_stages=2)))
+    body = faster_rcnn.body(build_detector(rcnn(backbone="resnet18", frozen_stages=2)))
     frozen = {name.split(".")[0] for name, p in body.named_parameters() if not p.requires_grad}
     assert frozen == {"conv1", "layer1"}
     before = {name: tensor.clone() for name, tensor in body.state_dict().items()}
@@ -199,11 +195,11 @@ def test_frozen_stages_keep_parameters_and_statistics() -> None:
 
 
 def test_group_norms_hold_the_activation_of_the_norms_they_replace() -> None:
-    body = body_of(build_detector(rcnn(backbone="test_efficientnet", norm="gn")))
+    body = faster_rcnn.body(build_detector(rcnn(backbone="test_efficientnet", norm="gn")))
     kinds = {type(module).__name__ for module in body.modules()}
     assert "GroupNormAct" in kinds
     assert not any("BatchNorm" in kind for kind in kinds)
-    plain = body_of(build_detector(rcnn(backbone="test_efficientnet", norm="bn")))
+    plain = faster_rcnn.body(build_detector(rcnn(backbone="test_efficientnet", norm="bn")))
     acts = [
         [str(m.act) for m in b.modules() if hasattr(m, "drop") and hasattr(m, "act")]
         for b in (body, plain)

@@ -13,21 +13,20 @@ from cxrssl.config.load import load_recipe, recipe_path
 from cxrssl.config.schema import FinetuneRecipe
 from cxrssl.core.errors import DataError, RecipeError, TransferError
 from cxrssl.models.detector_folder import (
-    PUBLISHED_FILES,
+    known_files,
     load_detector,
-    published_files,
+    required_files,
     save_detector,
 )
-from cxrssl.models.rtdetr import rtdetr_config
 from cxrssl.models.sparse_roi_align import SparseMultiScaleRoIAlign
-from detectors import RTDETR, detector, rcnn
+from detectors import detector, rcnn, rtdetr
 
 CONFIG, PROCESSOR, WEIGHTS = "config.json", "preprocessor_config.json", "model.safetensors"
 
 
 @pytest.fixture(params=["faster_rcnn", "rtdetr"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    config = rtdetr_config(RTDETR) if request.param == "rtdetr" else rcnn(norm="frozen")
+    config = rtdetr() if request.param == "rtdetr" else rcnn(norm="frozen")
     save_detector(detector(config), tmp_path / "det")
     return tmp_path / "det"
 
@@ -40,7 +39,7 @@ def rcnn_folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def rtdetr_folder(tmp_path: Path) -> Path:
-    save_detector(detector(rtdetr_config(RTDETR)), tmp_path / "det")
+    save_detector(detector(rtdetr()), tmp_path / "det")
     return tmp_path / "det"
 
 
@@ -52,7 +51,7 @@ def test_a_folder_holds_the_code_that_it_needs_and_no_sparse_pooling(tmp_path: P
         "modeling_cxr_rcnn.py", "pyramid_cxr_rcnn.py", CONFIG, PROCESSOR, WEIGHTS,
     }  # fmt: skip
     assert {path.name for path in (tmp_path / "det").iterdir()} == expected
-    assert set(published_files(tmp_path / "det", made)) == expected
+    assert set(required_files(tmp_path / "det", made)) == expected
     again = load_detector(tmp_path / "det")
     assert type(again.model.roi_heads.box_roi_pool) is SparseMultiScaleRoIAlign  # type: ignore[union-attr]
 
@@ -68,8 +67,8 @@ def test_a_folder_of_an_earlier_version_loads_and_needs_the_pooling_that_lies_in
     found = load_detector(rcnn_folder)
     assert type(found.model.roi_heads.box_roi_pool) is SparseMultiScaleRoIAlign  # type: ignore[union-attr]
     names = {path.name for path in rcnn_folder.iterdir()}
-    assert set(published_files(rcnn_folder, found)) == names
-    assert names <= set(PUBLISHED_FILES)
+    assert set(required_files(rcnn_folder, found)) == names
+    assert names <= set(known_files(found))
 
 
 def edited(folder: Path, name: str, change: dict[str, Any]) -> None:
@@ -202,7 +201,7 @@ def test_an_rtdetr_of_an_impossible_size_is_refused_here_and_in_a_recipe(
     rtdetr_folder: Path, size_px: int, queries: int, message: str
 ) -> None:
     with pytest.raises(TransferError, match=message):
-        rtdetr_config(RTDETR | {"size_px": size_px, "num_queries": queries})
+        rtdetr(size_px=size_px, num_queries=queries)
     edited(rtdetr_folder, PROCESSOR, {"size_px": size_px})
     with pytest.raises(TransferError, match=message):
         load_detector(rtdetr_folder)

@@ -20,9 +20,8 @@ from cxrssl.models.detector import Detector
 from cxrssl.models.detector_folder import save_detector
 from cxrssl.models.published import image_processing_cxr
 from cxrssl.models.published.image_processing_cxr import CxrImageProcessor
-from cxrssl.models.rtdetr import rtdetr_config
 from cxrssl.predict import predict
-from detectors import ARCHITECTURES, RTDETR, detector, rcnn
+from detectors import ARCHITECTURES, detector, rcnn, rtdetr
 
 OPEN = """
 import torch
@@ -62,7 +61,7 @@ def saved(folder: Path, *, fit: Fit = "squash") -> dict[Path, Detector]:
     configs = {name: rcnn(backbone=name, norm="frozen") for name in ARCHITECTURES}
     # Trained with cxrssl's own pooling, which does not travel with it.
     sparse = rcnn(norm="frozen", roi_align="sparse")
-    configs |= {"sparse": sparse, "rtdetr": rtdetr_config(RTDETR)}
+    configs |= {"sparse": sparse, "rtdetr": rtdetr()}
     made = {folder / name: detector(config, fit=fit) for name, config in configs.items()}
     for place, one in made.items():
         save_detector(one, place)
@@ -99,7 +98,7 @@ def test_the_pipeline_with_cxrssl_asks_for_no_trust_and_complains_of_nothing(
 ) -> None:
     picture = radiograph(tmp_path / "chest.png", width=60, height=60)
     folders = [tmp_path / "rcnn", tmp_path / "rtdetr"]
-    for config, folder in zip([rcnn(), rtdetr_config(RTDETR)], folders, strict=True):
+    for config, folder in zip([rcnn(), rtdetr()], folders, strict=True):
         save_detector(detector(config), folder)
         for path in folder.glob("*.py"):
             path.write_text("raise RuntimeError('run')")
@@ -116,7 +115,7 @@ def test_the_pipeline_with_cxrssl_asks_for_no_trust_and_complains_of_nothing(
 def test_where_cxrssl_is_installed_no_code_of_a_folder_has_to_be_trusted(
     name: str, tmp_path: Path
 ) -> None:
-    config = rtdetr_config(RTDETR) if name == "rtdetr" else rcnn(backbone=name, norm="frozen")
+    config = rtdetr() if name == "rtdetr" else rcnn(backbone=name, norm="frozen")
     own = detector(config)
     save_detector(own, tmp_path)
     for path in tmp_path.glob("*.py"):

@@ -7,7 +7,6 @@ from torch import nn
 
 from cxrssl.core.errors import TransferError
 from cxrssl.models.backbone import encoder, pyramid_body
-from cxrssl.models.detector import body_of
 from cxrssl.models.weights import is_source, tensors_sha256, transfer
 from detectors import detector, rcnn
 
@@ -78,7 +77,7 @@ def test_hashes_tell_one_changed_value() -> None:
 @pytest.mark.parametrize("norm", ["bn", "frozen"])
 def test_a_record_knows_the_tensors_that_it_is_of(norm: str) -> None:
     source, other = encoder("test_resnet"), encoder("test_resnet")
-    body = body_of(detector(rcnn(norm=norm)).model)
+    body = detector(rcnn(norm=norm)).body
     keys = list(pyramid_body("test_resnet", size_px=64).state_dict())
     record = transfer(body, source.state_dict(), source="test").as_json()
     assert is_source(record, source.state_dict(), keys=keys)
@@ -92,7 +91,7 @@ def test_a_record_knows_the_tensors_that_it_is_of(norm: str) -> None:
 @pytest.mark.parametrize("architecture", ["test_resnet", "test_efficientnet", "hgnetv2_b0"])
 def test_what_a_batch_norm_has_learnt_does_not_go_into_a_group_norm(architecture: str) -> None:
     state = encoder(architecture).state_dict()
-    body = body_of(detector(rcnn(norm="gn", backbone=architecture)).model)
+    body = detector(rcnn(norm="gn", backbone=architecture)).body
     before = tensors_sha256(body.state_dict(), order=list(body.state_dict()))
     message = r"test was trained with BatchNorm, and \d+ \(.*Nothing was loaded.*model\.norm"
     with pytest.raises(TransferError, match=message):
@@ -101,7 +100,7 @@ def test_what_a_batch_norm_has_learnt_does_not_go_into_a_group_norm(architecture
 
 
 def test_group_norms_arrive_in_group_norms() -> None:
-    source, target = (body_of(detector(rcnn(norm="gn")).model) for _ in range(2))
+    source, target = (detector(rcnn(norm="gn")).body for _ in range(2))
     assert transfer(target, source.state_dict(), source="test").arrived
     native = timm.create_model("resnet50_gn", num_classes=0).state_dict()
     assert transfer(encoder("resnet50_gn"), native, source="test").arrived

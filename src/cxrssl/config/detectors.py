@@ -1,6 +1,6 @@
 """What a recipe may say of a detector; models/published/configuration_cxr_rcnn.py explains it."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -25,6 +25,8 @@ Overlap = Annotated[float, Field(gt=0, lt=1)]
 class FasterRcnnSection(Section):
     """torchvision's Faster R-CNN on a timm backbone."""
 
+    takes_coco: ClassVar[bool] = True
+    """Whether `init.start: coco` is of this family."""
     family: Literal["faster_rcnn"]
     backbone: str
     """timm architecture."""
@@ -73,6 +75,8 @@ class FasterRcnnSection(Section):
 class RtDetrSection(Section):
     """transformers' RT-DETRv2 on a convolutional timm backbone."""
 
+    takes_coco: ClassVar[bool] = False
+    frozen_stages: ClassVar[int] = 0
     family: Literal["rtdetr_v2"]
     backbone: str
     norm: Literal["frozen", "recalibrated", "bn"]

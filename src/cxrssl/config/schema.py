@@ -266,7 +266,7 @@ class FinetuneRecipe(Training):
         if self.keep == "best" and self.validate_every_epochs is None:
             raise ValueError("keep: best needs validate_every_epochs, to know which is best")
         self._check_random_start()
-        if self.init.start == "coco" and self.model.family != "faster_rcnn":
+        if self.init.start == "coco" and not self.model.takes_coco:
             raise ValueError(f"init.start: coco is a Faster R-CNN, and model {self.model.family}")
         return self
 
@@ -284,7 +284,7 @@ class FinetuneRecipe(Training):
                 f"{start}, and model.norm: frozen would keep it so. Set model.norm to "
                 "recalibrated or bn, or name a start"
             )
-        stages = getattr(self.model, "frozen_stages", 0)
+        stages = self.model.frozen_stages
         if stages and self.model.norm in ("bn", "sync"):
             raise ValueError(
                 f"{start}, and model.frozen_stages: {stages} would keep it so in these stages. Set "

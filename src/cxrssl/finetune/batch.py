@@ -7,7 +7,7 @@ from torch import Tensor
 
 from cxrssl.config.schema import FinetuneRecipe
 from cxrssl.data.loaders import Batch, Target
-from cxrssl.models.detector import Detector, num_samples
+from cxrssl.models.detector import Detector
 from cxrssl.run.log import check_finite
 from cxrssl.run.processes import Accelerator, over_processes
 from cxrssl.run.seed import STEP, image_seeds, seed_torch
@@ -27,7 +27,7 @@ def seed_step(
     rank, num_processes = accelerator.process_index, accelerator.num_processes
     seed_torch(recipe.seed, STEP, step, rank)
     places = range(rank, recipe.batch_size, num_processes)
-    detector.seed_samples(image_seeds(recipe.seed, step, places))
+    detector.family.seed_samples(detector.model, image_seeds(recipe.seed, step, places))
 
 
 def weighed(
@@ -42,7 +42,8 @@ def weighed(
     """
     if accelerator.num_processes == 1:
         return dict(losses)
-    counts = num_samples(detector.model, [target["boxes"] for target in targets])
+    boxes = [target["boxes"] for target in targets]
+    counts = detector.family.num_samples(detector.model, boxes)
     own = torch.stack([counts[name] for name in losses]).float()
     whole = accelerator.reduce(own, reduction="sum")
     # Without any sample a loss is divided by one.

@@ -1,27 +1,21 @@
-"""Detectors of either family, built from a configuration; `models.detector_folder` keeps them.
+"""A detector of any family and how images reach it; `models.detector_folder` keeps it.
 
-Shapes: B images, C = 3 channels, H, W pixels; boxes xyxy pixels of the image, labels 1..K.
+What differs between families is in `models.families`.
 """
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
-from transformers import RTDetrV2Config
+from transformers import PreTrainedConfig
 
-from cxrssl.core.errors import TransferError
 from cxrssl.core.images import Fit, Intensity
-from cxrssl.models.backbone import check_known
-from cxrssl.models.published.configuration_cxr_rcnn import CxrRcnnConfig
+from cxrssl.models.families import Family, family_of
 from cxrssl.models.published.image_processing_cxr import CxrImageProcessor
-from cxrssl.models.published.modeling_cxr_rcnn import NUM_CHANNELS, faster_rcnn
-from cxrssl.models.rtdetr import RtDetr
-from cxrssl.models.sparse_roi_align import ChannelsLastPyramid, SparseMultiScaleRoIAlign
+from cxrssl.models.published.modeling_cxr_rcnn import NUM_CHANNELS
 
-Config: TypeAlias = CxrRcnnConfig | RTDetrV2Config
+Config: TypeAlias = PreTrainedConfig
 Protocol = Literal["published", "described", "corrected"]
 
 
@@ -40,6 +34,16 @@ class Detector:
     processor: CxrImageProcessor
 
     @property
+    def family(self) -> Family:
+        """What its family does its own way."""
+        return family_of_config(self.config)
+
+    @property
+    def body(self) -> nn.Module:
+        """The timm backbone inside."""
+        return self.family.body(self.model)
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """Names of labels 1..K."""
         names: dict[int, str] = self.config.id2label
@@ -48,7 +52,7 @@ class Detector:
     @property
     def protocol(self) -> Protocol:
         """How the images it was trained on were split from those it is tested on."""
-        protocol: Protocol = self.config.protocol  # type: ignore[assignment]
+        protocol: Protocol = self.config.protocol
         return protocol
 
     @property
@@ -60,66 +64,15 @@ class Detector:
     @property
     def intensity(self) -> Intensity:
         """How grey levels reach it."""
-        own = self.processor
-        return Intensity(own.equalize, own.image_mean, own.image_std)
-
-    def seed_samples(self, seeds: list[int]) -> None:
-        """Let the samples of the next batch's images be functions of these seeds, one an image.
-
-        RT-DETRv2 draws none; its noisy queries come from torch's global generator.
-        """
-        if isinstance(self.model, GeneralizedRCNN):
-            self.model.rpn.fg_bg_sampler.seeds = seeds
-            self.model.roi_heads.fg_bg_sampler.seeds = [seed + 1 for seed in seeds]
+        processor = self.processor
+        return Intensity(processor.equalize, processor.image_mean, processor.image_std)
 
 
-def num_samples(model: nn.Module, true_boxes: Sequence[Tensor]) -> dict[str, Tensor]:
-    """Return over how many things each loss of the last batch is a mean, by name of the loss.
-
-    Args:
-        model: A detector of either family.
-        true_boxes: [N, 4] of each image that it was trained on.
-    """
-    if isinstance(model, GeneralizedRCNN):
-        rpn, roi = model.rpn.fg_bg_sampler.num_samples, model.roi_heads.fg_bg_sampler.num_samples
-        first = dict.fromkeys(("loss_objectness", "loss_rpn_box_reg"), rpn)
-        return first | dict.fromkeys(("loss_classifier", "loss_box_reg"), roi)
-    boxes = torch.cat(list(true_boxes))
-    count = torch.tensor(len(boxes), device=boxes.device)
-    return dict.fromkeys(("loss_vfl", "loss_bbox", "loss_giou"), count)
-
-
-def body_of(model: nn.Module) -> nn.Module:
-    """Return the timm backbone inside a detector of either family."""
-    if isinstance(model, RtDetr):
-        return model.body
-    assert isinstance(model, GeneralizedRCNN)
-    body: nn.Module = model.backbone.body
-    return body
-
-
-def replace_body(model: nn.Module, body: nn.Module) -> None:
-    """Put another body, with the same maps, into a Faster R-CNN."""
-    assert isinstance(model, GeneralizedRCNN)
-    model.backbone.body = body
-
-
-def body_input(model: nn.Module, images: list[Tensor]) -> Tensor:
-    """Return images [3, H, W] in [0, 1] as they reach the body of a detector, [B, 3, H, W]."""
-    if isinstance(model, RtDetr):
-        return model.normalised(images)
-    pixels: Tensor = model.transform(images)[0].tensors  # type: ignore[operator]
-    return pixels
-
-
-def rcnn_config(fields: Mapping[str, object], *, norm_eps: float | None) -> CxrRcnnConfig:
-    """Return the configuration of a Faster R-CNN.
-
-    Args:
-        fields: All of `CxrRcnnConfig` but the next one.
-        norm_eps: Of the body's norms, None for timm's.
-    """
-    return CxrRcnnConfig(**fields, norm_eps=norm_eps)
+def family_of_config(config: Config) -> Family:
+    """Return the family of a configuration that a family has made."""
+    family = family_of(config.model_type)
+    assert family is not None
+    return family
 
 
 def build_detector(config: Config) -> nn.Module:
@@ -128,18 +81,7 @@ def build_detector(config: Config) -> nn.Module:
     Raises:
         TransferError: If there is no such backbone, or it can't carry the detector.
     """
-    if isinstance(config, RTDetrV2Config):
-        return RtDetr(config)
-    check_known(config.backbone)
-    try:
-        model: nn.Module = (
-            faster_rcnn(config, pyramid=ChannelsLastPyramid, roi_align=SparseMultiScaleRoIAlign)
-            if config.roi_align == "sparse"
-            else faster_rcnn(config)
-        )
-    except ValueError as error:
-        raise TransferError(f"{str(error).rstrip('.')}.") from error
-    return model
+    return family_of_config(config).build(config)
 
 
 def image_processor(
@@ -159,8 +101,7 @@ def image_processor(
         equalize=intensity.equalize,
         image_mean=intensity.mean,
         image_std=intensity.std,
-        # Faster R-CNN normalises inside, as torchvision's does.
-        do_normalize=isinstance(config, RTDetrV2Config),
+        do_normalize=not family_of_config(config).NORMALISES_INSIDE,
         # Faster R-CNN has seen to them itself.
         score_threshold=config.score_threshold,
         findings_per_image=config.detections_per_image,

@@ -1,6 +1,7 @@
-"""What a detector's configuration may say, key by key: its type, and the least and largest number.
+"""What a detector's configuration may say of a key: its type, and the least and largest number.
 
-A recipe has the same limits (`config.detectors`), so that what is trained can be read.
+Each family has its table of keys. A recipe has the same limits (`config.detectors`), so that what
+is trained can be read.
 """
 
 from collections.abc import Mapping
@@ -110,65 +111,25 @@ class Switch:
 
 Rule = Numbers | Words | Switch
 
-_SIDE = Numbers(1, MOST_SIDE_PX, whole=True)
-_COUNT = Numbers(1, MOST_COUNT, whole=True)
-_OVERLAP = Numbers(0, 1)
-_SHARE = Numbers(0, 1)
-_MEAN, _STD = Numbers(0, 1), Numbers(LEAST_STD, MOST_STD)
+SIDE = Numbers(1, MOST_SIDE_PX, whole=True)
+COUNT = Numbers(1, MOST_COUNT, whole=True)
+OVERLAP = Numbers(0, 1)
+SHARE = Numbers(0, 1)
+MEAN, STD = Numbers(0, 1), Numbers(LEAST_STD, MOST_STD)
+PROTOCOL = Words(("published", "described", "corrected"))
 _FLOATS = Words(("float32", "float16", "bfloat16"), or_null=True)
-_PROTOCOL = Words(("published", "described", "corrected"))
 
-FASTER_RCNN: Mapping[str, Rule] = {
-    "norm": Words(("frozen", "recalibrated", "bn", "sync", "gn")),
-    "norm_eps": Numbers(0, 1, or_null=True),  # 0 is torchvision's
-    "frozen_stages": Numbers(0, MOST_LAYERS, whole=True),
-    "size_px": _SIDE,
-    "image_mean": _MEAN,
-    "image_std": _STD,
-    "fpn_channels": _COUNT,
-    "head_features": _COUNT,
-    "anchor_sizes_px": Numbers(1, MOST_SIDE_PX, whole=True, entries=(5, 5)),
-    "anchor_ratios": Numbers(1 / MOST_RATIO, MOST_RATIO, entries=(1, MOST_RATIOS)),
-    "box_loss": Words(("l1", "smooth_l1")),
-    **dict.fromkeys(("rpn_pre_nms_train", "rpn_pre_nms_test"), _COUNT),
-    **dict.fromkeys(("rpn_post_nms_train", "rpn_post_nms_test"), _COUNT),
-    **dict.fromkeys(("rpn_nms_iou", "rpn_foreground_iou", "rpn_background_iou"), _OVERLAP),
-    "rpn_samples": _COUNT,
-    "rpn_positive_share": _SHARE,
-    **dict.fromkeys(("roi_foreground_iou", "roi_background_iou", "nms_iou"), _OVERLAP),
-    "roi_samples": _COUNT,
-    "roi_positive_share": _SHARE,
-    "roi_align": Words(("torchvision", "sparse")),
-    "score_threshold": _SHARE,
-    "detections_per_image": _COUNT,
-    "protocol": _PROTOCOL,
-}
-"""Of `config.json` of a Faster R-CNN; its classes and its backbone are looked at apart."""
-RTDETR: Mapping[str, Rule] = {
-    "norm": Words(("frozen", "recalibrated", "bn")),
-    "image_mean": _MEAN,
-    "image_std": _STD,
-    "d_model": Numbers(8, MOST_COUNT, whole=True),
-    "num_queries": Numbers(1, MOST_QUERIES, whole=True),
-    "encoder_layers": Numbers(1, MOST_LAYERS, whole=True),
-    "decoder_layers": Numbers(2, MOST_LAYERS, whole=True),
-    "num_denoising": Numbers(1, MOST_QUERIES, whole=True),
-    "score_threshold": _SHARE,
-    "detections_per_image": _COUNT,
-    "protocol": _PROTOCOL,
-}
-"""Of `config.json` of an RT-DETRv2: what a recipe says of it."""
 UNUSED: Mapping[str, Rule] = {"dtype": _FLOATS, "torch_dtype": _FLOATS}
 """Of any `config.json`: what plain transformers follows and cxrssl does not."""
 PROCESSOR: Mapping[str, Rule] = {
-    "size_px": _SIDE,
+    "size_px": SIDE,
     "fit": Words(("squash", "letterbox")),
     "equalize": Switch(),
-    "image_mean": _MEAN,
-    "image_std": _STD,
+    "image_mean": MEAN,
+    "image_std": STD,
     "do_normalize": Switch(),
-    "score_threshold": _SHARE,
-    "findings_per_image": _COUNT,
+    "score_threshold": SHARE,
+    "findings_per_image": COUNT,
 }
 """Of `preprocessor_config.json`."""
 

@@ -23,19 +23,17 @@ _MOST_BYTES = 1 << 20
 _DEEPEST = 16
 
 
-def plain_json(path: Path, *, auto_map: Mapping[str, str], source: str) -> dict[str, Any]:
-    """Return the content of a configuration.
+def check_plain(content: Mapping[str, Any], *, auto_map: Mapping[str, str], place: str) -> None:
+    """Check that a configuration names no place, no code and no other weights.
 
     Args:
-        path: The file.
+        content: Of the file.
         auto_map: The code that it may name: that which lies beside it and is not run here.
-        source: What its folder is called in messages.
+        place: What the file is called in messages.
 
     Raises:
-        DataError: If it is no such JSON, or names a place, code or other weights.
+        DataError: If it names one.
     """
-    place = f"{source}: {path.name}"
-    content = read_mapping(path, source=source, expected=EXPECTED)
     named = [
         printable(f"{key} {value!r}"[:120])
         for key, value in _values({key: content[key] for key in content if key not in _LABELS})
@@ -48,7 +46,6 @@ def plain_json(path: Path, *, auto_map: Mapping[str, str], source: str) -> dict[
             f"{place} says {', '.join(named[:3])[:300]}: that could be a path, a repository or "
             f"code, and none is followed. {EXPECTED}"
         )
-    return content
 
 
 def read_mapping(path: Path, *, source: str, expected: str) -> dict[str, Any]:

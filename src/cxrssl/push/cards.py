@@ -9,6 +9,7 @@ from cxrssl.config.arms import percent
 from cxrssl.config.load import to_yaml
 from cxrssl.config.schema import FinetuneRecipe, IntensitySection, PretrainRecipe
 from cxrssl.core.markdown import render_card
+from cxrssl.models.families import family
 from cxrssl.push.evidence import Evidence
 from cxrssl.push.metadata import model_metadata
 from cxrssl.push.texts import DATA_TITLES, MODEL_DATA, licence_text
@@ -23,7 +24,6 @@ _SCORES = {
 }
 _F1 = "f1_at_0.4"
 _CODE = "The Python files beside them are cxrssl's, under Apache-2.0."
-_FAMILIES = {"faster_rcnn": "Faster R-CNN", "rtdetr_v2": "RT-DETRv2"}
 _STARTS = {
     "random": "random weights",
     "imagenet": "ImageNet weights",
@@ -52,14 +52,14 @@ def detector_card(found: Evidence, label: Label) -> str:
     recipe, metrics = found.recipe, found.metrics
     assert isinstance(recipe, FinetuneRecipe)
     model, data = recipe.model, recipe.data
-    family = _FAMILIES[model.family]
+    title = family(model.family).TITLE
     origin = found.provenance.get("data_origin")
     content = _common(found, label) | _scores(found, "evidence/metrics.json")
     own = {
         "license": f"{licence_text(label.licence, 'weights')} {_CODE}",
-        "title": f"{family} on {model.backbone} for {DATA_TITLES[origin]}",
+        "title": f"{title} on {model.backbone} for {DATA_TITLES[origin]}",
         "summary": (
-            f"A {family} with timm's `{model.backbone}` in it, fine-tuned on "
+            f"A {title} with timm's `{model.backbone}` in it, fine-tuned on "
             f"{percent(data.label_fraction)} % of the training labels ({metrics['train_images']} "
             f"images, {metrics['train_boxes']} boxes). It started from {_start(found)}. mAP on the "
             f"test split is {_entry(metrics['metrics']['AP'])}, mAP50 "

@@ -7,7 +7,7 @@ from cxrssl.core.errors import RunError
 from cxrssl.core.records import read_record
 from cxrssl.hub.content import CARD, Content, content_tag
 from cxrssl.models.backbone import load_backbone, pyramid_body
-from cxrssl.models.detector_folder import PUBLISHED_FILES, load_detector, published_files
+from cxrssl.models.detector_folder import known_files, load_detector, required_files
 from cxrssl.models.weights import is_source
 from cxrssl.push.cards import Label, backbone_card, detector_card
 from cxrssl.push.evidence import Evidence, read_evidence
@@ -46,8 +46,8 @@ def detector_parcel(run: Path, *, repo: str, licence: str) -> Parcel:
     folder = run / "detector"
     detector = load_detector(folder)  # what can't be read here can't be read there
     names = sorted(path.name for path in folder.iterdir())
-    strangers = sorted(set(names) - set(PUBLISHED_FILES))
-    missing = sorted(set(published_files(folder, detector)) - set(names))
+    strangers = sorted(set(names) - set(known_files(detector)))
+    missing = sorted(set(required_files(folder, detector)) - set(names))
     if strangers or missing:
         raise RunError(
             f"{folder} is not as `cxrssl finetune` left it: {', '.join(strangers) or 'nothing'} "

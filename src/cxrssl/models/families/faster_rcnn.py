@@ -1,0 +1,166 @@
+"""Faster R-CNN: torchvision's on a timm backbone, whose network is in `models.published`."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
+from transformers import PreTrainedConfig
+
+from cxrssl.core.errors import TransferError
+from cxrssl.models.backbone import check_known
+from cxrssl.models.config_file import UNUSED_KEYS, backbone_name, check_keys
+from cxrssl.models.published.configuration_cxr_rcnn import CxrRcnnConfig
+from cxrssl.models.published.modeling_cxr_rcnn import CxrRcnnForObjectDetection, faster_rcnn
+from cxrssl.models.ranges import (
+    COUNT,
+    MEAN,
+    MOST_LAYERS,
+    MOST_RATIO,
+    MOST_RATIOS,
+    MOST_SIDE_PX,
+    OVERLAP,
+    PROTOCOL,
+    SHARE,
+    SIDE,
+    STD,
+    Numbers,
+    Rule,
+    Words,
+    checked,
+)
+from cxrssl.models.sparse_roi_align import ChannelsLastPyramid, SparseMultiScaleRoIAlign
+
+TITLE = "Faster R-CNN"
+MODEL_TYPE: str = CxrRcnnConfig.model_type
+ARCHITECTURE: str = CxrRcnnForObjectDetection.__name__
+AUTO_MAP: Mapping[str, str] = {
+    "AutoConfig": f"configuration_cxr_rcnn.{CxrRcnnConfig.__name__}",
+    "AutoModelForObjectDetection": f"modeling_cxr_rcnn.{ARCHITECTURE}",
+}
+KEY_PREFIX = "model."
+CLASS_KEYS: tuple[str, ...] = ("roi_heads.box_predictor.",)
+NORMALISES_INSIDE = True
+
+# What `config.json` may say; its classes and its backbone are looked at apart.
+_RANGES: Mapping[str, Rule] = {
+    "norm": Words(("frozen", "recalibrated", "bn", "sync", "gn")),
+    "norm_eps": Numbers(0, 1, or_null=True),  # 0 is torchvision's
+    "frozen_stages": Numbers(0, MOST_LAYERS, whole=True),
+    "size_px": SIDE,
+    "image_mean": MEAN,
+    "image_std": STD,
+    "fpn_channels": COUNT,
+    "head_features": COUNT,
+    "anchor_sizes_px": Numbers(1, MOST_SIDE_PX, whole=True, entries=(5, 5)),
+    "anchor_ratios": Numbers(1 / MOST_RATIO, MOST_RATIO, entries=(1, MOST_RATIOS)),
+    "box_loss": Words(("l1", "smooth_l1")),
+    **dict.fromkeys(("rpn_pre_nms_train", "rpn_pre_nms_test"), COUNT),
+    **dict.fromkeys(("rpn_post_nms_train", "rpn_post_nms_test"), COUNT),
+    **dict.fromkeys(("rpn_nms_iou", "rpn_foreground_iou", "rpn_background_iou"), OVERLAP),
+    "rpn_samples": COUNT,
+    "rpn_positive_share": SHARE,
+    **dict.fromkeys(("roi_foreground_iou", "roi_background_iou", "nms_iou"), OVERLAP),
+    "roi_samples": COUNT,
+    "roi_positive_share": SHARE,
+    "roi_align": Words(("torchvision", "sparse")),
+    "score_threshold": SHARE,
+    "detections_per_image": COUNT,
+    "protocol": PROTOCOL,
+}
+
+
+def config_of(
+    fields: Mapping[str, Any],
+    *,
+    store_px: int,  # noqa: ARG001 - it resizes inside
+    is_coco: bool,
+) -> PreTrainedConfig:
+    """See `Family`; a network of torchvision's COCO weights has the eps of its frozen norms.
+
+    A body that comes on top was trained with timm's eps, and statistics taken anew can be those of
+    a channel that never varies.
+    """
+    has_coco_norms = is_coco and fields["norm"] == "frozen"
+    return CxrRcnnConfig(**fields, norm_eps=0.0 if has_coco_norms else None)
+
+
+def read_config(
+    content: Mapping[str, Any],
+    *,
+    labels: Mapping[str, Any],
+    size_px: int,  # noqa: ARG001 - the file has its own
+    place: str,
+) -> PreTrainedConfig:
+    """See `Family`."""
+    check_keys(content, (*_RANGES, *UNUSED_KEYS), place=place)
+    fields = checked(content, _RANGES, place=place)
+    return CxrRcnnConfig(backbone=backbone_name(content, place=place), **labels, **fields)
+
+
+def build(config: PreTrainedConfig) -> nn.Module:
+    """See `Family`."""
+    check_known(config.backbone)
+    try:
+        model: nn.Module = (
+            faster_rcnn(config, pyramid=ChannelsLastPyramid, roi_align=SparseMultiScaleRoIAlign)
+            if config.roi_align == "sparse"
+            else faster_rcnn(config)
+        )
+    except ValueError as error:
+        raise TransferError(f"{str(error).rstrip('.')}.") from error
+    return model
+
+
+def body(model: nn.Module) -> nn.Module:
+    """See `Family`."""
+    assert isinstance(model, GeneralizedRCNN)
+    backbone: nn.Module = model.backbone.body
+    return backbone
+
+
+def replace_body(model: nn.Module, body: nn.Module) -> None:
+    """See `Family`."""
+    assert isinstance(model, GeneralizedRCNN)
+    model.backbone.body = body
+
+
+def body_input(model: nn.Module, images: list[Tensor]) -> Tensor:
+    """See `Family`; images are resized and padded as in training."""
+    assert isinstance(model, GeneralizedRCNN)
+    pixels: Tensor = model.transform(images)[0].tensors
+    return pixels
+
+
+def seed_samples(model: nn.Module, seeds: list[int]) -> None:
+    """See `Family`; anchors and proposals are drawn by image."""
+    assert isinstance(model, GeneralizedRCNN)
+    model.rpn.fg_bg_sampler.seeds = seeds
+    model.roi_heads.fg_bg_sampler.seeds = [seed + 1 for seed in seeds]
+
+
+def num_samples(
+    model: nn.Module,
+    true_boxes: Sequence[Tensor],  # noqa: ARG001 - what is sampled counts, not what is true
+) -> dict[str, Tensor]:
+    """See `Family`."""
+    assert isinstance(model, GeneralizedRCNN)
+    rpn, roi = model.rpn.fg_bg_sampler.num_samples, model.roi_heads.fg_bg_sampler.num_samples
+    proposals = dict.fromkeys(("loss_objectness", "loss_rpn_box_reg"), rpn)
+    return proposals | dict.fromkeys(("loss_classifier", "loss_box_reg"), roi)
+
+
+def network(model: nn.Module) -> nn.Module:
+    """See `Family`; transformers' class holds torchvision's detector itself."""
+    return model
+
+
+def published_files() -> tuple[str, ...]:
+    """See `Family`."""
+    code = ("configuration_cxr_rcnn.py", "modeling_cxr_rcnn.py", "pyramid_cxr_rcnn.py")
+    return (*code, "heads_cxr_rcnn.py")
+
+
+def former_files() -> tuple[str, ...]:
+    """See `Family`; the sparse pooling stays in cxrssl now."""
+    return ("roi_align_cxr_rcnn.py",)

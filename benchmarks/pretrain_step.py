@@ -78,7 +78,7 @@ def cxrssl_step(batch: int, size_px: int, device: str) -> Callable[[], None]:
         accelerator,
         network,
         intensity,
-        recipe.model.temperature,
+        recipe.method.temperature,
         recipe.seed,
         chunk,
         remember_chunk=print,

@@ -137,7 +137,7 @@ def test_processes_agree_on_what_the_smallest_has_memory_for(mode: str, tmp_path
 @pytest.mark.slow
 def test_two_processes_log_the_loss_that_one_has(store_folder: Path, tmp_path: Path) -> None:
     # ConvNeXt normalises within an image: so both see the same batch in the same way.
-    changes = ("model.backbone=test_convnext", "batch_size=8", "max_steps=2", "log_every_steps=1")
+    changes = ("body.backbone=test_convnext", "batch_size=8", "max_steps=2", "log_every_steps=1")
     recipe = pretrain_recipe(store_folder, *changes)
     done = launched(TORCHRUN, "pretrain", to_yaml(recipe), tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]

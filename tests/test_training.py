@@ -221,7 +221,7 @@ def test_a_folder_that_is_taken_is_seen_before_weights_are_loaded(
     missing = tmp_path / "gone"
     message = "is not empty and holds no run"
     if loop == "pretrain":
-        changes = ("model.start=run", f"model.weights={missing}")
+        changes = ("body.start=run", f"body.weights={missing}")
         with pytest.raises(RunError, match=message):
             pretrain(pretrain_recipe(store_folder, *changes), tmp_path, resume=False)
     else:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import Field
 
-from cxrssl.config.load import load_recipe, packaged_names, recipe_path, to_yaml
+from cxrssl.config.load import load_recipe, load_run_recipe, packaged_names, recipe_path, to_yaml
 from cxrssl.config.plan import Plan
 from cxrssl.config.schema import FinetuneRecipe, PretrainRecipe
 from cxrssl.config.section import Section
@@ -64,10 +64,10 @@ def test_overrides_are_yaml_and_reach_nested_fields() -> None:
         ("views.crop_aspect=[0.1, 0.15]", r"crop_aspect \[0.1, 0.15\] no crop above 0.15 of"),
         ("views.blur_kernel_px=20", "blur_kernel_px must be odd, got 20"),
         ("views.noise_draw=normal", "views.noise_draw: Input should be 'uniform' or 'divisor'"),
-        ("model.weights=a.safetensors", "start: random takes no weights, got a.safetensors"),
-        ("model.start=run", "start: run needs weights: the backbone/ folder"),
-        ("model.start=moco", "model.start: Input should be 'random', 'imagenet', 'coco' or 'run'"),
-        ("model.projector_layers=4", "model.projector_layers: Input should be 2 or 3"),
+        ("body.weights=a.safetensors", "start: random takes no weights, got a.safetensors"),
+        ("body.start=run", "start: run needs weights: the backbone/ folder"),
+        ("body.start=moco", "body.start: Input should be 'random', 'imagenet', 'coco' or 'run'"),
+        ("method.projector_layers=4", "method.projector_layers: Input should be 2 or 3"),
         ("max_chunk_images=0", "max_chunk_images: Input should be greater than or equal to 1"),
         ("optim.name=adam", "optim.name: Input should be 'sgd', 'lars' or 'adamw'"),
         ("optim.warmup_steps=51", "warmup_steps is 51, more than half of max_steps 100"),
@@ -264,7 +264,7 @@ def test_a_number_without_end_is_none(number: str) -> None:
 
 
 @pytest.mark.parametrize("sign", [r"\n", r"\r", r"\e", r"\0", r"\x7f", r"\x9b", r"\u202e", r"\N"])
-@pytest.mark.parametrize("key", ["data.store", "model.backbone", "model.weights"])
+@pytest.mark.parametrize("key", ["data.store", "body.backbone", "body.weights"])
 def test_no_text_of_a_recipe_has_a_control_character(key: str, sign: str) -> None:
     with pytest.raises(RecipeError, match=f"{key}: .*a control character") as error:
         load_recipe(SMOKE, PretrainRecipe, overrides=[f'{key}="a{sign}b"'])
@@ -276,8 +276,8 @@ def test_no_text_of_a_recipe_has_a_control_character(key: str, sign: str) -> Non
     [
         ("pretrain", "views.size_px=1000000000000"),
         ("pretrain", "views.blur_kernel_px=100000001"),
-        ("pretrain", "model.projector_hidden=10000000000000000000000"),
-        ("pretrain", "model.projector_outputs=1000000000000"),
+        ("pretrain", "method.projector_hidden=10000000000000000000000"),
+        ("pretrain", "method.projector_outputs=1000000000000"),
         ("finetune", "batch_size=999999999999999999999"),
         ("finetune", "epochs=999999999999999999999"),
         ("plans", "data.size_px=1000000000"),
@@ -346,3 +346,54 @@ def test_a_random_start_goes_with_norms_that_learn_or_are_measured(norm: str) ->
         frozen = load_recipe(path, FinetuneRecipe, overrides=changes)
         assert frozen == recipe.model_copy(update={"model": frozen.model})
         assert frozen.model.model_dump()["frozen_stages"] == 1
+
+
+def old_form(recipe: str) -> str:
+    """Return a pretraining recipe as it was written when SimCLR was the only method."""
+    named = recipe.replace("body:\n", "model:\n").replace("  name: simclr\n", "")
+    return named.replace("method:\n", "")
+
+
+def test_a_recipe_of_the_old_form_is_refused_and_each_field_is_said_where_it_is(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(old_form(SMOKE.read_text()))
+    with pytest.raises(RecipeError, match="has the form of earlier versions") as error:
+        load_recipe(path, PretrainRecipe, overrides=[])
+    lines = [line.strip() for line in str(error.value).splitlines()[1:]]
+    assert len(lines) == 10
+    assert "model.backbone is now body.backbone" in lines
+    assert "model.temperature is now method.temperature" in lines
+    assert lines[-1] == "method.name is new: simclr"
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ("model.backbone=resnet50", "model.backbone is now body.backbone"),
+        ("model.temperature=0.1", "model.temperature is now method.temperature"),
+        ("model={temperature: 0.1}", "model is now body, the backbone, and method"),
+    ],
+)
+def test_an_override_of_the_old_form_is_told_where_its_field_is(change: str, place: str) -> None:
+    with pytest.raises(RecipeError, match=rf"--set '{change[:9]}.*: {place}\."):
+        load_recipe(SMOKE, PretrainRecipe, overrides=[change])
+
+
+def test_a_plan_that_changes_fields_of_the_old_form_is_told_where_they_are(tmp_path: Path) -> None:
+    changes = ["pretrainings.simclr.set={model: {temperature: 0.1}}"]
+    plan = load_recipe(recipe_path("plans/smoke"), Plan, overrides=changes)
+    with pytest.raises(RecipeError, match=r"model\.temperature is now method\.temperature"):
+        trainings(plan, tmp_path)
+
+
+def test_the_recipe_in_the_folder_of_an_old_run_is_read(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(old_form(SMOKE.read_text()))
+    expected = load_recipe(SMOKE, PretrainRecipe, overrides=[])
+    assert load_run_recipe(tmp_path, PretrainRecipe) == expected
+
+
+def test_an_unknown_method_is_told_those_there_are() -> None:
+    with pytest.raises(RecipeError, match=r"method.*'simclr'.*\(got"):
+        load_recipe(SMOKE, PretrainRecipe, overrides=["method.name=simclr2"])

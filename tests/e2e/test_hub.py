@@ -500,7 +500,7 @@ def test_a_backbone_of_the_hub_is_a_name_of_timm_and_the_recipes_own(
     place = f"hf-hub:org/start@{run.hub.commit_of('org/start')}"
     for start in ("run", "imagenet"):
         out = tmp_path / start
-        changes = [f"data.store={store_folder}", f"model.start={start}", f"model.weights={place}"]
+        changes = [f"data.store={store_folder}", f"body.start={start}", f"body.weights={place}"]
         options = [part for one in [*changes, "max_steps=1"] for part in ("--set", one)]
         done = run("pretrain", ROOT / "recipes/pretrain/smoke.yaml", *options, "--out", out)
         assert done.code == 0, done.err

@@ -52,11 +52,11 @@ def imagenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def recipe(store: Path, start: str, weights: Path | None, *changes: str) -> PretrainRecipe:
     given = "null" if weights is None else str(weights)
-    return pretrain_recipe(store, f"model.start={start}", f"model.weights={given}", *changes)
+    return pretrain_recipe(store, f"body.start={start}", f"body.weights={given}", *changes)
 
 
 def test_imagenet_weights_from_a_file_arrive_whole(imagenet: Path, store_folder: Path) -> None:
-    wanted = recipe(store_folder, "imagenet", imagenet, "model.backbone=tf_efficientnet_lite0")
+    wanted = recipe(store_folder, "imagenet", imagenet, "body.backbone=tf_efficientnet_lite0")
     model, record = build_model(wanted)
     file = read_tensors(imagenet)
     assert all(torch.equal(value, file[key]) for key, value in model.encoder.state_dict().items())
@@ -69,7 +69,7 @@ def test_imagenet_weights_from_a_file_arrive_whole(imagenet: Path, store_folder:
 
 def test_weights_of_another_architecture_are_refused(imagenet: Path, store_folder: Path) -> None:
     with pytest.raises(TransferError, match=r"does not fit the backbone: .* missing"):
-        build_model(recipe(store_folder, "imagenet", imagenet, "model.backbone=resnet18"))
+        build_model(recipe(store_folder, "imagenet", imagenet, "body.backbone=resnet18"))
 
 
 def torchvision_coco() -> dict[str, Tensor]:
@@ -155,7 +155,7 @@ def test_a_pickle_is_read_only_if_it_is_torchvisions_own(
 
 
 def test_coco_has_one_body(tmp_path: Path) -> None:
-    with pytest.raises(TransferError, match=r"recipe's backbone is resnet18. Set model.backbone="):
+    with pytest.raises(TransferError, match=r"backbone is resnet18. Set its backbone to resnet50"):
         coco_start("resnet18", None)
 
 

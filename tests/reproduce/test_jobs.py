@@ -1,5 +1,6 @@
 """What a plan comes to: commands that run by hand, and faults named before anything is trained."""
 
+import json
 import shlex
 from itertools import pairwise
 from pathlib import Path
@@ -91,7 +92,7 @@ def test_a_pretraining_after_another_starts_from_its_backbone() -> None:
     assert order.index("pretrain-wide-seed0") < order.index(later.job.name)
     assert later.job.needs == ("ingest", "pretrain-wide-seed0")
     assert isinstance(later.recipe, PretrainRecipe)
-    assert later.recipe.model.weights == Path("runs/x/pretrain-wide-seed0/backbone")
+    assert later.recipe.body.weights == Path("runs/x/pretrain-wide-seed0/backbone")
 
 
 @pytest.mark.parametrize(
@@ -204,6 +205,23 @@ def test_a_plan_may_grow_and_not_change(tmp_path: Path) -> None:
         claim(tmp_path, plan(*grown, "data.size_px=96"), [])
     with pytest.raises(RunError, match="another plan: answer"):  # it was named before the runs
         claim(tmp_path, plan(*grown, "answer.metric=AP"), [])
+
+
+def test_a_plan_begun_in_the_old_form_of_recipes_goes_on(tmp_path: Path) -> None:
+    films = {"model": {"temperature": 0.1}}
+    before = f"pretrainings.simclr.set={json.dumps(films)}"
+    now = "pretrainings.simclr.set={method: {temperature: 0.1}}"
+    write_text(tmp_path / "plan.yaml", to_yaml(plan(before)))
+    claim(tmp_path, plan(now), [])
+    with pytest.raises(RunError, match="another plan: pretrainings"):
+        claim(tmp_path, plan("pretrainings.simclr.set={method: {temperature: 0.2}}"), [])
+    runs = trainings(plan(now), tmp_path)
+    own = by_name(runs)["pretrain-simclr-50-seed0"]
+    text = to_yaml(own.recipe)
+    old = text.replace("body:\n", "model:\n").replace("method:\n  name: simclr\n", "")
+    assert "model:" in old
+    write_text(own.folder / "recipe.yaml", old)
+    check(plan(now), runs)
 
 
 def test_what_is_no_plans_is_left_alone(tmp_path: Path) -> None:

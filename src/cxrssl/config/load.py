@@ -7,11 +7,13 @@ from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from cxrssl.config.moved import is_old_form, moved_fields, new_form
+from cxrssl.config.section import Section
 from cxrssl.config.yaml_text import parse_yaml, read_yaml, yaml_text
 from cxrssl.core.errors import RecipeError
 from cxrssl.core.packaged import packaged_folder
 
-Recipe = TypeVar("Recipe", bound=BaseModel)
+Recipe = TypeVar("Recipe", bound=Section)
 _MOST_DOTS = 16
 
 
@@ -33,8 +35,32 @@ def load_recipe(path: Path, kind: type[Recipe], *, overrides: list[str]) -> Reci
     content = read_yaml(path)
     if not isinstance(content, dict):
         raise RecipeError(f"{path} should hold keys and values, and holds {_short(content)}.")
+    if kind.moved and is_old_form(content):
+        lines = "\n".join(f"  {line}" for line in moved_fields(content))
+        raise RecipeError(
+            f"{path} has the form of earlier versions, whose section model is now two: body, the "
+            f"backbone, and method. Change it so:\n{lines}"
+        )
     for override in overrides:
         _override(content, override, kind)
+    return _validated(path, content, kind)
+
+
+def load_run_recipe(run: Path, kind: type[Recipe]) -> Recipe:
+    """Read the recipe in the folder of a run, which an earlier version may have written.
+
+    Raises:
+        RecipeError: If it is no recipe of that kind.
+    """
+    path = run / "recipe.yaml"
+    content = read_yaml(path)
+    if not isinstance(content, dict):
+        raise RecipeError(f"{path} should hold keys and values, and holds {_short(content)}.")
+    is_old = bool(kind.moved) and is_old_form(content)
+    return _validated(path, new_form(content) if is_old else content, kind)
+
+
+def _validated(path: Path, content: dict[str, Any], kind: type[Recipe]) -> Recipe:
     try:
         return kind.model_validate(content)
     except ValidationError as error:
@@ -77,12 +103,14 @@ def to_yaml(recipe: BaseModel) -> str:
     return yaml_text(content)
 
 
-def _override(content: dict[str, Any], override: str, kind: type[BaseModel]) -> None:
+def _override(content: dict[str, Any], override: str, kind: type[Section]) -> None:
     key, sign, text = override.partition("=")
     if not sign or not key:
         raise RecipeError(f"--set {_short(override)}: expected a.b=value")
     if key.count(".") > _MOST_DOTS:
         raise RecipeError(f"--set {_short(override)}: a key has at most {_MOST_DOTS} dots.")
+    if key in kind.moved:
+        raise RecipeError(f"--set {_short(override)}: {key} is now {kind.moved[key]}.")
     known = _keys(kind)
     if not any(_fits(key.split("."), pattern.split(".")) for pattern in known):
         near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)

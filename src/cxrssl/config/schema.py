@@ -3,19 +3,20 @@
 Whatever changes a number has no default: the recipe states it. A field carries its unit.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from cxrssl.config.body import BodySection
 from cxrssl.config.detectors import DetectorSection, InitSection, Side
-from cxrssl.config.section import Place, Probability, Section, Share
+from cxrssl.config.methods import MethodSection
+from cxrssl.config.moved import MOVED
+from cxrssl.config.section import MOST, Probability, Section, Share
 from cxrssl.core.images import Intensity
 from cxrssl.data.fusion import POLICY
 from cxrssl.models.ranges import LEAST_STD, MOST_SIDE_PX, MOST_STD
-
-# Of images, epochs or channels; a recipe that says more would compute for ever, and say nothing.
-_MOST = 1_000_000
 
 Range = tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]]
 
@@ -135,34 +136,6 @@ class ViewSection(Section):
         return min(1.0, high, 1 / low)
 
 
-class ContrastSection(Section):
-    """The network that is pretrained."""
-
-    backbone: str
-    """timm architecture."""
-    start: Literal["random", "imagenet", "coco", "run"]
-    """What the backbone starts from; see models/starts.py."""
-    weights: Place | None
-    """File for `imagenet` and `coco`, null for timm's and torchvision's own; backbone/ folder or
-    hf-hub:ORG/NAME@REVISION for `run`."""
-    frozen_stages: int = Field(ge=0)
-    """Stages that are not trained: 1 is the stem, 2 the first stage as well."""
-    projector_layers: Literal[2, 3]
-    projector_hidden: int = Field(gt=0, le=_MOST)
-    projector_outputs: int = Field(gt=0, le=_MOST)
-    projector_batch_norm: bool
-    """Whether BatchNorm follows the head's linear layers: in SimCLR's code, not in its text."""
-    temperature: Annotated[float, Field(gt=0)]
-
-    @model_validator(mode="after")
-    def _weights_fit_the_start(self) -> "ContrastSection":
-        if self.start == "random" and self.weights is not None:
-            raise ValueError(f"start: random takes no weights, got {self.weights}")
-        if self.start == "run" and self.weights is None:
-            raise ValueError("start: run needs weights: the backbone/ folder of a pretraining run")
-        return self
-
-
 class OptimSection(Section):
     """Optimizer and learning rate."""
 
@@ -197,9 +170,9 @@ class Training(Section):
     precision: Literal["fp32", "bf16", "fp16"]
     intensity: IntensitySection
     optim: OptimSection
-    batch_size: int = Field(ge=1, le=_MOST)
+    batch_size: int = Field(ge=1, le=MOST)
     """Images in a global batch, over all processes."""
-    epochs: int = Field(ge=1, le=_MOST)
+    epochs: int = Field(ge=1, le=MOST)
     max_steps: Annotated[int, Field(ge=1)] | None
     """Where the run ends at the latest, its schedule with it; null for after the last epoch."""
     log_every_steps: int = Field(default=10, ge=1)
@@ -228,10 +201,13 @@ class Training(Section):
 class PretrainRecipe(Training):
     """`cxrssl pretrain`."""
 
+    moved: ClassVar[Mapping[str, str]] = MOVED
+
     task: Literal["pretrain"]
     data: PoolSection
     views: ViewSection
-    model: ContrastSection
+    body: BodySection
+    method: MethodSection
     max_chunk_images: Annotated[int, Field(ge=1)] | None
     """Images a process embeds at once, views in pairs, for the batch's exact gradient in less
     memory; null for its whole share. Halved when memory runs out."""
@@ -239,6 +215,11 @@ class PretrainRecipe(Training):
     """Whether torch.compile fuses the network; starts slowly, and rounds a little differently."""
     health_images: int = Field(default=128, ge=8)
     """Images of the pool on which the representation is measured at each epoch's end."""
+
+    @property
+    def backbone(self) -> str:
+        """The timm architecture."""
+        return self.body.backbone
 
     @model_validator(mode="after")
     def _needs_negatives(self) -> "PretrainRecipe":
@@ -260,6 +241,11 @@ class FinetuneRecipe(Training):
     """How often the validation split is scored, at the end as well; null is never."""
     keep: Literal["last", "best"]
     """Which weights become detector/: the last, or those of the best AP in validation."""
+
+    @property
+    def backbone(self) -> str:
+        """The timm architecture."""
+        return self.model.backbone
 
     @model_validator(mode="after")
     def _parts_fit(self) -> "FinetuneRecipe":

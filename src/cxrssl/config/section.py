@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, ClassVar, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
@@ -12,6 +12,9 @@ from cxrssl.core.printable import printable
 
 Value = TypeVar("Value")
 
+MOST = 1_000_000
+"""Images, epochs or channels at most; a recipe that says more would never end."""
+
 Share = Annotated[float, Field(gt=0, le=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
@@ -20,7 +23,12 @@ class Section(BaseModel):
     """A part of a recipe: unknown fields are errors, and nothing is changed after reading.
 
     Text has no control characters: it reaches batch scripts, reports and terminals.
+
+    Attributes:
+        moved: Where fields that a recipe used to have are now, dotted.
     """
+
+    moved: ClassVar[Mapping[str, str]] = {}
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 

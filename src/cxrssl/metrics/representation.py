@@ -51,7 +51,7 @@ class Health:
         return (
             f"the representation has collapsed: uniformity {self.uniformity:.3f} (0 is one point, "
             f"spread embeddings reach -2 and less), RankMe {self.rankme:.1f}. Lower optim.peak_lr "
-            "or lengthen optim.warmup_steps; if it stays, raise batch_size or model.temperature."
+            "or lengthen optim.warmup_steps; if it stays, raise batch_size or method.temperature."
         )
 
 

@@ -123,7 +123,7 @@ def imagenet_weights(architecture: str) -> dict[str, Tensor]:
         place = timm.get_pretrained_cfg(architecture).hf_hub_id
         raise TransferError(
             f"ImageNet weights of {architecture} can't be had: {reason}. Where there is a network, "
-            f"fetch model.safetensors of {place} and name the file in the recipe (model.weights in "
+            f"fetch model.safetensors of {place} and name the file in the recipe (body.weights in "
             f"pretrain, init.weights in finetune), or copy the Hugging Face cache, {HF_HUB_CACHE}."
         ) from error
     weights: dict[str, Tensor] = model.state_dict()

@@ -66,7 +66,7 @@ def coco_detector(architecture: str, file: Path | None) -> tuple[dict[str, Tenso
     if architecture != "resnet50":
         raise TransferError(
             f"start: coco is torchvision's fasterrcnn_resnet50_fpn, and the recipe's backbone is "
-            f"{architecture}. Set model.backbone=resnet50, or another start."
+            f"{architecture}. Set its backbone to resnet50, or take another start."
         )
     weights = FasterRCNN_ResNet50_FPN_Weights.COCO_V1
     name = weights.url.rsplit("/", 1)[-1]
@@ -81,7 +81,7 @@ def coco_detector(architecture: str, file: Path | None) -> tuple[dict[str, Tenso
     except (OSError, RuntimeError) as error:
         raise TransferError(
             f"torchvision's COCO weights can't be had: {error}. Put {name} into {folder}, or name "
-            "it in the recipe (model.weights in pretrain, init.weights in finetune)."
+            "it in the recipe (body.weights in pretrain, init.weights in finetune)."
         ) from error
     return _as_torchvision_has_it(state, folder / name), f"torchvision {weights}"
 
@@ -143,7 +143,7 @@ def run_start(
     found, weights, trained_on = load_backbone(folder, source=source)
     if found != architecture:
         raise TransferError(
-            f"{source} is a {found}; the recipe has a {architecture}. Set model.backbone={found}."
+            f"{source} is a {found}; the recipe has a {architecture}. Set body.backbone={found}."
         )
     if trained_on is not None and trained_on != intensity:
         raise TransferError(

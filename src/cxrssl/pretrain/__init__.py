@@ -64,7 +64,7 @@ def pretrain(recipe: PretrainRecipe, out: Path, *, resume: bool) -> Path:
         accelerator,
         network,
         views.intensity,
-        recipe.model.temperature,
+        recipe.method.temperature,
         recipe.seed,
         chunk,
         run.remember_chunk,

@@ -172,7 +172,7 @@ def halved(chunk_images: int) -> int:
     if chunk_images == 1:
         raise TrainingError(
             "memory runs out at a single image. Lower views.size_px, take a smaller "
-            "model.backbone, or set precision=bf16 on a GPU."
+            "body.backbone, or set precision=bf16 on a GPU."
         )
     return -(-chunk_images // 2)
 

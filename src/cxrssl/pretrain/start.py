@@ -5,7 +5,8 @@ from typing import Any, assert_never
 import torch
 from torch import Tensor
 
-from cxrssl.config.schema import ContrastSection, PretrainRecipe
+from cxrssl.config.body import BodySection
+from cxrssl.config.schema import PretrainRecipe
 from cxrssl.core.images import Intensity
 from cxrssl.hub.pull import fetched, fetched_weights
 from cxrssl.models.backbone import encoder, freeze_stages, num_features
@@ -26,14 +27,14 @@ def build_model(
         TransferError: If weights can't be had or do not arrive whole.
     """
     seed_torch(recipe.seed, INITIALISATION)
-    wanted = recipe.model
+    wanted, method = recipe.body, recipe.method
     body = encoder(wanted.backbone)
     head = projection_head(
         num_features(body),
-        hidden=wanted.projector_hidden,
-        num_outputs=wanted.projector_outputs,
-        num_layers=wanted.projector_layers,
-        batch_norm=wanted.projector_batch_norm,
+        hidden=method.projector_hidden,
+        num_outputs=method.projector_outputs,
+        num_layers=method.projector_layers,
+        batch_norm=method.projector_batch_norm,
     )
     model = SimCLR(body, head)
     freeze_stages(body, wanted.frozen_stages)
@@ -45,7 +46,7 @@ def build_model(
     return model, {"start": wanted.start, "transfers": audits}
 
 
-def _weights(wanted: ContrastSection, intensity: Intensity) -> tuple[dict[str, Tensor], str] | None:
+def _weights(wanted: BodySection, intensity: Intensity) -> tuple[dict[str, Tensor], str] | None:
     """Return the weights of the recipe's start and their source; None for random ones."""
     match wanted.start:
         case "random":

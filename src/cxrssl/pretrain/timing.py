@@ -15,8 +15,8 @@ _IMAGES = 4
 
 def seconds_an_image(recipe: PretrainRecipe, device: torch.device) -> float:
     """Return the seconds that an image's two views take in a step, in fp32, the second of two."""
-    blank = recipe.model.model_copy(update={"start": "random", "weights": None})
-    model, _ = build_model(recipe.model_copy(update={"model": blank}))
+    blank = recipe.body.model_copy(update={"start": "random", "weights": None})
+    model, _ = build_model(recipe.model_copy(update={"body": blank}))
     model.to(device).train()
     side, intensity = recipe.views.size_px, recipe.intensity.treatment
     noise = torch.randint(256, (2 * _IMAGES, 1, side, side), dtype=torch.uint8)
@@ -25,7 +25,7 @@ def seconds_an_image(recipe: PretrainRecipe, device: torch.device) -> float:
         begin = time.perf_counter()
         images = network_input(noise.to(device), intensity, num_channels=NUM_CHANNELS)
         first, second = model(images).chunk(2)
-        loss = nt_xent(first, second, temperature=recipe.model.temperature)
+        loss = nt_xent(first, second, temperature=recipe.method.temperature)
         torch.autograd.backward(loss)
         if device.type == "cuda":
             torch.cuda.synchronize(device)

@@ -96,7 +96,7 @@ def backbone_card(found: Evidence, label: Label, detectors: list[Evidence]) -> s
     """
     recipe, metrics = found.recipe, found.metrics
     assert isinstance(recipe, PretrainRecipe)
-    model, origin = recipe.model, found.provenance.get("data_origin")
+    backbone, origin = recipe.backbone, found.provenance.get("data_origin")
     scores: dict[str, Any] = {"detector": None}
     if detectors:
         own_recipe = detectors[0].recipe
@@ -108,14 +108,14 @@ def backbone_card(found: Evidence, label: Label, detectors: list[Evidence]) -> s
         }
     views = recipe.views
     own = {
-        "title": f"SimCLR {model.backbone} for {DATA_TITLES[origin]}",
+        "title": f"SimCLR {backbone} for {DATA_TITLES[origin]}",
         "summary": (
-            f"timm's `{model.backbone}`, pretrained by SimCLR on {metrics['num_images']} images "
+            f"timm's `{backbone}`, pretrained by SimCLR on {metrics['num_images']} images "
             f"without their labels, from {_STARTS[found.start]}: a start for detectors and "
             "classifiers of chest radiographs."
         ),
         "task": "pretrain",
-        "architecture": model.backbone,
+        "architecture": backbone,
         "equalize": recipe.intensity.equalize,
         "size_px": views.size_px,
         "preprocessing": [
@@ -134,7 +134,7 @@ def backbone_card(found: Evidence, label: Label, detectors: list[Evidence]) -> s
             licence=label.licence,
             library="timm",
             task="image-feature-extraction",
-            tags=["self-supervised-learning", "simclr", model.backbone],
+            tags=["self-supervised-learning", "simclr", backbone],
             name=found.name,
             # Of what was tested: a pool may come from elsewhere.
             origin=detectors[0].provenance.get("data_origin") if detectors else origin,

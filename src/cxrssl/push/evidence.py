@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cxrssl.config.load import Recipe, load_recipe, to_yaml
+from cxrssl.config.load import Recipe, load_run_recipe, to_yaml
 from cxrssl.config.schema import FinetuneRecipe, PretrainRecipe
 from cxrssl.core.errors import RunError
 from cxrssl.core.files import json_text
@@ -105,7 +105,7 @@ def _recipe(run: Path) -> PretrainRecipe | FinetuneRecipe:
     """Return the recipe of a run, its paths cut to their ends."""
 
     def read(kind: type[Recipe]) -> Recipe:
-        whole = load_recipe(run / "recipe.yaml", kind, overrides=[])
+        whole = load_run_recipe(run, kind)
         return kind.model_validate(_without_folders(whole.model_dump()))
 
     return read(FinetuneRecipe) if (run / "detector").is_dir() else read(PretrainRecipe)

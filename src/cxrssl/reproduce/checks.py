@@ -5,14 +5,15 @@ from functools import cache
 from pathlib import Path, PurePath
 
 from cxrssl.config.arms import arms_of
-from cxrssl.config.load import load_recipe, to_yaml
-from cxrssl.config.plan import Plan
+from cxrssl.config.load import load_recipe, load_run_recipe, to_yaml
+from cxrssl.config.moved import MOVED
+from cxrssl.config.plan import Plan, PretrainingSection
 from cxrssl.config.schema import FinetuneRecipe, PretrainRecipe
 from cxrssl.core.errors import CxrsslError, HubError, RecipeError, RunError
 from cxrssl.core.files import write_text
 from cxrssl.core.hub_address import is_on_hub
 from cxrssl.hub.pull import fetched
-from cxrssl.reproduce.jobs import Training
+from cxrssl.reproduce.jobs import Training, flat
 
 # A plan may grow by these, and its jobs may ask for other machines: what is done stays true.
 _MAY_GROW = ("label_fractions", "seeds", "faults")
@@ -76,9 +77,20 @@ def _changed(before: Plan, after: Plan) -> Iterator[str]:
             continue
         if name in _MAY_GROW and set(old) <= set(new):
             continue
+        if name == "pretrainings" and _new_form(old) == _new_form(new):
+            continue
         if name == "data" and _absolute(old.model_dump()) == _absolute(new.model_dump()):
             continue
         yield name
+
+
+def _new_form(pretrainings: Mapping[str, PretrainingSection]) -> object:
+    """Return a plan's pretrainings with what they set under the names that it has now."""
+    return {
+        name: section.model_dump()
+        | {"set": {MOVED.get(key, key): value for key, value in flat(section.set)}}
+        for name, section in pretrainings.items()
+    }
 
 
 def _absolute(value: object) -> object:
@@ -144,10 +156,10 @@ def _faults(one: Training, by_name: Mapping[str, Training]) -> Iterator[str]:
         before = by_name.get(need)
         if before is None:
             continue
-        if before.recipe.model.backbone != recipe.model.backbone:
+        if before.recipe.backbone != recipe.backbone:
             yield (
-                f"{one.job.name} has the backbone {recipe.model.backbone}, and what it starts from "
-                f"{before.recipe.model.backbone}. Name one in both recipes."
+                f"{one.job.name} has the backbone {recipe.backbone}, and what it starts from "
+                f"{before.recipe.backbone}. Name one in both recipes."
             )
         if before.recipe.intensity != recipe.intensity:
             yield (
@@ -163,8 +175,8 @@ def _missing_starts(one: Training) -> Iterator[str]:
         weights, backbone = recipe.init.weights, recipe.init.backbone
         is_file = True
     else:
-        weights, backbone = recipe.model.weights, None
-        is_file = recipe.model.start != "run"
+        weights, backbone = recipe.body.weights, None
+        is_file = recipe.body.start != "run"
     for place in (weights, backbone):
         if place is not None and is_on_hub(place):
             fault = _hub_fault(place)
@@ -187,7 +199,7 @@ def _hub_fault(place: Path) -> str | None:
 def _is_same(written: Path, recipe: PretrainRecipe | FinetuneRecipe) -> bool:
     """Return whether a run's recipe is the one it would get now, wherever its folder has moved."""
     try:
-        found = load_recipe(written, type(recipe), overrides=[])
+        found = load_run_recipe(written.parent, type(recipe))
     except CxrsslError:
         return False
     return _portable(found.model_dump()) == _portable(recipe.model_dump())

@@ -108,5 +108,7 @@ def _seconds(
 
 
 def _key(recipe: Recipe) -> str:
+    parts = {"model", "body", "method"}
     size = recipe.size_px if isinstance(recipe, FinetuneRecipe) else recipe.views.size_px
-    return json.dumps([recipe.task, size, recipe.model.model_dump(mode="json")], sort_keys=True)
+    network = recipe.model_dump(mode="json", include=parts)
+    return json.dumps([recipe.task, size, network], sort_keys=True)

@@ -129,7 +129,7 @@ def _pretraining(plan: Plan, out: Path, run: Pretraining) -> Training:
         assert run.label_fraction is not None  # so `config.arms` makes it
         changes["data.pool_fraction"] = round(1 - run.label_fraction, 9)
     if run.after is not None:
-        changes |= {"model.start": "run", "model.weights": out / run.after.name / "backbone"}
+        changes |= {"body.start": "run", "body.weights": out / run.after.name / "backbone"}
     if not is_external:
         changes |= FAULTY[run.faults]
     needs = ("ingest-pool" if is_external else "ingest",)

@@ -60,8 +60,8 @@ def cxrssl_step(batch: int, size_px: int, device: str) -> Callable[[], None]:
     from cxrssl.config.load import load_recipe
     from cxrssl.config.schema import PretrainRecipe
     from cxrssl.pretrain import on_device
-    from cxrssl.pretrain.contrast import Contrast
-    from cxrssl.pretrain.start import build_model
+    from cxrssl.pretrain.gradient import Gradient
+    from cxrssl.pretrain.start import build_pretext
     from cxrssl.run.optimizer import build_optimizer
     from cxrssl.run.processes import start_accelerator
     from cxrssl.run.schedule import set_lr
@@ -69,25 +69,21 @@ def cxrssl_step(batch: int, size_px: int, device: str) -> Callable[[], None]:
     changes = [f"batch_size={batch}", f"views.size_px={size_px}"]
     recipe = load_recipe(RECIPE, PretrainRecipe, overrides=changes)
     accelerator = start_accelerator(recipe.precision, batch_size=batch)
-    model, chunk = on_device(build_model(recipe)[0], accelerator, recipe, chunk_bound=None)
+    views = torch.randint(0, 256, (batch, 2, 1, size_px, size_px), dtype=torch.uint8).to(device)
+    pretext, _ = build_pretext(recipe)
+    item = {"views": views[0]}
+    model, chunk = on_device(pretext, accelerator, recipe, item, chunk_bound=None)
     optim = recipe.optim
     optimizer = build_optimizer(model, optim.name, optim.momentum, optim.weight_decay)
     network, optimizer = accelerator.prepare(model, optimizer)
     intensity = recipe.intensity.treatment
-    contrast = Contrast(
-        accelerator,
-        network,
-        intensity,
-        recipe.method.temperature,
-        recipe.seed,
-        chunk,
-        remember_chunk=print,
+    gradient = Gradient(
+        accelerator, network, pretext, intensity, recipe.seed, chunk, remember_chunk=print
     )
-    pixels = torch.randint(0, 256, (batch, 2, 1, size_px, size_px), dtype=torch.uint8).to(device)
 
     def step() -> None:
         set_lr(optimizer, optim.peak_lr)
-        contrast.backward(pixels, step=0)
+        gradient.backward({"views": views}, step=0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=False)
 

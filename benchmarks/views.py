@@ -21,9 +21,9 @@ from torchvision import transforms
 
 from cxrssl.core.images import Intensity
 from cxrssl.core.pixels import rescaled
+from cxrssl.data.cuts.two_views import ViewRanges, random_view, view_generator
 from cxrssl.data.phantom.painting import paint_image
 from cxrssl.data.phantom.plan import PhantomSettings, plan_image
-from cxrssl.data.views import ViewRanges, random_view, view_generator
 
 SIZE_PX = 512
 BAR = 40.0

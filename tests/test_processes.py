@@ -92,27 +92,30 @@ import sys
 import torch
 from torch import nn
 from cxrssl.core.images import Intensity
-from cxrssl.pretrain.contrast import Contrast, chunk_that_fits
+from cxrssl.pretrain.gradient import Gradient, chunk_that_fits
 from cxrssl.run.processes import start_accelerator
+from cxrssl.ssl.simclr import SimCLR
 
-class Net(nn.Sequential):
-    def forward(self, images):
-        if rank == 1 and len(images) > 6:
+class Net(SimCLR):
+    def forward(self, batch):
+        if rank == 1 and len(batch["views"]) > 3:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return super().forward(images)
+        return super().forward(batch)
 
 accelerator, grey = start_accelerator("fp32", batch_size=16), Intensity(True, 0.5, 0.25)
 rank = accelerator.process_index
-model = Net(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+layers = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+model = Net(nn.Sequential(*layers), nn.Identity(), temperature=0.5)
+views = torch.zeros(8, 2, 1, 16, 16, dtype=torch.uint8)
 if sys.argv[1] == "start":
-    found = chunk_that_fits(accelerator, model, wanted=8, size_px=16, intensity=grey)
-    assert int(model[1].num_batches_tracked) == 0
-    assert float(model[0].weight.grad.abs().sum()) == 0
+    found = chunk_that_fits(accelerator, model, wanted=8, item={"views": views[0]}, intensity=grey)
+    assert int(layers[1].num_batches_tracked) == 0
+    assert float(layers[0].weight.grad.abs().sum()) == 0
     print(f"rank {rank} takes {found}")
 else:
     network = accelerator.prepare(model)
-    contrast = Contrast(accelerator, network, grey, 0.5, 0, 8, lambda n: print(f"noted {n}"))
-    contrast.backward(torch.zeros(8, 2, 1, 16, 16, dtype=torch.uint8), step=7)
+    gradient = Gradient(accelerator, network, model, grey, 0, 8, lambda n: print(f"noted {n}"))
+    gradient.backward({"views": views}, step=7)
 """
 
 

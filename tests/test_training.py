@@ -22,8 +22,7 @@ from cxrssl.finetune.labels import labels_of, training_images
 from cxrssl.finetune.start import start_detector
 from cxrssl.ingest.shards import Settings
 from cxrssl.models.detector import Detector
-from cxrssl.pretrain import build_model as build_simclr
-from cxrssl.pretrain import pool_views, pretrain
+from cxrssl.pretrain import build_pretext, pool_images, pretrain
 from support import finetune_recipe, pretrain_recipe
 
 QUICK = ("batch_size=8", "epochs=1")
@@ -60,7 +59,7 @@ def test_pretraining_leaves_a_whole_run_folder(pretrained: Path) -> None:
 def test_pretraining_changes_every_weight_of_the_encoder(
     store_folder: Path, pretrained: Path
 ) -> None:
-    start, _ = build_simclr(pretrain_recipe(store_folder))
+    start, _ = build_pretext(pretrain_recipe(store_folder))
     trained = load_file(pretrained / "backbone" / "model.safetensors")
     assert set(trained) == set(start.encoder.state_dict())
     same = [k for k, v in start.encoder.state_dict().items() if torch.equal(v, trained[k])]
@@ -201,7 +200,7 @@ def test_the_published_protocol_trains_on_what_its_pool_leaves_and_is_tested_on_
         store_folder, "data.protocol=published", "data.normals=false", "data.pool_fraction=0.5",
         "batch_size=4",
     )  # fmt: skip
-    views, _ = pool_views(store, pool)
+    views, _ = pool_images(store, pool)
     assert {store.images[row].image_id for row in views.rows} == set(order[: -(len(order) // 2)])
     run = tmp_path / "run"
     finetune(recipe, run, resume=False)

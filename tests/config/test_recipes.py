@@ -77,7 +77,7 @@ def test_overrides_are_yaml_and_reach_nested_fields() -> None:
             "never reached in 2 epochs",
         ),
         ("data.finetuning={normals: true}", r"data\.finetuning\.label_order: Field required"),
-        ("batch_size=1", "a contrast needs at least 2 images a batch"),
+        ("batch_size=1", "batch_size: pretraining needs at least 2 images a batch"),
     ],
 )
 def test_a_faulty_override_is_named(change: str, message: str) -> None:

@@ -17,7 +17,7 @@ from cxrssl.data.store import Store
 from cxrssl.finetune.labels import labels_of
 from cxrssl.ingest import ingest
 from cxrssl.ingest.shards import Settings
-from cxrssl.pretrain import pool_views
+from cxrssl.pretrain import pool_images
 from support import finetune_recipe, pretrain_recipe
 
 
@@ -157,7 +157,7 @@ def test_a_recipes_label_order_decides_both_phases_whatever_the_split(
     given = (f"data.protocol={protocol}", f"data.label_order={label_order}", "data.normals=false")
     labels = labels_of(store, finetune_recipe(store_folder, *given, "data.label_fraction=0.5"))
     recipe = pretrain_recipe(store_folder, *given, "data.pool_fraction=0.5", "batch_size=4")
-    views, _ = pool_views(store, recipe)
+    views, _ = pool_images(store, recipe)
     pool = {store.images[row].image_id for row in views.rows}
     seen = {example.image_id for example in labels.train}
     splits = splits_of(store, protocol=protocol, normals=False)  # type: ignore[arg-type]

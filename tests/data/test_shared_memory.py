@@ -11,8 +11,9 @@ import torch
 from cxrssl.core.errors import RunError
 from cxrssl.core.images import Intensity
 from cxrssl.data import shared_memory
+from cxrssl.data.cuts.two_views import TwoViews, ViewRanges
 from cxrssl.data.detection import examples_of
-from cxrssl.data.loaders import DetectionImages, ViewPairs, detection_loader, view_loader
+from cxrssl.data.loaders import DetectionImages, PoolImages, detection_loader, pool_loader
 from cxrssl.data.sampling import in_order
 from cxrssl.data.shared_memory import (
     SharedMemoryWarning,
@@ -20,7 +21,6 @@ from cxrssl.data.shared_memory import (
     shared_memory_faults,
 )
 from cxrssl.data.store import Store
-from cxrssl.data.views import ViewRanges
 
 Usage = namedtuple("Usage", "total used free")
 DOCKER_BYTES = 64 * 2**20
@@ -51,7 +51,7 @@ def test_loaders_check_what_their_workers_hand_over(
 ) -> None:
     grey, batches = Intensity(True, 0.5, 0.25), in_order(8, 4)
     ranges = ViewRanges(32, (0.5, 1.0), (1.0, 1.0), 0.5, (0.1, 2.0), 3, (0.1, 0.2), "divisor")
-    views = ViewPairs(store, range(8), ranges, grey, 0)
+    views = PoolImages(store, range(8), TwoViews(ranges), grey, 0)
     examples = examples_of(store, fusion="consensus", iou=0.2)
     images = DetectionImages(store, examples, grey, 0.0, 0)
     asked: list[tuple[int, int]] = []
@@ -61,11 +61,11 @@ def test_loaders_check_what_their_workers_hand_over(
         asked.append((batch_bytes, num_workers))
 
     monkeypatch.setattr("cxrssl.data.loaders.check_shared_memory", record)
-    first = next(iter(view_loader(views, batches, 0, pin=False)))
-    assert asked == [(first.nbytes, 0)]
+    first = next(iter(pool_loader(views, batches, 0, pin=False)))
+    assert asked == [(first["views"].nbytes, 0)]
     pixels, _ = next(iter(detection_loader(images, batches, num_workers=0)))
     assert asked[1] == (sum(image.nbytes for image in pixels), 0)
-    view_loader(views, [], 2, pin=False)
+    pool_loader(views, [], 2, pin=False)
     assert len(asked) == 2
 
 

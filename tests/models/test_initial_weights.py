@@ -28,7 +28,7 @@ from cxrssl.models.initial_weights import (
 from cxrssl.models.published.configuration_cxr_rcnn import CxrRcnnConfig
 from cxrssl.models.weights import transfer
 from cxrssl.pretrain import pretrain
-from cxrssl.pretrain.start import build_model
+from cxrssl.pretrain.start import build_pretext
 from support import pretrain_recipe
 
 INTENSITY = Intensity(equalize=True, mean=0.5, std=0.25)
@@ -57,7 +57,7 @@ def recipe(store: Path, start: str, weights: Path | None, *changes: str) -> Pret
 
 def test_imagenet_weights_from_a_file_arrive_whole(imagenet: Path, store_folder: Path) -> None:
     wanted = recipe(store_folder, "imagenet", imagenet, "body.backbone=tf_efficientnet_lite0")
-    model, record = build_model(wanted)
+    model, record = build_pretext(wanted)
     file = read_tensors(imagenet)
     assert all(torch.equal(value, file[key]) for key, value in model.encoder.state_dict().items())
     (audit,) = record["transfers"]
@@ -69,7 +69,7 @@ def test_imagenet_weights_from_a_file_arrive_whole(imagenet: Path, store_folder:
 
 def test_weights_of_another_architecture_are_refused(imagenet: Path, store_folder: Path) -> None:
     with pytest.raises(TransferError, match=r"does not fit the backbone: .* missing"):
-        build_model(recipe(store_folder, "imagenet", imagenet, "body.backbone=resnet18"))
+        build_pretext(recipe(store_folder, "imagenet", imagenet, "body.backbone=resnet18"))
 
 
 def torchvision_coco() -> dict[str, Tensor]:
@@ -171,9 +171,9 @@ def test_coco_without_a_network_says_what_to_do(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_another_runs_backbone_arrives_whole(tmp_path: Path, store_folder: Path) -> None:
-    first, _ = build_model(pretrain_recipe(store_folder, "seed=5"))
+    first, _ = build_pretext(pretrain_recipe(store_folder, "seed=5"))
     save_backbone(first.encoder, tmp_path, tag="test", size_px=64, intensity=INTENSITY)
-    model, record = build_model(recipe(store_folder, "run", tmp_path))
+    model, record = build_pretext(recipe(store_folder, "run", tmp_path))
     before, after = first.encoder.state_dict(), model.encoder.state_dict()
     assert all(torch.equal(before[key], value) for key, value in after.items())
     assert record["start"] == "run"
@@ -182,7 +182,7 @@ def test_another_runs_backbone_arrives_whole(tmp_path: Path, store_folder: Path)
 
 def test_a_run_that_goes_on_needs_its_start_no_more(tmp_path: Path, store_folder: Path) -> None:
     wanted = recipe(store_folder, "run", tmp_path / "gone", "max_steps=4", "epochs=2")
-    first, _ = build_model(pretrain_recipe(store_folder, "seed=5"))
+    first, _ = build_pretext(pretrain_recipe(store_folder, "seed=5"))
     save_backbone(first.encoder, tmp_path / "gone", tag="t", size_px=64, intensity=INTENSITY)
     stopped = wanted.model_copy(update={"checkpoint_every_steps": 2})
     out = tmp_path / "run"

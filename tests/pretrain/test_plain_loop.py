@@ -13,13 +13,13 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cxrssl.core.images import equalized
+from cxrssl.data.cuts.two_views import ViewRanges, random_view, view_generator
 from cxrssl.data.detection import splits_of
 from cxrssl.data.sampling import BatchPlan
 from cxrssl.data.store import Store
-from cxrssl.data.views import ViewRanges, random_view, view_generator
 from cxrssl.pretrain import pretrain
 from cxrssl.run.seed import INITIALISATION, STEP, seed_torch
-from cxrssl.ssl.ntxent import nt_xent
+from cxrssl.ssl.losses.nt_xent import nt_xent
 from support import pretrain_recipe
 
 BATCH, STEPS, PEAK = 4, 6, 1e-3

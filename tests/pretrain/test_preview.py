@@ -9,7 +9,7 @@ from PIL import Image
 
 from cxrssl.data.sampling import Visit
 from cxrssl.data.store import Store
-from cxrssl.pretrain.pool import pool_views
+from cxrssl.pretrain.pool import pool_images
 from cxrssl.pretrain.preview import _row
 from support import ROOT, pretrain_recipe
 
@@ -31,9 +31,9 @@ def test_a_preview_is_a_picture_and_no_run(store_folder: Path, tmp_path: Path) -
 
 
 def test_the_views_shown_are_those_of_the_first_epoch(store: Store, store_folder: Path) -> None:
-    views, plan = pool_views(store, pretrain_recipe(store_folder))
+    views, plan = pool_images(store, pretrain_recipe(store_folder))
     index = int(plan.order(0)[0])
-    row, trained_on = _row(views, index), views[Visit(0, index)]
+    row, trained_on = _row(views, index), views[Visit(0, index)]["views"]
     for shown, pixels in zip(row.views, trained_on, strict=True):
         assert np.array_equal(shown.pixels, pixels[0].numpy())
         assert "crop" in shown.caption

@@ -13,14 +13,13 @@ import pytest
 # wrapped, and saves loss and gradients. MODE: whole | chunked | no gradient.
 SCRIPT = """
 import sys
-from contextlib import nullcontext
 from functools import partial
 import torch
 from accelerate import Accelerator
 from torch import nn
 import torch.distributed as dist
-from cxrssl.ssl import ntxent
-from cxrssl.ssl.gradcache import backward_in_chunks
+from cxrssl.ssl.chunks import backward_in_chunks
+from cxrssl.ssl.losses import nt_xent as loss
 
 mode, out = sys.argv[1:]
 if mode == "no gradient":
@@ -29,7 +28,7 @@ if mode == "no gradient":
         dist.all_gather(parts, own.detach().contiguous())
         parts[dist.get_rank()] = own
         return torch.cat(parts)
-    ntxent.all_processes = without
+    loss.all_processes = without
 accelerator = Accelerator(cpu=True)
 rank, count = accelerator.process_index, accelerator.num_processes
 torch.manual_seed(0)
@@ -44,12 +43,15 @@ network = accelerator.prepare(model)
 def embed(chunk):
     return network(images[chunk].transpose(0, 1).flatten(0, 1)).chunk(2)
 
-loss = backward_in_chunks(
-    embed, partial(ntxent.nt_xent, temperature=0.2), num_images=len(images),
+def losses_of(outputs, _):
+    return {"loss": loss.nt_xent(*outputs, temperature=0.2)}
+
+losses = backward_in_chunks(
+    embed, losses_of, couples="batch", num_images=len(images),
     chunk_images=2 if mode == "chunked" else len(images), backward=accelerator.backward,
     unsynced=partial(accelerator.no_sync, network), buffers=model.buffers(),
 )
-mean = accelerator.gather(loss[None]).mean()
+mean = accelerator.gather(losses["loss"][None]).mean()
 gradient = torch.cat([p.grad.flatten() for p in model.parameters()])
 if accelerator.is_main_process:
     import json

@@ -15,25 +15,27 @@ def simclr(architecture: str, num_layers: int = 2) -> SimCLR:
     head = projection_head(
         features, hidden=32, num_outputs=16, num_layers=num_layers, batch_norm=False
     )
-    return SimCLR(body, head).eval()
+    return SimCLR(body, head, temperature=0.5).eval()
 
 
 @pytest.mark.parametrize("architecture", ["test_resnet", "resnet18", "convnext_atto"])
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (96, 64)])
 def test_there_is_a_row_an_image(architecture: str, height: int, width: int) -> None:
-    model, images = simclr(architecture), torch.randn(5, 3, height, width)
-    assert model.encoder(images).shape == (5, num_features(model.encoder))
-    assert model(images).shape == (5, 16)
+    model, views = simclr(architecture), torch.randn(5, 2, 3, height, width)
+    assert model.encoder(views[:, 0]).shape == (5, num_features(model.encoder))
+    first, second = model({"views": views})
+    assert first.shape == second.shape == (5, 16)
+    assert torch.allclose(second, model.projector(model.encoder(views[:, 1])), atol=1e-6)
 
 
 def test_a_row_depends_on_its_image_alone_and_permuting_images_permutes_rows() -> None:
-    model, images = simclr("test_resnet"), torch.randn(6, 3, 64, 64)
+    model, views = simclr("test_resnet"), torch.randn(6, 2, 3, 64, 64)
     order = torch.tensor([4, 0, 5, 2, 1, 3])
-    whole = model(images)
-    assert torch.allclose(model(images[order]), whole[order], atol=1e-6)
-    changed = images.clone()
+    whole = model({"views": views})[0]
+    assert torch.allclose(model({"views": views[order]})[0], whole[order], atol=1e-6)
+    changed = views.clone()
     changed[2] += 1
-    rows = (model(changed) - whole).abs().amax(dim=1) > 1e-6
+    rows = (model({"views": changed})[0] - whole).abs().amax(dim=1) > 1e-6
     assert rows.tolist() == [False, False, True, False, False, False]
 
 

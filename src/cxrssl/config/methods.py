@@ -8,12 +8,32 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from cxrssl.config.section import MOST, Section
+from cxrssl.data.cuts import Cut
+from cxrssl.data.cuts.two_views import TwoViews, ViewRanges
 
 Width = Annotated[int, Field(gt=0, le=MOST)]
 Temperature = Annotated[float, Field(gt=0)]
 
 
-class SimclrSection(Section):
+class Method(Section):
+    """What methods have in common."""
+
+    def cut(self, views: ViewRanges) -> Cut:
+        """Return what the method is given of each image, for the recipe's section `views`."""
+        return TwoViews(views)
+
+    def fault(self, batch_size: int) -> str | None:
+        """Say why the method can't work with a global batch of so many images, or None."""
+        if batch_size < 2:
+            return "pretraining needs at least 2 images a batch, to compare or to normalise over"
+        return None
+
+    def pool_fault(self, num_images: int) -> str | None:  # noqa: ARG002 - most take any pool
+        """Say why the method can't work with a pool of so many images, or None."""
+        return None
+
+
+class SimclrSection(Method):
     """SimCLR, arXiv 2002.05709."""
 
     name: Literal["simclr"]

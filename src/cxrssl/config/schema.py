@@ -15,6 +15,7 @@ from cxrssl.config.methods import MethodSection
 from cxrssl.config.moved import MOVED
 from cxrssl.config.section import MOST, Probability, Section, Share
 from cxrssl.core.images import Intensity
+from cxrssl.data.cuts.two_views import ViewRanges
 from cxrssl.data.fusion import POLICY
 from cxrssl.models.ranges import LEAST_STD, MOST_SIDE_PX, MOST_STD
 
@@ -130,6 +131,11 @@ class ViewSection(Section):
             raise ValueError(f"noise_share must be 1 over whole numbers for divisor, got {shares}")
         return self
 
+    @property
+    def ranges(self) -> ViewRanges:
+        """What is drawn for a view."""
+        return ViewRanges(**self.model_dump())
+
     def _largest_area(self) -> float:
         """Return the largest share of an image that a crop of the aspects can be."""
         low, high = self.crop_aspect
@@ -222,9 +228,10 @@ class PretrainRecipe(Training):
         return self.body.backbone
 
     @model_validator(mode="after")
-    def _needs_negatives(self) -> "PretrainRecipe":
-        if self.batch_size < 2:
-            raise ValueError("batch_size: a contrast needs at least 2 images a batch")
+    def _batch_fits_the_method(self) -> "PretrainRecipe":
+        fault = self.method.fault(self.batch_size)
+        if fault is not None:
+            raise ValueError(f"batch_size: {fault}")
         return self
 
 

@@ -5,7 +5,7 @@ An item is asked for as a `Visit`, so it knows its epoch.
 Shapes: B images in this process's slice of a batch, H and W pixels of the store.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -16,11 +16,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from cxrssl.core.boxes import flipped
 from cxrssl.core.images import Intensity, Pixels
+from cxrssl.data.cuts import Cut, Generators
+from cxrssl.data.cuts.two_views import view_generator
 from cxrssl.data.detection import Example
 from cxrssl.data.sampling import Visit
 from cxrssl.data.shared_memory import check_shared_memory
 from cxrssl.data.store import Store
-from cxrssl.data.views import ViewRanges, random_view, view_generator
 
 
 class Target(TypedDict):
@@ -34,24 +35,35 @@ Batch = tuple[list[Tensor], list[Target]]
 
 
 @dataclass(frozen=True)
-class ViewPairs(Dataset[Tensor]):
-    """Two views of each image of a pool, [2, 1, size, size] uint8."""
+class PoolImages(Dataset[dict[str, Tensor]]):
+    """What is cut from each image of a pool for pretraining.
+
+    Attributes:
+        store: Where the images are.
+        rows: The pool, as rows of the store.
+        cut: What an item holds.
+        intensity: How grey levels reach the network.
+        seed: Seed of the run.
+    """
 
     store: Store
     rows: Sequence[int]
-    ranges: ViewRanges
+    cut: Cut
     intensity: Intensity
     seed: int
 
-    def __getitem__(self, visit: Visit) -> Tensor:
-        """Return both views of an image; a function of (seed, epoch, image, repeat, view)."""
-        pixels, row = self.image(visit.row), self.rows[visit.row]
-        first = 2 * visit.repeat
-        views = [
-            random_view(pixels, self.ranges, view_generator(self.seed, visit.epoch, row, view))
-            for view in (first, first + 1)
-        ]
-        return torch.from_numpy(np.stack(views)[:, None])
+    def __getitem__(self, visit: Visit) -> dict[str, Tensor]:
+        """Return what is cut from an image; a function of (seed, epoch, image, repeat)."""
+        arrays = self.cut(self.image(visit.row), self.generators(visit))
+        return {name: torch.from_numpy(np.asarray(array)) for name, array in arrays.items()}
+
+    def generators(self, visit: Visit) -> Generators:
+        """Return the randomness of a visit."""
+        first, row = 2 * visit.repeat, self.rows[visit.row]
+        return (
+            view_generator(self.seed, visit.epoch, row, first),
+            view_generator(self.seed, visit.epoch, row, first + 1),
+        )
 
     @property
     def ids(self) -> list[str]:
@@ -59,7 +71,7 @@ class ViewPairs(Dataset[Tensor]):
         return [self.store.images[row].image_id for row in self.rows]
 
     def image(self, index: int) -> Pixels:
-        """Return the image [H, W] uint8 that the views of the pool's `index` are cut from."""
+        """Return the image [H, W] uint8 that is cut for the pool's `index`."""
         return self.intensity.prepare(self.store.pixels(self.rows[index]))
 
 
@@ -89,17 +101,19 @@ class DetectionImages(Dataset[tuple[Tensor, Target]]):
         return torch.from_numpy(pixels.copy())[None], target
 
 
-def view_loader(
-    images: ViewPairs, batches: Sequence[list[Visit]], num_workers: int, *, pin: bool
-) -> DataLoader[Tensor]:
-    """Load the given batches in order, each [B, 2, 1, H, W] uint8.
+def pool_loader(
+    images: PoolImages, batches: Sequence[list[Visit]], num_workers: int, *, pin: bool
+) -> DataLoader[dict[str, Tensor]]:
+    """Load the given batches in order, each the items of `images` stacked by name.
 
     Pinned memory is copied to a GPU while it computes; elsewhere it gains nothing.
 
     Raises:
         RunError: If the workers' batches don't fit into shared memory.
     """
-    _check_room(batches, 2 * images.ranges.size_px**2, num_workers)
+    if len(batches):
+        item = images[batches[0][0]]
+        _check_room(batches, sum(part.nbytes for part in item.values()), num_workers)
     return DataLoader(images, batch_sampler=batches, num_workers=num_workers, pin_memory=pin)
 
 
@@ -138,3 +152,24 @@ def network_input(pixels: Tensor, intensity: Intensity, *, num_channels: int) ->
     levels = (pixels.to(torch.float32) / 255 - intensity.mean) / intensity.std
     wide = levels.expand(-1, num_channels, -1, -1)
     return wide.contiguous(memory_format=torch.channels_last)
+
+
+def method_input(
+    batch: Mapping[str, Tensor], intensity: Intensity, *, num_channels: int
+) -> dict[str, Tensor]:
+    """Turn the pixels in a batch of `pool_loader` into normalised input; the rest stays.
+
+    Pixels [B, V, 1, H, W] uint8 become [B, V, num_channels, H, W] float32. In memory all images of
+    the first place come before those of the second, each as `channels_last`: a method that takes
+    them in that order copies nothing.
+    """
+
+    def normalised(pixels: Tensor) -> Tensor:
+        by_place = pixels.transpose(0, 1)  # [V, B, 1, H, W]
+        wide = network_input(by_place.flatten(0, 1), intensity, num_channels=num_channels)
+        return wide.unflatten(0, by_place.shape[:2]).transpose(0, 1)
+
+    return {
+        name: normalised(part) if part.dtype == torch.uint8 else part
+        for name, part in batch.items()
+    }

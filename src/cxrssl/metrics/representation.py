@@ -1,6 +1,6 @@
 """How well a representation is spread, and what its neighbourhoods mean; no label is needed.
 
-Shapes: N images, F features of the encoder, D the embedding's length, K findings.
+Shapes: N images, F features of the encoder, D a vector's length, K findings.
 """
 
 import math
@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.nn import functional
 
 NEIGHBOURS = 5
-# Spread embeddings come to -2 and less; the same one for all comes to 0.
-_COLLAPSED_UNIFORMITY = -0.1
+# The same features for all images come to 0; those of a random ResNet to -0.03, of a trained one to
+# -0.1 and less, for they are not negative and so never far apart.
+_COLLAPSED_UNIFORMITY = -0.01
 _COLLAPSED_RANK = 1.5
 
 
@@ -23,9 +24,9 @@ class Health:
     """The state of a representation on a fixed sample of images.
 
     Attributes:
-        alignment: Mean squared distance of an image's two embeddings on the unit sphere, 0..4;
-            less is better aligned.
-        uniformity: Log of the mean Gaussian potential of two images' embeddings, <= 0; less is
+        alignment: Mean squared distance of the features of two views of an image, on the unit
+            sphere, 0..4; less is better aligned.
+        uniformity: Log of the mean Gaussian potential of two images' features, <= 0; less is
             better spread.
         rankme: Effective rank of the features, 1..min(N, F).
         knn_findings: Share of an image's nearest neighbours with a finding in common, over images
@@ -49,9 +50,9 @@ class Health:
         if self.uniformity <= _COLLAPSED_UNIFORMITY and self.rankme >= _COLLAPSED_RANK:
             return None
         return (
-            f"the representation has collapsed: uniformity {self.uniformity:.3f} (0 is one point, "
-            f"spread embeddings reach -2 and less), RankMe {self.rankme:.1f}. Lower optim.peak_lr "
-            "or lengthen optim.warmup_steps; if it stays, raise batch_size or method.temperature."
+            f"the representation has collapsed: uniformity {self.uniformity:.3f} (0 is one point), "
+            f"RankMe {self.rankme:.1f} (1 is one direction). Lower optim.peak_lr or lengthen "
+            "optim.warmup_steps; if it stays, raise batch_size or the method's temperature."
         )
 
 
@@ -62,8 +63,8 @@ def health_of(
 
     Args:
         features: [N, F] of the encoder, of images as they are.
-        first: [N, D] embeddings of one view of each image, any scale.
-        second: [N, D] of another.
+        first: [N, F] of one random view of each image, any scale.
+        second: [N, F] of another.
         findings: [N, K] which image has which, or None.
     """
     knn, chance = (None, None) if findings is None else knn_consistency(features, findings)

@@ -1,22 +1,26 @@
-"""`cxrssl pretrain`: SimCLR on the unlabelled pool of a store, to a backbone that plain timm opens.
+"""`cxrssl pretrain`: any method on the unlabelled pool of a store, to a backbone that timm opens.
 
 Shapes: B images in this process's slice of a batch.
 """
 
-import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
+
+from torch import Tensor, nn
 
 from cxrssl.config.load import to_yaml
 from cxrssl.config.schema import PretrainRecipe
 from cxrssl.data.licence_terms import data_record
-from cxrssl.data.loaders import ViewPairs, view_loader
+from cxrssl.data.loaders import PoolImages, pool_loader
+from cxrssl.data.sampling import Visit
 from cxrssl.data.shared_memory import shared_memory_faults
 from cxrssl.data.store import Store
 from cxrssl.models.backbone import save_backbone, sync_batch_norm
-from cxrssl.pretrain.contrast import Contrast, chunk_that_fits
+from cxrssl.pretrain.gradient import Gradient, chunk_that_fits
 from cxrssl.pretrain.health import health_check
-from cxrssl.pretrain.pool import assumed, pool_views
-from cxrssl.pretrain.start import build_model
+from cxrssl.pretrain.pool import assumed, pool_images
+from cxrssl.pretrain.start import build_pretext
 from cxrssl.run.checkpoint import Checkpoints
 from cxrssl.run.folder import RunFolder, check_run, open_run
 from cxrssl.run.log import Log
@@ -26,13 +30,15 @@ from cxrssl.run.processes import Accelerator, clip_gradients, leave, start_accel
 from cxrssl.run.progress import progress, say
 from cxrssl.run.provenance import provenance
 from cxrssl.run.schedule import LearningRate, set_lr
-from cxrssl.ssl.simclr import SimCLR
+from cxrssl.ssl.pretext import Pretext
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
 @memory_faults("Lower max_chunk_images, or choose a smaller model or views.size_px.")
 @shared_memory_faults()
 def pretrain(recipe: PretrainRecipe, out: Path, *, resume: bool) -> Path:
-    """Train a SimCLR encoder and return the folder of its backbone, in timm's format.
+    """Train an encoder by the recipe's method; return the folder of its backbone, in timm's format.
 
     Raises:
         CxrsslError: If the store, the pool, the run folder or a start can't be used.
@@ -41,60 +47,69 @@ def pretrain(recipe: PretrainRecipe, out: Path, *, resume: bool) -> Path:
     rank, is_main = accelerator.process_index, accelerator.is_main_process
     device, num_processes = accelerator.device, accelerator.num_processes
     store, optim, every = Store(recipe.data.store), recipe.optim, recipe.log_every_steps
-    views, plan = pool_views(store, recipe)
+    images, plan = pool_images(store, recipe)
     drops = plan.starts_of(optim.drop_epochs)
     rate = LearningRate(optim.schedule, optim.peak_lr, optim.warmup_steps, plan.num_steps, drops)
     check_run(out, recipe_yaml=to_yaml(recipe), resume=resume, writes=is_main)
     checkpoints = Checkpoints(
         out / "checkpoints", recipe.checkpoint_every_steps, is_main, accelerator.scaler
     )
-    model, transfers = build_model(recipe, is_resumed=resume and checkpoints.exist())
+    pretext, transfers = build_pretext(recipe, is_resumed=resume and checkpoints.exist())
     run = open_run(out, recipe_yaml=to_yaml(recipe), resume=resume, writes=is_main)
-    made_with = provenance(accelerator, data=data_record(store, {"pool": views.ids}))
+    made_with = provenance(accelerator, data=data_record(store, {"pool": images.ids}))
     run.write_start(transfer=transfers, provenance=made_with)
-    model, chunk = on_device(model, accelerator, recipe, chunk_bound=run.chunk_bound())
+    model, chunk = on_device(
+        pretext, accelerator, recipe, images[Visit(0, 0)], chunk_bound=run.chunk_bound()
+    )
     optimizer = build_optimizer(model, optim.name, optim.momentum, optim.weight_decay)
     step = checkpoints.restore(model, optimizer)
     batches = plan.batches(from_step=step, rank=rank, num_processes=num_processes)
-    loader = iter(view_loader(views, batches, recipe.data.num_workers, pin=device.type == "cuda"))
+    loader = iter(pool_loader(images, batches, recipe.data.num_workers, pin=device.type == "cuda"))
     log = Log(run.log, every, num_steps=plan.num_steps, steps_done=step, writes=is_main)
-    health = health_check(views, plan, recipe.health_images, seed=recipe.seed, measures=is_main)
+    health = health_check(images, plan, recipe, measures=is_main)
     network, optimizer = accelerator.prepare(model, optimizer)
-    contrast = Contrast(
-        accelerator,
-        network,
-        views.intensity,
-        recipe.method.temperature,
-        recipe.seed,
-        chunk,
-        run.remember_chunk,
+    gradient = Gradient(
+        accelerator, network, pretext, images.intensity, recipe.seed, chunk, run.remember_chunk
     )
     network.train()
-    health.log_start(model, log, steps_done=step)
+    health.log_start(pretext.encoder, log, steps_done=step)
     say(assumed(recipe) or "", shown=is_main and assumed(recipe) is not None)
 
     with progress("pretrain", total=plan.num_steps, done=step, shown=is_main) as meter:
         for epoch in plan.epochs(from_step=step):
             for _ in plan.steps_of(epoch, from_step=step):
-                lr = rate.at(step)
-                set_lr(optimizer, lr)
-                pixels = next(loader).to(device, non_blocking=True)  # [B, 2, 1, H, W] uint8
-                losses = {"loss": contrast.backward(pixels, step=step)}
+                set_lr(optimizer, lr := rate.at(step))
+                batch = {k: part.to(device, non_blocking=True) for k, part in next(loader).items()}
+                losses = gradient.backward(batch, step=step)
                 clip_gradients(accelerator, network, optim.clip_norm)
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=False)  # see `on_device`
                 step += 1
+                pretext.after_step(step / plan.num_steps)
                 log.losses_if_due(losses, steps_done=step, epoch=epoch, lr=lr)
-                health.log_if_due(model, log, steps_done=step, epoch=epoch)
+                health.log_if_due(pretext.encoder, log, steps_done=step, epoch=epoch)
                 checkpoints.save_if_due(model, optimizer, losses, steps_done=step)
                 meter.at(step, f"epoch {epoch + 1}/{plan.num_epochs}")
-    return finish(run, model, recipe, log, views, contrast.chunk_images)
+    return finish(run, pretext, recipe, log, images, gradient.chunk_images)
 
 
 def on_device(
-    model: SimCLR, accelerator: Accelerator, recipe: PretrainRecipe, *, chunk_bound: int | None
-) -> tuple[SimCLR, int]:
-    """Put the model where it is trained, and find how many images it can embed there at once."""
+    model: Model,
+    accelerator: Accelerator,
+    recipe: PretrainRecipe,
+    item: Mapping[str, Tensor],
+    *,
+    chunk_bound: int | None,
+) -> tuple[Model, int]:
+    """Put a method where it is trained, and find how many images it can take there at once.
+
+    Args:
+        model: The method.
+        accelerator: Says where.
+        recipe: The run's.
+        item: What is cut from an image, any will do.
+        chunk_bound: The most images that memory has had room for before, None if it never ran out.
+    """
     model.to(accelerator.device)
     model.train()
     share = recipe.batch_size // accelerator.num_processes
@@ -102,7 +117,7 @@ def on_device(
         accelerator,
         model,
         wanted=min(share, recipe.max_chunk_images or share, chunk_bound or share),
-        size_px=recipe.views.size_px,
+        item=item,
         intensity=recipe.intensity.treatment,
     )
     if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
@@ -115,31 +130,33 @@ def on_device(
 
 def finish(
     run: RunFolder,
-    model: SimCLR,
+    pretext: Pretext,
     recipe: PretrainRecipe,
     log: Log,
-    views: ViewPairs,
+    images: PoolImages,
     chunk_images: int,
 ) -> Path:
     """Write the backbone and end the run."""
     leave()
     if run.writes:
+        name, chance = recipe.method.name, pretext.chance_loss(recipe.batch_size)
         save_backbone(
-            model.encoder,
+            pretext.encoder,
             run.backbone,
-            tag="simclr_cxr",
+            tag=f"{name}_cxr",
             size_px=recipe.views.size_px,
-            intensity=recipe.intensity.treatment,
-            fit=views.store.manifest["fit"],
+            intensity=images.intensity,
+            fit=images.store.manifest["fit"],
         )
         start, end = log.history("rankme")[0], log.history("rankme")[-1]
         run.finish(
             {
+                "method": {"name": name, "title": pretext.title, "paper": pretext.paper},
                 "loss": log.history("loss")[-1],
-                "chance_loss": math.log(2 * recipe.batch_size - 1),
+                **({} if chance is None else {"chance_loss": chance}),
                 "rankme_start": start,
                 "rankme": end,
-                "num_images": len(views.rows),
+                "num_images": len(images.rows),
                 "num_steps": log.num_steps,
                 "chunk_images": chunk_images,
             }

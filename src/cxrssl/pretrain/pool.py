@@ -3,18 +3,17 @@
 from cxrssl.config.schema import PretrainRecipe
 from cxrssl.core.errors import DataError
 from cxrssl.data.detection import splits_of, training_ids
-from cxrssl.data.loaders import ViewPairs
+from cxrssl.data.loaders import PoolImages
 from cxrssl.data.protocol import order_of, pool_ids
 from cxrssl.data.sampling import BatchPlan
 from cxrssl.data.store import Store
-from cxrssl.data.views import ViewRanges
 
 
-def pool_views(store: Store, recipe: PretrainRecipe) -> tuple[ViewPairs, BatchPlan]:
-    """Return the view pairs of the recipe's pool and the plan of their batches.
+def pool_images(store: Store, recipe: PretrainRecipe) -> tuple[PoolImages, BatchPlan]:
+    """Return the images of the recipe's pool, cut for its method, and the plan of their batches.
 
     Raises:
-        DataError: If the pool does not fill one batch.
+        DataError: If the pool does not fill one batch, or the method can't use it.
     """
     pool = set(_pool_ids(store, recipe))
     rows = [row for row, image in enumerate(store.images) if image.image_id in pool]
@@ -23,6 +22,9 @@ def pool_views(store: Store, recipe: PretrainRecipe) -> tuple[ViewPairs, BatchPl
             f"a pool of {100 * recipe.data.pool_fraction:g}% holds {len(rows)} images, fewer than "
             f"one batch of {recipe.batch_size}. Take a larger pool or a smaller batch_size."
         )
+    fault = recipe.method.pool_fault(len(rows))
+    if fault is not None:
+        raise DataError(f"the pool holds {len(rows)} images, and {fault}")
     plan = BatchPlan(
         len(rows),
         batch_size=recipe.batch_size,
@@ -31,9 +33,8 @@ def pool_views(store: Store, recipe: PretrainRecipe) -> tuple[ViewPairs, BatchPl
         max_steps=recipe.max_steps,
         drop_last=True,
     )
-    ranges = ViewRanges(**recipe.views.model_dump())
-    intensity = recipe.intensity.treatment
-    return ViewPairs(store, rows, ranges, intensity, recipe.seed), plan
+    cut, intensity = recipe.method.cut(recipe.views.ranges), recipe.intensity.treatment
+    return PoolImages(store, rows, cut, intensity, recipe.seed), plan
 
 
 def _pool_ids(store: Store, recipe: PretrainRecipe) -> list[str]:

@@ -1,9 +1,9 @@
-"""The network of a pretraining run as it starts, and the audit of what it starts from."""
+"""The method of a pretraining run as it starts, and the audit of what its backbone starts from."""
 
 from typing import Any, assert_never
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cxrssl.config.body import BodySection
 from cxrssl.config.schema import PretrainRecipe
@@ -15,56 +15,69 @@ from cxrssl.models.weights import transfer
 from cxrssl.run.seed import INITIALISATION, seed_torch
 from cxrssl.ssl.simclr import SimCLR, projection_head
 
+Method = SimCLR
+"""Each is an `nn.Module` and a `Pretext`."""
 
-def build_model(
+
+def build_pretext(
     recipe: PretrainRecipe, *, is_resumed: bool = False
-) -> tuple[SimCLR, dict[str, Any] | None]:
-    """Return the network at its start, and the record of what it starts from.
+) -> tuple[Method, dict[str, Any] | None]:
+    """Return the recipe's method at its start, and the record of what its backbone starts from.
 
     A run that goes on from a checkpoint has no start to load, and its record is there: it is None.
 
     Raises:
         TransferError: If weights can't be had or do not arrive whole.
     """
+    body, intensity = recipe.body, recipe.intensity.treatment
+    loaded = None if is_resumed else _weights(body, intensity)
     seed_torch(recipe.seed, INITIALISATION)
-    wanted, method = recipe.body, recipe.method
-    body = encoder(wanted.backbone)
-    head = projection_head(
-        num_features(body),
-        hidden=method.projector_hidden,
-        num_outputs=method.projector_outputs,
-        num_layers=method.projector_layers,
-        batch_norm=method.projector_batch_norm,
-    )
-    model = SimCLR(body, head)
-    freeze_stages(body, wanted.frozen_stages)
-    model.to(memory_format=torch.channels_last)  # measured: a quarter less time for a small network
-    if is_resumed:
-        return model, None
-    found = _weights(wanted, recipe.intensity.treatment)
-    audits = [transfer(body, found[0], source=found[1]).as_json()] if found is not None else []
-    return model, {"start": wanted.start, "transfers": audits}
+    backbone = encoder(body.backbone)
+    audits = []
+    if loaded is not None:  # before a method copies the backbone
+        audits = [transfer(backbone, loaded[0], source=loaded[1]).as_json()]
+    freeze_stages(backbone, body.frozen_stages)
+    pretext = _method(recipe, backbone)
+    pretext.to(memory_format=torch.channels_last)  # measured: a quarter less time for a small one
+    return pretext, None if is_resumed else {"start": body.start, "transfers": audits}
 
 
-def _weights(wanted: BodySection, intensity: Intensity) -> tuple[dict[str, Tensor], str] | None:
+def _method(recipe: PretrainRecipe, backbone: nn.Module) -> Method:
+    """Put the recipe's method on a backbone; all its other weights are random."""
+    method, features = recipe.method, num_features(backbone)
+    match method.name:
+        case "simclr":
+            head = projection_head(
+                features,
+                hidden=method.projector_hidden,
+                num_outputs=method.projector_outputs,
+                num_layers=method.projector_layers,
+                batch_norm=method.projector_batch_norm,
+            )
+            return SimCLR(backbone, head, temperature=method.temperature)
+        case _:
+            assert_never(method.name)
+
+
+def _weights(body: BodySection, intensity: Intensity) -> tuple[dict[str, Tensor], str] | None:
     """Return the weights of the recipe's start and their source; None for random ones."""
-    match wanted.start:
+    match body.start:
         case "random":
             return None
         case "imagenet" | "coco":
-            file, named = fetched_weights(wanted.weights)
-            start = imagenet_start if wanted.start == "imagenet" else coco_start
-            weights, source = start(wanted.backbone, file)
+            file, named = fetched_weights(body.weights)
+            start = imagenet_start if body.start == "imagenet" else coco_start
+            weights, source = start(body.backbone, file)
             return weights, named or source
         case "run":
-            assert wanted.weights is not None  # the schema wants one
-            place = fetched(wanted.weights)
+            assert body.weights is not None  # the schema wants one
+            place = fetched(body.weights)
             weights = run_start(
                 place.folder,
                 source=place.source,
-                architecture=wanted.backbone,
+                architecture=body.backbone,
                 intensity=intensity,
             )
             return weights, place.source
         case _:
-            assert_never(wanted.start)
+            assert_never(body.start)

@@ -2,31 +2,32 @@
 
 import time
 
+import numpy as np
 import torch
+from torch.utils.data import default_collate
 
 from cxrssl.config.schema import PretrainRecipe
-from cxrssl.data.loaders import network_input
-from cxrssl.models.backbone import NUM_CHANNELS
-from cxrssl.pretrain.start import build_model
-from cxrssl.ssl.ntxent import nt_xent
+from cxrssl.pretrain.gradient import outputs_of
+from cxrssl.pretrain.start import build_pretext
+from cxrssl.ssl.chunks import total
 
 _IMAGES = 4
 
 
 def seconds_an_image(recipe: PretrainRecipe, device: torch.device) -> float:
-    """Return the seconds that an image's two views take in a step, in fp32, the second of two."""
+    """Return the seconds that an image takes in a step, in fp32, the second of two steps."""
     blank = recipe.body.model_copy(update={"start": "random", "weights": None})
-    model, _ = build_model(recipe.model_copy(update={"body": blank}))
-    model.to(device).train()
-    side, intensity = recipe.views.size_px, recipe.intensity.treatment
-    noise = torch.randint(256, (2 * _IMAGES, 1, side, side), dtype=torch.uint8)
+    pretext, _ = build_pretext(recipe.model_copy(update={"body": blank}))
+    pretext.to(device).train()
+    noise, other = np.random.default_rng(0).spawn(2)
+    pixels = noise.integers(256, size=2 * (recipe.views.size_px,), dtype=np.uint8)
+    item = recipe.method.cut(recipe.views.ranges)(pixels, (noise, other))
+    batch = {name: part.to(device) for name, part in default_collate(_IMAGES * [item]).items()}
     seconds = 0.0
     for _ in range(2):
         begin = time.perf_counter()
-        images = network_input(noise.to(device), intensity, num_channels=NUM_CHANNELS)
-        first, second = model(images).chunk(2)
-        loss = nt_xent(first, second, temperature=recipe.method.temperature)
-        torch.autograd.backward(loss)
+        outputs = outputs_of(pretext, batch, recipe.intensity.treatment)
+        torch.autograd.backward(total(pretext.losses(outputs, batch)))
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         seconds = time.perf_counter() - begin

@@ -1,1 +1,1 @@
-"""Self-supervised methods, one file a loss or a model."""
+"""Self-supervised methods, one file a method; `pretext` says what each must offer."""

@@ -1,28 +1,49 @@
-"""SimCLR: an encoder and a projection head that is thrown away afterwards.
+"""SimCLR: two views of an image are told from the views of all other images of a batch.
 
 Shapes: B images, C channels, F the encoder's features, D the embedding's length.
 Source: arXiv 2002.05709, section 2.1; the head of three layers is of SimCLR v2, arXiv 2006.10029.
 """
 
+import math
+
 from torch import Tensor, nn
+
+from cxrssl.ssl.losses.nt_xent import nt_xent
+from cxrssl.ssl.pretext import Batch, Couples, Losses, Outputs, in_order_of_place
 
 
 class SimCLR(nn.Module):
-    """Embed images, one row an image.
+    """An encoder, a projection head that is thrown away afterwards, and NT-Xent.
 
     Attributes:
-        encoder: Images [B, C, H, W] -> features [B, F]; the part that is kept.
+        encoder: Images [B, C, H, W] -> features [B, F].
         projector: Features [B, F] -> embeddings [B, D].
+        temperature: Divides the cosine similarity of embeddings.
     """
 
-    def __init__(self, encoder: nn.Module, projector: nn.Module) -> None:
-        super().__init__()
-        self.encoder, self.projector = encoder, projector
+    title, paper = "SimCLR", "arXiv 2002.05709"
+    couples: Couples = "batch"
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return embeddings [B, D] of images [B, C, H, W]; both views go through in one call."""
-        embeddings: Tensor = self.projector(self.encoder(images))
-        return embeddings
+    def __init__(self, encoder: nn.Module, projector: nn.Module, *, temperature: float) -> None:
+        super().__init__()
+        self.encoder, self.projector, self.temperature = encoder, projector, temperature
+
+    def forward(self, batch: Batch) -> Outputs:
+        """Return embeddings [B, D] of both `views`; all go through the network in one call."""
+        embeddings: Tensor = self.projector(self.encoder(in_order_of_place(batch["views"])))
+        return embeddings.chunk(2)
+
+    def losses(self, outputs: Outputs, _batch: Batch) -> Losses:
+        """Return NT-Xent over the global batch."""
+        first, second = outputs
+        return {"loss": nt_xent(first, second, temperature=self.temperature)}
+
+    def after_step(self, _done: float) -> None:
+        """Do nothing: gradients update all there is."""
+
+    def chance_loss(self, batch_size: int) -> float:
+        """Return the loss of picking one of the other views at random."""
+        return math.log(2 * batch_size - 1)
 
 
 def projection_head(

@@ -1,4 +1,4 @@
-"""Two random views of a radiograph, for contrastive pretraining. Grey uint8 in, grey uint8 out.
+"""Two random views of a radiograph. Grey uint8 in, grey uint8 out.
 
 All randomness comes from the generator that is passed in: f(seed, epoch, image, view).
 Source: the paper's section III.C: crop, flip, blur, noise, in that order.
@@ -6,12 +6,14 @@ Source: the paper's section III.C: crop, flip, blur, noise, in that order.
 
 import math
 from dataclasses import dataclass
-from typing import Literal, assert_never
+from typing import Any, Literal, assert_never
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cxrssl.core.images import Pixels
 from cxrssl.core.pixels import blurred, mirrored, rescaled, with_noise
+from cxrssl.data.cuts import CutPicture, Generators
 
 NoiseDraw = Literal["uniform", "divisor"]
 Generator = np.random.Generator
@@ -67,6 +69,40 @@ class ViewDraw:
     blur_sigma_px: float
     noise_share: float
     noise_place: float
+
+
+@dataclass(frozen=True)
+class TwoViews:
+    """Two random views of an image, which a network is to recognise as one.
+
+    Attributes:
+        ranges: What is drawn for a view.
+    """
+
+    ranges: ViewRanges
+    title: str = "two views of each image, to be recognised as one"
+
+    def __call__(self, pixels: Pixels, generators: Generators) -> dict[str, NDArray[Any]]:
+        """Return `views` [2, 1, size_px, size_px] uint8 of an image [H, W] uint8."""
+        views = [random_view(pixels, self.ranges, generator) for generator in generators]
+        return {"views": np.stack(views)[:, None]}
+
+    def pictures(self, pixels: Pixels, generators: Generators) -> tuple[CutPicture, CutPicture]:
+        """Return both views of an image [H, W] uint8, and how each was made."""
+        first, second = (view_picture(pixels, self.ranges, one) for one in generators)
+        return first, second
+
+
+def view_picture(pixels: Pixels, ranges: ViewRanges, generator: Generator) -> CutPicture:
+    """Return `random_view` of an image [H, W] uint8 with what was drawn for it."""
+    draw = draw_view(*pixels.shape, ranges, generator)
+    share = draw.height * draw.width / pixels.size
+    mirror = ", mirrored" if draw.is_mirrored else ""
+    caption = (
+        f"crop {share:.0%}{mirror}\nblur {draw.blur_sigma_px:.1f} px, noise {draw.noise_share:.0%}"
+    )
+    view = view_of(pixels, draw, ranges)
+    return CutPicture(view, draw.left, draw.top, draw.width, draw.height, caption)
 
 
 def view_generator(seed: int, epoch: int, row: int, view: int) -> Generator:

@@ -2,17 +2,15 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from cxrssl.ssl.gradcache import backward_in_chunks
-from cxrssl.ssl.ntxent import nt_xent
+from cxrssl.ssl.chunks import backward_in_chunks
+from cxrssl.ssl.losses.nt_xent import nt_xent
 
 NUM_IMAGES = 10
-CONTRAST = partial(nt_xent, temperature=0.3)
 
 
 def network(norm: nn.Module) -> nn.Module:
@@ -44,16 +42,17 @@ def run(
         first, second = embedded.chunk(2)
         return first, second
 
-    loss = backward_in_chunks(
+    losses = backward_in_chunks(
         embed,
-        CONTRAST,
+        lambda outputs, _: {"loss": nt_xent(*outputs, temperature=0.3)},
+        couples="batch",
         num_images=NUM_IMAGES,
         chunk_images=chunk_images,
         backward=lambda loss: loss.backward(),
         unsynced=unsynced,
         buffers=model.buffers(),
     )
-    return loss, asked
+    return losses["loss"], asked
 
 
 @pytest.mark.parametrize("chunk_images", [1, 3, 4, 5, 9])

@@ -5,25 +5,10 @@ Source: arXiv 2002.05709, Algorithm 1.
 """
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 from torch.nn import functional
 
-
-class _Gather(torch.autograd.Function):
-    """All processes' tensors, with gradients; without them the loss is right and learns wrong."""
-
-    @staticmethod
-    def forward(_ctx: object, own: Tensor) -> Tensor:
-        parts = [torch.empty_like(own) for _ in range(dist.get_world_size())]
-        dist.all_gather(parts, own.contiguous())
-        return torch.stack(parts)
-
-    @staticmethod
-    def backward(_ctx: object, *gradients: Tensor) -> Tensor:
-        gradient = gradients[0].contiguous()
-        dist.all_reduce(gradient)
-        return gradient[dist.get_rank()]
+from cxrssl.ssl.gather import all_processes, rank
 
 
 def nt_xent(first: Tensor, second: Tensor, *, temperature: float) -> Tensor:
@@ -48,7 +33,7 @@ def anchor_losses(first: Tensor, second: Tensor, *, temperature: float) -> Tenso
     """
     first, second = (functional.normalize(_full(view), dim=1) for view in (first, second))
     all_first, all_second = all_processes(first), all_processes(second)
-    own = torch.arange(len(first), device=first.device) + _rank() * len(first)
+    own = torch.arange(len(first), device=first.device) + rank() * len(first)
     num_images = len(all_first)
     everyone = torch.cat([all_first, all_second])  # [2BW, D]
     logits = torch.cat([first, second]) @ everyone.T / temperature  # [2B, 2BW]
@@ -58,21 +43,5 @@ def anchor_losses(first: Tensor, second: Tensor, *, temperature: float) -> Tenso
     return functional.cross_entropy(logits, partner, reduction="none")
 
 
-def all_processes(own: Tensor) -> Tensor:
-    """Return [BW, D]: every process's rows [B, D] in order of rank, with gradients."""
-    if not _is_distributed():
-        return own
-    gathered: Tensor = _Gather.apply(own)
-    return gathered.flatten(0, 1)
-
-
 def _full(embeddings: Tensor) -> Tensor:
     return embeddings if embeddings.dtype == torch.float64 else embeddings.float()
-
-
-def _rank() -> int:
-    return dist.get_rank() if _is_distributed() else 0
-
-
-def _is_distributed() -> bool:
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1

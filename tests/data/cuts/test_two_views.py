@@ -11,13 +11,8 @@ from torchvision.transforms.v2 import functional
 
 from cxrssl.core.images import Intensity, Pixels
 from cxrssl.core.pixels import rescaled
-from cxrssl.data.detection import examples_of
-from cxrssl.data.loaders import DetectionImages, ViewPairs, view_loader
-from cxrssl.data.phantom.painting import paint_image
-from cxrssl.data.phantom.plan import PhantomSettings, plan_image
-from cxrssl.data.sampling import BatchPlan, Visit
-from cxrssl.data.store import Store
-from cxrssl.data.views import (
+from cxrssl.data.cuts.two_views import (
+    TwoViews,
     ViewDraw,
     ViewRanges,
     draw_view,
@@ -26,6 +21,12 @@ from cxrssl.data.views import (
     view_generator,
     view_of,
 )
+from cxrssl.data.detection import examples_of
+from cxrssl.data.loaders import DetectionImages, PoolImages, pool_loader
+from cxrssl.data.phantom.painting import paint_image
+from cxrssl.data.phantom.plan import PhantomSettings, plan_image
+from cxrssl.data.sampling import BatchPlan, Visit
+from cxrssl.data.store import Store
 
 PLAIN = ViewRanges(
     size_px=32,
@@ -167,25 +168,31 @@ def test_half_of_the_views_are_mirrored() -> None:
     assert 160 < mirrored < 240
 
 
-def pairs(store: Store, seed: int = 0) -> ViewPairs:
-    return ViewPairs(store, range(len(store)), FULL, INTENSITY, seed)
+def pairs(store: Store, seed: int = 0) -> PoolImages:
+    return PoolImages(store, range(len(store)), TwoViews(FULL), INTENSITY, seed)
+
+
+def views(store: Store, visit: Visit, seed: int = 0) -> torch.Tensor:
+    return pairs(store, seed)[visit]["views"]
 
 
 def test_views_depend_on_seed_epoch_image_and_view_and_nothing_else(store: Store) -> None:
-    first = pairs(store)[Visit(0, 3)]
-    assert torch.equal(first, pairs(store)[Visit(0, 3)])
+    first = views(store, Visit(0, 3))
+    assert torch.equal(first, views(store, Visit(0, 3)))
     assert first.shape == (2, 1, 32, 32)
     assert first.dtype == torch.uint8
-    others = [first[1], pairs(store)[Visit(1, 3)][0], pairs(store, seed=1)[Visit(0, 3)][0]]
+    others = [first[1], views(store, Visit(1, 3))[0], views(store, Visit(0, 3), seed=1)[0]]
     assert not any(torch.equal(first[0], other) for other in others)
 
 
 def test_views_do_not_depend_on_the_number_of_workers(store: Store) -> None:
     batches = BatchPlan(len(store), batch_size=8, num_epochs=1, seed=0).batches()
-    alone = list(view_loader(pairs(store), batches, num_workers=0, pin=False))
-    helped = list(view_loader(pairs(store), batches, num_workers=2, pin=False))
+    alone = list(pool_loader(pairs(store), batches, num_workers=0, pin=False))
+    helped = list(pool_loader(pairs(store), batches, num_workers=2, pin=False))
     assert len(alone) == 4
-    assert all(torch.equal(one, two) for one, two in zip(alone, helped, strict=True))
+    assert all(
+        torch.equal(one["views"], two["views"]) for one, two in zip(alone, helped, strict=True)
+    )
 
 
 def test_detection_mirrors_image_and_boxes_together(store: Store) -> None:
@@ -213,5 +220,5 @@ def test_repeats_of_an_image_in_an_epoch_differ_and_the_first_is_what_it_was(sto
         assert mirrored[-1][0] == (draw < 0.5)
     assert 15 < sum(map(sum, mirrored)) < 45
     assert any(len(set(one)) == 2 for one in mirrored)
-    first, second = (pairs(store)[Visit(0, 3, repeat)] for repeat in (0, 1))
+    first, second = (views(store, Visit(0, 3, repeat)) for repeat in (0, 1))
     assert not any(torch.equal(one, two) for one in first for two in second)

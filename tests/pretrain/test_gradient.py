@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from cxrssl.core.errors import TrainingError
 from cxrssl.core.images import Intensity
 from cxrssl.pretrain import pretrain
-from cxrssl.pretrain.contrast import Contrast
+from cxrssl.pretrain.gradient import Gradient
 from cxrssl.run.memory import is_out_of_memory
 from cxrssl.run.processes import start_accelerator
+from cxrssl.ssl.losses.nt_xent import nt_xent
+from cxrssl.ssl.pretext import Batch, Couples, Losses, Outputs, in_order_of_place
 from cxrssl.ssl.simclr import SimCLR
 from support import pretrain_recipe
 
@@ -21,45 +23,68 @@ INTENSITY = Intensity(equalize=True, mean=0.5, std=0.25)
 
 
 class Limited(nn.Module):
-    """A network that runs out of memory where more than so many images are embedded at once."""
+    """A method that runs out of memory where more than so many images are computed at once."""
 
-    def __init__(self, most_images: int) -> None:
+    title, paper = "Limited", "none"
+
+    def __init__(self, most_images: int, couples: Couples) -> None:
         super().__init__()
         torch.manual_seed(0)  # the same weights each time
         layers = [nn.Conv2d(3, 8, 3, 2, 1), nn.GroupNorm(2, 8), nn.ReLU(), nn.Flatten()]
         # In double, in which no processor's way of adding up hides a wrong term.
-        self.layers = nn.Sequential(*layers, nn.Linear(8 * 64, 12)).double()
-        self.most_images = most_images
+        self.encoder = nn.Sequential(*layers, nn.Linear(8 * 64, 12)).double()
+        self.most_images, self.couples = most_images, couples
         self.register_buffer("calls", torch.zeros(()))
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, batch: Batch) -> Outputs:
         self.calls += 1
+        images = in_order_of_place(batch["views"])
         if len(images) > 2 * self.most_images:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB")
-        embeddings: Tensor = self.layers(images.double())
-        return embeddings
+        return self.encoder(images.double()).chunk(2)
+
+    def losses(self, outputs: Outputs, batch: Batch) -> Losses:
+        first, second = outputs
+        if self.couples == "batch":
+            return {"loss": nt_xent(first, second, temperature=0.3)}
+        distance = (first - second).square().mean()
+        size = (first * batch["weight"][:, None]).square().mean()
+        return {"distance": distance, "size": size}
+
+    def after_step(self, _done: float) -> None:
+        pass
+
+    def chance_loss(self, _batch_size: int) -> None:
+        return None
 
 
-def gradient(most_images: int) -> tuple[Tensor, Tensor, Contrast, Limited]:
+def gradient_in(
+    most_images: int, couples: Couples = "batch"
+) -> tuple[Losses, Tensor, Gradient, Limited]:
     accelerator = start_accelerator("fp32", batch_size=12)
-    network, forced = Limited(most_images), []
-    contrast = Contrast(accelerator, network, INTENSITY, 0.3, 0, 12, forced.append)
+    network, forced = Limited(most_images, couples), []
+    gradient = Gradient(accelerator, network, network, INTENSITY, 0, 12, forced.append)
     generator = torch.Generator().manual_seed(1)
     pixels = torch.randint(0, 256, (12, 2, 1, 16, 16), generator=generator, dtype=torch.uint8)
-    loss = contrast.backward(pixels, step=0)
+    losses = gradient.backward({"views": pixels, "weight": torch.arange(12.0).double()}, step=0)
     parts = [p.grad.flatten() for p in network.parameters() if p.grad is not None]
-    assert forced[-1:] in ([], [contrast.chunk_images])
-    return loss, torch.cat(parts), contrast, network
+    assert forced[-1:] in ([], [gradient.chunk_images])
+    return losses, torch.cat(parts), gradient, network
 
 
+@pytest.mark.parametrize("couples", ["batch", "images"])
 def test_a_chunk_is_halved_until_it_fits_and_the_gradient_stays(
-    capsys: pytest.CaptureFixture[str],
+    couples: Couples, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    loss, expected, _, _ = gradient(most_images=12)
-    found, halved, contrast, network = gradient(most_images=4)
-    assert contrast.chunk_images == 3  # 12, 6, 3
-    assert float(found) == pytest.approx(float(loss), abs=1e-12)
+    losses, expected, _, _ = gradient_in(12, couples)
+    chunked, halved, gradient, network = gradient_in(4, couples)
+    assert gradient.chunk_images == 3  # 12, 6, 3
+    assert chunked.keys() == losses.keys()
+    assert set(losses) == ({"loss"} if couples == "batch" else {"distance", "size", "loss"})
+    for name, loss in losses.items():
+        assert float(chunked[name]) == pytest.approx(float(loss), abs=1e-12)
     assert torch.allclose(halved, expected, rtol=0, atol=1e-12)
+    assert float(expected.abs().max()) > 1e-4
     # What tried and failed left no trace: four chunks, each once with its graph.
     assert int(network.calls) == 4
     said = capsys.readouterr().err
@@ -68,9 +93,14 @@ def test_a_chunk_is_halved_until_it_fits_and_the_gradient_stays(
     assert "max_chunk_images=3" in said
 
 
+def test_the_loss_of_several_parts_is_their_sum() -> None:
+    losses, _, _, _ = gradient_in(12, "images")
+    assert float(losses["loss"]) == pytest.approx(float(losses["distance"] + losses["size"]))
+
+
 def test_memory_for_not_even_one_image_is_an_error() -> None:
     with pytest.raises(TrainingError, match="memory runs out at a single image"):
-        gradient(most_images=0)
+        gradient_in(0)
 
 
 def test_other_faults_are_not_taken_for_memory() -> None:
@@ -98,11 +128,11 @@ def test_a_run_short_of_memory_ends_with_the_weights_of_one_begun_in_small_chunk
     small = ran("small", "max_chunk_images=4")
     whole = SimCLR.forward
 
-    def limited(self: SimCLR, images: Tensor) -> Tensor:
-        embeddings = whole(self, images)  # BatchNorm has seen them by the time memory runs out
-        if self.training and len(images) > 2 * 4:
+    def limited(self: SimCLR, batch: Batch) -> Outputs:
+        outputs = whole(self, batch)  # BatchNorm has seen them by the time memory runs out
+        if self.training and len(batch["views"]) > 4:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB")
-        return embeddings
+        return outputs
 
     monkeypatch.setattr(SimCLR, "forward", limited)
     short = ran("short")

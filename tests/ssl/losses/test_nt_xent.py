@@ -6,7 +6,7 @@ import pytest
 import torch
 from lightly.loss import NTXentLoss
 
-from cxrssl.ssl.ntxent import anchor_losses, nt_xent
+from cxrssl.ssl.losses.nt_xent import anchor_losses, nt_xent
 
 
 def algorithm_1(first: torch.Tensor, second: torch.Tensor, temperature: float) -> float:

@@ -1,0 +1,1 @@
+"""Losses of self-supervised methods, one file a loss; none has weights."""

@@ -127,7 +127,9 @@ def test_a_backbones_card_tells_of_the_detector_with_most_labels() -> None:
     alone = backbone_card(evidence(recipe, SSL), LABEL, [])
     assert "Not measured: no detector that started from it" in alone
     assert "cv2.equalizeHist" in alone
-    assert "| contrastive loss at the end | 2.500 |" in alone
+    assert "| method | SimCLR, arXiv 2002.05709 |" in alone  # the run names none: it is an old one
+    assert "| loss at the end | 2.500 |" in alone
+    assert "| the same by chance | 3.850 |" in alone
     assert ModelCard(alone).data.library_name == "timm"
     assert ModelCard(alone).data.eval_results is None
     detectors = [evidence(finetune_recipe(Path("s")), result(value)) for value in (0.4, 0.2)]
@@ -205,3 +207,17 @@ def test_no_name_on_a_card_commands_a_terminal() -> None:
     card = detector_card(replace(changed, transfers=(record,)), LABEL)
     assert not set("\x1b\x07\u202e") & set(card)
     assert "pwn" in card
+
+
+def test_a_card_names_the_method_of_its_run_and_no_chance_where_there_is_none() -> None:
+    method = {"name": "other", "title": "Other", "paper": "arXiv 1234.56789"}
+    metrics = SSL | {"method": method}
+    del metrics["chance_loss"]
+    card = backbone_card(evidence(pretrain_recipe(Path("s")), metrics), LABEL, [])
+    assert "# Other test" in card.replace("\\", "")
+    assert "pretrained by Other on" in card
+    assert "| method | Other, arXiv 1234.56789 |" in card
+    assert "by chance" not in card
+    assert "SimCLR" not in card
+    assert "other" in ModelCard(card).data.tags
+    assert "simclr" not in ModelCard(card).data.tags

@@ -144,6 +144,10 @@ def test_a_loss_is_the_sum_of_its_parts_and_other_lines_are_no_losses(
         "chance": 3.9,
         "ylabel": "loss of pretraining",
     }
+    write_json(pretraining / "metrics.json", {"loss": 3.5})  # of a method without a loss of chance
+    (_, figure) = convergence_figures(wanted, found)
+    assert drawn[3]["chance"] is None
+    assert figure["caption"] == "Loss of pretraining, on single batches."
 
 
 def test_curves_begin_with_the_answers_metric_and_have_each_once() -> None:

@@ -18,7 +18,7 @@ from cxrssl.jobs.job import NOT_RUN, Outcome
 from cxrssl.jobs.progress_table import Board
 from cxrssl.reproduce.jobs import Training, trainings
 from cxrssl.reproduce.status import Status, progress_of
-from cxrssl.reproduce.watch import Watch, is_stale
+from cxrssl.reproduce.watch import Watch, _headline, is_stale
 from made_runs import plan
 
 FILES = ("report.html", "report.csv", "report.md", "report.tex")
@@ -163,3 +163,13 @@ def test_a_report_that_outlives_a_killed_call_keeps_the_folder_held(
 
     with sole_user(tmp_path, on_wait=on_wait):
         assert waited
+
+
+def test_the_loss_of_a_pretraining_stands_beside_chance_where_its_method_has_one(
+    tmp_path: Path,
+) -> None:
+    product = tmp_path / "metrics.json"
+    write_json(product, {"loss": 1.25, "chance_loss": 2.0})
+    assert _headline(product) == ", loss 1.250 (chance 2.000)"
+    write_json(product, {"loss": 1.25})
+    assert _headline(product) == ", loss 1.250"

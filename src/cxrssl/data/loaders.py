@@ -167,7 +167,7 @@ def method_input(
     def normalised(pixels: Tensor) -> Tensor:
         by_place = pixels.transpose(0, 1)  # [V, B, 1, H, W]
         wide = network_input(by_place.flatten(0, 1), intensity, num_channels=num_channels)
-        return wide.unflatten(0, by_place.shape[:2]).transpose(0, 1)
+        return wide.view(*by_place.shape[:2], *wide.shape[1:]).transpose(0, 1)
 
     return {
         name: normalised(part) if part.dtype == torch.uint8 else part

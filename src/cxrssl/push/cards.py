@@ -106,12 +106,12 @@ def backbone_card(found: Evidence, label: Label, detectors: list[Evidence]) -> s
             "num_detectors": len(detectors),
             "label_share": percent(own_recipe.data.label_fraction),
         }
-    views = recipe.views
+    views, method = recipe.views, found.method
     own = {
-        "title": f"SimCLR {backbone} for {DATA_TITLES[origin]}",
+        "title": f"{method['title']} {backbone} for {DATA_TITLES[origin]}",
         "summary": (
-            f"timm's `{backbone}`, pretrained by SimCLR on {metrics['num_images']} images "
-            f"without their labels, from {_STARTS[found.start]}: a start for detectors and "
+            f"timm's `{backbone}`, pretrained by {method['title']} on {metrics['num_images']} "
+            f"images without their labels, from {_STARTS[found.start]}: a start for detectors and "
             "classifiers of chest radiographs."
         ),
         "task": "pretrain",
@@ -124,8 +124,9 @@ def backbone_card(found: Evidence, label: Label, detectors: list[Evidence]) -> s
             ("channels", "3 equal ones; `in_chans=1` adds up the first weights, for the same"),
         ],
         "health": [
-            ("contrastive loss at the end", f"{metrics['loss']:.3f}"),
-            ("the same by chance", f"{metrics['chance_loss']:.3f}"),
+            ("method", f"{method['title']}, {method['paper']}"),
+            ("loss at the end", f"{metrics['loss']:.3f}"),
+            *_chance(metrics),
             ("RankMe at the end", f"{metrics['rankme']:.1f}"),
             ("steps", metrics["num_steps"]),
             ("images a batch", recipe.batch_size),
@@ -134,7 +135,7 @@ def backbone_card(found: Evidence, label: Label, detectors: list[Evidence]) -> s
             licence=label.licence,
             library="timm",
             task="image-feature-extraction",
-            tags=["self-supervised-learning", "simclr", backbone],
+            tags=["self-supervised-learning", method["name"], backbone],
             name=found.name,
             # Of what was tested: a pool may come from elsewhere.
             origin=detectors[0].provenance.get("data_origin") if detectors else origin,
@@ -215,6 +216,12 @@ def _ceiling_rows(readers: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+
+
+def _chance(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the loss of a network that tells nothing apart, where a method has one."""
+    if "chance_loss" in metrics:
+        yield "the same by chance", f"{metrics['chance_loss']:.3f}"
 
 
 def _intensity(own: IntensitySection) -> list[tuple[str, str]]:

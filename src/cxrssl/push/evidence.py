@@ -38,6 +38,10 @@ class Answer:
     figure: bytes | None
 
 
+# Runs whose metrics.json names no method were made when there was one.
+_FIRST_METHOD = {"name": "simclr", "title": "SimCLR", "paper": "arXiv 2002.05709"}
+
+
 @dataclass(frozen=True)
 class Evidence:
     """What is known of a run.
@@ -59,6 +63,11 @@ class Evidence:
     start: str
     metrics: Mapping[str, Any]
     answer: Answer | None
+
+    @property
+    def method(self) -> Mapping[str, str]:
+        """The `name`, `title` and `paper` of a pretraining's method."""
+        return dict(self.metrics.get("method", _FIRST_METHOD))
 
     @property
     def files(self) -> dict[str, bytes]:

@@ -203,14 +203,16 @@ def convergence_figures(plan: Plan, results: Results) -> Iterator[Figure]:
     done = sorted(folder for folder in folders if (folder / "metrics.json").is_file())
     if not done:
         return
-    chances = {read_record(one / "metrics.json", "chance_loss")["chance_loss"] for one in done}
+    chances = {read_record(one / "metrics.json").get("chance_loss") for one in done}
+    chance = chances.pop() if len(chances) == 1 else None
     svg = convergence(
         {one.name: _losses(one) for one in done},
         roles={one.name: "ssl" for one in done},
         ylabel="loss of pretraining",
-        chance=chances.pop() if len(chances) == 1 else None,
+        chance=chance,
     )
-    yield {"svg": svg, "caption": "Contrastive loss, on single batches; dotted is chance."}
+    dotted = "" if chance is None else "; dotted is chance"
+    yield {"svg": svg, "caption": f"Loss of pretraining, on single batches{dotted}."}
 
 
 def _losses(folder: Path) -> list[tuple[int, float]]:

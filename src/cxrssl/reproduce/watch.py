@@ -116,6 +116,8 @@ def _headline(product: Path) -> str:
     metrics = read_record(product)
     with reading(product):
         if "metrics" not in metrics:
-            return f", loss {metrics['loss']:.3f} (chance {metrics['chance_loss']:.3f})"
+            chance = metrics.get("chance_loss")  # not every method has one
+            beside = "" if chance is None else f" (chance {chance:.3f})"
+            return f", loss {metrics['loss']:.3f}{beside}"
         value = metrics["metrics"]["AP50"]["value"]
         return f", AP50 {value:.3f}" if value is not None else ""

@@ -95,7 +95,8 @@ class TwoViews:
 
 def view_picture(pixels: Pixels, ranges: ViewRanges, generator: Generator) -> CutPicture:
     """Return `random_view` of an image [H, W] uint8 with what was drawn for it."""
-    draw = draw_view(*pixels.shape, ranges, generator)
+    height, width = pixels.shape
+    draw = draw_view(height, width, ranges, generator)
     share = draw.height * draw.width / pixels.size
     mirror = ", mirrored" if draw.is_mirrored else ""
     caption = (

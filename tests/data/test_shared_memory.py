@@ -62,7 +62,7 @@ def test_loaders_check_what_their_workers_hand_over(
 
     monkeypatch.setattr("cxrssl.data.loaders.check_shared_memory", record)
     first = next(iter(pool_loader(views, batches, 0, pin=False)))
-    assert asked == [(first["views"].nbytes, 0)]
+    assert asked == [(sum(part.nbytes for part in first.values()), 0)]
     pixels, _ = next(iter(detection_loader(images, batches, num_workers=0)))
     assert asked[1] == (sum(image.nbytes for image in pixels), 0)
     pool_loader(views, [], 2, pin=False)

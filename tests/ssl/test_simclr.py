@@ -1,11 +1,11 @@
-"""SimCLR embeds images, one row an image; its head is that of the paper, or of version 2."""
+"""SimCLR embeds images, one row an image."""
 
 import pytest
 import torch
-from torch import nn
 
 from cxrssl.models.backbone import encoder, num_features
-from cxrssl.ssl.simclr import SimCLR, projection_head
+from cxrssl.ssl.heads import projection_head
+from cxrssl.ssl.simclr import SimCLR
 
 
 def simclr(architecture: str, num_layers: int = 2) -> SimCLR:
@@ -37,22 +37,3 @@ def test_a_row_depends_on_its_image_alone_and_permuting_images_permutes_rows() -
     changed[2] += 1
     rows = (model({"views": changed})[0] - whole).abs().amax(dim=1) > 1e-6
     assert rows.tolist() == [False, False, True, False, False, False]
-
-
-@pytest.mark.parametrize(
-    ("num_layers", "batch_norm", "kinds"),
-    [
-        (2, False, [nn.Linear, nn.ReLU, nn.Linear]),
-        (3, False, [nn.Linear, nn.ReLU, nn.Linear, nn.ReLU, nn.Linear]),
-        (2, True, [nn.Linear, nn.BatchNorm1d, nn.ReLU, nn.Linear, nn.BatchNorm1d]),
-    ],
-)
-def test_the_head_has_the_stated_layers(
-    num_layers: int, batch_norm: bool, kinds: list[type]
-) -> None:
-    head = projection_head(
-        8, hidden=32, num_outputs=16, num_layers=num_layers, batch_norm=batch_norm
-    )
-    assert [type(layer) for layer in head] == kinds
-    assert head(torch.randn(4, 8)).shape == (4, 16)
-    assert (head[0].bias is None) == batch_norm

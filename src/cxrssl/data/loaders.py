@@ -53,9 +53,13 @@ class PoolImages(Dataset[dict[str, Tensor]]):
     seed: int
 
     def __getitem__(self, visit: Visit) -> dict[str, Tensor]:
-        """Return what is cut from an image; a function of (seed, epoch, image, repeat)."""
+        """Return what is cut from an image; a function of (seed, epoch, image, repeat).
+
+        Beside it, `image` is the image's place in the pool.
+        """
         arrays = self.cut(self.image(visit.row), self.generators(visit))
-        return {name: torch.from_numpy(np.asarray(array)) for name, array in arrays.items()}
+        item = {name: torch.from_numpy(np.asarray(array)) for name, array in arrays.items()}
+        return item | {"image": torch.tensor(visit.row)}
 
     def generators(self, visit: Visit) -> Generators:
         """Return the randomness of a visit."""

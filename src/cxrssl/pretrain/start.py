@@ -13,7 +13,8 @@ from cxrssl.models.backbone import encoder, freeze_stages, num_features
 from cxrssl.models.initial_weights import coco_start, imagenet_start, run_start
 from cxrssl.models.weights import transfer
 from cxrssl.run.seed import INITIALISATION, seed_torch
-from cxrssl.ssl.simclr import SimCLR, projection_head
+from cxrssl.ssl.heads import projection_head
+from cxrssl.ssl.simclr import SimCLR
 
 Method = SimCLR
 """Each is an `nn.Module` and a `Pretext`."""

@@ -1,7 +1,7 @@
 """SimCLR: two views of an image are told from the views of all other images of a batch.
 
 Shapes: B images, C channels, F the encoder's features, D the embedding's length.
-Source: arXiv 2002.05709, section 2.1; the head of three layers is of SimCLR v2, arXiv 2006.10029.
+Source: arXiv 2002.05709, section 2.1.
 """
 
 import math
@@ -44,27 +44,3 @@ class SimCLR(nn.Module):
     def chance_loss(self, batch_size: int) -> float:
         """Return the loss of picking one of the other views at random."""
         return math.log(2 * batch_size - 1)
-
-
-def projection_head(
-    num_features: int, *, hidden: int, num_outputs: int, num_layers: int, batch_norm: bool
-) -> nn.Sequential:
-    """Return an MLP from features [B, F] to embeddings [B, D].
-
-    Args:
-        num_features: F.
-        hidden: Width of the layers between.
-        num_outputs: D.
-        num_layers: Linear layers, >= 1; 2 in SimCLR, 3 in SimCLR v2.
-        batch_norm: Whether each linear layer is followed by a batch norm instead of having a bias,
-            as in the authors' code; the paper's text has none.
-    """
-    widths = [num_features, *[hidden] * (num_layers - 1), num_outputs]
-    layers: list[nn.Module] = []
-    for index in range(num_layers):
-        layers.append(nn.Linear(widths[index], widths[index + 1], bias=not batch_norm))
-        if batch_norm:
-            layers.append(nn.BatchNorm1d(widths[index + 1]))
-        if index < num_layers - 1:
-            layers.append(nn.ReLU(inplace=True))
-    return nn.Sequential(*layers)

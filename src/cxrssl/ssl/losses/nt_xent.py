@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from cxrssl.ssl.gather import all_processes, rank
+from cxrssl.ssl.losses import at_least_float32
 
 
 def nt_xent(first: Tensor, second: Tensor, *, temperature: float) -> Tensor:
@@ -31,7 +32,9 @@ def anchor_losses(first: Tensor, second: Tensor, *, temperature: float) -> Tenso
 
     Arguments as for `nt_xent`.
     """
-    first, second = (functional.normalize(_full(view), dim=1) for view in (first, second))
+    first, second = (
+        functional.normalize(at_least_float32(view), dim=1) for view in (first, second)
+    )
     all_first, all_second = all_processes(first), all_processes(second)
     own = torch.arange(len(first), device=first.device) + rank() * len(first)
     num_images = len(all_first)
@@ -41,7 +44,3 @@ def anchor_losses(first: Tensor, second: Tensor, *, temperature: float) -> Tenso
     partner = torch.cat([own + num_images, own])
     logits = logits.scatter(1, itself[:, None], float("-inf"))
     return functional.cross_entropy(logits, partner, reduction="none")
-
-
-def _full(embeddings: Tensor) -> Tensor:
-    return embeddings if embeddings.dtype == torch.float64 else embeddings.float()

@@ -1,0 +1,62 @@
+"""What a method carries from step to step beside its trained weights: a slow copy, and a queue.
+
+Both live in parameters and buffers, so they are part of checkpoints.
+
+Shapes: K rows in a queue, B rows of a batch over all processes, D their length.
+"""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+_NO_IMAGE = -1
+
+
+def follower(*parts: nn.Module) -> nn.Sequential:
+    """Return a copy of `parts`, one after the other, that no gradient reaches."""
+    return nn.Sequential(*copy.deepcopy(parts)).requires_grad_(False)
+
+
+@torch.no_grad()
+def follow(follower: nn.Sequential, *parts: nn.Module, momentum: float) -> None:
+    """Move a follower's parameters towards those of `parts`, and copy their buffers.
+
+    Each parameter becomes momentum * itself + (1 - momentum) * the other; momentum is in [0, 1].
+    """
+    leader = nn.ModuleList(parts)
+    move = get_ema_multi_avg_fn(momentum)
+    move(list(follower.parameters()), list(leader.parameters()), None)
+    for slow, fast in zip(follower.buffers(), leader.buffers(), strict=True):
+        slow.copy_(fast)
+
+
+class Queue(nn.Module):
+    """The last K rows that were put in, of unit length, each with its image.
+
+    Attributes:
+        rows: [K, D] float32; random until they have been replaced.
+        images: [K] int64 which image of the pool each is of, -1 for a random one.
+        place: Where the next row goes.
+    """
+
+    rows: Tensor
+    images: Tensor
+    place: Tensor
+
+    def __init__(self, num_rows: int, length: int) -> None:
+        super().__init__()
+        rows = functional.normalize(torch.randn(num_rows, length), dim=1)
+        self.register_buffer("rows", rows)
+        self.register_buffer("images", torch.full((num_rows,), _NO_IMAGE))
+        self.register_buffer("place", torch.zeros((), dtype=torch.int64))
+
+    @torch.no_grad()
+    def put(self, rows: Tensor, images: Tensor) -> None:
+        """Replace the oldest rows by rows [B, D] of unit length and their images [B], B <= K."""
+        places = (torch.arange(len(rows), device=rows.device) + self.place) % len(self.rows)
+        self.rows.index_copy_(0, places, rows.to(self.rows.dtype))
+        self.images.index_copy_(0, places, images)
+        self.place.add_(len(rows)).remainder_(len(self.rows))

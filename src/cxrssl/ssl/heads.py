@@ -1,0 +1,46 @@
+"""Heads on an encoder's features that are thrown away after pretraining.
+
+Shapes: B rows, F features, D outputs.
+"""
+
+from torch import nn
+
+
+def projection_head(
+    num_features: int, *, hidden: int, num_outputs: int, num_layers: int, batch_norm: bool
+) -> nn.Sequential:
+    """Return an MLP from features [B, F] to embeddings [B, D].
+
+    Source: two layers as in SimCLR, arXiv 2002.05709, section 2.1, and in MoCo v2, arXiv
+    2003.04297; three as in SimCLR v2, arXiv 2006.10029.
+
+    Args:
+        num_features: F.
+        hidden: Width of the layers between.
+        num_outputs: D.
+        num_layers: Linear layers, >= 1; 2 in SimCLR, 3 in SimCLR v2.
+        batch_norm: Whether each linear layer is followed by a batch norm instead of having a bias,
+            as in the authors' code; the paper's text has none.
+    """
+    widths = [num_features, *[hidden] * (num_layers - 1), num_outputs]
+    layers: list[nn.Module] = []
+    for index in range(num_layers):
+        layers.append(nn.Linear(widths[index], widths[index + 1], bias=not batch_norm))
+        if batch_norm:
+            layers.append(nn.BatchNorm1d(widths[index + 1]))
+        if index < num_layers - 1:
+            layers.append(nn.ReLU(inplace=True))
+    return nn.Sequential(*layers)
+
+
+def normalised_head(num_features: int, *, hidden: int, num_outputs: int) -> nn.Sequential:
+    """Return an MLP [B, F] -> [B, D] whose hidden layer alone is normalised over the batch.
+
+    Source: BYOL, arXiv 2006.07733, section 3.3: its projector, and its predictor.
+    """
+    return nn.Sequential(
+        nn.Linear(num_features, hidden, bias=False),  # the norm has one
+        nn.BatchNorm1d(hidden),
+        nn.ReLU(inplace=True),
+        nn.Linear(hidden, num_outputs),
+    )

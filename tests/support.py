@@ -24,9 +24,9 @@ RTDETR = (
 )
 
 
-def pretrain_recipe(store: Path, *changes: str) -> PretrainRecipe:
-    """Return the smoke recipe for a store; each change is `a.b=value`."""
-    path = ROOT / "recipes/pretrain/smoke.yaml"
+def pretrain_recipe(store: Path, *changes: str, name: str = "smoke") -> PretrainRecipe:
+    """Return a small recipe for a store; each change is `a.b=value`."""
+    path = ROOT / f"recipes/pretrain/{name}.yaml"
     return load_recipe(path, PretrainRecipe, overrides=[f"data.store={store}", *changes])
 
 
@@ -34,6 +34,10 @@ def finetune_recipe(store: Path, *changes: str) -> FinetuneRecipe:
     """Return the smoke recipe for a store; each change is `a.b=value`."""
     path = ROOT / "recipes/finetune/smoke.yaml"
     return load_recipe(path, FinetuneRecipe, overrides=[f"data.store={store}", *changes])
+
+
+# One small recipe a method; what every method must do is tested with each.
+METHOD_RECIPES = sorted(path.stem for path in (ROOT / "recipes/pretrain").glob("*smoke.yaml"))
 
 
 class DeadlyPath(PosixPath):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ import pytest
 
 from cxrssl.config.load import to_yaml
 from forked import Forks, forks
-from support import ROOT, finetune_recipe, pretrain_recipe
+from support import METHOD_RECIPES, ROOT, finetune_recipe, pretrain_recipe
 
 LAUNCHERS = {1: (), 2: ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")}
 COMMON = ("checkpoint_every_steps=4", "log_every_steps=1", "data.num_workers=1")
@@ -76,15 +77,24 @@ def forked() -> Iterator[Forks]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("task", "num_processes", "kills"),
-    [("pretrain", 1, 5), ("pretrain", 2, 5), ("finetune", 1, 5), ("finetune", 2, 3)],
-    ids=["pretrain", "pretrain in two processes", "finetune", "finetune in two processes"],
+    ("task", "name", "num_processes", "kills"),
+    [
+        *(("pretrain", "smoke", 1, 5), ("pretrain", "smoke", 2, 5)),
+        *(("pretrain", name, 2, 2) for name in METHOD_RECIPES if name != "smoke"),
+        *(("finetune", "smoke", 1, 5), ("finetune", "smoke", 2, 3)),
+    ],
 )
 def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(
-    task: str, num_processes: int, kills: int, forked: Forks, store_folder: Path, tmp_path: Path
+    task: str,
+    name: str,
+    num_processes: int,
+    kills: int,
+    forked: Forks,
+    store_folder: Path,
+    tmp_path: Path,
 ) -> None:
     recipe, whole, cut = tmp_path / "recipe.yaml", tmp_path / "whole", tmp_path / "cut"
-    make = {"pretrain": pretrain_recipe, "finetune": finetune_recipe}[task]
+    make = {"pretrain": partial(pretrain_recipe, name=name), "finetune": finetune_recipe}[task]
     recipe.write_text(to_yaml(make(store_folder, *COMMON, *CHANGES[task])))
     arguments = [task, str(recipe), "--resume"]
     command = [sys.executable, *LAUNCHERS[num_processes], "-m", "cxrssl", *arguments]

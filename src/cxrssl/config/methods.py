@@ -22,10 +22,13 @@ class Method(Section):
         """Return what the method is given of each image, for the recipe's section `views`."""
         return TwoViews(views)
 
-    def fault(self, batch_size: int) -> str | None:
-        """Say why the method can't work with a global batch of so many images, or None."""
+    def fault(self, batch_size: int, views: ViewRanges) -> str | None:  # noqa: ARG002 - some do
+        """Say why the method can't work with a recipe's global batch and views, or None."""
         if batch_size < 2:
-            return "pretraining needs at least 2 images a batch, to compare or to normalise over"
+            return (
+                f"batch_size: pretraining needs at least 2 images a batch, got {batch_size}: they "
+                "are compared, or normalised together"
+            )
         return None
 
     def pool_fault(self, num_images: int) -> str | None:  # noqa: ARG002 - most take any pool

@@ -228,10 +228,10 @@ class PretrainRecipe(Training):
         return self.body.backbone
 
     @model_validator(mode="after")
-    def _batch_fits_the_method(self) -> "PretrainRecipe":
-        fault = self.method.fault(self.batch_size)
+    def _all_fits_the_method(self) -> "PretrainRecipe":
+        fault = self.method.fault(self.batch_size, self.views.ranges)
         if fault is not None:
-            raise ValueError(f"batch_size: {fault}")
+            raise ValueError(fault)
         return self
 
 

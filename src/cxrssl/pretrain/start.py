@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from cxrssl.config.body import BodySection
+from cxrssl.config.methods import SimclrSection
 from cxrssl.config.schema import PretrainRecipe
 from cxrssl.core.images import Intensity
 from cxrssl.hub.pull import fetched, fetched_weights
@@ -45,9 +46,9 @@ def build_pretext(
 
 def _method(recipe: PretrainRecipe, backbone: nn.Module) -> Method:
     """Put the recipe's method on a backbone; all its other weights are random."""
-    method, features = recipe.method, num_features(backbone)
-    match method.name:
-        case "simclr":
+    features = num_features(backbone)
+    match recipe.method:
+        case SimclrSection() as method:
             head = projection_head(
                 features,
                 hidden=method.projector_hidden,
@@ -57,7 +58,7 @@ def _method(recipe: PretrainRecipe, backbone: nn.Module) -> Method:
             )
             return SimCLR(backbone, head, temperature=method.temperature)
         case _:
-            assert_never(method.name)
+            assert_never(recipe.method)
 
 
 def _weights(body: BodySection, intensity: Intensity) -> tuple[dict[str, Tensor], str] | None:

@@ -310,6 +310,24 @@ def test_names_of_a_cluster_are_plain(key: str, name: str) -> None:
         load_recipe(recipe_path("plans/smoke"), Plan, overrides=[f'slurm.{key}="{name}"'])
 
 
+@pytest.mark.parametrize(
+    ("change", "bound"),
+    [
+        ("minutes=0", "greater than or equal to 1"),
+        ("minutes=9999999999", "less than or equal to 525600"),
+        ("requeues=1001", "less than or equal to 1000"),
+        ("gpus=65", "less than or equal to 64"),
+        ("cpus=4097", "less than or equal to 4096"),
+        ("memory_gb=100001", "less than or equal to 100000"),
+        ("most_at_once=1001", "less than or equal to 1000"),
+    ],
+)
+def test_numbers_for_a_cluster_are_bounded(change: str, bound: str) -> None:
+    field, number = change.split("=")
+    with pytest.raises(RecipeError, match=rf"slurm\.{field}: .* {bound} \(got {number}\)"):
+        load_recipe(recipe_path("plans/smoke"), Plan, overrides=[f"slurm.{change}"])
+
+
 def test_the_names_that_clusters_have_are_taken() -> None:
     changes = ["slurm.partition=gpu-a100,gpu_h100.long", "slurm.account=lab+x@site"]
     plan = load_recipe(recipe_path("plans/smoke"), Plan, overrides=changes)

@@ -105,19 +105,22 @@ class AnswerSection(Section):
 
 
 class SlurmSection(Section):
-    """What a job asks of a Slurm cluster."""
+    """What a job asks of a Slurm cluster.
+
+    The upper bounds are beyond any cluster's: they catch slips of the keyboard before Slurm does.
+    """
 
     partition: Partition | None = None
     account: Account | None = None
-    minutes: int = Field(default=720, ge=1)
-    """Time limit of a job; one that reaches it is queued again and goes on."""
-    requeues: int = Field(default=5, ge=0)
+    minutes: int = Field(default=720, ge=1, le=525_600)
+    """Time limit of a job; one that reaches it is queued again and resumes."""
+    requeues: int = Field(default=5, ge=0, le=1000)
     """How often a job may reach its limit."""
-    gpus: int = Field(default=1, ge=0)
-    """Of a job that trains."""
-    cpus: int = Field(default=8, ge=1)
-    memory_gb: int = Field(default=32, ge=1)
-    most_at_once: int = Field(default=16, ge=1)
+    gpus: int = Field(default=1, ge=0, le=64)
+    """GPUs of a job that trains."""
+    cpus: int = Field(default=8, ge=1, le=4096)
+    memory_gb: int = Field(default=32, ge=1, le=100_000)
+    most_at_once: int = Field(default=16, ge=1, le=1000)
     """Jobs of one array that run side by side."""
 
 

@@ -1,36 +1,52 @@
-"""Slurm without Slurm: what is made of its words, and of its silence."""
+"""Slurm without a cluster: checks before anything is submitted, and what is read from squeue."""
 
+import json
 import os
-from collections.abc import Iterator, Sequence
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
+from cxrssl.config.plan import SlurmSection
 from cxrssl.core.errors import RunError
-from cxrssl.jobs import slurm, slurm_queue, slurm_task
+from cxrssl.core.lock import sole_user
+from cxrssl.jobs import slurm, slurm_queue
 from cxrssl.jobs.job import Job, Outcome
-from cxrssl.jobs.slurm_queue import Entry, check_idle, follow, queue
+from cxrssl.jobs.slurm import check_idle, run_on_slurm
+from cxrssl.jobs.slurm_task import SlurmTask
 
-LIMITS = slurm.Limits(None, None, 5, 0, 1, 1, 1, 0)
+LIMITS = SlurmSection(gpus=0, cpus=1, memory_gb=1)
+
+
+class Silent:
+    """A watcher that shows nothing."""
+
+    def began(self, job: Job) -> None:
+        pass
+
+    def ended(self, outcome: Outcome) -> None:
+        pass
+
+    def tick(self) -> None:
+        pass
 
 
 def program(folder: Path, name: str, *lines: str) -> None:
     path = folder / name
-    path.write_text("\n".join(["#!/bin/sh", f'echo "$0 $@" >> {folder}/calls', *lines]) + "\n")
+    path.write_text("\n".join(["#!/bin/sh", *lines]) + "\n")
     path.chmod(0o755)
 
 
-def calls(folder: Path, name: str) -> list[str]:
-    said = (folder / "calls").read_text().splitlines()
-    return [line.split(" ", 1)[1] for line in said if line.startswith(f"{folder / name} ")]
-
-
 @pytest.fixture
-def bin_(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder of Slurm commands that fail; sbatch notes that it was called."""
     folder = tmp_path / "bin"
     folder.mkdir()
+    for name in slurm._COMMANDS:
+        program(folder, name, "exit 1")
+    program(folder, "sbatch", f"touch {folder}/submitted", "echo Submitted batch job 7")
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
-    monkeypatch.setattr(slurm_queue, "_TICK_S", 0.01)
     return folder
 
 
@@ -38,103 +54,113 @@ def job(folder: Path, name: str, *needs: str, trains: bool = False) -> Job:
     return Job(name, (), folder / name, needs, trains=trains)
 
 
-def test_times_states_and_reasons_are_read(bin_: Path) -> None:
-    program(
-        bin_,
-        "squeue",
-        "echo '7|RUNNING|1-02:03:04|None'",
-        "echo '8_0|PENDING|0:00|launch failed requeued held'",
-        "echo '8_1|OUT_OF_MEMORY|59:59|OutOfMemory'",
-        "echo '9|RUNNING|INVALID|None'",
-        "echo '10|RUNNING|0:01|None'",
-    )
-    found = queue(["7", "8_0", "8_1", "9", "11"])
-    assert found == {
-        "7": Entry("RUNNING", "None", 93784.0),
-        "8_0": Entry("PENDING", "launch failed requeued held", 0.0),
-        "8_1": Entry("OUT_OF_MEMORY", "OutOfMemory", 3599.0),
-        "9": Entry("RUNNING", "None", 0.0),
-    }
-    assert [one.has_ended for one in found.values()] == [False, False, True, False]
-    assert [call.split("--jobs=")[1] for call in calls(bin_, "squeue")] == ["7,8,9,11"]
-    assert queue([]) == {}
-    assert len(calls(bin_, "squeue")) == 1
-
-
-def test_a_moment_of_silence_is_waited_out(bin_: Path) -> None:
-    fails = f"if [ $(wc -l < {bin_}/calls) -lt 3 ]; then echo 'no controller' >&2; exit 1; fi"
-    program(bin_, "squeue", fails, "echo '7|RUNNING|0:05|None'")
-    assert queue(["7"]) == {"7": Entry("RUNNING", "None", 5.0)}
-    assert len(calls(bin_, "squeue")) == 3
-
-
-@pytest.mark.parametrize(("state", "is_live"), [("PENDING", True), ("COMPLETED", False)])
-def test_jobs_in_the_queue_are_not_run_on_this_machine_too(
-    bin_: Path, tmp_path: Path, state: str, is_live: bool
-) -> None:
-    program(bin_, "squeue", f"echo '7|{state}|0:05|None'")
-    check_idle(tmp_path)
-    assert not (bin_ / "calls").exists()  # a plan that has never seen a cluster asks nobody
-    (tmp_path / "slurm").mkdir()
-    (tmp_path / "slurm/queue.json").write_text('{"ingest": "7"}')
-    if not is_live:
-        check_idle(tmp_path)
-        return
-    with pytest.raises(RunError, match=r"1 jobs of .* are in the Slurm queue \(7\)"):
-        check_idle(tmp_path)
-
-
-def test_a_long_silence_is_no_end_of_jobs(bin_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program(bin_, "squeue", "echo 'Unable to contact slurm controller' >&2; exit 1")
-    monkeypatch.setattr(slurm_queue, "_SILENCE_S", 0.1)
-    with pytest.raises(RunError, match=r"Unable to contact slurm controller\. The jobs go on; "):
-        queue(["7"])
-    program(bin_, "squeue", "sleep 5")
-    monkeypatch.setattr(slurm_queue, "_ANSWER_S", 0.1)
-    with pytest.raises(RunError, match="squeue took more than"):
-        queue(["7"])
-
-
-def test_a_job_that_slurm_has_forgotten_is_not_there(bin_: Path) -> None:
-    fault = "slurm_load_jobs error: Invalid job id specified"
-    program(bin_, "squeue", f"echo '{fault}' >&2; exit 1")
-    assert queue(["7"]) == {}
+def submitted_before(plan: Path, content: str = '{"ingest": "7"}') -> None:
+    (plan / "slurm").mkdir(exist_ok=True)
+    (plan / "slurm/queue.json").write_bytes(content.encode("latin-1"))
 
 
 def test_what_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(RunError, match=r"sbatch, squeue, .* can't be found.*--executor local"):
-        slurm.run_on_slurm([], tmp_path, limits=LIMITS, watcher=Notes())
+    with pytest.raises(RunError, match=r"sbatch, squeue, .* not found.*--executor local"):
+        run_on_slurm([], tmp_path, limits=LIMITS, watcher=Silent())
     monkeypatch.setattr(slurm.importlib.util, "find_spec", lambda _name: None)
     with pytest.raises(RunError, match=r"pip install 'cxrssl\[slurm\]'"):
-        slurm.run_on_slurm([], tmp_path, limits=LIMITS, watcher=Notes())
+        run_on_slurm([], tmp_path, limits=LIMITS, watcher=Silent())
 
 
 @pytest.mark.parametrize("name", ["a\ntouch pwned", "a\rb", "50%j", "a\\b", "a\u2028b"])
 def test_a_folder_that_sbatch_would_read_otherwise_is_refused(
-    bin_: Path, tmp_path: Path, name: str
+    programs: Path, tmp_path: Path, name: str
 ) -> None:
-    for command in slurm._COMMANDS:
-        program(bin_, command)
     with pytest.raises(RunError, match="can't be named in a batch script"):
-        slurm.run_on_slurm([job(tmp_path, "one")], tmp_path / name, limits=LIMITS, watcher=Notes())
-    assert not (bin_ / "calls").exists()
+        run_on_slurm([job(tmp_path, "x")], tmp_path / name, limits=LIMITS, watcher=Silent())
+    assert not (programs / "submitted").exists()
+
+
+@pytest.mark.parametrize("content", ["[1]", '{"a": 7}', '{"a": "--me"}', '{"a": "7;x"}', "\xff"])
+def test_a_damaged_list_of_jobs_is_named(programs: Path, tmp_path: Path, content: str) -> None:
+    submitted_before(tmp_path, content)
+    with pytest.raises(RunError, match=r"queue\.json (is damaged|is no JSON|holds no mapping)"):
+        check_idle(tmp_path)
 
 
 @pytest.mark.parametrize(
-    "content", ["", "[1]", '{"a": 7}', '{"a": "--me"}', '{"a": "7;x"}', "[" * 99999, "\xff"]
+    ("answer", "is_live"),
+    [
+        ("echo '7|PENDING|N/A|Priority'", True),
+        ("echo '7|CONFIGURING|2026-11-28T23:00:00|None'", True),
+        ("exit 1", True),
+        ("echo '7|COMPLETED|2026-11-28T23:00:00|None'", False),
+        ("echo '8|RUNNING|2026-11-28T23:00:00|None'", False),
+    ],
 )
-def test_a_damaged_list_of_jobs_is_named(tmp_path: Path, content: str) -> None:
-    (tmp_path / "queue.json").write_bytes(content.encode("latin-1"))
-    with pytest.raises(RunError, match=r"queue\.json is damaged: expected the ids of jobs"):
-        slurm_queue.noted(tmp_path)
+def test_jobs_in_the_queue_are_not_run_on_this_machine_too(
+    programs: Path, tmp_path: Path, answer: str, is_live: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slurm_queue.QueuedJob, "watcher", slurm_queue._QueueWatcher(5))
+    program(programs, "squeue", answer)
+    check_idle(tmp_path)  # a plan that has never seen a cluster
+    submitted_before(tmp_path)
+    if not is_live:
+        check_idle(tmp_path)
+        return
+    with pytest.raises(RunError, match=r"1 jobs of .* are in the Slurm queue.* \(7\)"):
+        check_idle(tmp_path)
+
+
+def test_a_queued_job_is_kept_unless_what_it_needs_has_failed(
+    programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slurm_queue.QueuedJob, "watcher", slurm_queue._QueueWatcher(5))
+    lines = ("1|FAILED|", "2|PENDING|", "3_0|RUNNING|", "3_1|COMPLETED|", "4|PENDING|")
+    lines = (*(f"{line}N/A|Priority" for line in lines), "5|PENDING|N/A|PartitionTimeLimit")
+    program(programs, "squeue", *(f"echo '{line}'" for line in lines))
+    program(programs, "scancel", f"echo $@ >> {programs}/cancelled")
+    needs = {"bad": (), "after-bad": ("bad",), "runs": (), "lost": (), "after-runs": ("runs",)}
+    waiting = {name: job(tmp_path, name, *needs[name]) for name in needs}
+    waiting |= {"never": job(tmp_path, "never"), "new": job(tmp_path, "new", "runs")}
+    ids = {"bad": "1", "after-bad": "2", "runs": "3_0", "lost": "3_1", "after-runs": "4"}
+    submitted_before(tmp_path, json.dumps(ids | {"never": "5"}))
+    kept = slurm._still_good(waiting, slurm._queued(tmp_path))
+    assert kept == {"runs": "3_0", "after-runs": "4"}
+    assert sorted((programs / "cancelled").read_text().split()) == ["2", "5"]
+
+
+def test_a_long_silence_is_not_taken_for_the_end_of_jobs(
+    programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slurm_queue.QueuedJob, "watcher", slurm_queue._QueueWatcher(0))
+    monkeypatch.setattr(slurm, "_TICK_S", 0.01)
+    monkeypatch.setattr(slurm_queue, "_SILENCE_S", 0.5)
+    with pytest.raises(RunError, match=r"Slurm has not answered .*\. The jobs go on\. "):
+        run_on_slurm([job(tmp_path, "x")], tmp_path, limits=LIMITS, watcher=Silent())
+
+
+def test_the_reason_of_a_failure_is_in_the_newer_of_two_logs(
+    programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slurm_queue.QueuedJob, "watcher", slurm_queue._QueueWatcher(0))
+    monkeypatch.setattr(slurm, "_GRACE_S", 0.0)
+    monkeypatch.setattr(slurm, "_TICK_S", 0.01)
+    error = tmp_path / "slurm/7_0_log.err"
+    program(programs, "squeue", f"echo 'no room' > {error}", "echo '7|OUT_OF_MEMORY|N/A|None'")
+    (tmp_path / "logs").mkdir()
+    log = tmp_path / "logs/x.log"
+    for changed, reason in (
+        (0, f"no room (full log: {error})"),
+        (2**31, f"said (full log: {log})"),
+    ):
+        log.write_text("said\n")
+        os.utime(log, (changed, changed))
+        faults = run_on_slurm([job(tmp_path, "x")], tmp_path, limits=LIMITS, watcher=Silent())
+        assert faults == {"x": f"Slurm job 7, out of memory: {reason}"}
 
 
 def test_jobs_with_the_same_needs_and_machine_are_together(tmp_path: Path) -> None:
     jobs = [
         job(tmp_path, "phantom"),
         job(tmp_path, "ingest", "phantom", "never-heard-of"),
-        job(tmp_path, "one", "ingest", trains=True),
+        job(tmp_path, "control", "ingest", trains=True),
         job(tmp_path, "pre-a", "ingest", trains=True),
         job(tmp_path, "pre-b", "ingest", trains=True),
         job(tmp_path, "a1", "ingest", "pre-a", trains=True),
@@ -147,137 +173,42 @@ def test_jobs_with_the_same_needs_and_machine_are_together(tmp_path: Path) -> No
     assert [[one.name for one in group] for group in groups] == [
         ["phantom"],
         ["ingest"],
-        ["one", "pre-a", "pre-b"],
+        ["control", "pre-a", "pre-b"],
         ["table"],
         ["a1", "a2"],
         ["b1"],
     ]
     groups = list(slurm._groups(waiting, already={"phantom", "ingest", "pre-a", "a2"}))
     names = [[one.name for one in group] for group in groups]
-    assert names == [["one", "pre-b"], ["table"], ["a1"], ["b1"]]
-    before = slurm._ancestors(waiting["a1"], waiting)
-    assert [one.name for one in before] == ["phantom", "ingest", "pre-a"]
+    assert names == [["control", "pre-b"], ["table"], ["a1"], ["b1"]]
+    many = {str(k): job(tmp_path, str(k)) for k in range(2100)}
+    assert [len(group) for group in slurm._groups(many, already=set())] == [1000, 1000, 100]
 
 
-def test_a_large_array_is_split(tmp_path: Path) -> None:
-    waiting = {str(k): job(tmp_path, str(k)) for k in range(2100)}
-    assert [len(group) for group in slurm._groups(waiting, already=set())] == [1000, 1000, 100]
+def test_a_job_that_was_submitted_twice_does_its_work_once(tmp_path: Path) -> None:
+    task = SlurmTask(job(tmp_path, "product"), tmp_path)
+    lock, log = tmp_path / "locks/product", tmp_path / "logs/product.log"
+    lock.mkdir(parents=True)
+    second = threading.Thread(target=task)
+    with sole_user(lock, on_wait=lambda: None):
+        second.start()
+        deadline = time.monotonic() + 30
+        while not log.is_file():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        task.job.product.touch()
+    second.join()
+    assert log.read_text() == "Waiting: this job runs already.\n"
 
 
-def test_a_queued_job_is_kept_unless_what_it_needs_has_failed(bin_: Path, tmp_path: Path) -> None:
-    program(
-        bin_,
-        "squeue",
-        *("echo '1|FAILED|0:09|NonZeroExitCode'", "echo '2|PENDING|0:00|Priority'"),
-        *("echo '3_0|RUNNING|0:01|None'", "echo '3_1|COMPLETED|0:01|None'"),
-        "echo '4|PENDING|0:00|Dependency'",
-    )
-    program(bin_, "scancel")
-    jobs = [
-        job(tmp_path, "bad"),
-        job(tmp_path, "after-bad", "bad"),
-        job(tmp_path, "runs"),
-        job(tmp_path, "lost"),
-        job(tmp_path, "after-runs", "runs"),
-        job(tmp_path, "new", "runs"),
-    ]
-    noted = {"bad": "1", "after-bad": "2", "runs": "3_0", "lost": "3_1", "after-runs": "4"}
-    kept = slurm._in_queue({one.name: one for one in jobs}, noted)
-    assert kept == {"runs": "3_0", "after-runs": "4"}
-    assert calls(bin_, "scancel") == ["--quiet 2"]
-
-
-@pytest.mark.parametrize("state", ["RUNNING", "CANCELLED"])
-def test_a_job_that_had_to_make_room_is_queued_again_and_a_cancelled_one_is_not(
-    bin_: Path, monkeypatch: pytest.MonkeyPatch, state: str
-) -> None:
-    # srun passes SIGTERM on once more, to whatever the job has begun since.
-    program(bin_, "scontrol", "kill -TERM $$", f"echo 'JobId=7 JobState={state} Restarts=0'")
-    monkeypatch.setenv("SLURM_JOB_ID", "7")
-    monkeypatch.setattr(slurm_task, "_LOOK_S", 0.0)
-    slurm_task._queue_again()
-    asked = ["--oneliner show job 7"]
-    assert calls(bin_, "scontrol") == [*asked, *(["requeue 7"] if state == "RUNNING" else [])]
-
-
-class Notes:
-    """A watcher that remembers."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-        self.seconds: dict[str, float] = {}
-
-    def began(self, job: Job) -> None:
-        self.said.append(f"{job.name} began")
-
-    def ended(self, outcome: Outcome) -> None:
-        self.said.append(f"{outcome.job.name} {'done' if outcome.ok else 'failed'}")
-        self.seconds[outcome.job.name] = outcome.seconds
-
-    def tick(self) -> None:
-        pass
-
-
-def script(
-    monkeypatch: pytest.MonkeyPatch, scenes: Sequence[dict[str, Entry]], last: Path
-) -> list[int]:
-    """Let Slurm say one thing after the other; with the last, a product comes."""
-    left: Iterator[dict[str, Entry]] = iter(scenes)
-    asked: list[int] = []
-
-    def play(numbers: Iterator[str]) -> dict[str, Entry]:
-        asked.append(len(list(numbers)))
-        if len(asked) == len(scenes):
-            last.touch()
-        return next(left)
-
-    monkeypatch.setattr(slurm_queue, "queue", play)
-    monkeypatch.setattr(slurm_queue, "_TICK_S", 0.0)
-    return asked
-
-
-def test_a_job_that_is_queued_again_has_not_failed(
+def test_a_task_whose_command_makes_no_product_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = job(tmp_path, "one")
-    runs, waits = Entry("RUNNING", "None", 40.0), Entry("PENDING", "BeginTime", 0.0)
-    ends = Entry("NODE_FAIL", "None", 50.0)
-    again, over = Entry("RUNNING", "None", 3.0), Entry("COMPLETED", "None", 7.0)
-    scenes = [
-        {"1": waits},
-        {"1": runs},
-        {"1": ends},
-        {},
-        {"1": waits},
-        {"1": again},
-        {"1": over},
-        {},
-        {},
-    ]
-    script(monkeypatch, scenes, one.product)
-    notes = Notes()
-    assert follow([one], {"one": "1"}, tmp_path, notes) == {}
-    assert notes.said == ["one began", "one began", "one done"]
-    # What it ran before it was cut counts.
-    assert notes.seconds == {"one": 57.0}
-
-
-def test_what_is_said_of_a_failure_is_the_newest_of_two_logs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(slurm_queue, "_GRACE_S", 0.0)
-    monkeypatch.setattr(slurm_queue, "cancel", lambda _numbers: None)
-    (tmp_path / "logs").mkdir()
-    (tmp_path / "slurm").mkdir()
-    (tmp_path / "logs/one.log").write_text("of yesterday\n")
-    os.utime(tmp_path / "logs/one.log", (0, 0))
-    (tmp_path / "slurm/1_submitted.pkl").touch()
-    (tmp_path / "slurm/1_0_log.err").write_text("slurmstepd: no such folder\n")
-    one = job(tmp_path, "one")
-    scene = {"1": Entry("OUT_OF_MEMORY", "OutOfMemory", 1.0)}
-    script(monkeypatch, [scene] * 99, tmp_path / "other")
-    told = follow([one], {"one": "1"}, tmp_path, Notes())["one"]
-    assert told.startswith("Slurm job 1, out of memory: slurmstepd: no such folder")
-    (tmp_path / "logs/one.log").write_text("of today\n")
-    told = follow([one], {"one": "1"}, tmp_path, Notes())["one"]
-    assert told.startswith("Slurm job 1, out of memory: of today")
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "1")
+    left_over = tmp_path / "left-over"
+    left_over.mkdir()
+    arguments = ("ingest", str(tmp_path / "nowhere"), str(tmp_path / "store"), "--size", "16")
+    unfinished = Job("x", arguments, tmp_path / "product", not_resumable=left_over)
+    with pytest.raises(RunError, match=r"^exit code 2: Error: .*nowhere is no folder\."):
+        SlurmTask(unfinished, tmp_path)()
+    assert not left_over.exists()

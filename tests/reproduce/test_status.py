@@ -8,9 +8,9 @@ import pytest
 
 from cxrssl.config.load import load_recipe
 from cxrssl.config.plan import Plan
+from cxrssl.core.duration import duration
 from cxrssl.core.files import write_json, write_text
 from cxrssl.jobs.job import Outcome
-from cxrssl.jobs.progress_table import duration
 from cxrssl.reproduce.jobs import data_jobs, trainings
 from cxrssl.reproduce.status import Status, progress_of
 from support import ROOT

@@ -15,8 +15,8 @@ from rich.console import Console
 from cxrssl.core.files import write_json, write_text
 from cxrssl.core.lock import sole_user
 from cxrssl.jobs.job import NOT_RUN, Outcome
-from cxrssl.jobs.progress_table import Board
 from cxrssl.reproduce.jobs import Training, trainings
+from cxrssl.reproduce.progress_table import ProgressTable
 from cxrssl.reproduce.status import Status, progress_of
 from cxrssl.reproduce.watch import Watch, _headline, is_stale
 from made_runs import plan
@@ -72,7 +72,7 @@ def watch(tmp_path: Path) -> tuple[Watch, Status, io.StringIO]:
     jobs = [one.job for one in found]
     status = Status("smoke", path, progress_of(jobs, found, path), 1, tmp_path)
     said = io.StringIO()
-    return Watch(status, Board(Console(file=said), None), tmp_path, held=0), status, said
+    return Watch(status, ProgressTable(Console(file=said), None), tmp_path, held=0), status, said
 
 
 def test_what_never_ran_is_not_said_one_by_one(
@@ -150,7 +150,7 @@ def test_a_report_that_outlives_a_killed_call_keeps_the_folder_held(
     monkeypatch.setattr("cxrssl.reproduce.watch.sys.executable", str(slow))
     monkeypatch.setattr("cxrssl.reproduce.watch._REPORT_AT_LEAST_EVERY_S", 0.0)
     with sole_user(tmp_path, on_wait=lambda: None) as held:
-        Watch(watch[1], Board(Console(file=watch[2]), None), tmp_path, held=held).tick()
+        Watch(watch[1], ProgressTable(Console(file=watch[2]), None), tmp_path, held=held).tick()
     deadline = time.monotonic() + 30
     while not (number.is_file() and number.read_text()):
         assert time.monotonic() < deadline

@@ -1,12 +1,16 @@
-"""Jobs of a plan: `cxrssl` commands, each done once its product is there."""
+"""Jobs of a plan: `cxrssl` commands, each of which is done once its product exists."""
 
-from collections.abc import Sequence
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 NOT_RUN = "not run, because"
-"""How the fault of a job begins that has not failed itself."""
+"""How the fault of a job begins that was not run because another one failed."""
 
 
 @dataclass(frozen=True)
@@ -16,10 +20,10 @@ class Job:
     Attributes:
         name: Unique; its log is `NAME.log`.
         arguments: What follows `cxrssl`.
-        product: The file whose presence says that the job is done.
+        product: File that exists once the job is done.
         needs: Names of the jobs whose products it reads.
-        not_resumable: A folder that a cut run leaves and that must go before another; or None.
-        trains: Whether it has use for a GPU.
+        not_resumable: Folder to delete before a retry, because the job can't resume from it.
+        trains: Whether it uses a GPU.
     """
 
     name: str
@@ -31,8 +35,37 @@ class Job:
 
     @property
     def done(self) -> bool:
-        """Return whether the product is there."""
+        """Return whether the product exists."""
         return self.product.is_file()
+
+    def start(
+        self,
+        log: Path,
+        settings: Mapping[str, str],
+        *,
+        keep_open: int | None,
+        before: Callable[[], None] | None = None,
+    ) -> "subprocess.Popen[bytes]":
+        """Start the command.
+
+        Args:
+            log: File that its output is appended to.
+            settings: Environment variables, on top of those of this process.
+            keep_open: File descriptor that the command inherits, such as that of a lock.
+            before: Called in the new process before the command.
+        """
+        if self.not_resumable is not None:
+            shutil.rmtree(self.not_resumable, ignore_errors=True)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as output:
+            return subprocess.Popen(
+                [sys.executable, "-m", "cxrssl", *self.arguments],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=os.environ | settings,
+                pass_fds=() if keep_open is None else (keep_open,),
+                preexec_fn=before,
+            )
 
 
 @dataclass(frozen=True)
@@ -40,9 +73,9 @@ class Outcome:
     """How a job ended.
 
     Attributes:
-        job: Which one.
-        seconds: How long it ran, the wait for a place left out; 0 where that is not known.
-        fault: Why its product is not there, empty if it is.
+        job: The job.
+        seconds: How long it ran, without waiting in a queue; 0 if unknown.
+        fault: Why its product does not exist; empty if it does.
     """
 
     job: Job
@@ -51,38 +84,26 @@ class Outcome:
 
     @property
     def ok(self) -> bool:
-        """Return whether the product is there."""
+        """Return whether the product exists."""
         return not self.fault
 
 
 class Watcher(Protocol):
-    """Who is told what an executor does."""
+    """Receives the events of an executor."""
 
     def began(self, job: Job) -> None:
-        """Take note that a job runs."""
+        """Note that a job has started."""
 
     def ended(self, outcome: Outcome) -> None:
-        """Take note that a job has ended, or will not run."""
+        """Note that a job has ended, or will not run."""
 
     def tick(self) -> None:
-        """Look around; called every second or so while jobs run or wait."""
+        """Update what is shown; called about once a second while jobs run or wait."""
 
 
-def last_words(log: Path) -> str:
-    """Return the last line that a job said, and where all of it is."""
+def last_printed(log: Path) -> str:
+    """Return the last line of a log, and where the whole log is."""
     text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
     lines = [line.strip() for line in text.splitlines()]
-    last = next((line for line in reversed(lines) if line), "nothing was said")
-    return f"{last} (all of it in {log})"
-
-
-def without_dependents(waiting: Sequence[Job], failed: str) -> tuple[list[Job], list[Outcome]]:
-    """Return the jobs that can still run when one has failed, and how the others end."""
-    gone, kept, ended = {failed}, list(waiting), list[Outcome]()
-    while True:
-        hit = [job for job in kept if gone.intersection(job.needs)]
-        if not hit:
-            return kept, ended
-        ended += [Outcome(job, 0.0, f"{NOT_RUN} {failed} failed") for job in hit]
-        gone |= {job.name for job in hit}
-        kept = [job for job in kept if job.name not in gone]
+    last = next((line for line in reversed(lines) if line), "nothing was printed")
+    return f"{last} (full log: {log})"

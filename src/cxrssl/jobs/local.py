@@ -1,21 +1,16 @@
-"""Running commands side by side on one machine, each once: a job that is done is not run again."""
+"""Run commands side by side on one machine, each once: a job that is done is not run again."""
 
 import os
-import shutil
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 from cxrssl.core.devices import gpu_names, num_usable_gpus
 from cxrssl.core.processes import available_cores
-from cxrssl.jobs.job import Job, Outcome, Watcher, last_words, without_dependents
+from cxrssl.jobs.job import NOT_RUN, Job, Outcome, Watcher, last_printed
 
 # More processes than this would exhaust memory before they exhaust a large machine's cores.
 _MOST_PROCESSES = 8
@@ -28,19 +23,17 @@ def run_locally(
     """Run the jobs that are not done, earlier ones first, as many at once as there are places.
 
     A place is a GPU, or on a machine without one a core: several runs of one thread finish sooner
-    than one run of several. A job that fails keeps those that need it from running; the rest goes
-    on.
+    than one run of several. A failed job blocks only the jobs that need it.
 
     Args:
         jobs: In order of preference.
-        logs: Folder for what the jobs print.
-        watcher: Told what begins and ends.
+        logs: Folder for the output of the jobs.
+        watcher: Receives their starts and ends.
         inherit: File descriptor that the jobs keep open, such as that of a lock.
 
     Returns:
-        Why, for every job that is still not done.
+        For every job that is still not done, the reason.
     """
-    logs.mkdir(parents=True, exist_ok=True)
     waiting = [job for job in jobs if not job.done]
     missing = {job.name for job in waiting}
     free, running = places(), list[_Running]()
@@ -52,18 +45,18 @@ def run_locally(
                 waiting.remove(job)
                 running.append(_Running.begin(job, logs, free.pop(0), inherit=inherit))
                 watcher.began(job)
-            for one in [r for r in running if r.process.poll() is not None]:
-                running.remove(one)
-                free.append(one.place)
-                ends = [one.outcome()]
-                if ends[0].ok:
-                    missing.discard(one.job.name)
+            for ended in [r for r in running if r.process.poll() is not None]:
+                running.remove(ended)
+                free.append(ended.place)
+                outcomes = [ended.outcome()]
+                if outcomes[0].ok:
+                    missing.discard(ended.job.name)
                 else:
-                    waiting, others = without_dependents(waiting, one.job.name)
-                    ends += others
-                for outcome in ends:
+                    waiting, blocked = _without_dependents(waiting, ended.job.name)
+                    outcomes += blocked
+                for outcome in outcomes:
                     watcher.ended(outcome)
-                faults |= {end.job.name: end.fault for end in ends if not end.ok}
+                faults |= {end.job.name: end.fault for end in outcomes if not end.ok}
             if time.monotonic() - ticked > _TICK_S:
                 watcher.tick()
                 ticked = time.monotonic()
@@ -85,10 +78,22 @@ def places() -> list[dict[str, str]]:
     return [dict(one_thread) for _ in range(min(available_cores(), _MOST_PROCESSES))]
 
 
+def _without_dependents(waiting: Sequence[Job], failed: str) -> tuple[list[Job], list[Outcome]]:
+    """Return the jobs that can still run when one has failed, and the outcomes of the others."""
+    blocking, kept, blocked = {failed}, list(waiting), list[Outcome]()
+    while True:
+        hit = [job for job in kept if blocking.intersection(job.needs)]
+        if not hit:
+            return kept, blocked
+        blocked += [Outcome(job, 0.0, f"{NOT_RUN} {failed} failed") for job in hit]
+        blocking |= {job.name for job in hit}
+        kept = [job for job in kept if job.name not in blocking]
+
+
 @dataclass(frozen=True)
 class _Running:
     job: Job
-    process: subprocess.Popen[bytes]
+    process: "subprocess.Popen[bytes]"
     place: dict[str, str]
     log: Path
     begun: float
@@ -97,39 +102,23 @@ class _Running:
     def begin(
         cls, job: Job, logs: Path, place: dict[str, str], *, inherit: int | None
     ) -> "_Running":
-        if job.not_resumable is not None:
-            shutil.rmtree(job.not_resumable, ignore_errors=True)
         log = logs / f"{job.name}.log"
-        command = [sys.executable, "-m", "cxrssl", *job.arguments]
-        with log.open("ab") as out:
-            process = subprocess.Popen(
-                command,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                env=os.environ | place,
-                pass_fds=() if inherit is None else (inherit,),
-            )
+        process = job.start(log, place, keep_open=inherit)
         return cls(job, process, place, log, time.monotonic())
 
     def outcome(self) -> Outcome:
         # The product decides, not the exit code: an ingest that listed faulty files ends with 1.
         code, seconds = self.process.wait(), time.monotonic() - self.begun
-        said = "" if self.job.done else f"exit code {code}: {last_words(self.log)}"
-        return Outcome(self.job, seconds, said)
+        fault = "" if self.job.done else f"exit code {code}: {last_printed(self.log)}"
+        return Outcome(self.job, seconds, fault)
 
 
 @contextmanager
 def _ended_together(running: list[_Running]) -> Iterator[None]:
-    """End what runs when this process ends; a plain kill ends what was begun, as Ctrl-C does."""
-    previous = signal.signal(signal.SIGTERM, _end)
+    """End what runs when this process ends."""
     try:
         yield
     finally:
         for left in running:
             left.process.terminate()
             left.process.wait()
-        signal.signal(signal.SIGTERM, previous)
-
-
-def _end(number: int, _frame: FrameType | None) -> NoReturn:
-    raise SystemExit(128 + number)

@@ -1,119 +1,117 @@
-"""Running commands on a Slurm cluster: all are submitted at once, and wait for each other there.
+"""Run commands on a Slurm cluster: all are submitted at once, and wait for each other there.
 
-A job that is preempted, or reaches its time limit, is queued again and goes on. Whoever submits may
-be killed: the jobs stay in the queue, and the next call finds them by `slurm/queue.json`.
+Slurm queues a job again that is preempted, loses its node or reaches its time limit, and the job
+resumes. Jobs outlive the process that submitted them. Whatever else goes wrong, the same command
+repairs: it waits for the jobs that are still in the queue (`slurm/queue.json` has their ids) and
+submits those that are neither there nor done.
 """
 
 import importlib.util
-import os
+import re
 import shutil
-import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stderr
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator, Mapping, Sequence, Set
 from graphlib import TopologicalSorter
-from io import StringIO
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
+from cxrssl.config.plan import SlurmSection
 from cxrssl.core.errors import RunError
 from cxrssl.core.files import write_json
 from cxrssl.core.printable import printable
-from cxrssl.jobs.job import Job, Watcher
-from cxrssl.jobs.slurm_queue import cancel, follow, noted, queue
-from cxrssl.jobs.slurm_task import SlurmTask
+from cxrssl.core.records import read_record
+from cxrssl.jobs.job import NOT_RUN, Job, Outcome, Watcher, last_printed
+from cxrssl.jobs.slurm_task import SlurmTask, log_of
 
 if TYPE_CHECKING:
-    from submitit import AutoExecutor
+    from cxrssl.jobs.slurm_queue import QueuedJob
 
 _COMMANDS = ("sbatch", "squeue", "scancel", "scontrol", "srun")
 # Slurm's own default is 1001.
 _MOST_OF_ARRAY = 1000
-# How long before its time limit a job is told, so that it can be queued again.
-_NOTICE_S, _NOTICE_SHARE = 90, 0.2
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a job asks of the cluster.
-
-    Attributes:
-        partition: Name of one, None for the cluster's default.
-        account: Who pays, None for the user's default.
-        minutes: Time limit of a job; one that reaches it is queued again and goes on.
-        gpus: Of a job that trains; others get none.
-        cpus: Of a job.
-        memory_gb: Of a job.
-        most_at_once: Jobs of one array that run side by side.
-        requeues: How often a job may reach its time limit.
-    """
-
-    partition: str | None
-    account: str | None
-    minutes: int
-    gpus: int
-    cpus: int
-    memory_gb: int
-    most_at_once: int
-    requeues: int
+# A product may show late on a shared file system.
+_TICK_S, _GRACE_S = 1.0, 10.0
+_JOB_ID = re.compile(r"[0-9]{1,18}(_[0-9]{1,18})?")
 
 
 def run_on_slurm(
-    jobs: Sequence[Job], folder: Path, *, limits: Limits, watcher: Watcher
+    jobs: Sequence[Job], folder: Path, *, limits: SlurmSection, watcher: Watcher
 ) -> dict[str, str]:
-    """Submit the jobs that are neither done nor in the queue, and wait until all have left it.
+    """Submit the jobs that are neither done nor in the queue, and wait until all have ended.
 
-    Jobs that need the same ones form an array, which waits for those alone. A job that fails keeps
-    those that need it from running; the rest goes on. Jobs outlive this process.
+    Jobs with the same needs form an array, which waits for those needs alone. A failed job blocks
+    only the jobs that need it.
 
     Args:
         jobs: In order of preference.
-        folder: The plan's, on a file system that all nodes have.
+        folder: Folder of the plan, on a file system that all nodes share.
         limits: What a job asks for.
-        watcher: Told what begins and ends.
+        watcher: Receives their starts and ends.
 
     Returns:
-        Why, for every job that is still not done.
+        For every job that is still not done, the reason.
 
     Raises:
-        RunError: If there is no Slurm or submitit, the folder's path can't stand in a batch
-            script, Slurm refuses the jobs, or it has not answered
-            for minutes.
+        RunError: If Slurm or submitit is missing, the folder's path can't stand in a batch script,
+            Slurm refuses a job, or has not answered for minutes.
     """
-    _check_tools()
+    _check_submitit()
+    _check_commands()
     _check_paths(folder.absolute(), Path(sys.executable))
+    from cxrssl.jobs.slurm_queue import QueuedJob, submit
+
     files = folder / "slurm"
     files.mkdir(parents=True, exist_ok=True)
     waiting = {job.name: job for job in jobs if not job.done}
-    with _ended_quietly():
-        numbers = _in_queue(waiting, noted(files))
-        for group in _groups(waiting, already=set(numbers)):
-            executor = _executor(files, limits, trains=group[0].trains)
-            executor.update_parameters(
-                slurm_additional_parameters=_when(
-                    [numbers[need] for need in _needs(group[0], waiting)]
-                )
-            )
-            tasks = [
-                SlurmTask.of(job, _ancestors(job, waiting), folder, limits.cpus) for job in group
-            ]
-            numbers |= zip([job.name for job in group], _submit(executor, tasks), strict=True)
-            write_json(files / "queue.json", numbers)
-        return follow(list(waiting.values()), numbers, folder.absolute(), watcher)
+    numbers = _still_good(waiting, _queued(folder))
+    for group in _groups(waiting, already=numbers.keys()):
+        needs = [numbers[need] for need in sorted(_needs(group[0], waiting))]
+        tasks = [SlurmTask(job, folder) for job in group]
+        submitted = submit(tasks, files, limits, name=slurm_name(folder), needs=needs)
+        numbers |= zip([job.name for job in group], submitted, strict=True)
+        write_json(files / "queue.json", numbers)
+    submitted_jobs = {name: QueuedJob(files, number) for name, number in numbers.items()}
+    return _Followed(list(waiting.values()), submitted_jobs, folder, watcher).faults()
 
 
-def _check_tools() -> None:
-    if importlib.util.find_spec("submitit") is None:
+def slurm_name(plan: Path) -> str:
+    """Return the name that the jobs of a plan have in the queue."""
+    return f"cxrssl-{plan.absolute().name}"
+
+
+def check_idle(plan: Path) -> None:
+    """Check that no job of a plan is in the queue: run on this machine as well, it would run twice.
+
+    Args:
+        plan: Folder of the plan, which may never have seen a cluster.
+
+    Raises:
+        RunError: If there are some, or Slurm does not answer.
+    """
+    if not (plan / "slurm" / "queue.json").is_file() or shutil.which("squeue") is None:
+        return
+    _check_submitit()
+    numbers = sorted(job.job_id for job in _queued(plan).values())
+    if numbers:
         raise RunError(
-            "Slurm is spoken to by submitit, which is not installed: pip install 'cxrssl[slurm]'"
+            f"{len(numbers)} jobs of {plan} are in the Slurm queue, or Slurm does not answer "
+            f"({', '.join(numbers[:5])}). Wait for them with --executor slurm, or cancel them with "
+            "scancel."
         )
+
+
+def _check_submitit() -> None:
+    if importlib.util.find_spec("submitit") is None:
+        raise RunError("Slurm jobs need submitit, which is missing: pip install 'cxrssl[slurm]'")
+
+
+def _check_commands() -> None:
     missing = [name for name in _COMMANDS if shutil.which(name) is None]
     if missing:
         raise RunError(
-            f"{', '.join(missing)} can't be found: this machine belongs to no Slurm cluster. Call "
-            "the same command on a login node of one, or run the plan here with --executor local."
+            f"{', '.join(missing)} not found: this machine belongs to no Slurm cluster. Run the "
+            "same command on a login node of one, or run the plan here with --executor local."
         )
 
 
@@ -128,32 +126,48 @@ def _check_paths(*paths: Path) -> None:
     for path in paths:
         if printable(str(path)) != str(path) or any(sign in str(path) for sign in "%\\"):
             raise RunError(
-                f"{str(path)!a} can't be named in a batch script: a control character, % or a "
-                "backslash is in it. Run the plan in another folder (--out)."
+                f"{str(path)!a} can't be named in a batch script: it contains a control character, "
+                "% or a backslash. Run the plan in another folder (--out)."
             )
 
 
-def _in_queue(waiting: Mapping[str, Job], noted: Mapping[str, str]) -> dict[str, str]:
-    """Return the ids of jobs that an earlier call has submitted and that still may do their work.
+def _queued(plan: Path) -> dict[str, "QueuedJob"]:
+    """Return the jobs of a plan that an earlier call has submitted and that have not ended.
 
-    A job whose needs have failed since would end at once: it is cancelled, to be submitted anew.
+    Raises:
+        RunError: If the file with their ids is damaged, or Slurm does not answer.
     """
-    found = queue(noted[name] for name in waiting if name in noted)
-    numbers, cut = dict[str, str](), list[str]()
-    for name in _order(waiting).static_order():
-        number = noted.get(name, "")
-        if number not in found or found[number].has_ended:
-            continue
-        if numbers.keys() >= _needs(waiting[name], waiting):
-            numbers[name] = number
+    from cxrssl.jobs.slurm_queue import QueuedJob
+
+    path = plan / "slurm" / "queue.json"
+    if not path.is_file():
+        return {}
+    numbers = read_record(path)
+    if not all(isinstance(x, str) and _JOB_ID.fullmatch(x) for x in numbers.values()):
+        raise RunError(
+            f"{path} is damaged: expected Slurm job ids. Cancel this plan's jobs if `squeue --me` "
+            "lists some, delete that file, and run the same command."
+        )
+    jobs = {name: QueuedJob(path.parent, number) for name, number in numbers.items()}
+    return {name: job for name, job in jobs.items() if not job.done()}
+
+
+def _still_good(waiting: Mapping[str, Job], queued: Mapping[str, "QueuedJob"]) -> dict[str, str]:
+    """Return the ids of queued jobs that can still do their work, by name; cancel the others.
+
+    A job can't if it, or one that it needs, would wait for ever or has failed.
+    """
+    numbers = dict[str, str]()
+    for name in (name for name in _order(waiting).static_order() if name in queued):
+        if queued[name].is_hopeless or not numbers.keys() >= _needs(waiting[name], waiting):
+            queued[name].cancel(check=False)
         else:
-            cut.append(number)
-    cancel(cut)
+            numbers[name] = queued[name].job_id
     return numbers
 
 
-def _groups(waiting: Mapping[str, Job], *, already: set[str]) -> Iterator[list[Job]]:
-    """Yield jobs that need the same ones and the same machine, before those that need them."""
+def _groups(waiting: Mapping[str, Job], *, already: Set[str]) -> Iterator[list[Job]]:
+    """Yield jobs with the same needs on the same kind of machine, those that others need first."""
     order = _order(waiting)
     order.prepare()
     while order.is_active():
@@ -174,85 +188,77 @@ def _order(waiting: Mapping[str, Job]) -> TopologicalSorter[str]:
 
 
 def _needs(job: Job, waiting: Mapping[str, Job]) -> set[str]:
-    """Return what a job needs and is not done."""
+    """Return the names of the jobs that a job needs and that are not done."""
     return {need for need in job.needs if need in waiting}
 
 
-def _executor(files: Path, limits: Limits, *, trains: bool) -> "AutoExecutor":
-    import submitit
+class _Followed:
+    """Jobs of which some have not ended yet."""
 
-    executor = submitit.AutoExecutor(
-        folder=files, cluster="slurm", slurm_max_num_timeout=limits.requeues
-    )
-    executor.update_parameters(
-        name=f"cxrssl-{files.parent.absolute().name}",
-        timeout_min=limits.minutes,
-        mem_gb=limits.memory_gb,
-        nodes=1,
-        tasks_per_node=1,
-        cpus_per_task=limits.cpus,
-        gpus_per_node=(limits.gpus or None) if trains else None,
-        slurm_partition=limits.partition,
-        slurm_account=limits.account,
-        slurm_array_parallelism=limits.most_at_once,
-        slurm_signal_delay_s=round(min(_NOTICE_S, 60 * limits.minutes * _NOTICE_SHARE)),
-        # Since Slurm 22.05 srun has one CPU, whatever the job has.
-        slurm_srun_args=[f"--cpus-per-task={limits.cpus}"],
-    )
-    return executor
+    def __init__(
+        self, jobs: list[Job], queued: Mapping[str, "QueuedJob"], plan: Path, watcher: Watcher
+    ) -> None:
+        self._left, self._queued, self._plan, self._watcher = jobs, queued, plan, watcher
+        self._faults = dict[str, str]()
+        self._running = set[str]()
+        self._ended_at = dict[str, float]()
 
+    def faults(self) -> dict[str, str]:
+        """Wait until all have ended, and return for those that are not done the reason."""
+        while self._left:
+            self._watcher.tick()
+            time.sleep(_TICK_S)
+            for job in list(self._left):
+                outcome = self._outcome(job)
+                if outcome is None:
+                    continue
+                self._left.remove(job)
+                if not outcome.ok:
+                    self._faults[job.name] = outcome.fault
+                self._watcher.ended(outcome)
+        return self._faults
 
-def _when(numbers: Sequence[str]) -> dict[str, str | bool]:
-    """Return when jobs may start: after others, however these end.
+    def _outcome(self, job: Job) -> Outcome | None:
+        """Return how a job has ended, None if it has not."""
+        failed = next((need for need in job.needs if need in self._faults), None)
+        if failed is not None:  # Slurm cancels it
+            first = self._faults[failed]
+            return Outcome(
+                job, 0.0, first if first.startswith(NOT_RUN) else f"{NOT_RUN} {failed} failed"
+            )
+        queued = self._queued[job.name]
+        state = queued.state
+        if state != "RUNNING":
+            self._running.discard(job.name)
+        elif job.name not in self._running:
+            self._running.add(job.name)
+            self._watcher.began(job)
+        if queued.is_hopeless:
+            queued.cancel(check=False)
+            fault = f"Slurm job {queued.job_id} would never run, and was cancelled: {queued.reason}"
+            return Outcome(job, 0.0, fault)
+        if state == "PENDING" or not queued.done():
+            return None
+        if _is_visible(job.product):
+            return Outcome(job, queued.seconds, "")
+        if time.monotonic() - self._ended_at.setdefault(job.name, time.monotonic()) < _GRACE_S:
+            return None
+        how = state.lower().replace("_", " ")
+        fault = f"Slurm job {queued.job_id}, {how}: {last_printed(self._log(job))}"
+        return Outcome(job, queued.seconds, fault)
 
-    `afterok` would leave jobs in the queue for ever when what they need fails, and hold an ingest
-    that listed faulty files for failed. Jobs look themselves whether what they need is there.
-    """
-    asked: dict[str, str | bool] = {"requeue": True, "kill-on-invalid-dep": "yes"}
-    return asked | ({"dependency": ":".join(["afterany", *sorted(numbers)])} if numbers else {})
-
-
-def _ancestors(job: Job, waiting: Mapping[str, Job]) -> list[Job]:
-    """Return what a job needs and is not done, and what that needs, the first of all first."""
-    order, wanted = list(_order(waiting).static_order()), _needs(job, waiting)
-    for name in reversed(order):
-        if name in wanted:
-            wanted |= _needs(waiting[name], waiting)
-    return [waiting[name] for name in order if name in wanted]
-
-
-def _submit(executor: "AutoExecutor", tasks: Sequence[SlurmTask]) -> list[str]:
-    """Submit tasks as one array and return their ids."""
-    from submitit.core.utils import FailedJobError, FailedSubmissionError
-    from submitit.helpers import clean_env
-
-    # Inside of a job, sbatch would take what is said of that job for what is asked for these.
-    outside = clean_env() if "SLURM_JOB_ID" in os.environ else nullcontext()
-    conf = {name: os.environ[name] for name in ("SLURM_CONF",) if name in os.environ}
-    try:
-        # What sbatch says is in the error; submitit prints it as well.
-        with outside, redirect_stderr(StringIO()):
-            os.environ.update(conf)
-            with executor.batch():
-                submitted = [executor.submit(task) for task in tasks]
-    except (FailedJobError, FailedSubmissionError) as error:
-        said = printable(" ".join(str(error).split()))
-        raise RunError(
-            f"sbatch has refused a job: {said} Mend the section `slurm` of the plan, such as "
-            "--set slurm.partition=NAME, and call the same command."
-        ) from error
-    return [job.job_id for job in submitted]
+    def _log(self, job: Job) -> Path:
+        """Return the job's log, or Slurm's if the command did not get to print anything."""
+        log, paths = log_of(self._plan, job), self._queued[job.name].paths
+        submitted = paths.submitted_pickle
+        if log.is_file() and log.stat().st_mtime >= submitted.stat().st_mtime:
+            return log
+        return paths.stderr
 
 
-@contextmanager
-def _ended_quietly() -> Iterator[None]:
-    """Let a plain kill end this process as Ctrl-C does, with what it has begun to write whole."""
-    previous = signal.signal(signal.SIGTERM, _end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-
-
-def _end(number: int, _frame: FrameType | None) -> NoReturn:
-    raise SystemExit(128 + number)
+def _is_visible(product: Path) -> bool:
+    """Return whether a file exists, as the file system's server has it."""
+    if product.parent.is_dir():
+        # NFS remembers for a while that a file was missing; listing the folder makes it ask again.
+        next(product.parent.iterdir(), None)
+    return product.is_file()

@@ -13,13 +13,13 @@ from cxrssl.config.arms import Arm, arms_of, pretrainings_of
 from cxrssl.config.load import load_recipe
 from cxrssl.config.plan import Plan
 from cxrssl.config.schema import FinetuneRecipe
+from cxrssl.core.duration import duration
 from cxrssl.core.errors import RunError
 from cxrssl.core.files import write_bytes, write_json, write_text
 from cxrssl.core.records import read_record, reading
 from cxrssl.data.detection import Example, examples_of, in_split, splits_of
 from cxrssl.data.store import Store
 from cxrssl.jobs.job import NOT_RUN
-from cxrssl.jobs.progress_table import duration
 from cxrssl.report.answer import (
     Saved,
     answer,

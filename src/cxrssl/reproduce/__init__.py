@@ -3,21 +3,25 @@
 Each run is a `cxrssl` command of its own, so that it can be repeated by hand.
 """
 
-from collections.abc import Mapping
+import shlex
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from types import FrameType
+from typing import Literal, NoReturn
 
 from cxrssl.config.plan import Plan
 from cxrssl.core.errors import RunError
 from cxrssl.core.lock import sole_user
-from cxrssl.jobs.job import NOT_RUN, Job, Watcher
+from cxrssl.jobs.job import NOT_RUN, Job
 from cxrssl.jobs.local import places, run_locally
-from cxrssl.jobs.progress_table import Board, board
-from cxrssl.jobs.slurm import Limits, run_on_slurm
-from cxrssl.jobs.slurm_queue import check_idle
+from cxrssl.jobs.slurm import check_idle, run_on_slurm, slurm_name
 from cxrssl.reproduce.checks import check, check_folder, claim
 from cxrssl.reproduce.images import PlanImages, check_images
 from cxrssl.reproduce.jobs import Training, data_jobs, trainings
+from cxrssl.reproduce.progress_table import ProgressTable, progress_table
 from cxrssl.reproduce.status import Status, progress_of
 from cxrssl.reproduce.watch import Watch, is_stale, write_report
 
@@ -43,7 +47,7 @@ def reproduce(plan: Plan, out: Path, *, executor: Executor = "local") -> Path:
     check_folder(out, plan)
     check_images(PlanImages(plan, out), runs)
     out.mkdir(parents=True, exist_ok=True)
-    with board() as shown:
+    with _exit_on_sigterm(), progress_table() as shown:
 
         def wait() -> None:
             shown.say(f"{out}: another `cxrssl reproduce`, or a run it began, is at work; waiting.")
@@ -54,7 +58,7 @@ def reproduce(plan: Plan, out: Path, *, executor: Executor = "local") -> Path:
 
 
 def _run(
-    plan: Plan, out: Path, runs: list[Training], executor: Executor, shown: Board, held: int
+    plan: Plan, out: Path, runs: list[Training], executor: Executor, shown: ProgressTable, held: int
 ) -> Path:
     jobs = [*data_jobs(plan, out), *(one.job for one in runs)]
     report, path = out / "report.html", out / "status.json"
@@ -77,6 +81,23 @@ def _run(
     raise RunError(_explained(faults, len(jobs), report))
 
 
+@contextmanager
+def _exit_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM raise SystemExit, so that this process cleans up as it does after Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may handle signals
+        return
+
+    def leave(number: int, _frame: FrameType | None) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    previous = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
 def _explained(faults: Mapping[str, str], total: int, report: Path) -> str:
     own = {name: reason for name, reason in faults.items() if not reason.startswith(NOT_RUN)}
     lines = [f"  {name}: {reason}" for name, reason in own.items()]
@@ -93,10 +114,16 @@ def _explained(faults: Mapping[str, str], total: int, report: Path) -> str:
 
 
 def _execute(
-    plan: Plan, out: Path, jobs: list[Job], executor: Executor, watcher: Watcher, held: int
+    plan: Plan, out: Path, jobs: list[Job], executor: Executor, watch: Watch, held: int
 ) -> dict[str, str]:
     if executor == "local":
         check_idle(out)
-        return run_locally(jobs, out / "logs", watcher=watcher, inherit=held)
-    limits = Limits(**plan.slurm.model_dump())
-    return run_on_slurm(jobs, out, limits=limits, watcher=watcher)
+        return run_locally(jobs, out / "logs", watcher=watch, inherit=held)
+    try:
+        return run_on_slurm(jobs, out, limits=plan.slurm, watcher=watch)
+    except (KeyboardInterrupt, SystemExit):
+        watch.say(
+            "Submitted jobs stay in the Slurm queue. Run the same command to wait for them, or "
+            f"cancel them: scancel --me --name={shlex.quote(slurm_name(out))}"
+        )
+        raise

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
-from cxrssl.jobs.progress_table import duration
+from cxrssl.core.duration import duration
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ import torch
 from cxrssl.config.plan import Plan
 from cxrssl.config.schema import FinetuneRecipe, PretrainRecipe
 from cxrssl.core.devices import device_of_one_process
+from cxrssl.core.duration import duration
 from cxrssl.data.store import Store
 from cxrssl.data.tables.source import read_source
 from cxrssl.jobs.local import places
-from cxrssl.jobs.progress_table import duration
 from cxrssl.reproduce.checks import check, check_folder
 from cxrssl.reproduce.cost_table import CostRow, print_cost_table
 from cxrssl.reproduce.images import PlanImages, check_images

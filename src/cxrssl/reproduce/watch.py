@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
+from cxrssl.core.duration import duration
 from cxrssl.core.errors import RunError
 from cxrssl.core.records import read_record, reading
-from cxrssl.jobs.job import NOT_RUN, Job, Outcome, last_words
-from cxrssl.jobs.progress_table import Board, Row, duration
+from cxrssl.jobs.job import NOT_RUN, Job, Outcome, last_printed
 from cxrssl.reproduce.jobs import Training
+from cxrssl.reproduce.progress_table import ProgressTable, Row
 from cxrssl.reproduce.status import Status
 
 # Between two reports while runs are at work: one takes a core for some seconds.
@@ -22,7 +23,7 @@ _FILES = ("report.html", "report.csv", "report.md", "report.tex")
 class Watch:
     """The watcher of one call of `reproduce`."""
 
-    def __init__(self, status: Status, shown: Board, out: Path, *, held: int) -> None:
+    def __init__(self, status: Status, shown: ProgressTable, out: Path, *, held: int) -> None:
         """Watch for who holds the lock of `out` as file descriptor `held`."""
         self._status, self._shown, self._out, self._held = status, shown, out, held
         self._report: subprocess.Popen[bytes] | None = None
@@ -44,6 +45,10 @@ class Watch:
             self._report.terminate()
             self._report.wait()
         self._status.write("stopped" if kind is not None else "ended")
+
+    def say(self, text: str) -> None:
+        """Print a line that stays."""
+        self._shown.say(text)
 
     def began(self, job: Job) -> None:
         """Take note that a job runs."""
@@ -93,7 +98,7 @@ def write_report(out: Path, *, held: int) -> None:
         RunError: If it can't be written.
     """
     if _begin_report(out, held).wait():
-        said = last_words(out / "logs" / "report.log")
+        said = last_printed(out / "logs" / "report.log")
         raise RunError(f"the runs have ended, and no report could be written: {said}")
 
 

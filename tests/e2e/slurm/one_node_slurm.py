@@ -15,14 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 DAEMONS = ("munged", "slurmctld", "slurmd")
+# Debian has them where only root's PATH looks.
+_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 # cred_expire: a job that is queued again waits that long, 120 s if it isn't said. The scheduler's
 # pauses are for thousands of jobs; a test has ten. MinJobAge: Slurm forgets no job that has ended,
 # however slow the machine is.
 _CONFIGURATION = """\
 ClusterName=cxrssl
 SlurmctldHost={host}(127.0.0.1)
-SlurmctldPort={controller_port}
-SlurmdPort={node_port}
+SlurmctldPort={ports[0]}
+SlurmdPort={ports[1]}
 SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
@@ -46,11 +48,11 @@ SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,sched_interval=2,bf
 SlurmdParameters=config_overrides
 ReturnToService=2
 MinJobAge=86400
-KillWait=5
+KillWait=2
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 NodeName={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=4000 State=UNKNOWN
-PartitionName=usual Nodes={host} Default=YES MaxTime=600 State=UP PriorityTier=1 GraceTime=30
+PartitionName=usual Nodes={host} Default=YES MaxTime=600 State=UP PriorityTier=1 GraceTime=5
 PartitionName=urgent Nodes={host} MaxTime=600 State=UP PriorityTier=2 PreemptMode=OFF
 """
 
@@ -67,12 +69,12 @@ class Cluster:
     folder: Path
     environment: dict[str, str]
 
-    def __call__(self, *command: str) -> str:
+    def __call__(self, *command: str, check: bool = True) -> str:
         """Run a Slurm command and return what it says."""
         done = subprocess.run(
             command, env=self.environment, capture_output=True, text=True, timeout=30, check=False
         )
-        assert done.returncode == 0, f"{command}: {done.stderr}"
+        assert not check or done.returncode == 0, f"{command}: {done.stderr}"
         return done.stdout
 
     def job(self, number: str) -> dict[str, str]:
@@ -83,57 +85,47 @@ class Cluster:
 
 def missing_daemons() -> list[str]:
     """Return the programs that a cluster needs and that are not installed."""
-    return [name for name in DAEMONS if _program(name) is None]
+    return [name for name in DAEMONS if shutil.which(name, path=_PATH) is None]
 
 
 @contextmanager
 def one_node(folder: Path) -> Iterator[Cluster]:
     """Run a cluster in a new folder, for as long as the block lasts."""
-    host = socket.gethostname().split(".")[0]
-    controller_port, node_port = _free_ports(2)
-    for name in ("munge", "state", "spool"):
-        (folder / name).mkdir(parents=True)
+    munge = folder / "munge"
+    for path in (munge, folder / "state", folder / "spool"):
+        path.mkdir(parents=True)
+    (munge / "key").write_bytes(os.urandom(128))
+    (munge / "key").chmod(0o600)
     configuration = folder / "slurm.conf"
-    text = _CONFIGURATION.format(
-        host=host,
-        folder=folder,
-        user=pwd.getpwuid(os.getuid()).pw_name,
-        controller_port=controller_port,
-        node_port=node_port,
+    configuration.write_text(
+        _CONFIGURATION.format(
+            host=socket.gethostname().split(".")[0],
+            folder=folder,
+            user=pwd.getpwuid(os.getuid()).pw_name,
+            ports=_free_ports(2),
+        )
     )
-    configuration.write_text(text)
     cluster = Cluster(folder, os.environ | {"SLURM_CONF": str(configuration)})
+    options = [f"--{name}-file={munge / name}" for name in ("key", "pid", "log", "seed")]
     with ExitStack() as stack:
-        for command in _commands(folder):
-            stack.enter_context(_daemon(command, cluster))
-            if command[0].endswith("munged"):
-                _until(lambda: (folder / "munge/socket").exists(), cluster)
-        _until(lambda: "idle" in _state(cluster), cluster)
+        munged = ["munged", "--foreground", "--force", f"--socket={munge / 'socket'}", *options]
+        stack.enter_context(_daemon(munged, cluster))
+        _wait_until((munge / "socket").exists, cluster)
+        for name in ("slurmctld", "slurmd"):
+            stack.enter_context(_daemon([name, "-D", "-c"], cluster))
+        _wait_until(lambda: "idle" in cluster("sinfo", "--format=%T", check=False), cluster)
         yield cluster
         cluster("scancel", "--quiet", "--me")
-        _until(lambda: not cluster("squeue", "--noheader"), cluster)
-
-
-def _commands(folder: Path) -> Iterator[list[str]]:
-    munge, key = folder / "munge", folder / "munge/key"
-    key.write_bytes(os.urandom(128))
-    key.chmod(0o600)
-    files = {"key": key, "socket": munge / "socket", "pid": munge / "pid", "log": munge / "log"}
-    options = [
-        *(f"--{name}-file={path}" for name, path in files.items() if name != "socket"),
-        *(f"--socket={files['socket']}", f"--seed-file={munge / 'seed'}"),
-    ]
-    yield [_found("munged"), "--foreground", "--force", *options]
-    yield [_found("slurmctld"), "-D", "-c"]
-    yield [_found("slurmd"), "-D", "-c"]
+        _wait_until(lambda: not cluster("squeue", "--noheader"), cluster)
 
 
 @contextmanager
 def _daemon(command: list[str], cluster: Cluster) -> Iterator[None]:
-    log = cluster.folder / f"{Path(command[0]).name}.out"
-    with log.open("wb") as out:
+    program = shutil.which(command[0], path=_PATH)
+    assert program is not None, f"{command[0]} is not installed"
+    with (cluster.folder / f"{command[0]}.out").open("wb") as out:
         process = subprocess.Popen(
-            command, env=cluster.environment, stdout=out, stderr=subprocess.STDOUT
+            [program, *command[1:]], env=cluster.environment, stdout=out, stderr=subprocess.STDOUT
         )
     try:
         yield
@@ -146,15 +138,7 @@ def _daemon(command: list[str], cluster: Cluster) -> Iterator[None]:
             process.wait()
 
 
-def _state(cluster: Cluster) -> str:
-    command = ["sinfo", "--noheader", "--format=%T"]
-    done = subprocess.run(
-        command, env=cluster.environment, capture_output=True, text=True, check=False
-    )
-    return done.stdout
-
-
-def _until(is_so: Callable[[], bool], cluster: Cluster) -> None:
+def _wait_until(is_so: Callable[[], bool], cluster: Cluster) -> None:
     deadline = time.monotonic() + 40
     while not is_so():
         logs = "\n".join(path.read_text()[-2000:] for path in cluster.folder.glob("*.[lo][ou]*"))
@@ -162,22 +146,9 @@ def _until(is_so: Callable[[], bool], cluster: Cluster) -> None:
         time.sleep(0.1)
 
 
-def _program(name: str) -> str | None:
-    # Debian has them where only root's PATH looks.
-    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-
-
-def _found(name: str) -> str:
-    path = _program(name)
-    assert path is not None, f"{name} is not installed"
-    return path
-
-
 def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [int(one.getsockname()[1]) for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for opened in sockets:
+            opened.bind(("127.0.0.1", 0))
+        return [int(opened.getsockname()[1]) for opened in sockets]

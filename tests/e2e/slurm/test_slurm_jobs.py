@@ -1,57 +1,55 @@
-"""Jobs on a real Slurm: failures, limits, cancelling, and submitting twice."""
+"""Jobs on a real Slurm: failures, limits, cancelling, and what the cluster refuses."""
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from cxrssl.config.plan import SlurmSection
 from cxrssl.core.errors import RunError
-from cxrssl.jobs import slurm_queue
 from cxrssl.jobs.job import Job, Outcome
-from cxrssl.jobs.slurm import Limits, run_on_slurm
+from cxrssl.jobs.slurm import run_on_slurm
 from e2e.slurm.one_node_slurm import Cluster
 
 pytestmark = pytest.mark.slow
 
-LIMITS = Limits(
-    partition="usual",
-    account=None,
-    minutes=5,
-    gpus=0,
-    cpus=1,
-    memory_gb=1,
-    most_at_once=2,
-    requeues=1,
+LIMITS = SlurmSection(
+    partition="usual", minutes=5, gpus=0, cpus=1, memory_gb=1, most_at_once=2, requeues=0
 )
 
 
 @dataclass
 class Notes:
-    """A watcher that remembers, and may do something once while it is called."""
+    """A watcher that remembers, and runs one Slurm command for each job once that is at work.
 
+    `commands` holds the command for a job's name, to which the job's id is added.
+    """
+
+    cluster: Cluster
+    plan: Path
+    commands: dict[str, tuple[str, ...]] = field(default_factory=dict)
     begun: list[str] = field(default_factory=list)
-    ended_jobs: list[Outcome] = field(default_factory=list)
-    once: Callable[[], bool] = lambda: True
-    _did: bool = False
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
 
     def began(self, job: Job) -> None:
         self.begun.append(job.name)
 
     def ended(self, outcome: Outcome) -> None:
-        self.ended_jobs.append(outcome)
+        assert outcome.job.name not in self.outcomes
+        self.outcomes[outcome.job.name] = outcome
 
     def tick(self) -> None:
-        self._did = self._did or self.once()
+        for name in list(self.commands):
+            if (self.plan / name).is_dir():
+                self.cluster(*self.commands.pop(name), numbers(self.plan)[name])
 
 
 @pytest.fixture(autouse=True)
 def _on_cluster(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_CONF", cluster.environment["SLURM_CONF"])
-    # Nothing comes late on the disk of this machine.
-    monkeypatch.setattr(slurm_queue, "_GRACE_S", 3.0)
 
 
 @pytest.fixture
@@ -66,26 +64,25 @@ def ingest(plan: Path, name: str, *, source: Path, needs: tuple[str, ...] = ()) 
     return Job(name, arguments, plan / name / "manifest.json", needs)
 
 
-def phantom(plan: Path, *, num_images: int) -> Job:
-    folder = plan / "phantom"
-    arguments = ("phantom", str(folder), "--images", str(num_images), "--seed", "0")
-    return Job("phantom", arguments, folder / "train.csv", not_resumable=folder)
+def long_job(plan: Path, name: str) -> Job:
+    folder = plan / name
+    arguments = ("phantom", str(folder), "--images", "5000", "--seed", "0")
+    return Job(name, arguments, folder / "train.csv", not_resumable=folder)
 
 
 def numbers(plan: Path) -> dict[str, str]:
     return dict(json.loads((plan / "slurm/queue.json").read_text()))
 
 
-def at_work(plan: Path, name: str) -> bool:
-    return (plan / "locks" / name).is_dir() and (plan / name).is_dir()
+def assert_queue_gets_empty(cluster: Cluster) -> None:
+    """What was cancelled takes a moment to end."""
+    deadline = time.monotonic() + 30
+    while cluster("squeue", "--noheader", "--states=PENDING,RUNNING,SUSPENDED"):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
 
 
-def is_empty(cluster: Cluster) -> bool:
-    """Return whether nothing runs or waits; what was cancelled takes a moment to end."""
-    return cluster("squeue", "--noheader", "--states=PENDING,RUNNING,SUSPENDED") == ""
-
-
-def test_a_failed_job_stops_only_those_that_need_it(
+def test_a_failed_job_blocks_only_those_that_need_it(
     cluster: Cluster, tmp_path: Path, images: Path
 ) -> None:
     plan = tmp_path / "plan"
@@ -96,92 +93,45 @@ def test_a_failed_job_stops_only_those_that_need_it(
         ingest(plan, "good", source=images),
         ingest(plan, "after", source=images, needs=("good",)),
     ]
-    notes = Notes()
+    notes = Notes(cluster, plan)
     faults = run_on_slurm(jobs, plan, limits=LIMITS, watcher=notes)
     ids = numbers(plan)
-    assert faults == {
-        "bad": f"Slurm job {ids['bad']}, failed: Error: {tmp_path / 'nowhere'} is no folder. "
-        f"{faults['bad'].split('is no folder. ')[1]}",
-        "child": "not run, because bad failed",
-        "grandchild": "not run, because bad failed",
-    }
-    assert faults["bad"].endswith(f"(all of it in {plan / 'logs' / 'bad.log'})")
-    ended = {one.job.name: one for one in notes.ended_jobs}
-    assert {name: one.ok for name, one in ended.items()} == {
-        **dict.fromkeys(("bad", "child", "grandchild"), False),
-        **dict.fromkeys(("good", "after"), True),
-    }
-    assert len(notes.ended_jobs) == 5
-    assert ended["good"].seconds >= 1
-    assert [(ids[name].partition("_")[2]) for name in ("bad", "good")] == ["0", "1"]
+    assert set(faults) == {"bad", "child", "grandchild"}
+    assert faults["child"] == faults["grandchild"] == "not run, because bad failed"
+    reason = f"Slurm job {ids['bad']}, failed: Error: {tmp_path / 'nowhere'} is no folder."
+    assert faults["bad"].startswith(reason)
+    assert faults["bad"].endswith(f"(full log: {plan / 'logs' / 'bad.log'})")
+    assert {name: one.fault for name, one in notes.outcomes.items() if not one.ok} == faults
+    assert {name for name, one in notes.outcomes.items() if one.ok} == {"good", "after"}
+    assert notes.outcomes["good"].seconds >= 1
+    assert [ids[name].partition("_")[2] for name in ("bad", "good")] == ["0", "1"]
+    assert_queue_gets_empty(cluster)
+    assert [cluster.job(ids[name])["JobState"] for name in ("child", "grandchild")] == (
+        ["CANCELLED"] * 2  # by Slurm, whoever submitted them
+    )
 
-    again = Notes()
+    again = Notes(cluster, plan)
     assert set(run_on_slurm(jobs, plan, limits=LIMITS, watcher=again)) == set(faults)
     assert "good" not in again.begun
     assert numbers(plan)["bad"] != ids["bad"]
-    assert is_empty(cluster)
 
 
-def test_a_job_that_was_submitted_twice_does_its_work_once(tmp_path: Path, images: Path) -> None:
-    plan, source = tmp_path / "plan", tmp_path / "many"
-    source.mkdir()
-    for number in range(200):
-        Image.new("L", (300, 300), number).save(source / f"{number}.png")
-    jobs = [
-        ingest(plan, "store", source=source),
-        ingest(plan, "after", source=images, needs=("store",)),
-    ]
-
-    def dies_unnoted() -> bool:
-        # As if it had been killed before it wrote down what sbatch said.
-        (plan / "slurm/queue.json").unlink()
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run_on_slurm(jobs, plan, limits=LIMITS, watcher=Notes(once=dies_unnoted))
-    assert run_on_slurm(jobs, plan, limits=LIMITS, watcher=Notes()) == {}
-    assert len(list((plan / "slurm").glob("*_submission.sh"))) == 4
-    for name in ("store", "after"):
-        log = (plan / f"logs/{name}.log").read_text()
-        assert log.count(f"{plan / name}: ") == 1, log
-        assert "Error" not in log
-
-
-def test_a_cancelled_job_stays_cancelled(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_job_that_is_cancelled_or_reaches_its_time_limit_too_often_has_failed(
+    cluster: Cluster, tmp_path: Path
+) -> None:
     plan = tmp_path / "plan"
-    job = phantom(plan, num_images=2000)
-
-    def cancel() -> bool:
-        if at_work(plan, "phantom"):
-            cluster("scancel", numbers(plan)["phantom"])
-        return at_work(plan, "phantom")
-
-    faults = run_on_slurm([job], plan, limits=LIMITS, watcher=Notes(once=cancel))
-    assert faults["phantom"].startswith(f"Slurm job {numbers(plan)['phantom']}, cancelled: ")
-    assert cluster.job(numbers(plan)["phantom"])["Restarts"] == "0"
-    assert is_empty(cluster)
-    # What it has left is no start for the next, which makes less.
-    assert (plan / "phantom").is_dir()
-    (plan / "phantom/left-over").touch()
-    less = replace(job, arguments=phantom(plan, num_images=4).arguments)
-    assert run_on_slurm([less], plan, limits=LIMITS, watcher=Notes()) == {}
-    assert not (plan / "phantom/left-over").exists()
-
-
-def test_a_job_reaches_its_time_limit_as_often_as_it_may(cluster: Cluster, tmp_path: Path) -> None:
-    plan = tmp_path / "plan"
-    limits = replace(LIMITS, requeues=0)
-
-    def warn() -> bool:
-        if at_work(plan, "phantom"):
-            # As Slurm does some time before the limit.
-            cluster("scancel", "--signal=USR2", numbers(plan)["phantom"])
-        return at_work(plan, "phantom")
-
-    job = phantom(plan, num_images=2000)
-    faults = run_on_slurm([job], plan, limits=limits, watcher=Notes(once=warn))
-    assert "timed-out too many times" in faults["phantom"]
-    assert is_empty(cluster)
+    commands = {
+        "cancelled": ("scancel",),
+        "limited": ("scancel", "--signal=USR2"),  # as Slurm does some time before the limit
+    }
+    jobs = [long_job(plan, name) for name in commands]
+    notes = Notes(cluster, plan, commands)
+    faults = run_on_slurm(jobs, plan, limits=LIMITS, watcher=notes)
+    ids = numbers(plan)
+    assert faults["cancelled"].startswith(f"Slurm job {ids['cancelled']}, cancelled: ")
+    assert "timed-out too many times" in faults["limited"]
+    assert [cluster.job(number)["Restarts"] for number in ids.values()] == ["0", "0"]
+    assert_queue_gets_empty(cluster)
 
 
 def test_a_job_that_could_never_run_is_taken_out_of_the_queue(
@@ -192,21 +142,22 @@ def test_a_job_that_could_never_run_is_taken_out_of_the_queue(
         ingest(plan, "store", source=images),
         ingest(plan, "after", source=images, needs=("store",)),
     ]
-    limits = replace(LIMITS, minutes=601)  # of 600 that the partition has
-    faults = run_on_slurm(jobs, plan, limits=limits, watcher=Notes())
+    limits = LIMITS.model_copy(update={"minutes": 601})  # of 600 that the partition has
+    faults = run_on_slurm(jobs, plan, limits=limits, watcher=Notes(cluster, plan))
     number = numbers(plan)["store"]
     assert faults == {
-        "store": f"Slurm job {number} was cancelled, for it would never run: PartitionTimeLimit",
+        "store": f"Slurm job {number} would never run, and was cancelled: PartitionTimeLimit",
         "after": "not run, because store failed",
     }
-    assert is_empty(cluster)
+    assert_queue_gets_empty(cluster)
 
 
 def test_what_sbatch_refuses_is_said(
-    tmp_path: Path, images: Path, capfd: pytest.CaptureFixture[str]
+    cluster: Cluster, tmp_path: Path, images: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    jobs = [ingest(tmp_path / "plan", "store", source=images)]
-    limits = replace(LIMITS, partition="nowhere")
+    plan = tmp_path / "plan"
+    limits = LIMITS.model_copy(update={"partition": "nowhere"})
+    jobs = [ingest(plan, "store", source=images)]
     with pytest.raises(RunError, match=r"invalid partition specified: nowhere[\s\S]*--set slurm"):
-        run_on_slurm(jobs, tmp_path / "plan", limits=limits, watcher=Notes())
+        run_on_slurm(jobs, plan, limits=limits, watcher=Notes(cluster, plan))
     assert "nowhere" not in capfd.readouterr().err

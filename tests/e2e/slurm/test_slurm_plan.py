@@ -1,13 +1,13 @@
-"""The smoke plan on a real Slurm, cut in every way a cluster has: the numbers of a local run."""
+"""The smoke plan on a real Slurm, interrupted in every way a cluster has: a local run's numbers."""
 
 import json
 import re
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from e2e.slurm.one_node_slurm import Cluster
 
 pytestmark = pytest.mark.slow
 
-ASKED = {"gpus": 0, "cpus": 1, "memory_gb": 1, "minutes": 30, "most_at_once": 2}
+LIMITS = {"gpus": 0, "cpus": 1, "memory_gb": 1, "minutes": 30, "most_at_once": 2}
 ALL, PRETRAIN, HALF, SSL = (
     *("control-100-seed0", "pretrain-simclr-50-seed0", "control-50-seed0", "ssl-50-seed0"),
 )
@@ -24,84 +24,19 @@ SECRET = "hf_nobody-may-read-this"
 
 
 def command(*options: str) -> list[str]:
-    settings = [part for key, value in ASKED.items() for part in ("--set", f"slurm.{key}={value}")]
+    settings = [part for key, value in LIMITS.items() for part in ("--set", f"slurm.{key}={value}")]
     return [sys.executable, "-m", "cxrssl", "reproduce", "smoke", *settings, *options]
 
 
-def until(is_so: Callable[[], object], what: str) -> None:
+def wait_until(is_so: Callable[[], object], what: str) -> None:
     deadline = time.monotonic() + 300
     while not is_so():
         assert time.monotonic() < deadline, what
         time.sleep(0.05)
 
 
-@dataclass(frozen=True)
-class Ran:
-    """What has become of the plan.
-
-    Attributes:
-        runs: Its folder.
-        queued: What squeue said when all was submitted, by id.
-        ids: Slurm's, by job, when all was submitted.
-        printed: By the second call.
-        restarts: How often Slurm started a job anew, by name.
-    """
-
-    runs: Path
-    queued: dict[str, tuple[str, str]]
-    ids: dict[str, str]
-    printed: str
-    restarts: dict[str, int]
-
-
-@pytest.fixture(scope="module")
-def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("local")
-    done = subprocess.run(command(), cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder / "runs/smoke"
-
-
-@pytest.fixture(scope="module")
-def ran(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
-    """Run the plan; cut each job that trains in another way, and kill the one who submits."""
-    folder = tmp_path_factory.mktemp("on-slurm")
-    with ExitStack() as callers:
-        runs = folder / "runs/smoke"
-        noted = runs / "slurm/queue.json"
-
-        def call(number: int) -> subprocess.Popen[bytes]:
-            out = callers.enter_context((folder / f"call-{number}.txt").open("wb"))
-            process = subprocess.Popen(
-                command("--executor", "slurm"),
-                cwd=folder,
-                env=cluster.environment | {"HF_TOKEN": SECRET},
-                stdout=out,
-                stderr=out,
-            )
-            callers.callback(process.kill)
-            return process
-
-        first = call(1)
-        until(lambda: noted.is_file() and len(json.loads(noted.read_text())) == 6, "submitted")
-        ids = json.loads(noted.read_text())
-        queued = dict(waiting(cluster))
-        cut(cluster, runs, ids, [PRETRAIN, ALL])
-        assert first.poll() is None
-        first.kill()
-        first.wait()
-        assert not (runs / ALL / "metrics.json").is_file()
-        second = call(2)
-        cut(cluster, runs, ids, [HALF, SSL])
-        code = second.wait(timeout=600)
-        printed = (folder / "call-2.txt").read_text()
-        assert code == 0, printed
-        restarts = {name: int(cluster.job(number)["Restarts"]) for name, number in ids.items()}
-        yield Ran(runs, queued, ids, printed, restarts)
-
-
-def cut(cluster: Cluster, runs: Path, ids: dict[str, str], names: list[str]) -> None:
-    """Cut jobs one after the other, each as soon as it is where it is to be cut."""
+def interrupt(cluster: Cluster, runs: Path, ids: dict[str, str], names: list[str]) -> None:
+    """Interrupt jobs one after the other, each as soon as it is where it is to be interrupted."""
     urgent = ("sbatch", "--partition=urgent", "--cpus-per-task=2", "--output=/dev/null")
     ways = {
         # As when a node fails, or an administrator wants it.
@@ -109,71 +44,116 @@ def cut(cluster: Cluster, runs: Path, ids: dict[str, str], names: list[str]) -> 
         ALL: ("scontrol", "requeue", ids[ALL]),
         # As when the time limit is near.
         HALF: ("scancel", "--signal=USR2", ids[HALF]),
-        # Someone more important wants all CPUs; SIGTERM, and half a minute to end.
+        # A job with a higher priority wants all CPUs: SIGTERM, and some seconds to end.
         SSL: (*urgent, "--wrap=:"),
     }
     for name in names:
-        works, trained = runs / "locks" / name, runs / name / "checkpoints"
+        trained = runs / name / "checkpoints"
         if name in (ALL, HALF):
-            until(lambda trained=trained: list(trained.glob("step-*[0-9]")), f"{name} trains")
-        elif name == SSL:
-            # Ended before its command runs, a job has nobody to queue it again: it fails.
-            until((runs / name / "recipe.yaml").is_file, f"{name} runs")
+            wait_until(lambda trained=trained: list(trained.glob("step-*[0-9]")), f"{name} trains")
         else:
-            until(works.is_dir, f"{name} runs")
+            wait_until((runs / name / "recipe.yaml").is_file, f"{name} runs")
         cluster(*ways[name])
 
 
-def waiting(cluster: Cluster) -> Iterator[tuple[str, tuple[str, str]]]:
-    for line in cluster("squeue", "--noheader", "--array", "--format=%i|%K|%E").splitlines():
-        number, task, needs = line.split("|")
-        yield number, (task, re.sub(r"\(.*?\)", "", needs))
+def dependencies(cluster: Cluster) -> dict[str, set[str]]:
+    """Return what the jobs in the queue wait for, by id."""
+    lines = cluster("squeue", "--noheader", "--array", "--format=%i|%E").splitlines()
+    waits = (line.split("|") for line in lines)
+    return {number: set(re.sub(r"\(.*?\)", "", needs).split(",")) for number, needs in waits}
 
 
-def test_jobs_wait_in_arrays_for_what_they_need_alone(ran: Ran) -> None:
-    ids = ran.ids
+def assert_waits_for_needs_alone(ids: dict[str, str], queued: dict[str, set[str]]) -> None:
     array = ids[ALL].split("_")[0]
     assert [ids[name] for name in (ALL, PRETRAIN, HALF)] == [f"{array}_{k}" for k in range(3)]
-    assert {ran.queued[ids[name]][1] for name in (ALL, PRETRAIN, HALF)} == {
-        f"afterany:{ids['ingest']}"
-    }
-    assert ran.queued[ids["ingest"]][1] == f"afterany:{ids['phantom']}"
-    after = {f"afterany:{ids['ingest']}", f"afterany:{ids[PRETRAIN]}"}
-    assert set(ran.queued[ids[SSL]][1].split(",")) == after
+    assert queued[ids["ingest"]] == {f"afterok:{ids['phantom']}"}
+    for name in (ALL, PRETRAIN, HALF):
+        assert queued[ids[name]] == {f"afterok:{ids['ingest']}"}
+    assert queued[ids[SSL]] == {f"afterok:{ids['ingest']}", f"afterok:{ids[PRETRAIN]}"}
 
 
-def test_a_second_call_waits_for_the_jobs_of_the_first(ran: Ran) -> None:
-    assert json.loads((ran.runs / "slurm/queue.json").read_text()) == ran.ids
-    assert len(list((ran.runs / "slurm").glob("*_submission.sh"))) == 4
-    assert ran.printed.splitlines()[-1] == "Report: runs/smoke/report.html"
+def assert_a_local_run_has_the_same_numbers(cluster: Cluster, runs: Path) -> None:
+    """Run two of the interrupted jobs again, on this machine and without interruption."""
+    for name in (HALF, SSL):
+        (runs / name).rename(runs.parent / name)
+    report = (runs / "report.csv").read_bytes()
+    done = subprocess.run(
+        command(),
+        cwd=runs.parents[1],
+        env=cluster.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "6 jobs, 4 done before" in done.stdout
+    for name in (HALF, SSL):
+        for file in ("metrics.json", "recipe.yaml"):
+            again = (runs / name / file).read_bytes()
+            assert again == (runs.parent / name / file).read_bytes(), name
+    assert (runs / "report.csv").read_bytes() == report
 
 
-def test_what_was_cut_was_started_anew(ran: Ran) -> None:
-    # What is urgent may find others than the one it is meant for.
-    assert min(ran.restarts[name] for name in (ALL, PRETRAIN, HALF, SSL)) >= 1
-    assert [ran.restarts[name] for name in ("phantom", "ingest")] == [0, 0]
-
-
-@pytest.mark.parametrize("name", [ALL, HALF, SSL, PRETRAIN])
-def test_the_numbers_are_those_of_a_local_run(ran: Ran, local: Path, name: str) -> None:
-    for file in ("metrics.json", "recipe.yaml"):
-        assert (ran.runs / name / file).read_bytes() == (local / name / file).read_bytes()
-
-
-def test_so_is_the_report(ran: Ran, local: Path) -> None:
-    assert (ran.runs / "report.csv").read_bytes() == (local / "report.csv").read_bytes()
-
-
-@pytest.mark.parametrize("name", [ALL, HALF, SSL])
-def test_each_run_was_ended_once_and_went_on_where_it_was_cut(ran: Ran, name: str) -> None:
-    log = (ran.runs / f"logs/{name}.log").read_text()
-    assert log.count(f"{name}/detector") == 1
-    lines = [json.loads(x) for x in (ran.runs / name / "metrics.jsonl").read_text().splitlines()]
+def assert_ran_once_and_resumed(runs: Path, name: str) -> None:
+    assert (runs / f"logs/{name}.log").read_text().count(f"{name}/detector") == 1
+    lines = [json.loads(x) for x in (runs / name / "metrics.jsonl").read_text().splitlines()]
     steps = [line["step"] for line in lines if "lr" in line]
     assert steps == list(range(1, len(steps) + 1))
 
 
-def test_no_token_is_written_anywhere(ran: Ran, cluster: Cluster) -> None:
-    files = [path for path in ran.runs.rglob("*") if path.is_file()]
+def assert_written_nowhere(secret: str, runs: Path) -> None:
+    files = [path for path in runs.rglob("*") if path.is_file()]
     assert [path for path in files if path.suffix == ".pkl"]
-    assert [path for path in files if SECRET.encode() in path.read_bytes()] == []
+    assert [path for path in files if secret.encode() in path.read_bytes()] == []
+
+
+def test_an_interrupted_plan_ends_with_the_numbers_of_a_local_run(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs/smoke"
+    noted = runs / "slurm/queue.json"
+    with ExitStack() as callers:
+
+        def call(number: int) -> subprocess.Popen[bytes]:
+            out = callers.enter_context((tmp_path / f"call-{number}.txt").open("wb"))
+            environment = cluster.environment | {"HF_TOKEN": SECRET}
+            arguments = command("--executor", "slurm")
+            process = subprocess.Popen(
+                arguments, cwd=tmp_path, env=environment, stdout=out, stderr=out
+            )
+            callers.callback(process.kill)
+            return process
+
+        def printed_by(number: int) -> str:
+            return (tmp_path / f"call-{number}.txt").read_text()
+
+        first = call(1)
+        wait_until(lambda: noted.is_file() and len(json.loads(noted.read_text())) == 6, "submitted")
+        ids = json.loads(noted.read_text())
+        queued = dependencies(cluster)
+        assert_waits_for_needs_alone(ids, queued)
+        interrupt(cluster, runs, ids, [PRETRAIN, ALL])
+        assert first.poll() is None
+        first.kill()
+        first.wait()
+        second = call(2)
+        wait_until(lambda: "done before" in printed_by(2), "called again")
+        interrupt(cluster, runs, ids, [HALF])
+        second.terminate()
+        assert second.wait() == 128 + signal.SIGTERM
+        assert "cancel them: scancel --me --name=cxrssl-smoke" in printed_by(2)
+        third = call(3)
+        interrupt(cluster, runs, ids, [SSL])
+        assert third.wait(timeout=600) == 0, printed_by(3)
+    assert printed_by(3).splitlines()[-1] == "Report: runs/smoke/report.html"
+    # Later calls have waited for the jobs of the first.
+    assert json.loads(noted.read_text()) == ids
+    assert len(list((runs / "slurm").glob("*_submission.sh"))) == 4
+    restarts = {name: int(cluster.job(number)["Restarts"]) for name, number in ids.items()}
+    # The urgent job may find others at work than the one that it is meant for.
+    assert min(restarts[name] for name in (ALL, PRETRAIN, HALF, SSL)) >= 1
+    assert [restarts[name] for name in ("phantom", "ingest")] == [0, 0]
+    for name in (ALL, HALF, SSL):
+        assert_ran_once_and_resumed(runs, name)
+    assert_written_nowhere(SECRET, runs)
+    assert_a_local_run_has_the_same_numbers(cluster, runs)

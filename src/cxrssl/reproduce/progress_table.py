@@ -1,4 +1,4 @@
-"""How far a plan is, on a terminal as a table that stays, elsewhere as a line a minute."""
+"""The progress of a plan: on a terminal a table that updates, elsewhere a line a minute."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -10,6 +10,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from cxrssl.core.duration import duration
 from cxrssl.core.printable import printable
 
 _QUIET_S = 60.0
@@ -17,15 +18,15 @@ _QUIET_S = 60.0
 
 @dataclass(frozen=True)
 class Row:
-    """A job at work: its name, where it is, and how much of it is done if that is known."""
+    """A running job: its name, what it is doing, and the fraction that is done, None if unknown."""
 
     name: str
     note: str
     share: float | None
 
 
-class Board:
-    """What a person sees of a plan."""
+class ProgressTable:
+    """The jobs at work and how much is done, on a console."""
 
     def __init__(self, console: Console, live: Live | None) -> None:
         self._console, self._live = console, live
@@ -36,7 +37,7 @@ class Board:
         self._console.print(printable(text), highlight=False, markup=False, soft_wrap=True)
 
     def show(self, rows: Sequence[Row], *, done: int, total: int, left: float | None) -> None:
-        """Show the jobs at work and the time left in seconds, None where nobody knows."""
+        """Show the jobs at work and the time left in seconds, None if unknown."""
         rest = "" if left is None else f", about {duration(left)} left"
         if self._live is not None:
             table = Table.grid(padding=(0, 1))
@@ -54,20 +55,11 @@ class Board:
 
 
 @contextmanager
-def board() -> Iterator[Board]:
-    """Yield the board of this process, on stdout."""
+def progress_table() -> Iterator[ProgressTable]:
+    """Yield the progress table of this process, on stdout."""
     console = Console()
     if not console.is_terminal:
-        yield Board(console, None)
+        yield ProgressTable(console, None)
         return
     with Live(console=console, refresh_per_second=2, transient=True) as live:
-        yield Board(console, live)
-
-
-def duration(seconds: float) -> str:
-    """Return a time as a person says it: 40 s, 12 min, 3.5 h."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 172800 else f"{seconds / 86400:.1f} days"
+        yield ProgressTable(console, live)

@@ -15,8 +15,9 @@ from cxrssl.config.schema import FinetuneRecipe
 from cxrssl.core.errors import RunError
 from cxrssl.data.detection import splits_of
 from cxrssl.data.store import Store
-from cxrssl.finetune.labels import labels_of
+from cxrssl.finetune.labels import labels_of, training_images
 from cxrssl.reproduce import reproduce
+from cxrssl.reproduce.checks import claim
 from cxrssl.reproduce.costs import print_costs
 from cxrssl.reproduce.images import PlanImages, check_images
 from cxrssl.reproduce.jobs import trainings
@@ -105,6 +106,34 @@ def test_images_are_counted_as_the_run_will_have_them(
     made = plan("data.phantom.images=100", "data.phantom.normal_share=0.5")
     about = PlanImages(made, tmp_path / "none").num_training("corrected", normals=normals)
     assert about == (70 if normals else 35)
+
+
+@pytest.mark.parametrize("from_store", [True, False])
+def test_a_dry_run_counts_the_repeats_of_rare_classes_as_training_does(
+    from_store: bool,
+    source: Path,
+    store_folder: Path,
+    store: Store,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    wanted = plan(
+        f"data.source={source}",
+        "finetuning.set={data: {oversample_threshold: 0.4, oversample_rounding: ceil}}",
+    )
+    if from_store:
+        claim(tmp_path, wanted, [])
+        (tmp_path / "store").symlink_to(store_folder)
+    runs = {one.job.name: one for one in trainings(wanted, tmp_path)}
+    recipe = runs["control-100-seed0"].recipe
+    assert isinstance(recipe, FinetuneRecipe)
+    _, batches = training_images(store, labels_of(store, recipe).train, recipe)
+    images = PlanImages(wanted, tmp_path).num_training("corrected", normals=recipe.data.normals)
+    assert len(batches.order(0)) > images
+    print_costs(wanted, tmp_path, timed=dict.fromkeys(("pretrain", "finetune"), lambda *_: 1.0))
+    printed = " ".join(capsys.readouterr().out.split())
+    visits = recipe.epochs * len(batches.order(0))
+    assert f"{visits // recipe.batch_size} steps of {recipe.batch_size} images" in printed
 
 
 def test_a_dry_run_counts_images_without_findings_where_the_recipe_takes_them(

@@ -53,9 +53,9 @@ def print_costs(plan: Plan, out: Path, *, timed: Mapping[str, Timed]) -> None:
         torch.set_num_threads(1)  # as the jobs have
     pool, seconds = _pool(plan, out), _seconds(runs, device, timed)
     rows = [CostRow(job.name, "", job.done, None) for job in data_jobs(plan, out)]
-    total = 0.0
+    total, repeats = 0.0, dict[object, float]()
     for one in runs:
-        visits = one.visits(labelled=_training_images(images, one.recipe), pool=pool)
+        visits = one.visits(labelled=_epoch_visits(images, one.recipe, repeats), pool=pool)
         cost = visits * seconds[_key(one.recipe)] + _START_S
         total += 0.0 if one.job.done else cost
         what = f"{visits // one.recipe.batch_size} steps of {one.recipe.batch_size} images"
@@ -72,6 +72,18 @@ def print_costs(plan: Plan, out: Path, *, timed: Mapping[str, Timed]) -> None:
 
 def _training_images(images: PlanImages, recipe: Recipe) -> int:
     return images.num_training(recipe.data.protocol, normals=recipe.data.normals)
+
+
+def _epoch_visits(images: PlanImages, recipe: Recipe, repeats: dict[object, float]) -> int:
+    """Return how many images an epoch visits if it sees all labels; fills `repeats` by settings."""
+    number = _training_images(images, recipe)
+    if not isinstance(recipe, FinetuneRecipe):
+        return number
+    data = recipe.data
+    key = data.protocol, data.normals, data.oversample_threshold, data.oversample_rounding
+    if key not in repeats:
+        repeats[key] = images.mean_repeats(data)
+    return round(number * repeats[key])
 
 
 def _counts(images: PlanImages, runs: Sequence[Training]) -> str:

@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from cxrssl.config.plan import Plan
-from cxrssl.config.schema import FinetuneRecipe
+from cxrssl.config.schema import FinetuneRecipe, LabelSection
 from cxrssl.core.errors import DataError, RunError
 from cxrssl.core.labels import NO_FINDING
 from cxrssl.data.protocol import TRAIN_SHARE, Protocol, Split, labelled_ids, split_images
+from cxrssl.data.sampling import repeat_factors
 from cxrssl.data.store import Store
 from cxrssl.data.tables.source import read_source
 from cxrssl.reproduce.jobs import Training
@@ -59,6 +61,28 @@ class PlanImages:
         made = self.plan.data.phantom
         assert made is not None  # the schema wants a source or a phantom
         return int(TRAIN_SHARE * made.images * (1 if normals else 1 - made.normal_share))
+
+    def mean_repeats(self, data: LabelSection) -> float:
+        """Return how often an epoch visits a training image on average: repeat-factor sampling.
+
+        The classes of an image are those of all its readers, before their boxes are fused. A
+        phantom that does not exist yet counts as 1.
+        """
+        if data.oversample_threshold is None or not self.are_known:
+            return 1.0
+        rows, _ = self._table
+        boxes = rows[rows["category"].ne(NO_FINDING)]
+        classes = pd.Series(pd.factorize(boxes["category"])[0], index=boxes["image_id"])
+        by_image = {str(name): own.to_numpy() for name, own in classes.groupby(level=0)}
+        splits = self.splits(data.protocol, normals=data.normals)
+        train = [name for name, split in splits.items() if split == "train"]
+        none = np.empty(0, np.int64)
+        factors = repeat_factors(
+            [by_image.get(name, none) for name in train], threshold=data.oversample_threshold
+        )
+        if data.oversample_rounding == "ceil":
+            factors = np.ceil(factors)
+        return float(factors.mean()) if train else 1.0
 
     @property
     def _has_store(self) -> bool:

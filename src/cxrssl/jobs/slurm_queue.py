@@ -59,14 +59,14 @@ class _QueueWatcher(SlurmInfoWatcher):
         self._silent_since = None
         text = string if isinstance(string, str) else string.decode(errors="replace")
         forgotten = {"State": "FORGOTTEN", "Start": "", "Reason": ""}
-        found = dict.fromkeys(self._registered - self._finished, forgotten)
+        states = dict.fromkeys(self._registered - self._finished, forgotten)
         for line in (line for line in text.splitlines() if line.count("|") >= 3):
             number, state, start, reason = line.split("|", 3)
-            if number in found:
+            if number in states:
                 # submitit takes states that it does not know, such as CONFIGURING, for an end.
                 known = state if state in (*_ENDED, "PENDING") else "RUNNING"
-                found[number] = {"State": known, "Start": start, "Reason": reason}
-        return found
+                states[number] = {"State": known, "Start": start, "Reason": reason}
+        return states
 
 
 class QueuedJob(SlurmJob[None]):

@@ -60,7 +60,7 @@ def reproduce(plan: Plan, out: Path, *, executor: Executor = "local") -> Path:
 def _run(
     plan: Plan, out: Path, runs: list[Training], executor: Executor, shown: ProgressTable, held: int
 ) -> Path:
-    jobs = [*data_jobs(plan, out), *(one.job for one in runs)]
+    jobs = [*data_jobs(plan, out), *(run.job for run in runs)]
     report, path = out / "report.html", out / "status.json"
     side_by_side = len(places()) if executor == "local" else plan.slurm.most_at_once
     status = Status(plan.name, path, progress_of(jobs, runs, path), side_by_side, out)
@@ -99,15 +99,15 @@ def _exit_on_sigterm() -> Iterator[None]:
 
 
 def _explained(faults: Mapping[str, str], total: int, report: Path) -> str:
-    own = {name: reason for name, reason in faults.items() if not reason.startswith(NOT_RUN)}
-    lines = [f"  {name}: {reason}" for name, reason in own.items()]
-    if len(faults) > len(own):
-        lines.append(f"  {len(faults) - len(own)} more need what these make, and were not run")
+    failed = {name: reason for name, reason in faults.items() if not reason.startswith(NOT_RUN)}
+    lines = [f"  {name}: {reason}" for name, reason in failed.items()]
+    if len(faults) > len(failed):
+        lines.append(f"  {len(faults) - len(failed)} more depend on these, and were not run")
     return "\n".join(
         [
             f"{len(faults)} of {total} jobs are not done:",
             *lines,
-            "Mend what the log says and call the same command: it goes on from here. "
+            "Correct what the log says and run the same command: it goes on from here. "
             f"{report} shows the others.",
         ]
     )

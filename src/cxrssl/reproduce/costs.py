@@ -54,12 +54,12 @@ def print_costs(plan: Plan, out: Path, *, timed: Mapping[str, Timed]) -> None:
     pool, seconds = _pool(plan, out), _seconds(runs, device, timed)
     rows = [CostRow(job.name, "", job.done, None) for job in data_jobs(plan, out)]
     total, repeats = 0.0, dict[object, float]()
-    for one in runs:
-        visits = one.visits(labelled=_epoch_visits(images, one.recipe, repeats), pool=pool)
-        cost = visits * seconds[_key(one.recipe)] + _START_S
-        total += 0.0 if one.job.done else cost
-        what = f"{visits // one.recipe.batch_size} steps of {one.recipe.batch_size} images"
-        rows.append(CostRow(one.job.name, what, one.job.done, cost))
+    for run in runs:
+        visits = run.visits(labelled=_epoch_visits(images, run.recipe, repeats), pool=pool)
+        cost = visits * seconds[_key(run.recipe)] + _START_S
+        total += 0.0 if run.job.done else cost
+        what = f"{visits // run.recipe.batch_size} steps of {run.recipe.batch_size} images"
+        rows.append(CostRow(run.job.name, what, run.job.done, cost))
     where = f"{device.type}, one thread a run" if device.type == "cpu" else device.type
     print_cost_table(
         f"{plan.name}: {len(rows)} jobs, {sum(row.is_done for row in rows)} done",
@@ -89,9 +89,9 @@ def _epoch_visits(images: PlanImages, recipe: Recipe, repeats: dict[object, floa
 def _counts(images: PlanImages, runs: Sequence[Training]) -> str:
     """Say how many images train, and by which count where the recipes of a plan differ."""
     counts = {
-        one.recipe.data.normals: _training_images(images, one.recipe)
-        for one in runs
-        if one.recipe.data.store.name != POOL
+        run.recipe.data.normals: _training_images(images, run.recipe)
+        for run in runs
+        if run.recipe.data.store.name != POOL
     }
     if len(counts) == 1:
         return f"{next(iter(counts.values()))} training images"
@@ -99,7 +99,7 @@ def _counts(images: PlanImages, runs: Sequence[Training]) -> str:
 
 
 def _pool(plan: Plan, out: Path) -> int:
-    if all(own.pool != "external" for own in plan.pretrainings.values()):
+    if all(section.pool != "external" for section in plan.pretrainings.values()):
         return 0
     if (out / "pool" / "manifest.json").is_file():
         return len(Store(out / "pool"))
@@ -111,12 +111,12 @@ def _seconds(
     runs: Sequence[Training], device: torch.device, timed: Mapping[str, Timed]
 ) -> dict[str, float]:
     """Return the seconds an image takes, measured once for each network and size."""
-    found: dict[str, float] = {}
-    for one in runs:
-        key = _key(one.recipe)
-        if key not in found:
-            found[key] = timed[one.job.arguments[0]](one.recipe, device)
-    return found
+    seconds: dict[str, float] = {}
+    for run in runs:
+        key = _key(run.recipe)
+        if key not in seconds:
+            seconds[key] = timed[run.job.arguments[0]](run.recipe, device)
+    return seconds
 
 
 def _key(recipe: Recipe) -> str:

@@ -73,7 +73,7 @@ class PlanImages:
         rows, _ = self._table
         boxes = rows[rows["category"].ne(NO_FINDING)]
         classes = pd.Series(pd.factorize(boxes["category"])[0], index=boxes["image_id"])
-        by_image = {str(name): own.to_numpy() for name, own in classes.groupby(level=0)}
+        by_image = {str(name): group.to_numpy() for name, group in classes.groupby(level=0)}
         splits = self.splits(data.protocol, normals=data.normals)
         train = [name for name, split in splits.items() if split == "train"]
         none = np.empty(0, np.int64)

@@ -50,7 +50,7 @@ class ProgressTable:
         if time.monotonic() - self._said < _QUIET_S:
             return
         self._said = time.monotonic()
-        work = "; ".join(f"{row.name} {row.note}" for row in rows)
+        work = "; ".join(f"{row.name} {row.note}" for row in rows) or "none yet, all wait"
         self.say(f"[{done}/{total}] at work: {work}{rest}")
 
 

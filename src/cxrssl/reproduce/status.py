@@ -67,16 +67,16 @@ class Progress:
     @property
     def share(self) -> float | None:
         """Return how much of its steps is done, None where that is not known."""
-        found = self.step()
-        return None if found is None else found[0] / max(1, found[1])
+        steps = self.step()
+        return None if steps is None else steps[0] / max(1, steps[1])
 
     @property
     def note(self) -> str:
         """Say where it is."""
-        found = self.step()
-        if found is None or self.training is None:
+        steps = self.step()
+        if steps is None or self.training is None:
             return "starts" if self.training is not None else "at work"
-        done, total, epoch = found
+        done, total, epoch = steps
         if done >= total:
             return "scores" if self.job.arguments[0] == "finetune" else "ends"
         return f"step {done} of {total}, epoch {epoch + 1}"
@@ -108,53 +108,54 @@ class Status:
 
     def begin(self, job: Job) -> None:
         """Take note that a job runs."""
-        one = self.jobs[job.name]
-        one.state, one.begun, one.share_before = "running", time.monotonic(), one.share_saved()
+        progress = self.jobs[job.name]
+        progress.state, progress.begun = "running", time.monotonic()
+        progress.share_before = progress.share_saved()
 
     def end(self, outcome: Outcome) -> None:
         """Take note that a job has ended, or will not run."""
-        one = self.jobs[outcome.job.name]
-        one.state = "done" if outcome.ok else "failed"
-        one.seconds, one.fault = outcome.seconds or None, outcome.fault
+        progress = self.jobs[outcome.job.name]
+        progress.state = "done" if outcome.ok else "failed"
+        progress.seconds, progress.fault = outcome.seconds or None, outcome.fault
         self.write("running")
 
     @property
     def num_done(self) -> int:
         """Return how many jobs are done."""
-        return sum(one.state == "done" for one in self.jobs.values())
+        return sum(progress.state == "done" for progress in self.jobs.values())
 
     def running(self) -> list[Progress]:
         """Return the jobs at work."""
-        return [one for one in self.jobs.values() if one.state == "running"]
+        return [progress for progress in self.jobs.values() if progress.state == "running"]
 
     def seconds_left(self) -> float | None:
         """Return about how long the rest takes, None while nothing tells."""
         images = int(TRAIN_SHARE * _images(self.out / "store")), _images(self.out / "pool")
         rates = {kind: self._rate(kind, images) for kind in ("pretrain", "finetune")}
         total = 0.0
-        for one in self.jobs.values():
-            if one.training is None or one.state in ("done", "failed"):
+        for progress in self.jobs.values():
+            if progress.training is None or progress.state in ("done", "failed"):
                 continue
-            rate = rates[one.job.arguments[0]]
-            share = (one.share or 0.0) if one.state == "running" else 0.0
+            rate = rates[progress.job.arguments[0]]
+            share = (progress.share or 0.0) if progress.state == "running" else 0.0
             if rate is None or not images[0]:
                 return None
-            total += rate * one.work(*images) * (1 - share)
+            total += rate * progress.work(*images) * (1 - share)
         return total / self.places
 
     def _rate(self, kind: str, images: tuple[int, int]) -> float | None:
         """Return seconds a unit of work over the jobs of a kind that tell."""
         seconds = work = 0.0
-        for one in self.jobs.values():
-            if one.training is None or one.job.arguments[0] != kind:
+        for progress in self.jobs.values():
+            if progress.training is None or progress.job.arguments[0] != kind:
                 continue
-            if one.state == "done" and one.seconds:
-                seconds += one.seconds
-                work += (1 - one.share_before) * one.work(*images)
-            own = (one.share or 0.0) - one.share_before if one.state == "running" else 0.0
-            if own >= _LEAST_SHARE:
-                seconds += time.monotonic() - one.begun
-                work += own * one.work(*images)
+            if progress.state == "done" and progress.seconds:
+                seconds += progress.seconds
+                work += (1 - progress.share_before) * progress.work(*images)
+            new_share = (progress.share or 0.0) - progress.share_before
+            if progress.state == "running" and new_share >= _LEAST_SHARE:
+                seconds += time.monotonic() - progress.begun
+                work += new_share * progress.work(*images)
         return seconds / work if work else None
 
     def write(self, state: Literal["running", "ended", "stopped"]) -> float | None:
@@ -170,7 +171,7 @@ class Status:
             "done": self.num_done,
             "total": len(self.jobs),
             "seconds_left": None if left is None else round(left),
-            "jobs": [_entry(one) for one in self.jobs.values()],
+            "jobs": [_entry(progress) for progress in self.jobs.values()],
         }
         text = json.dumps(content)
         if text != self._written or time.monotonic() - self._wrote > _ALIVE_S:
@@ -187,16 +188,16 @@ def _images(store: Path) -> int:
     return int(read_record(manifest, "num_images")["num_images"]) if manifest.is_file() else 0
 
 
-def _entry(one: Progress) -> dict[str, Any]:
-    entry: dict[str, Any] = {"name": one.job.name, "state": one.state}
-    if one.state == "running":
-        found = one.step()
-        entry["note"] = one.note
-        entry["step"], entry["num_steps"] = found[:2] if found is not None else (None, None)
-    if one.seconds is not None:
-        entry["seconds"] = round(one.seconds, 1)
-    if one.fault:
-        entry["fault"] = one.fault
+def _entry(progress: Progress) -> dict[str, Any]:
+    entry: dict[str, Any] = {"name": progress.job.name, "state": progress.state}
+    if progress.state == "running":
+        steps = progress.step()
+        entry["note"] = progress.note
+        entry["step"], entry["num_steps"] = steps[:2] if steps is not None else (None, None)
+    if progress.seconds is not None:
+        entry["seconds"] = round(progress.seconds, 1)
+    if progress.fault:
+        entry["fault"] = progress.fault
     return entry
 
 
@@ -204,12 +205,14 @@ def progress_of(
     jobs: Sequence[Job], trainings: Sequence[Training], path: Path
 ) -> dict[str, Progress]:
     """Return every job as an earlier call has left it, with the seconds that it noted."""
-    by_name = {one.job.name: one for one in trainings}
+    by_name = {training.job.name: training for training in trainings}
     seconds: dict[str, float] = {}
     if path.is_file():
         before = read_record(path, "jobs")["jobs"]
         with reading(path):
-            seconds = {one["name"]: float(one["seconds"]) for one in before if "seconds" in one}
+            seconds = {
+                entry["name"]: float(entry["seconds"]) for entry in before if "seconds" in entry
+            }
     return {
         job.name: Progress(
             job,

@@ -72,7 +72,9 @@ class Watch:
         """Show how far all are, and begin a report where there is something new."""
         status = self._status
         left = status.write("running")
-        rows = [Row(one.job.name, one.note, one.share) for one in status.running()]
+        rows = [
+            Row(progress.job.name, progress.note, progress.share) for progress in status.running()
+        ]
         self._shown.show(rows, done=status.num_done, total=len(status.jobs), left=left)
         is_busy = self._report is not None and self._report.poll() is None
         age = time.monotonic() - self._reported
@@ -107,12 +109,12 @@ def is_stale(out: Path, trainings: Sequence[Training]) -> bool:
     report = out / "report.json"
     if not all((out / name).is_file() for name in (report.name, *_FILES)):
         return True
-    arms = [one for one in trainings if one.job.arguments[0] == "finetune"]
-    if set(read_record(report, "arms")["arms"]) != {one.job.name for one in arms}:
+    arms = [training for training in trainings if training.job.arguments[0] == "finetune"]
+    if set(read_record(report, "arms")["arms"]) != {arm.job.name for arm in arms}:
         return True
-    made = report.stat().st_mtime_ns
-    read = [out / "plan.yaml", *(one.job.product for one in trainings)]
-    return any(path.stat().st_mtime_ns > made for path in read)
+    written = report.stat().st_mtime_ns
+    sources = [out / "plan.yaml", *(training.job.product for training in trainings)]
+    return any(path.stat().st_mtime_ns > written for path in sources)
 
 
 def _headline(product: Path) -> str:

@@ -136,6 +136,28 @@ def test_a_long_silence_is_not_taken_for_the_end_of_jobs(
         run_on_slurm([job(tmp_path, "x")], tmp_path, limits=LIMITS, watcher=Silent())
 
 
+def test_a_job_that_slurm_cancelled_because_another_failed_was_not_run(
+    programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slurm_queue.QueuedJob, "watcher", slurm_queue._QueueWatcher(0))
+    monkeypatch.setattr(slurm, "_GRACE_S", 0.1)
+    monkeypatch.setattr(slurm, "_TICK_S", 0.01)
+    states = ("7|FAILED|N/A|None", "8|PENDING|N/A|DependencyNeverSatisfied", "9|CANCELLED|N/A|None")
+    program(programs, "squeue", *(f"echo '{state}'" for state in states))
+    count = f"$(expr 6 + $(cat {programs}/count))"
+    program(
+        programs,
+        "sbatch",
+        f"echo x >> {programs}/lines",
+        f"wc -l < {programs}/lines > {programs}/count",
+        f'echo "Submitted batch job {count}"',
+    )
+    jobs = [job(tmp_path, "c", "b"), job(tmp_path, "b", "a"), job(tmp_path, "a")]
+    faults = run_on_slurm(jobs, tmp_path, limits=LIMITS, watcher=Silent())
+    assert faults.pop("a").startswith("Slurm job 7, failed: ")
+    assert faults == dict.fromkeys(("b", "c"), "not run, because a failed")
+
+
 def test_the_reason_of_a_failure_is_in_the_newer_of_two_logs(
     programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -209,6 +209,9 @@ class _Followed:
             self._watcher.tick()
             time.sleep(_TICK_S)
             for job in list(self._left):
+                # What a job needs is judged first: Slurm may have cancelled the job because of it.
+                if {other.name for other in self._left}.intersection(job.needs):
+                    continue
                 outcome = self._outcome(job)
                 if outcome is None:
                     continue

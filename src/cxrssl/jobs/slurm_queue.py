@@ -48,7 +48,7 @@ class _QueueWatcher(SlurmInfoWatcher):
                 f"Slurm has not answered for {_SILENCE_S / 60:g} minutes; try `squeue --me`. The "
                 "jobs go on. Run the same command once it answers: it waits for them."
             )
-        command = ["squeue", "--me", "--noheader", "--array", "--states=all"]
+        command = ["timeout", "60", "squeue", "--me", "--noheader", "--array", "--states=all"]
         return [*command, "--format=%i|%T|%S|%r"]
 
     def read_info(self, string: bytes | str) -> dict[str, dict[str, str]]:

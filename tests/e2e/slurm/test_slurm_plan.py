@@ -138,7 +138,7 @@ def test_an_interrupted_plan_ends_with_the_numbers_of_a_local_run(
         second = call(2)
         interrupt(cluster, runs, ids, [HALF])
         wait_until(lambda: "done before" in printed_by(2), "called again")
-        time.sleep(1)
+        time.sleep(1)  # until it follows the jobs
         second.terminate()
         assert second.wait() == 128 + signal.SIGTERM
         assert "cancel them: scancel --me --name=cxrssl-smoke" in printed_by(2)

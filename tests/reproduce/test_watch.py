@@ -16,7 +16,7 @@ from cxrssl.core.files import write_json, write_text
 from cxrssl.core.lock import sole_user
 from cxrssl.jobs.job import NOT_RUN, Outcome
 from cxrssl.reproduce.jobs import Training, trainings
-from cxrssl.reproduce.progress_table import ProgressTable
+from cxrssl.reproduce.progress_table import ProgressTable, Row
 from cxrssl.reproduce.status import Status, progress_of
 from cxrssl.reproduce.watch import Watch, _headline, is_stale
 from made_runs import plan
@@ -89,6 +89,18 @@ def test_what_never_ran_is_not_said_one_by_one(
         f"[1/4] {third.name} FAILED in 1 s: exit code 2: no room",
     ]
     assert [one.state for one in status.jobs.values()] == ["done", "failed", "failed", "waiting"]
+
+
+def test_a_plan_whose_jobs_all_wait_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cxrssl.reproduce.progress_table._QUIET_S", 0.0)
+    printed = io.StringIO()
+    table = ProgressTable(Console(file=printed), None)
+    table.show([], done=1, total=3, left=None)
+    table.show([Row("ingest", "at work", None)], done=1, total=3, left=None)
+    assert printed.getvalue().splitlines() == [
+        "[1/3] at work: none yet, all wait",
+        "[1/3] at work: ingest at work",
+    ]
 
 
 def test_the_status_says_how_a_call_ended(watch: tuple[Watch, Status, io.StringIO]) -> None:

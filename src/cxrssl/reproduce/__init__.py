@@ -21,7 +21,7 @@ from cxrssl.jobs.slurm import check_idle, run_on_slurm, slurm_name
 from cxrssl.reproduce.checks import check, check_folder, claim
 from cxrssl.reproduce.images import PlanImages, check_images
 from cxrssl.reproduce.jobs import Training, data_jobs, trainings
-from cxrssl.reproduce.progress_table import ProgressTable, progress_table
+from cxrssl.reproduce.progress_table import ProgressTable, open_progress_table
 from cxrssl.reproduce.status import Status, progress_of
 from cxrssl.reproduce.watch import Watch, is_stale, write_report
 
@@ -47,7 +47,7 @@ def reproduce(plan: Plan, out: Path, *, executor: Executor = "local") -> Path:
     check_folder(out, plan)
     check_images(PlanImages(plan, out), runs)
     out.mkdir(parents=True, exist_ok=True)
-    with _exit_on_sigterm(), progress_table() as shown:
+    with _exit_on_sigterm(), open_progress_table() as shown:
 
         def wait() -> None:
             shown.say(f"{out}: another `cxrssl reproduce`, or a run it began, is at work; waiting.")

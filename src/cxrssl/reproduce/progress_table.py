@@ -55,7 +55,7 @@ class ProgressTable:
 
 
 @contextmanager
-def progress_table() -> Iterator[ProgressTable]:
+def open_progress_table() -> Iterator[ProgressTable]:
     """Yield the progress table of this process, on stdout."""
     console = Console()
     if not console.is_terminal:

@@ -17,6 +17,7 @@ CORNERS = (10, 10, 30, 30)
 def source(
     folder: Path,
     annotations: list[dict[str, Any]],
+    /,
     *,
     files: tuple[str, ...] = ("a.png", "b.png"),
     **lists: object,
@@ -134,7 +135,9 @@ def test_four_zeros_without_an_outline_are_a_box_without_an_area(tmp_path: Path)
     assert "nodule has a box without an area, (0, 0, 0, 0)" in found.faults["a"]
 
 
-@pytest.mark.parametrize("box", [[], None, [1, 2, 3], [1, 2, 3, None], [1, 2, 3, "x"], {"x": 1}])
+@pytest.mark.parametrize(
+    "box", [[], None, [1, 2, 3], [1, 2, 3, None], [1, 2, 3, "x"], {"x": 1}, [1, 2, 3, 10**400]]
+)
 def test_no_box_at_all_is_told_in_the_sides_of_a_bbox(tmp_path: Path, box: object) -> None:
     found = source(tmp_path, [{"bbox": box}, {"image_id": 2, "bbox": BOX}])
     assert found.faults == {
@@ -207,7 +210,7 @@ def test_an_ancestor_without_annotations_is_no_class(tmp_path: Path, root: str) 
     ]
     found = source(tmp_path, [{"bbox": BOX}], categories=categories)
     assert found.table.classes == ("nodule", "mass")
-    assert noted(found, f"category '{root}' is the supercategory of others and has no annotation")
+    assert noted(found, f"category 0 ({root}) is left out: it is the supercategory of others and")
 
 
 def test_a_class_that_is_annotated_or_only_its_own_parent_stays(tmp_path: Path) -> None:
@@ -227,7 +230,7 @@ def test_of_two_categories_of_one_name_the_one_in_use_counts(tmp_path: Path) -> 
     assert found.table.classes == ("nodule", "mass")
     assert noted(found, "category 'nodule' is listed twice; the one without annotations")
     marks = [{"bbox": BOX}, {"category_id": 3, "bbox": BOX}]
-    with pytest.raises(DataError, match="one name to two categories, 'nodule' to 3 and 1, and ann"):
+    with pytest.raises(DataError, match="one name to two categories, 'nodule' to 1 and 3, and ann"):
         source(tmp_path, marks, categories=twins)
 
 
@@ -341,3 +344,45 @@ def test_half_characters_in_names_do_no_harm(tmp_path: Path) -> None:
     found.table.rows.to_parquet(tmp_path / "rows.parquet")
     json.dumps([found.faults, found.notes, found.table.classes], ensure_ascii=False).encode()
     assert found.table.classes == ("no\\udc00dule",)
+
+
+def test_a_rotation_beyond_all_numbers_is_a_fault_of_its_image(tmp_path: Path) -> None:
+    found = source(tmp_path, [{"bbox": BOX, "rotation": 10**400}])
+    assert "its rotation is no number" in found.faults["a"]
+
+
+@pytest.mark.parametrize(
+    ("lists", "expected"),
+    [
+        (
+            {"annotations": None},
+            "Expected `array`, got `null` - at `$.annotations`. Expected an ob",
+        ),
+        (
+            {"images": {"a": 1}},
+            "Expected `array`, got `object` - at `$.images`. Expected an object",
+        ),
+        ({"images": ["a.png"]}, "Expected `object`, got `str` - at `$.images[0]`"),
+        (
+            {"annotations": [7]},
+            "entry 0: Expected `object`, got `int`; found 7. Expected image_id,",
+        ),
+        ({"images": [{"id": 1}]}, "entry 0 of images has no file_name"),
+        ({"images": [{"id": 1.5, "file_name": "a.png"}]}, "id 1.5, which is no whole number"),
+        ({"images": [{"id": 1, "file_name": 7}]}, "got `int` - at `$.images[0].file_name`"),
+        ({"categories": [{"id": True, "name": "n"}]}, "got `bool` - at `$.categories[0].id`"),
+        ({"categories": []}, "lists 1 images and 0 categories; expected some of each"),
+    ],
+)
+def test_what_is_no_coco_file_is_told_with_its_place(
+    tmp_path: Path, lists: dict[str, Any], expected: str
+) -> None:
+    with pytest.raises(DataError) as told:
+        source(tmp_path, [], files=("a.png",), **lists)
+    assert expected in str(told.value)
+
+
+def test_a_list_that_is_missing_is_named(tmp_path: Path) -> None:
+    (tmp_path / "labels.json").write_text(json.dumps({"shapes": [], "imagePath": "a.png"}))
+    with pytest.raises(DataError, match="missing required field `images`"):
+        read_source(tmp_path)

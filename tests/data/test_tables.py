@@ -227,15 +227,14 @@ def test_coco_annotations_must_name_what_is_listed(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="none of its 1 annotations names a listed image"):
         read_source(tmp_path)
     coco(tmp_path, annotations=[{"image_id": 7, "category_id": 5, "bbox": [1, 2, 3, 4]}])
-    with pytest.raises(DataError, match=r"names a listed category\. They name 5; listed are 2, 1"):
+    with pytest.raises(DataError, match=r"names a listed category\. They name 5; listed are 1, 2"):
         read_source(tmp_path)
     for entry in (
         {"image_id": [7], "category_id": 2, "bbox": [1, 2, 3, 4]},
         {"image_id": 7, "category_id": True, "bbox": [1, 2, 3, 4]},
-        {"image_id": 7, "category_id": 2, "bbox": [1, 2, 3, 10**400]},
     ):
         coco(tmp_path, annotations=[entry])
-        with pytest.raises(DataError, match=r"labels\.json: entry 0 of annotations has a"):
+        with pytest.raises(DataError, match=r"labels\.json: entry 0: Expected `int"):
             read_source(tmp_path)
     twins = [{"id": 7, "file_name": "one.png"}, {"id": 7, "file_name": "two.png"}]
     coco(tmp_path, images=twins, annotations=[])

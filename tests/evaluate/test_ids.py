@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,7 +15,6 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from cxrssl.core.errors import DataError
-from cxrssl.data.coco.ids import normal_id
 from cxrssl.data.tables.image_ids import image_ids
 from cxrssl.evaluate.files import evaluate_files
 from cxrssl.evaluate.intervals import Bootstrap
@@ -96,11 +96,6 @@ def pycoco(results: list[dict[str, Any]], truth: dict[str, Any]) -> list[float]:
         evaluation.accumulate()
         evaluation.summarize()
     return [float(evaluation.stats[place]) for place in (0, 1, 3, 8)]
-
-
-def test_equal_ids_are_equal_in_any_form() -> None:
-    assert [normal_id(value) for value in (1, 1.0, "1", "1.0")] == [1] * 4
-    assert [normal_id(value) for value in ("007", "a", "1.5", "")] == ["007", "a", "1.5", ""]
 
 
 @pytest.mark.parametrize("form", [int, float, str, lambda key: f"{key}.0"])
@@ -282,6 +277,44 @@ def test_true_boxes_of_no_size_no_crowd_flag_and_no_bbox_score_as_in_pycocotools
     assert "1 annotation(s) have no bbox; the extent of their segmentation is taken" in notes
     assert "2 true box(es) have no width or no height; they count" in notes
     assert "2 annotation(s) say ignore or difficult; they count as any other" in notes
+
+
+def test_annotations_of_what_is_not_listed_are_left_out_as_in_pycocotools_and_warned_of(
+    tmp_path: Path,
+) -> None:
+    truth = json.loads(json.dumps(TRUTH))
+    other = {"bbox": FAR, "area": 81, "iscrowd": 0}
+    truth["annotations"] += [
+        {"id": 3, "image_id": 8, "category_id": 1, **other},
+        {"id": 4, "image_id": 3, "category_id": 7, **other},
+    ]
+    expected = pycoco(results_of(1, 2, 3), truth)
+    found = scored(tmp_path, results_of(1, 2, 3), truth)
+    assert values(found) == pytest.approx(expected, abs=1e-9)
+    assert found["n_boxes"] == 2
+    images, categories = found["warnings"]
+    assert "t.json: 1 annotation(s) name an image that is not listed (8) and are not us" in images
+    assert "1 annotation(s) name a category that is not listed (7) and are not used" in categories
+
+
+@pytest.mark.parametrize("said", [1, True, "1", "true", 0, "0", "false", None, "", math.nan])
+def test_a_crowd_is_one_in_every_form(tmp_path: Path, said: object) -> None:
+    is_crowd = said in (1, "1", "true")
+    truth, odd = (json.loads(json.dumps(TRUTH)) for _ in range(2))
+    truth["annotations"][0]["iscrowd"] = int(is_crowd)
+    odd["annotations"][0]["iscrowd"] = said
+    found = scored(tmp_path, results_of(1, 2, 3), odd)
+    assert values(found) == pytest.approx(pycoco(results_of(1, 2, 3), truth), abs=1e-9)
+    assert found["n_crowds"] == is_crowd
+
+
+def test_four_zeros_beside_an_outline_are_no_box(tmp_path: Path) -> None:
+    truth = json.loads(json.dumps(TRUTH))
+    outline = [[10, 10, 30, 10, 30, 30, 10, 30]]
+    truth["annotations"][0] |= {"bbox": [0, 0, 0, 0], "area": None, "segmentation": outline}
+    found = scored(tmp_path, results_of(1, 2), truth)
+    assert values(found)[0] == pytest.approx(1)
+    assert "1 annotation(s) have no bbox; the extent of their segmentation" in found["notes"][0]
 
 
 @pytest.mark.parametrize("packed", [False, True])

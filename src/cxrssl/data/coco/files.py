@@ -13,19 +13,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrssl.core.errors import DataError
+from cxrssl.data.coco.annotations import Annotations, annotations_of, unlisted
 from cxrssl.data.coco.ids import normal_id
-from cxrssl.data.coco.index import Index, NormalId, Remarks, index_of, normal_ids
+from cxrssl.data.coco.index import Index, Remarks, index_of
 from cxrssl.data.coco.json import (
-    Annotation,
     Document,
     Id,
     Ids,
+    NormalId,
     Raw,
     Result,
+    TrueAnnotation,
     blocks,
     content_of,
     decoded,
-    extent_of,
+    entries_of,
+    normal_ids,
+    read_document,
+    text_of,
 )
 from cxrssl.data.coco.match import Matched, matched, matched_document, said_of_ids
 
@@ -34,10 +39,8 @@ Integers = NDArray[np.int64]
 
 Boxes = TypeVar("Boxes", bound="CocoBoxes")
 
-_MOST_NAMED = 3
 _MOST_PX = 1e7
 """Of coordinates and sizes: more is a mistake, and products of them would overflow."""
-_IN_AN_IMAGE = "coordinates and sizes of at most 1e7 px"
 
 
 @dataclass(frozen=True)
@@ -86,102 +89,64 @@ class CocoResults(CocoBoxes):
 def read_annotations(path: Path, *, of_readers: bool = False) -> tuple[Index, CocoMarks]:
     """Read a COCO document: truth, or readers' boxes, whose annotations name a `reader`.
 
-    A true box without a width or height counts, as in pycocotools: nothing can find it.
+    As in pycocotools, a true box without a width or height counts (nothing can find it), and what
+    names no listed image or category does not.
 
     Args:
         path: Of the document.
         of_readers: Whether boxes are readers', each of which needs an area.
 
     Raises:
-        DataError: If it is no COCO document, an id is given twice or not listed, or a box has no
-            area.
+        DataError: If it is no COCO document, an id is given twice, no annotation names what is
+            listed, or a box has no area.
     """
-    document = decoded(path, content_of(path), Document)
-    index = index_of(path, document)
-    entries = list(chain.from_iterable(blocks(path, document.annotations, Annotation)))
-    boxes, notes = _true_boxes(path, entries)
-    given = np.array([np.nan if e.area is None else e.area for e in entries], np.float64)
-    found = CocoMarks(
-        _numbers(path, [e.image_id for e in entries], index.images, "image"),
-        _numbers(path, [e.category_id for e in entries], index.categories, "category"),
-        boxes,
-        np.where(np.isnan(given), boxes[:, 2] * boxes[:, 3], given),
-        np.array([bool(e.iscrowd) for e in entries], bool),
-        np.array([e.support for e in entries], np.int64),
-        np.array([e.reader or "" for e in entries], np.str_),
-    )
-    least = _least_side(boxes)
+    document = read_document(path)
+    entries = entries_of(path, document.annotations, TrueAnnotation)
+    found = annotations_of(path, entries)
+    index = index_of(path, document, lambda: set(found.categories))
+    no_image, no_class, left_out = unlisted(path, found, index.images, index.categories)
+    boxes = found.boxes
+    if np.isnan(boxes).any():
+        row = int(np.isnan(boxes).any(axis=1).argmax())
+        raise DataError(
+            f"{path}: entry {row} has no box; found {text_of(document.annotations[row])}. Expected "
+            "bbox [x, y, width, height], or a segmentation, whose extent is taken."
+        )
+    stated = np.array([np.nan if e.area is None else e.area for e in entries], np.float64)
+    areas = np.where(np.isnan(stated), boxes[:, 2] * boxes[:, 3], stated)
     if of_readers:
-        _refuse(path, boxes, least <= 0, "a width and a height above 0")
-    _refuse(path, boxes, least < 0, "a width and a height of 0 or more")
-    _refuse(path, boxes, np.abs(boxes).max(axis=1) > _MOST_PX, _IN_AN_IMAGE)
-    areas_fit = (found.areas >= 0) & (found.areas <= _MOST_PX**2)
-    _refuse(path, boxes, ~areas_fit, "an area from 0 to 1e14 px^2")
-    notes += _said_of_truth(path, entries, int((least == 0).sum()))
-    return replace(index, remarks=index.remarks + Remarks(tuple(notes))), _by_image(found)
-
-
-def _true_boxes(path: Path, entries: Sequence[Annotation]) -> tuple[Floats, list[str]]:
-    """Return the boxes of annotations; of one that has a polygon or mask alone, its extent.
-
-    Raises:
-        DataError: If one has neither.
-    """
-    sides = [entry.bbox for entry in entries]
-    num_extents = 0
-    for place, (box, entry) in enumerate(zip(sides, entries, strict=True)):
-        if box is not None and len(box) == 4:
-            continue
-        extent = None if box else extent_of(entry.segmentation)
-        if extent is None:
-            raise DataError(
-                f"{path}: entry {place} has no box; found "
-                f"{'no bbox' if box is None else f'a bbox of {len(box)} numbers'} and no polygon "
-                "or mask. Expected bbox [x, y, width, height], or a segmentation, whose extent is "
-                "taken."
-            )
-        sides[place] = extent
-        num_extents += 1
-    boxes = np.fromiter(chain.from_iterable(b or () for b in sides), np.float64, 4 * len(sides))
-    text = (
-        f"{path}: {num_extents} annotation(s) have no bbox; the extent of their segmentation is "
-        "taken"
+        _refuse(path, boxes, _least_side(boxes) <= 0, "a width and a height above 0")
+    _refuse_impossible(path, boxes)
+    _refuse(path, boxes, ~((areas >= 0) & (areas <= _MOST_PX**2)), "an area from 0 to 1e14 px^2")
+    kept = ~no_image & ~no_class
+    marks = CocoMarks(
+        np.array([index.images.get(key, -1) for key in found.images], np.int64)[kept],
+        np.array([index.categories.get(key, -1) for key in found.categories], np.int64)[kept],
+        boxes[kept],
+        areas[kept],
+        found.crowd[kept],
+        np.array([e.support for e in entries], np.int64)[kept],
+        np.array(found.readers, np.str_)[kept],
     )
-    return boxes.reshape(-1, 4), [text] if num_extents else []
+    remarks = index.remarks + _said_of_truth(path, found, left_out)
+    return replace(index, remarks=remarks), _by_image(marks)
 
 
-def _said_of_truth(path: Path, entries: Sequence[Annotation], num_empty: int) -> list[str]:
-    """Say which boxes of a truth count in a way that may surprise."""
-    notes = []
-    if num_empty:
-        notes.append(
-            f"{path}: {num_empty} true box(es) have no width or no height; they count as boxes to "
-            "be found, as in pycocotools, and nothing overlaps them"
-        )
-    marked = sum(bool(e.ignore or e.difficult) and not e.iscrowd for e in entries)
-    if marked:
-        notes.append(
-            f"{path}: {marked} annotation(s) say ignore or difficult; they count as any other, as "
-            "in pycocotools, which leaves out iscrowd alone"
-        )
-    turned = sum(_is_turned(entry) for entry in entries)
-    if turned:
-        notes.append(
-            f"{path}: {turned} annotation(s) are turned boxes (rotation); their bbox is scored as "
-            "it is, not turned, as in pycocotools"
-        )
-    return notes
-
-
-def _is_turned(entry: Annotation) -> bool:
-    attributes = entry.attributes if isinstance(entry.attributes, dict) else {}
-    for value in (entry.rotation, attributes.get("rotation")):
-        try:
-            if value and float(value) % 360 != 0:
-                return True
-        except (TypeError, ValueError, OverflowError):
-            return True  # whatever it means, the box is not turned by it
-    return False
+def _said_of_truth(path: Path, found: Annotations, left_out: Sequence[str]) -> Remarks:
+    """Say which boxes of a truth count in a way that may surprise, or not at all."""
+    counts = {
+        "annotation(s) have no bbox; the extent of their segmentation is taken": (
+            found.outlined.sum()
+        ),
+        "true box(es) have no width or no height; they count as boxes to be found, as in "
+        "pycocotools, and nothing overlaps them": (_least_side(found.boxes) == 0).sum(),
+        "annotation(s) say ignore or difficult; they count as any other, as in pycocotools, which "
+        "leaves out iscrowd alone": (found.doubtful & ~found.crowd).sum(),
+        "annotation(s) are turned boxes (rotation); their bbox is scored as it is, not turned, as "
+        "in pycocotools": len(found.rotations),
+    }
+    notes = tuple(f"{path}: {number} {what}" for what, number in counts.items() if number)
+    return Remarks(notes, tuple(f"{path}: {text}" for text in left_out))
 
 
 class _OtherIdsError(Exception):
@@ -207,9 +172,7 @@ def read_results(path: Path, truth: Index) -> tuple[CocoResults, Remarks]:
         ids = _matched_list(path, raw, truth)
         found = _result_columns(path, raw, ids, truth)
     raw.clear()  # it may be a gigabyte
-    boxes = found.boxes
-    _refuse(path, boxes, _least_side(boxes) < 0, "a width and a height of 0 or more")
-    _refuse(path, boxes, np.abs(boxes).max(axis=1) > _MOST_PX, _IN_AN_IMAGE)
+    _refuse_impossible(path, found.boxes)
     if ids is not None:
         return _by_image(found), ids.remarks
     keys = list(truth.images)
@@ -231,10 +194,13 @@ def _result_columns(path: Path, raw: Sequence[Raw], ids: Matched, truth: Index) 
         try:
             images = _places([e.image_id for e in entries], ids.images)
             labels = _places([e.category_id for e in entries], ids.categories)
-        except KeyError:
+        except KeyError as error:
             if is_truths:
                 raise _OtherIdsError from None
-            raise
+            raise DataError(
+                f"{path}: a detection names the image or category {error.args[0]!r}, which the "
+                "file does not list. List it, or leave the detection out."
+            ) from error
         scores = np.array([e.score for e in entries], np.float64)
         flat = chain.from_iterable([e.bbox for e in entries])
         boxes = np.fromiter(flat, np.float64, 4 * len(entries)).reshape(-1, 4)
@@ -247,8 +213,8 @@ def _raw_results(path: Path, truth: Index) -> tuple[list[Raw], Matched | None]:
     content = content_of(path)
     if content.lstrip()[:1] != b"{":
         return decoded(path, content, list[Raw]), None
-    document = decoded(path, content, Document)
-    index = index_of(path, document)
+    document = read_document(path, content)
+    index = index_of(path, document, lambda: _used_categories(path, document))
     found = matched_document(index, truth)
     missing = len(truth.images) - len(set(found.images.values()))
     warnings = (
@@ -278,7 +244,7 @@ def _matched_list(path: Path, raw: Sequence[Raw], truth: Index) -> Matched:
                 f"{path}: image {key!r} has the file names {images[key]!r} and {name!r}. Give each "
                 "image an id of its own."
             )
-    categories = dict.fromkeys(normal_ids(path, classes, "category"))
+    categories = dict.fromkeys(normal_ids(path, list(classes), "category"))
     return matched(path, images, categories, truth)
 
 
@@ -299,27 +265,19 @@ def _places(keys: Sequence[Id], number_of: Mapping[NormalId, int]) -> Integers:
     return np.fromiter(map(numbers.__getitem__, keys), np.int64, len(keys))
 
 
-def _numbers(
-    path: Path, keys: Sequence[Id], number_of: Mapping[NormalId, int], word: str
-) -> Integers:
-    """Return the number of each id of a document.
-
-    Raises:
-        DataError: If one is not listed.
-    """
-    try:
-        return _places(keys, number_of)
-    except KeyError:
-        normal = normal_ids(path, dict.fromkeys(keys), word)
-    unknown = [key for key in normal if key not in number_of]
-    raise DataError(
-        f"{path}: {len(unknown)} {word} id(s) are not listed, and annotations have them, such as "
-        f"{', '.join(map(repr, unknown[:_MOST_NAMED]))}. Leave the annotations out, or list them."
-    )
+def _used_categories(path: Path, document: Document) -> set[NormalId]:
+    keys = {entry.category_id for part in blocks(path, document.annotations, Ids) for entry in part}
+    return set(normal_ids(path, list(keys), "category"))
 
 
 def _least_side(boxes: Floats) -> Floats:
     return np.minimum(boxes[:, 2], boxes[:, 3])
+
+
+def _refuse_impossible(path: Path, boxes: Floats) -> None:
+    _refuse(path, boxes, _least_side(boxes) < 0, "a width and a height of 0 or more")
+    too_far = np.abs(boxes).max(axis=1) > _MOST_PX
+    _refuse(path, boxes, too_far, "coordinates and sizes of at most 1e7 px")
 
 
 def _refuse(path: Path, boxes: Floats, bad: NDArray[np.bool_], expected: str) -> None:

@@ -3,23 +3,30 @@
 It is several times faster than the standard library on the results of a whole test set.
 """
 
+import json
 import math
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import msgspec
 
 from cxrssl.core.errors import DataError
+from cxrssl.data.coco.ids import normal_id
 from cxrssl.data.coco.shapes import segmentation_extent
 
+NormalId = int | str
 Id = int | float | str
-"""As a file has it; `coco_ids.normal_id` brings it into one form."""
+"""As a file has it; `normal_ids` brings it into one form."""
 Box = tuple[float, float, float, float]
 Raw = msgspec.Raw
 Entry = TypeVar("Entry")
 
 _BLOCK = 100_000
+# What Python writes into JSON and the standard does not know: no numbers, and halves of characters.
+_LENIENT = (b"NaN", b"Infinity", b"\\ud", b"\\uD")
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
 
 class Image(msgspec.Struct):
@@ -41,18 +48,27 @@ class Category(msgspec.Struct):
 
 
 class Annotation(msgspec.Struct):
-    """Of `annotations`; `support` and `reader` are ours."""
+    """Of `annotations`, as any tool writes them; `reader` is ours."""
 
-    image_id: Id
-    category_id: Id
-    bbox: list[float] | None = None
+    image_id: Id | None = None
+    category_id: Id | None = None
+    bbox: Any = None
     segmentation: msgspec.Raw = msgspec.Raw(b"null")
-    area: float | None = None
-    iscrowd: int | float | bool | None = 0
+    iscrowd: Any = None
+    is_crowd: Any = None
     ignore: Any = None
+    ignore_: Any = msgspec.field(name="Ignore", default=None)
     difficult: Any = None
+    difficult_: Any = msgspec.field(name="Difficult", default=None)
     rotation: Any = None
     attributes: Any = None
+    reader: Any = None
+
+
+class TrueAnnotation(Annotation):
+    """One that detections are scored against; `support` is ours."""
+
+    area: float | None = None
     support: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 0
     reader: Annotated[str, msgspec.Meta(max_length=200)] | None = None
 
@@ -76,7 +92,7 @@ class Ids(msgspec.Struct, gc=False):
 
 
 class Document(msgspec.Struct):
-    """A data set; its annotations are parsed later, some at a time."""
+    """A dataset; its annotations are parsed later, some at a time."""
 
     images: list[Image]
     categories: list[Category]
@@ -127,12 +143,91 @@ def blocks(path: Path, raw: Sequence[msgspec.Raw], kind: type[Entry]) -> Iterato
             entries.extend(map(decoder.decode, raw[start : start + _BLOCK]))
         except (ValueError, RecursionError) as error:
             place = start + len(entries)  # those before it are there
-            text = bytes(raw[place]).decode(errors="replace")
             raise DataError(
-                f"{path}: entry {place}: {error}; found {text[:120]}. Expected image_id, "
+                f"{path}: entry {place}: {error}; found {text_of(raw[place])}. Expected image_id, "
                 "category_id and bbox [x, y, width, height], and for results a score."
             ) from error
         yield entries
+
+
+def entries_of(path: Path, raw: Sequence[msgspec.Raw], kind: type[Entry]) -> list[Entry]:
+    """Return all entries at once.
+
+    Raises:
+        DataError: If one is of another form.
+    """
+    return [entry for part in blocks(path, raw, kind) for entry in part]
+
+
+def text_of(raw: msgspec.Raw) -> str:
+    """Return how an entry begins, for a message."""
+    return bytes(raw).decode(errors="replace")[:120]
+
+
+def read_document(path: Path, content: bytes | None = None) -> Document:
+    """Read a dataset; ids of its images and categories are as `normal_ids` returns them.
+
+    Args:
+        path: Of the file.
+        content: Its content, where it has been read already.
+
+    Raises:
+        DataError: If it can't be read or is no COCO dataset, lists no image or no category, or one
+            id is given to two images or to two categories of different names.
+    """
+    document = decoded(path, _strict(content_of(path) if content is None else content), Document)
+    if not document.images or not document.categories:
+        raise DataError(
+            f"{path} lists {len(document.images)} images and {len(document.categories)} "
+            "categories; expected some of each."
+        )
+    image_ids = normal_ids(path, [image.id for image in document.images], "image")
+    class_ids = normal_ids(path, [kind.id for kind in document.categories], "category")
+    names = [kind.name for kind in document.categories]
+    _check_distinct(path, "images", zip(image_ids, range(len(image_ids)), strict=True))
+    _check_distinct(path, "categories", zip(class_ids, names, strict=True))
+    for image, key in zip(document.images, image_ids, strict=True):
+        image.id = key
+    for kind, key in zip(document.categories, class_ids, strict=True):
+        kind.id = key
+    return document
+
+
+def _check_distinct(path: Path, word: str, pairs: Iterable[tuple[Id, object]]) -> None:
+    """Raise a `DataError` if one id stands for two things."""
+    content_of_id: dict[Id, object] = {}
+    for key, content in pairs:
+        if content_of_id.setdefault(key, content) != content:
+            raise DataError(
+                f"{path} gives one id to two {word}, {key!r} (1, 1.0 and '1' are one id). Give "
+                "each its own."
+            )
+
+
+def normal_ids(path: Path, keys: Sequence[Id | None], word: str) -> list[Any]:
+    """Return ids in the form in which equal ones are equal, None for None.
+
+    Raises:
+        DataError: If one is a number that is not whole.
+    """
+    try:
+        return [key if type(key) is int or key is None else normal_id(key) for key in keys]
+    except ValueError as error:
+        raise DataError(
+            f"{path} has an {word} id that can't be used: {error}. Expected whole numbers or words."
+        ) from error
+
+
+def _strict(content: bytes) -> bytes:
+    """Return JSON in which what Python's own writer lets pass is null or an escape."""
+    if not any(mark in content for mark in _LENIENT):
+        return content
+    try:
+        parsed = json.loads(content, parse_constant=lambda _: None)
+        text = json.dumps(parsed, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return content  # msgspec says what is wrong
+    return _HALF_CHARACTER.sub(lambda half: f"\\\\u{ord(half[0]):04x}", text).encode()
 
 
 def extent_of(segmentation: msgspec.Raw) -> list[float] | None:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cxrssl.core.errors import DataError
-from cxrssl.data.coco.index import Index, NormalId, Remarks
+from cxrssl.data.coco.index import Index, Remarks
+from cxrssl.data.coco.json import NormalId
 
 _MOST_NAMED = 3
 _SUFFIX = re.compile(r"\.(dicom|dcm|png|jpe?g|tiff?|bmp|gif|webp|jp2|j2k|npy|nii|nii\.gz)", re.I)

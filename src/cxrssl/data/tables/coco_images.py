@@ -7,39 +7,19 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
-from cxrssl.core.sizes import Size
-from cxrssl.data.coco.ids import normal_id
+from cxrssl.core.errors import DataError
+from cxrssl.core.sizes import Size, agreed_size, is_unreadable, stated_size, unreadable_note
+from cxrssl.data.coco.json import Id, Image
 from cxrssl.data.tables.image_ids import LONGEST_ID, image_ids, plain_id
 from cxrssl.data.tables.lookup import Location, located
 from cxrssl.data.tables.rows import is_id
-from cxrssl.data.tables.sizes import agreed_size, is_unreadable, stated_size, unreadable_note
 
 NO_READER = "R0"
 _BAD_NAME = (
     "its file name has characters other than letters, digits, '.', '_' and '-', a leading dot, or "
     f"more than {LONGEST_ID} characters. Rename it."
 )
-
-
-@dataclass(frozen=True)
-class Listing:
-    """One entry of `images`.
-
-    Attributes:
-        number: Its place, from 0.
-        key: Its id.
-        file_name: As stated.
-        size: (width, height) as stated, in pixels.
-        is_size_unreadable: Whether one of them is stated as something else.
-    """
-
-    number: int
-    key: int | str
-    file_name: str
-    size: Size | None
-    is_size_unreadable: bool
 
 
 @dataclass(frozen=True)
@@ -55,53 +35,47 @@ class Films:
         notes: What was guessed, a sentence each.
     """
 
-    ids: dict[int | str, str]
-    readers: dict[int | str, str]
+    ids: dict[Id, str]
+    readers: dict[Id, str]
     files: dict[str, Path]
     sizes: dict[str, Size]
     faults: dict[str, str]
     notes: list[str]
 
 
-def listing(number: int, entry: dict[str, Any]) -> Listing:
-    """Return an entry of `images`.
-
-    Raises:
-        KeyError: If it has no id or file_name.
-        TypeError: If one of them is of another type.
-        ValueError: If the id is no whole number.
-    """
-    name = entry["file_name"]
-    if not isinstance(name, str):
-        raise TypeError("a file_name that is no text")
-    sides = entry.get("width"), entry.get("height")
-    is_unread = any(map(is_unreadable, sides))
-    return Listing(number, normal_id(entry["id"]), name, stated_size(*sides), is_unread)
-
-
-def films_of(folder: Path, listings: Sequence[Listing], *, named_readers: Collection[str]) -> Films:
-    """Find the file of every listing.
+def films_of(
+    path: Path, folder: Path, images: Sequence[Image], *, named_readers: Collection[str]
+) -> Films:
+    """Find the file of every listed image.
 
     Args:
+        path: Of the COCO file, for messages.
         folder: Of the source.
-        listings: All of them, ids distinct.
+        images: All that are listed, ids distinct.
         named_readers: Readers that annotations name; none of them is given to a listing.
+
+    Raises:
+        DataError: If one has no `file_name`.
     """
-    locations = located(folder, (entry.file_name for entry in listings))
-    groups: dict[PurePosixPath, list[Listing]] = defaultdict(list)
-    for entry in listings:
-        location = locations[entry.file_name]
-        if not location.fault:
-            groups[location.place].append(entry)
+    names = [image.file_name for image in images if image.file_name is not None]
+    if len(names) < len(images):
+        row = next(row for row, image in enumerate(images) if image.file_name is None)
+        raise DataError(f"{path}: entry {row} of images has no file_name. Name the image's file.")
+    locations = located(folder, names)
+    groups: dict[PurePosixPath, list[int]] = defaultdict(list)
+    for row, name in enumerate(names):
+        if not locations[name].fault:
+            groups[locations[name].place].append(row)
     ids, notes = image_ids(groups)
     most = max(map(len, groups.values()), default=0)
     prefix = _reader_prefix(named_readers, most=most)
     films = Films({}, {}, {}, {}, {}, notes)
-    for place, group in groups.items():
-        _add(films, folder / place, group, ids.get(place, ""), prefix)
-    for entry in listings:
-        if locations[entry.file_name].fault:
-            _add_fault(films, entry, locations[entry.file_name])
+    for place, rows in groups.items():
+        listed = [images[row] for row in rows]
+        _add(films, folder / place, f"image-{rows[0]}", listed, ids.get(place, ""), prefix)
+    for row, name in enumerate(names):
+        if locations[name].fault:
+            _add_fault(films, f"image-{row}", locations[name])
     counts = {
         "file_name(s) are not where they say; the files were found by the last part of the name, "
         "which no other file has": sum(
@@ -109,41 +83,43 @@ def films_of(folder: Path, listings: Sequence[Listing], *, named_readers: Collec
         ),
         "file(s) are listed under several image ids: each is one film, and each of its ids "
         f"one reader ({prefix}1, {prefix}2, in the list's order) where annotations name none": (
-            sum(len(group) > 1 for group in groups.values())
+            sum(len(rows) > 1 for rows in groups.values())
         ),
     }
     films.notes.extend(f"{count} {what}" for what, count in counts.items() if count)
-    num_unreadable = sum(entry.is_size_unreadable for entry in listings)
+    num_unreadable = sum(is_unreadable(i.width) or is_unreadable(i.height) for i in images)
     if num_unreadable:
         films.notes.append(unreadable_note(num_unreadable))
     return films
 
 
-def _add(films: Films, file: Path, group: list[Listing], name: str, prefix: str) -> None:
+def _add(
+    films: Films, file: Path, number: str, listed: Sequence[Image], name: str, prefix: str
+) -> None:
     """Add the film of a file; `name` is its image id, "" if there can be none."""
     if not _is_short_id(name):
-        films.faults[f"image-{group[0].number}"] = _BAD_NAME
+        films.faults[number] = _BAD_NAME
         return
-    size, contradiction = agreed_size(entry.size for entry in group)
+    size, contradiction = agreed_size(stated_size(image.width, image.height) for image in listed)
     if contradiction:
         films.faults[name] = f"{contradiction}."
         return
     if size is not None:
         films.sizes[name] = size
     films.files[name] = file
-    for number, entry in enumerate(group, start=1):
-        films.ids[entry.key] = name
-        films.readers[entry.key] = NO_READER if len(group) == 1 else f"{prefix}{number}"
+    for place, image in enumerate(listed, start=1):
+        films.ids[image.id] = name
+        films.readers[image.id] = NO_READER if len(listed) == 1 else f"{prefix}{place}"
 
 
-def _add_fault(films: Films, entry: Listing, location: Location) -> None:
+def _add_fault(films: Films, number: str, location: Location) -> None:
     """Add the fault of a listing without a file, under the image id that it would have had."""
-    name, by_number = plain_id(location.place), f"image-{entry.number}"
+    name = plain_id(location.place)
     if not _is_short_id(name):
-        films.faults[by_number] = _BAD_NAME
+        films.faults[number] = _BAD_NAME
     else:
         is_taken = name in films.files or name in films.faults
-        films.faults[by_number if is_taken else name] = f"{location.fault}."
+        films.faults[number if is_taken else name] = f"{location.fault}."
 
 
 def _is_short_id(name: str) -> bool:

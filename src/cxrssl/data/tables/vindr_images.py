@@ -4,10 +4,9 @@ from pathlib import PurePosixPath
 
 import pandas as pd
 
-from cxrssl.core.sizes import Size
+from cxrssl.core.sizes import Size, agreed_size, is_unreadable, stated_size, unreadable_note
 from cxrssl.data.tables.image_ids import plain_id
 from cxrssl.data.tables.rows import BOX_COLUMNS
-from cxrssl.data.tables.sizes import agreed_size, is_unreadable, stated_size, unreadable_note
 
 
 def without_suffixes(names: pd.Series) -> tuple[pd.Series, dict[str, str], list[str]]:

@@ -242,7 +242,7 @@ def test_a_png_serves_as_well_and_a_crowded_image_is_passed_over(tmp_path: Path)
         lines.clear()
         describe(path, protocol="corrected", out=out, say=lines.append)
         assert (out / "figure1_fusion.png").exists() == (name == "a")
-    assert (out / "figure1_fusion.svg").read_text().count(">Cardiomegaly (") == 1
+    assert (out / "figure1_fusion.svg").read_text().count(">1 Cardiomegaly, 2 readers<") == 1
 
 
 def test_figure_1_goes_by_the_size_that_the_table_states(tmp_path: Path) -> None:

@@ -1,10 +1,13 @@
 """Boxes as readers drew them, and fused: the paper's figure 1.
 
+Names stand below the pictures, so that long ones fit and a narrow page has room.
 Shapes: H, W are a picture's height and width in pixels; N boxes as drawn, M fused.
 """
 
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Literal
 
 import numpy as np
@@ -15,6 +18,9 @@ from matplotlib.patches import Rectangle
 
 from cxrssl.core.boxes import Boxes
 from cxrssl.core.images import Pixels
+from cxrssl.drawing.looks import say_nothing_yet
+from cxrssl.drawing.svg import WIDTH_IN, page_style, svg_text
+from cxrssl.drawing.tags import placed_tags
 
 Stroke = Literal["-", "--", ":"]
 
@@ -24,17 +30,21 @@ _HUES = ("#E69F00", "#56B4E9", "#CC79A7")
 # After three readers the hues come again with another stroke.
 _ALL_STROKES: tuple[Stroke, ...] = ("-", "--", ":")
 _READERS = [(hue, stroke) for stroke in _ALL_STROKES for hue in _HUES]
-FUSED = "#F0E442"
+_FUSED = "#F0E442"
 # How a fused box is drawn by the number of its readers, so that colour is not needed to tell.
 _STROKES: dict[int, tuple[Stroke, float, str]] = {
     1: (":", 1.4, "1 reader"),
     2: ("--", 1.6, "2 readers"),
     3: ("-", 2.2, "3 or more"),
 }
-GROUND, _LEADER = "#222222", "#9A9A9A"
-_WIDTH_IN, _ROW_IN, _TITLE_IN, _LEGEND_IN = 9.2, 3.2, 0.32, 0.5
-# Between two names beside a picture, as a share of its height.
-_NAME_GAP = 0.075
+_GROUND = "#222222"
+_GAP_IN, _TITLE_IN, _LINE_IN, _LEGEND_ROW_IN = 0.08, 0.25, 0.165, 0.19
+_PICTURE_IN = (WIDTH_IN - _GAP_IN) / 2
+# A number's ground in a picture, as shares of its width and height.
+_TAG = (0.075, 0.07)
+# Characters of a line of names that fit below both pictures, and below one.
+_LINE_WIDTH, _HALF_LINE_WIDTH = 68, 34
+_LEGEND_COLUMNS = 2
 
 
 @dataclass(frozen=True)
@@ -60,151 +70,138 @@ class Readings:
     support: Sequence[int]
 
 
+def fusion_examples(examples: Sequence[Readings]) -> str:
+    """Draw the figure as SVG for a page; see `readings_figure`."""
+    with page_style():
+        return svg_text(readings_figure(examples), TITLE)
+
+
 def readings_figure(examples: Sequence[Readings]) -> Figure:
-    """Return boxes before (left) and after (right) fusion, with names beside, for a wide place.
+    """Return boxes before (left) and after (right) fusion.
+
+    Fused boxes are numbered from top to bottom, and named below with the number of their readers.
 
     Args:
-        examples: A row each, at least one.
+        examples: One below another; without any, the figure says so.
 
-    Source: the paper, figure 1; readers' colours and support are ours.
+    Source: the paper, figure 1; readers' colours, numbers and support are ours.
     """
-    looks = reader_looks(examples)
-    height = _TITLE_IN + _ROW_IN * len(examples) + _LEGEND_IN
-    figure = Figure(figsize=(_WIDTH_IN, height))
-    grid = figure.subplots(
-        len(examples),
-        4,
-        squeeze=False,
-        # The second and fourth columns leave room for names.
-        gridspec_kw={
-            "width_ratios": (1, 0.53, 1, 0.53),
-            "left": 0.01,
-            "right": 0.99,
-            "top": 1 - _TITLE_IN / height,
-            "bottom": _LEGEND_IN / height,
-            "wspace": 0.03,
-            "hspace": 0.04,
-        },
-    )
-    for axes in grid[:, (1, 3)].flat:
+    if not examples:
+        figure = Figure(figsize=(WIDTH_IN, 1.0))
+        axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
         axes.axis("off")
-    grid = grid[:, (0, 2)]
-    for (left, right), one in zip(grid, examples, strict=True):
-        draw_drawn(left, one, looks, aspect=one.height_per_width)
-        draw_fused(right, one, aspect=one.height_per_width)
-        _name_beside(right, one)
-    grid[0, 0].set_title("as drawn", fontsize=10)
-    grid[0, 1].set_title("fused", fontsize=10)
-    explain_readers(grid[-1, 0], looks, columns=4)
-    explain_support(grid[-1, 1], columns=4)
+        say_nothing_yet(axes)
+        return figure
+    readers = sorted({name for e in examples for name in e.readers}, key=lambda r: (len(r), r))
+    looks = {name: _READERS[place % len(_READERS)] for place, name in enumerate(readers)}
+    legend_rows = max(2, -(-len(looks) // _LEGEND_COLUMNS))
+    heights = [_height(example) for example in examples]
+    total = _TITLE_IN + sum(heights) + 0.15 + _LEGEND_ROW_IN * legend_rows
+    figure = Figure(figsize=(WIDTH_IN, total))
+    top = total - _TITLE_IN
+    for example, height in zip(examples, heights, strict=True):
+        left, right = _pair(figure, example, top / total, total)
+        for box, reader in zip(example.drawn.tolist(), example.readers, strict=True):
+            colour, stroke = looks[reader]
+            _outline(left, box, colour=colour, stroke=stroke, width=1.5)
+        for box, support in zip(example.fused.tolist(), example.support, strict=True):
+            stroke, width, _ = _STROKES[min(support, 3)]
+            _outline(right, box, colour=_FUSED, stroke=stroke, width=width)
+        _number(right, example)
+        _name_below(figure, example, (top - _PICTURE_IN * example.height_per_width) / total, total)
+        if example is examples[0]:
+            left.set_title("as drawn")
+            right.set_title("fused")
+        top -= height
+    below = (heights[-1] / _PICTURE_IN / examples[-1].height_per_width) - 1
+    _legend(left, [(hue, stroke, 1.5, name) for name, (hue, stroke) in looks.items()], below)
+    _legend(right, [(_FUSED, *stroke) for stroke in _STROKES.values()], below)
     return figure
 
 
-def reader_looks(examples: Sequence[Readings]) -> dict[str, tuple[str, Stroke]]:
-    """Return colour and stroke by reader, the same in every example."""
-    readers = sorted({name for one in examples for name in one.readers}, key=lambda r: (len(r), r))
-    return {reader: _READERS[place % len(_READERS)] for place, reader in enumerate(readers)}
+def _pair(figure: Figure, example: Readings, top: float, total_in: float) -> tuple[Axes, Axes]:
+    """Return axes with the picture, twice, whose upper edge is at `top` of the figure."""
+    height, width = _PICTURE_IN * example.height_per_width / total_in, _PICTURE_IN / WIDTH_IN
+    left, right = (
+        figure.add_axes((corner, top - height, width, height)) for corner in (0.0, 1 - width)
+    )
+    for axes in (left, right):
+        axes.imshow(example.pixels, cmap="gray", vmin=0, vmax=255, aspect="auto")
+        axes.axis("off")
+    return left, right
 
 
-def draw_drawn(
-    axes: Axes,
-    one: Readings,
-    looks: Mapping[str, tuple[str, Stroke]],
-    *,
-    aspect: float | Literal["auto"],
-) -> None:
-    """Draw a picture with the boxes of its readers; `aspect` is as matplotlib takes it."""
-    _picture(axes, one, aspect)
-    for box, reader in zip(one.drawn.tolist(), one.readers, strict=True):
-        colour, stroke = looks[reader]
-        _outline(axes, box, colour=colour, stroke=stroke, width=1.5)
+def _height(example: Readings) -> float:
+    """Return the height in inches of a pair of pictures, its names and the gap below."""
+    lines, columns = _lines(example)
+    return _PICTURE_IN * example.height_per_width + _LINE_IN * -(-len(lines) // columns) + 0.2
 
 
-def draw_fused(axes: Axes, one: Readings, *, aspect: float | Literal["auto"]) -> None:
-    """Draw a picture with its fused boxes, stroked by the number of their readers."""
-    _picture(axes, one, aspect)
-    for box, support in zip(one.fused.tolist(), one.support, strict=True):
-        stroke, width, _ = _STROKES[min(support, 3)]
-        _outline(axes, box, colour=FUSED, stroke=stroke, width=width)
+def _top_down(example: Readings) -> list[int]:
+    """Return the fused boxes as they are numbered."""
+    return np.lexsort((example.fused[:, 0], example.fused[:, 1])).tolist()
 
 
-def explain_readers(
-    axes: Axes, looks: Mapping[str, tuple[str, Stroke]], *, columns: int, below: float = 0.02
-) -> None:
-    """Explain readers' strokes below a picture, by `below` of its height."""
-    strokes = [(colour, stroke, 1.5, name) for name, (colour, stroke) in looks.items()]
-    _legend(axes, strokes, columns, below)
+def _lines(example: Readings) -> tuple[list[str], int]:
+    """Return a line for each fused box, and in how many columns they fit."""
+    lines = []
+    for number, place in enumerate(_top_down(example), start=1):
+        support = example.support[place]
+        readers = "1 reader" if support == 1 else f"{support} readers"
+        line = f"{number}  {example.names[place]}, {readers}"
+        lines.append(textwrap.shorten(line, _LINE_WIDTH, placeholder=" …"))
+    fits = all(len(line) <= _HALF_LINE_WIDTH for line in lines)
+    return lines, 2 if fits else 1
 
 
-def explain_support(axes: Axes, *, columns: int, below: float = 0.02) -> None:
-    """Explain the strokes of fused boxes below a picture."""
-    _legend(axes, [(FUSED, *stroke) for stroke in _STROKES.values()], columns, below)
+def _name_below(figure: Figure, example: Readings, top: float, total_in: float) -> None:
+    lines, columns = _lines(example)
+    rows = -(-len(lines) // columns)
+    for place, line in enumerate(lines):
+        column, row = divmod(place, max(1, rows))
+        figure.text(
+            0.005 + column * (0.5 + _GAP_IN / WIDTH_IN / 2),
+            top - (0.05 + _LINE_IN * row) / total_in,
+            line,
+            va="top",
+            fontsize=9,
+        )
 
 
-def _picture(axes: Axes, one: Readings, aspect: float | Literal["auto"]) -> None:
-    axes.imshow(one.pixels, cmap="gray", vmin=0, vmax=255, aspect=aspect)
-    axes.axis("off")
+def _number(axes: Axes, example: Readings) -> None:
+    """Write numbers beside fused boxes, apart from each other."""
+    height, width = example.pixels.shape
+    size = ceil(_TAG[0] * width), ceil(_TAG[1] * height / example.height_per_width)
+    order = _top_down(example)
+    boxes = [(x0, y0, x1, y1) for x0, y0, x1, y1 in example.fused[order].tolist()]
+    tags = placed_tags(boxes, [size] * len(order), width=width, height=height)
+    for number, tag in enumerate(tags, start=1):
+        if tag is None:
+            continue  # the picture is full of numbers
+        axes.text(
+            (tag[0] + tag[2]) / 2,
+            (tag[1] + tag[3]) / 2,
+            str(number),
+            color=_FUSED,
+            fontsize=9,
+            ha="center",
+            va="center",
+            bbox={"facecolor": _GROUND, "alpha": 0.85, "edgecolor": "none", "pad": 1.2},
+        )
 
 
 def _outline(axes: Axes, box: list[float], *, colour: str, stroke: Stroke, width: float) -> None:
     x0, y0, x1, y1 = box
     # A dark rim keeps a bright line visible on bone and heart.
-    for one_colour, one_width in ((GROUND, width + 1), (colour, width)):
-        axes.add_patch(
-            Rectangle(
-                (x0, y0),
-                x1 - x0,
-                y1 - y0,
-                fill=False,
-                edgecolor=one_colour,
-                linestyle=stroke if one_colour == colour else "-",
-                linewidth=one_width,
-                alpha=1 if one_colour == colour else 0.5,
-            )
-        )
+    rim: tuple[str, Stroke, float, float] = (_GROUND, "-", width + 1, 0.5)
+    for edge, style, points, alpha in (rim, (colour, stroke, width, 1)):
+        outline = Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=edge, alpha=alpha)
+        outline.set(linestyle=style, linewidth=points)
+        axes.add_patch(outline)
 
 
-def _name_beside(axes: Axes, one: Readings) -> None:
-    """Write the classes on both sides of a picture, each with a line to its box; none overlap."""
-    height, width = one.pixels.shape
-    middles = (one.fused[:, :2] + one.fused[:, 2:]) / 2  # [M, 2]
-    on_left = middles[:, 0] < width / 2
-    for edge, places, at_x, side in (
-        (0, np.flatnonzero(on_left), -0.04, "right"),
-        (2, np.flatnonzero(~on_left), 1.04, "left"),
-    ):
-        order = places[np.argsort(middles[places, 1], kind="stable")]
-        heights = _apart((middles[order, 1] / height).tolist(), gap=_NAME_GAP)
-        for place, at_y in zip(order.tolist(), heights, strict=True):
-            name = axes.annotate(
-                f"{one.names[place]} ({one.support[place]})",
-                xy=(float(one.fused[place, edge]), float(middles[place, 1])),
-                xytext=(at_x, 1 - at_y),
-                textcoords="axes fraction",
-                ha=side,
-                va="center",
-                fontsize=8,
-                arrowprops={"arrowstyle": "-", "color": _LEADER, "linewidth": 0.8, "shrinkB": 0},
-            )
-            name.set_in_layout(False)
-
-
-def _apart(wanted: Sequence[float], *, gap: float) -> list[float]:
-    """Return rising places in 0..1 near the rising ones wanted, `gap` apart or more if they fit."""
-    found = list(wanted)
-    for place in range(1, len(found)):
-        found[place] = max(found[place], found[place - 1] + gap)
-    ceiling = 1.0
-    for place in reversed(range(len(found))):
-        found[place] = min(found[place], ceiling)
-        ceiling = found[place] - gap
-    return found
-
-
-def _legend(
-    axes: Axes, strokes: Sequence[tuple[str, Stroke, float, str]], columns: int, below: float
-) -> None:
-    """Explain strokes (colour, stroke, width, name) below a picture, on a dark ground as in it."""
+def _legend(axes: Axes, strokes: Sequence[tuple[str, Stroke, float, str]], below: float) -> None:
+    """Explain strokes (colour, stroke, width, name) by `below` of a picture's height below it."""
     lines = [
         Line2D([], [], color=colour, linestyle=stroke, linewidth=width, label=name)
         for colour, stroke, width, name in strokes
@@ -215,10 +212,10 @@ def _legend(
         handles=lines,
         loc="upper center",
         bbox_to_anchor=(0.5, -below),
-        ncols=min(len(lines), columns),
+        ncols=min(len(lines), _LEGEND_COLUMNS),
         fontsize=8,
         frameon=True,
-        facecolor=GROUND,
+        facecolor=_GROUND,
         framealpha=1,
         labelcolor="white",
         handlelength=3,

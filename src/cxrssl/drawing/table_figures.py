@@ -56,9 +56,9 @@ def write_readings(stem: Path, examples: Sequence[Readings]) -> list[Path]:
 
     Args:
         stem: Path of the files without their endings.
-        examples: A row each, at least one.
+        examples: One below another.
 
-    Source: the paper, figure 1; readers' colours and support are ours.
+    Source: the paper, figure 1.
     """
     shown = [
         replace(
@@ -80,7 +80,7 @@ def _written(figure: Figure, stem: Path, title: str) -> list[Path]:
         with replacing(png) as temporary, warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Glyph .* missing from font")
             figure.savefig(
-                temporary, format="png", dpi=150, metadata={"Software": None, "Title": title}
+                temporary, format="png", dpi=200, metadata={"Software": None, "Title": title}
             )
         write_text(svg, drawn_svg(figure, dpi=150, metadata={"Date": None, "Title": title}))
     return [png, svg]

@@ -2,10 +2,9 @@
 
 from cxrssl.drawing.balance import class_balance
 from cxrssl.drawing.looks import Role
-from cxrssl.drawing.readings import Readings
+from cxrssl.drawing.readings import Readings, fusion_examples
 from cxrssl.report.figures.classes import class_curves
 from cxrssl.report.figures.curves import Line, label_curve, label_curve_png
-from cxrssl.report.figures.fusion import fusion_examples
 from cxrssl.report.figures.runs import convergence
 from cxrssl.report.figures.saved import labels_saved
 

@@ -115,10 +115,18 @@ def knn_consistency(
     asking = np.flatnonzero(findings.any(axis=1))
     if len(asking) < 2:
         return None, None
+    # It imports all of its metrics, which takes two seconds: only where there are findings.
+    from torchmetrics.retrieval import RetrievalPrecision
+
     counts = findings.astype(np.int64)
     common = (counts @ counts.T > 0) & ~np.eye(len(findings), dtype=bool)  # [N, N]
     unit = functional.normalize(features.double(), dim=1)
-    likeness = (unit @ unit.T).fill_diagonal_(-torch.inf)
-    nearest = likeness.topk(min(NEIGHBOURS, len(findings) - 1), dim=1).indices.numpy()
-    hits = np.take_along_axis(common, nearest, axis=1)[asking]
-    return float(hits.mean()), float(common[asking].sum(axis=1).mean() / (len(findings) - 1))
+    likeness = (unit @ unit.T).fill_diagonal_(-torch.inf)[asking]
+    # Ranks instead of likenesses, because torchmetrics rounds those to float32.
+    ranks = likeness.argsort(dim=1).argsort(dim=1).float()
+    precision = RetrievalPrecision(
+        empty_target_action="neg", top_k=min(NEIGHBOURS, len(findings) - 1)
+    )
+    queries = torch.arange(len(asking)).repeat_interleave(len(findings))
+    hits = precision(ranks.flatten(), torch.from_numpy(common[asking]).flatten(), queries)
+    return float(hits), float(common[asking].sum(axis=1).mean() / (len(findings) - 1))

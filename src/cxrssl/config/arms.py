@@ -4,17 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cxrssl.config.plan import Plan
-
-Faults = tuple[str, ...]
-"""Codes of the published code's faults that a run has, in their order."""
-
-FAULTY: dict[Faults, dict[str, object]] = {
-    (): {},
-    ("P4",): {"data.protocol": "published", "data.label_order": "seeded"},
-    ("P4", "P5"): {"data.protocol": "published", "data.label_order": "table"},
-}
-"""Fields of both recipes by the faults that they put back. P4: the split is the order of the table.
-P5: the pool is its first part."""
+from cxrssl.paper.faults import Faults
 
 
 @dataclass(frozen=True)

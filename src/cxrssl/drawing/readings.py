@@ -139,7 +139,7 @@ def _height(example: Readings) -> float:
 
 def _top_down(example: Readings) -> list[int]:
     """Return the fused boxes as they are numbered."""
-    return np.lexsort((example.fused[:, 0], example.fused[:, 1])).tolist()
+    return [int(row) for row in np.lexsort((example.fused[:, 0], example.fused[:, 1]))]
 
 
 def _lines(example: Readings) -> tuple[list[str], int]:

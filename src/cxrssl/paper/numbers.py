@@ -36,20 +36,3 @@ TABLE_2: dict[str, tuple[float, float]] = {
 # R10, above an overlap of 0.2: see `cxrssl describe`.
 READERS_ALL: dict[tuple[str, str], tuple[float, float]] = {("R8", "R9"): (0.580, 0.284)}
 READERS_ABOVE: dict[tuple[str, str], tuple[float, float]] = {("R8", "R10"): (0.674, 0.149)}
-
-OTHER_FAULTS = (
-    ("P2", "The contrast is between the 2,048 channels of one image, not between images."),
-    ("P3", "The backbone starts random with its stem and first stage frozen, at a constant rate."),
-    ("P6", "Pretraining sees equalised pixels, the detector raw ones with ImageNet's mean."),
-    ("P7", "Repeat factors are rounded up: 5,774 images an epoch where 4,658 are meant."),
-    ("P8", "Its AR pools the classes, which its text does not say: AR100_agnostic here."),
-    (
-        "P9",
-        "Rates drop at epochs 8 and 11, one stage is frozen, norms are not trained: not in "
-        "the text.",
-    ),
-    ("P10", "Noise is 14.3 to 25 % of the mean pixel, where the text says 12.5 to 25 %."),
-    ("P11", "Its two rows of readers mix two definitions: one above an overlap of 0.2, one not."),
-    ("P12", "There is no control with the same labels, one seed, and no interval."),
-)
-"""What is known of the published code beside P1, P4 and P5; not run here."""

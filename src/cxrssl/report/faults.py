@@ -1,8 +1,4 @@
-"""What each fault of the published code does to the result: one more of them a row.
-
-P1: the pretrained weights never reach the detector. P4: the split is the order of the table. P5:
-the pool is the first part of that order. `report.paper` names the others.
-"""
+"""What each fault of the paper's published code does to the result: one more of them a row."""
 
 import math
 from collections.abc import Iterator
@@ -11,15 +7,10 @@ from typing import Any
 
 from cxrssl.config.plan import Plan
 from cxrssl.metrics.label_curves import Estimate
-from cxrssl.paper.numbers import OTHER_FAULTS
+from cxrssl.paper.faults import INTRODUCTION, OTHER_FAULTS, TEXTS, TITLES
 from cxrssl.report.results import Results, Side
 from cxrssl.report.wording import METRICS, interval, is_apart, labels
 
-_INTRO = (
-    "The paper reports how its SSL arms compare with a baseline that sees all labels. Each row "
-    "puts one more fault of its published code back into this plan. The test images change with "
-    "P4 and stay the same after it."
-)
 _COLUMNS = (
     "boxes an image, train and test",
     "all labels",
@@ -47,7 +38,7 @@ def fault_section(plan: Plan, results: Results) -> dict[str, Any] | None:
         return None
     rows = [row for fraction in plan.faults for row in _rows(plan, results, fraction)]
     return {
-        "intro": f"{_INTRO} Score: {METRICS[plan.answer.metric]}.",
+        "intro": f"{INTRODUCTION} Score: {METRICS[plan.answer.metric]}.",
         "columns": list(_COLUMNS),
         "rows": rows,
         "others": [{"code": code, "text": text} for code, text in OTHER_FAULTS],
@@ -65,27 +56,13 @@ def _rungs(plan: Plan, fraction: float) -> Iterator[_Rung]:
         Side(main, fraction),
         Side(control, fraction),
     )
-    yield _Rung(
-        "+ P4: the split is the order of the table",
-        "Images with many boxes have many rows and so come first: they train, few-box images test.",
-        Side(control, 1.0, p4),
-        Side(main, fraction, p4),
-        None,
-    )
-    yield _Rung(
-        "+ P5: the pool is the first part of that order",
-        "The images that lose their labels are the most crowded ones.",
-        Side(control, 1.0, p4),
-        Side(main, fraction, p45),
-        Side(control, fraction, p45),
-    )
-    yield _Rung(
-        "+ P1: the weights never arrive",
-        "What is called SSL is the detector without pretraining on fewer labels.",
-        Side(control, 1.0, p4),
-        Side(control, fraction, p45),
-        Side(control, fraction, p45),
-    )
+    plain, faulty = Side(control, fraction, p45), Side(control, 1.0, p4)
+    for code, ssl, same in (
+        ("P4", Side(main, fraction, p4), None),
+        ("P5", Side(main, fraction, p45), plain),
+        ("P1", plain, plain),
+    ):
+        yield _Rung(TITLES[code], TEXTS[code], faulty, ssl, same)
 
 
 def _rows(plan: Plan, results: Results, fraction: float) -> Iterator[dict[str, Any]]:

@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import stdtrit  # type: ignore[import-untyped]
 
-from cxrssl.config.arms import Arm, Faults
+from cxrssl.config.arms import Arm
 from cxrssl.core.errors import RunError
 from cxrssl.core.records import read_record
 from cxrssl.metrics.label_curves import Estimate, Scored, difference_of, mean_of
+from cxrssl.paper.faults import Faults
 
 _SCORED = (
     *("metrics", "per_class", "classes", "definitions", "truth_sha256", "seed", "replicates"),

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxrssl.config.arms import FAULTY, Arm, Pretraining, arms_of, pretrainings_of
+from cxrssl.config.arms import Arm, Pretraining, arms_of, pretrainings_of
 from cxrssl.config.load import load_recipe, recipe_path
 from cxrssl.config.plan import Plan, RecipeSection
 from cxrssl.config.schema import FinetuneRecipe, LabelSection, PretrainRecipe
@@ -14,6 +14,7 @@ from cxrssl.core.errors import RecipeError
 from cxrssl.data.fusion import reader_of
 from cxrssl.data.protocol import order_of
 from cxrssl.jobs.job import Job
+from cxrssl.paper.faults import FAULTY
 
 Recipe = PretrainRecipe | FinetuneRecipe
 POOL = "pool"

@@ -217,7 +217,10 @@ def test_differences_apart_from_zero_are_marked_and_no_others(visit: Callable[..
 
 def test_paper_stands_beside_scores_only_where_it_has_any(visit: Callable[..., Visit]) -> None:
     content = made_content()
-    assert visit(content).page.locator("#table-1 .paper").count() == 30
+    cells = [cell for row in content["table1"]["rows"] for cell in row["cells"]]
+    printed = sum(cell["paper"] is not None for cell in cells)
+    assert 0 < printed < len(cells)
+    assert visit(content).page.locator("#table-1 .paper").count() == printed
     content["table1"]["has_paper"] = False
     assert visit(content).page.locator("#table-1 .paper").count() == 0
 
@@ -225,7 +228,7 @@ def test_paper_stands_beside_scores_only_where_it_has_any(visit: Callable[..., V
 def test_what_cannot_be_computed_is_a_dash(visit: Callable[..., Visit]) -> None:
     page = visit().page
     row = page.locator("#table-1 tbody tr", has_text="29 images").first
-    assert row.locator("td").nth(2).inner_text().split() == ["paper", "0.006", "-"]
+    assert row.locator("td").nth(2).inner_text().split() == ["paper", "0.003", "-"]
 
 
 def test_a_transfer_that_did_not_arrive_is_said_and_unfolded(visit: Callable[..., Visit]) -> None:

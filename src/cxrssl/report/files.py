@@ -5,19 +5,12 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+import pandas as pd
+
 from cxrssl.core.markdown import plain
 from cxrssl.core.printable import plain_cell, printable
 from cxrssl.report.results import Results
 from cxrssl.report.wording import interval
-
-_LATEX = str.maketrans(
-    {
-        "\\": r"\textbackslash{}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        **{sign: f"\\{sign}" for sign in "&%$#_{}"},
-    }
-)
 
 
 def as_csv(results: Results) -> str:
@@ -66,20 +59,8 @@ def as_markdown(answer: str, remarks: Sequence[str], table: dict[str, Any]) -> s
 
 def as_latex(table: dict[str, Any]) -> str:
     """Return table I as a tabular; it needs the package booktabs."""
-    heads = [head.translate(_LATEX) for head in _heads(table)]
-    rows = [[cell.translate(_LATEX) for cell in cells] for cells in _rows(table)]
-    return "\n".join(
-        [
-            rf"\begin{{tabular}}{{ll{'r' * (len(heads) - 2)}}}",
-            r"\toprule",
-            " & ".join(heads) + r" \\",
-            r"\midrule",
-            *(" & ".join(row) + r" \\" for row in rows),
-            r"\bottomrule",
-            r"\end{tabular}",
-            "",
-        ]
-    )
+    frame = pd.DataFrame(_rows(table), columns=_heads(table))
+    return frame.to_latex(index=False, escape=True, column_format=f"ll{'r' * (frame.shape[1] - 2)}")
 
 
 def _heads(table: dict[str, Any]) -> list[str]:

@@ -17,7 +17,7 @@ from cxrssl.evaluate.checkpoint import given_by_store, scores_of
 from cxrssl.evaluate.detect import ImageDetections, detections_of
 from cxrssl.evaluate.files import evaluate_files
 from cxrssl.evaluate.intervals import Bootstrap
-from cxrssl.evaluate.original import as_coco_dataset, in_original_px
+from cxrssl.evaluate.original import in_original_px, write_predictions
 from cxrssl.evaluate.settings import Asked, Settings, settings_of
 from cxrssl.ingest import ingest
 from cxrssl.ingest.shards import Settings as StoreSettings
@@ -91,8 +91,8 @@ def test_predictions_are_right_against_a_truth_in_original_pixels(
     store: Store, examples: list[Example], found: list[ImageDetections], tmp_path: Path
 ) -> None:
     scores = scores_of(found, examples, store, settings=AS_SCORED)
-    content = as_coco_dataset(in_original_px(found, examples, store), examples, store)
-    write_json(tmp_path / "predictions.json", content)
+    boxes = in_original_px(found, examples, store)
+    write_predictions(tmp_path / "predictions.json", boxes, examples, store)
     write_json(tmp_path / "truth.json", users_truth(store, examples))
     again = evaluate_files(
         tmp_path / "predictions.json",
@@ -112,8 +112,8 @@ def test_predictions_are_right_against_a_truth_in_original_pixels(
 def test_what_is_written_is_a_coco_data_set_with_sizes_and_scores(
     store: Store, examples: list[Example], found: list[ImageDetections], tmp_path: Path
 ) -> None:
-    content = as_coco_dataset(in_original_px(found, examples, store), examples, store)
-    write_json(tmp_path / "predictions.json", content)
+    boxes = in_original_px(found, examples, store)
+    write_predictions(tmp_path / "predictions.json", boxes, examples, store)
     coco = COCO(str(tmp_path / "predictions.json"))
     assert len(coco.loadRes(coco.dataset["annotations"]).anns) == sum(
         len(f["boxes"]) for f in found

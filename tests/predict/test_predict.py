@@ -26,7 +26,7 @@ from cxrssl.data.detection import Example
 from cxrssl.data.file_content import file_content
 from cxrssl.data.store import Store
 from cxrssl.drawing.overlay import Finding
-from cxrssl.evaluate.detect import as_coco, detect, detections_of
+from cxrssl.evaluate.detect import detect, detections_of
 from cxrssl.ingest import ingest
 from cxrssl.ingest.shards import Settings
 from cxrssl.ingest.workers import read_apart
@@ -66,13 +66,13 @@ def test_what_is_found_in_dicom_files_is_what_eval_finds_in_their_store(
     ):
         place = store.placement(example.row)
         ours = [one for one in found["annotations"] if one["image_id"] == number]
-        expected = as_coco(detections_of(theirs), [example.image_id])
-        assert len(ours) == len(expected) > 0
+        expected = detections_of(theirs)
+        assert len(ours) == len(expected.labels) > 0
         image = found["images"][number - 1]
-        for mine, other in zip(ours, expected, strict=True):
-            assert mine["category_id"] == other["category_id"]
-            assert mine["score"] == pytest.approx(other["score"], abs=2e-5)
-            x, y, w, h = other["bbox"]
+        for number_of_box, mine in enumerate(ours):
+            assert mine["category_id"] == expected.labels[number_of_box] + 1
+            assert mine["score"] == pytest.approx(expected.scores[number_of_box], abs=2e-5)
+            x, y, w, h = expected.boxes[number_of_box]
             corners = [
                 np.clip((x - place.x_offset_px) / place.x_scale, 0, image["width"]),
                 np.clip((y - place.y_offset_px) / place.y_scale, 0, image["height"]),

@@ -124,8 +124,7 @@ def values_of(
 def given_by_store(store: Store, examples: Sequence[Example]) -> Given:
     """Return the consensus of a store's examples, in original pixels, and its readers' boxes.
 
-    Ids are those of `as_coco_dataset`: an image's own, which is its file name too, and classes from
-    1.
+    Ids are those of `write_predictions`: the store's id of an image, and classes from 1.
     """
     counts = [len(example.labels) for example in examples]
     corners = np.concatenate([e.boxes_original_px for e in examples])

@@ -1,7 +1,7 @@
 """What a detector finds on the images of a store, shared out among processes."""
 
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -97,17 +97,3 @@ def detections_of(found: Sequence[ImageDetections]) -> Detections:
         np.round(xywh, _BOX_DECIMALS),
         np.round(scores, _SCORE_DECIMALS),
     )
-
-
-def as_coco(found: Detections, image_ids: Sequence[str]) -> list[dict[str, Any]]:
-    """Return detections as COCO results: boxes xywh in their pixels, category ids 1..K."""
-    return [
-        {"image_id": image_ids[image], "category_id": label + 1, "bbox": box, "score": score}
-        for image, label, box, score in zip(
-            found.images.tolist(),
-            found.labels.tolist(),
-            found.boxes.tolist(),
-            found.scores.tolist(),
-            strict=True,
-        )
-    ]

@@ -8,12 +8,11 @@ from typing import Literal
 
 from cxrssl.config.load import to_yaml
 from cxrssl.config.schema import FinetuneRecipe
-from cxrssl.core.files import write_json
 from cxrssl.data.licence_terms import data_record
 from cxrssl.data.loaders import detection_loader
 from cxrssl.data.shared_memory import shared_memory_faults
 from cxrssl.data.store import Store
-from cxrssl.evaluate.original import as_coco_dataset, in_original_px
+from cxrssl.evaluate.original import in_original_px, write_predictions
 from cxrssl.finetune.batch import checked, on_device, seed_step, weighed
 from cxrssl.finetune.labels import labels_of, training_images
 from cxrssl.finetune.start import start_detector
@@ -103,8 +102,7 @@ def finish(run: RunFolder, validation: Validation, *, keep: Literal["last", "bes
     leave()
     if run.writes:
         boxes = in_original_px(found, labels.test, validation.store)
-        content = as_coco_dataset(boxes, labels.test, validation.store)
-        write_json(run.path / "predictions.json", content)
+        write_predictions(run.path / "predictions.json", boxes, labels.test, validation.store)
         counts = {
             "train_images": len(labels.train),
             "train_boxes": sum(len(example.boxes) for example in labels.train),

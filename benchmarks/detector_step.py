@@ -94,12 +94,13 @@ def cxrssl_work(batch: int, size_px: int, norm: str, device: str) -> dict[str, W
     from cxrssl.models.families import faster_rcnn
     from cxrssl.run.memory import place_gradients, training_layout
     from cxrssl.run.optimizer import build_optimizer
-    from cxrssl.run.processes import start_accelerator
+    from cxrssl.run.processes import prepare_command, start_accelerator
 
     weights = torchvision_model(size_px, norm).state_dict()
     sizes = "model.anchor_sizes_px=[32, 64, 128, 256, 512]"
     changes = [f"model.norm={norm}", sizes, f"size_px={size_px}", "optim.peak_lr=1e-4"]
     recipe = load_recipe(RECIPE, FinetuneRecipe, overrides=[*changes, "precision=fp32"])
+    prepare_command()
     accelerator = start_accelerator(recipe.precision, batch_size=batch)
     fields = recipe.model.model_dump(exclude={"family"}) | {
         "size_px": size_px,

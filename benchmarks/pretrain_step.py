@@ -63,11 +63,12 @@ def cxrssl_step(batch: int, size_px: int, device: str) -> Callable[[], None]:
     from cxrssl.pretrain.gradient import Gradient
     from cxrssl.pretrain.start import build_pretext
     from cxrssl.run.optimizer import build_optimizer
-    from cxrssl.run.processes import start_accelerator
+    from cxrssl.run.processes import prepare_command, start_accelerator
     from cxrssl.run.schedule import set_lr
 
     changes = [f"batch_size={batch}", f"views.size_px={size_px}"]
     recipe = load_recipe(RECIPE, PretrainRecipe, overrides=changes)
+    prepare_command()
     accelerator = start_accelerator(recipe.precision, batch_size=batch)
     views = torch.randint(0, 256, (batch, 2, 1, size_px, size_px), dtype=torch.uint8).to(device)
     pretext, _ = build_pretext(recipe)
@@ -167,6 +168,7 @@ def watch_loop(batch: int, size_px: int, num_steps: int, num_films: int) -> bool
     from torch.utils.data.dataloader import _BaseDataLoaderIter
 
     from cxrssl.pretrain import pretrain
+    from cxrssl.run.processes import prepare_command
     from cxrssl.run.progress import Meter
     from cxrssl.ssl.simclr import SimCLR
 
@@ -191,6 +193,7 @@ def watch_loop(batch: int, size_px: int, num_steps: int, num_films: int) -> bool
     Meter.at = at  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as name:
         recipe = recipe_on_phantom(Path(name), batch, size_px, num_steps, num_films)
+        prepare_command()
         pretrain(recipe, Path(name) / "run", resume=False)
     total, steps, parts = ends[-1] - ends[0], len(ends) - 1, spent[-1]
     waited = parts.pop("waiting for views")

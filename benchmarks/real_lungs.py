@@ -78,7 +78,9 @@ def trained(recipe: FinetuneRecipe, run: Path) -> tuple[dict[str, Any], float]:
     """Return scores on the test split of a detector read back from its folder, and its minutes."""
     from cxrssl.evaluate.checkpoint import evaluate
     from cxrssl.finetune import finetune
+    from cxrssl.run.processes import prepare_command
 
+    prepare_command()
     begin = time.perf_counter()
     detector = finetune(recipe, run, resume=False)
     minutes = (time.perf_counter() - begin) / 60

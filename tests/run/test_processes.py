@@ -40,7 +40,8 @@ def test_a_process_that_left_early_stops_nobody(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.splitlines() == [
         "scored",
-        "can't be joined for another. Start a launch for each.",
+        "can't be joined for another. Start a launch for each; a program of your own that does "
+        "several calls torch.distributed.init_process_group() before the first.",
     ]
     assert "destroy_process_group" not in done.stderr
 

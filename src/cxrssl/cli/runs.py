@@ -31,7 +31,9 @@ def pretrain(
         say(show(merged, preview))
         return
     from cxrssl.pretrain import pretrain as run
+    from cxrssl.run.processes import prepare_command
 
+    prepare_command()
     folder = out or Path("runs/pretrain") / recipe.stem
     _say_what_is_there(folder, resume=resume)
     say(run(merged, folder, resume=resume))
@@ -50,7 +52,9 @@ def finetune(
 
     merged = load_recipe(recipe, FinetuneRecipe, overrides=set_ or [])
     from cxrssl.finetune import finetune as run
+    from cxrssl.run.processes import prepare_command
 
+    prepare_command()
     folder = out or Path("runs/finetune") / recipe.stem
     _say_what_is_there(folder, resume=resume)
     say(run(merged, folder, resume=resume))
@@ -78,7 +82,9 @@ def predict(
     """Detect in image files: COCO JSON, CSV and pictures."""
     from cxrssl.data.tables.files import notes_on_search
     from cxrssl.predict import predict as run
+    from cxrssl.run.processes import prepare_command
 
+    prepare_command()
     for folder in (path for path in inputs if path.is_dir()):
         for note in notes_on_search(folder):
             say(printable(f"note: {folder}: {note}"), err=True)

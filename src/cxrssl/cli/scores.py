@@ -99,7 +99,9 @@ def evaluate(
     found: dict[str, Any] | None = None
     if checkpoint is not None and data is not None:
         from cxrssl.evaluate.checkpoint import evaluate as run
+        from cxrssl.run.processes import prepare_command
 
+        prepare_command()
         found = run(
             checkpoint,
             data,

@@ -4,6 +4,8 @@ With `core.pixels` the door to OpenCV. Not for decoding (`data.dicom`) and not f
 Shapes: H, W are the image's height and width in pixels; h, w those of the result.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, assert_never
 
@@ -214,6 +216,18 @@ def one_thread() -> None:
     # To set what is set already would touch them, too.
     if cv2.getNumThreads() != 1:
         cv2.setNumThreads(1)
+
+
+@contextmanager
+def opencv_threads_restored() -> Iterator[None]:
+    """Let OpenCV start no threads inside the block, and as many as before behind it."""
+    before = cv2.getNumThreads()
+    one_thread()
+    try:
+        yield
+    finally:
+        if cv2.getNumThreads() != before:
+            cv2.setNumThreads(before)
 
 
 def joined_bytes(*, high: Pixels, low: Pixels) -> NDArray[np.uint16]:

@@ -1,13 +1,28 @@
-"""The cores there are, and worker processes that do not outlive their parent."""
+"""The cores there are, and worker processes: they end with their parent, and start no work."""
 
 import os
-from multiprocessing import connection, parent_process
+from multiprocessing import connection, current_process, parent_process
 from threading import Thread
+
+from cxrssl.core.errors import RunError
 
 
 def available_cores() -> int:
     """Return the cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def check_not_imported_by_worker() -> None:
+    """Stop work that a worker process would begin anew as it imports the script it comes from.
+
+    Raises:
+        RunError: If this process is such a worker.
+    """
+    if getattr(current_process(), "_inheriting", False):
+        raise RunError(
+            "a worker process imports this script and would do all of its work again. Put the "
+            'calls of cxrssl below `if __name__ == "__main__":`.'
+        )
 
 
 def end_with_parent() -> None:

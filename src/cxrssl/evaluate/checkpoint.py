@@ -26,7 +26,7 @@ from cxrssl.metrics.annotations import Truth
 from cxrssl.metrics.scores import ScoreTable
 from cxrssl.models.detector import Detector
 from cxrssl.models.detector_folder import folder_of, load_detector, weights_sha256
-from cxrssl.run.memory import MEMORY_ADVICE, keep_freed_memory, memory_faults
+from cxrssl.run.memory import MEMORY_ADVICE, memory_faults
 from cxrssl.run.processes import leave, start_processes
 
 _DEFAULT = Bootstrap()
@@ -79,8 +79,6 @@ def evaluate(
     given = given_by_store(store, examples)
     rival = None if against is None else read_rival(against, given, bootstrap)
     remarks += Remarks() if rival is None else rival.remarks
-    if processes.device.type == "cpu":
-        keep_freed_memory()
     detector.model.to(processes.device)
     rank, num_processes = processes.process_index, processes.num_processes
     found = detect_in_turn(detector, store, examples, rank=rank, num_processes=num_processes)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import active_children, get_context
+from multiprocessing import active_children, forkserver, get_context
 from pathlib import Path
 
 from cxrssl.core.errors import DataError, RunError
@@ -29,7 +29,7 @@ _FILES_AHEAD = 2
 
 # Not forked from here: a fork has none of its parent's threads and all of their locks.
 _CONTEXT = get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["cxrssl.ingest.workers"])
+_PRELOADED = ["cxrssl.ingest.workers"]
 
 
 def written(shards: Iterable[Shard], *, num_workers: int) -> Iterator[Shard]:
@@ -122,7 +122,10 @@ def _read(read: Callable[[Path], Picture], path: Path) -> Picture | str:
 def _pool(num_workers: int) -> Iterator[ProcessPoolExecutor]:
     """Yield a pool of workers; whoever leaves early, on Ctrl-C too, does not wait for them."""
     others = set(active_children())
-    with ProcessPoolExecutor(num_workers, mp_context=_CONTEXT, initializer=protect) as pool:
+    with (
+        _preloading(),
+        ProcessPoolExecutor(num_workers, mp_context=_CONTEXT, initializer=protect) as pool,
+    ):
         try:
             yield pool
         except BaseException:
@@ -130,6 +133,20 @@ def _pool(num_workers: int) -> Iterator[ProcessPoolExecutor]:
             for process in set(active_children()) - others:
                 process.kill()
             raise
+
+
+@contextmanager
+def _preloading() -> Iterator[None]:
+    """Let the server that workers are forked from import this module once for all of them.
+
+    The list of what it imports is one for the whole program, and is put back.
+    """
+    before = list(forkserver._forkserver._preload_modules)  # type: ignore[attr-defined]
+    _CONTEXT.set_forkserver_preload(_PRELOADED)
+    try:
+        yield
+    finally:
+        _CONTEXT.set_forkserver_preload(before)
 
 
 def protect() -> None:

@@ -27,7 +27,7 @@ from cxrssl.models.detector_folder import folder_of, load_detector
 from cxrssl.predict.inputs import files_in, overlay_names
 from cxrssl.predict.lists import write_lists
 from cxrssl.predict.record import Asked, Found, Record, check_out, files_hash, recorded, whole_text
-from cxrssl.run.memory import MEMORY_ADVICE, keep_freed_memory, memory_faults
+from cxrssl.run.memory import MEMORY_ADVICE, memory_faults
 from cxrssl.run.progress import progress
 
 __all__ = ["Summary", "detections", "files_in", "overlay_names", "predict"]
@@ -172,8 +172,6 @@ def _detect_rest(
 ) -> None:
     """Put on record what is in each file that is not done, in order, or its fault."""
     device = device_of_one_process()
-    if device.type == "cpu":
-        keep_freed_memory()
     detector.model.to(device).eval()
     size_px = detector.processor.size_px
     read = partial(read_picture, size_px=size_px, fit=detector.fit, to_show=overlays)

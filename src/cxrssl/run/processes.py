@@ -2,13 +2,15 @@
 
 import os
 import resource
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 import torch
 from accelerate import Accelerator as Accelerator
 from accelerate import PartialState
+from accelerate.state import AcceleratorState, GradientState
 from accelerate.utils import GradientAccumulationPlugin, broadcast, gather_object
 from rich.console import Console
 from torch import Tensor, nn
@@ -21,6 +23,36 @@ _WORLD_SIZES = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
 _TRUE = ("1", "true", "yes", "y", "on", "t")
 Item = TypeVar("Item")
 Precision = Literal["fp32", "bf16", "fp16"]
+_SHARED_STATES = (PartialState, AcceleratorState, GradientState)
+
+
+@dataclass
+class _Group:
+    """What this process knows of the process group of its launch.
+
+    Attributes:
+        is_callers: Whether the program that calls cxrssl made it, and goes on with it.
+        was_left: Whether there was one and it has ended.
+    """
+
+    is_callers: bool = False
+    was_left: bool = False
+
+
+_GROUP = _Group()
+
+
+def prepare_command() -> None:
+    """Set up a process that trains or detects and then ends, as those of the command line do.
+
+    The C library keeps freed memory from here on if the work is on the CPU. That can't be put back,
+    so calls from someone else's program do without: see `run.process_state`.
+
+    Raises:
+        RunError: If there is a GPU that torch can't use.
+    """
+    if works_on_cpu(os.environ):
+        keep_freed_memory()
 
 
 def start_accelerator(precision: Precision, *, batch_size: int) -> Accelerator:
@@ -51,8 +83,6 @@ def start_accelerator(precision: Precision, *, batch_size: int) -> Accelerator:
             f"batch_size {batch_size} does not divide among {accelerator.num_processes} processes. "
             "It counts images over all processes; choose a multiple."
         )
-    if accelerator.device.type == "cpu":
-        keep_freed_memory()
     if accelerator.device.type == "cuda":
         check_architecture()
     shortfall = missing_processes(
@@ -94,12 +124,14 @@ def leave() -> None:
 
     All must call it, right after the last thing they do together, for they end at different times:
     a process that ends while still connected may abort, and its launcher then stops the others.
-    They can't be joined again.
+    They can't be joined again. A group that the caller's program made stays.
     """
     if torch.distributed.is_initialized():
         state = PartialState()
         state.wait_for_everyone()
-        state.destroy_process_group()
+        if not _GROUP.is_callers:
+            _GROUP.was_left = True
+            state.destroy_process_group()
 
 
 def _check_not_left() -> None:
@@ -108,11 +140,34 @@ def _check_not_left() -> None:
     Raises:
         RunError: If they have.
     """
-    if PartialState._shared_state.get("backend") and not torch.distributed.is_initialized():
+    if _GROUP.was_left and not torch.distributed.is_initialized():
         raise RunError(
             "the processes of this launch have done one training or scoring together, and can't "
-            "be joined for another. Start a launch for each."
+            "be joined for another. Start a launch for each; a program of your own that does "
+            "several calls torch.distributed.init_process_group() before the first."
         )
+
+
+@contextmanager
+def accelerate_restored() -> Iterator[None]:
+    """Give a library call accelerate's state afresh, and put the caller's back.
+
+    A process group that the caller made is used and stays; one that the call made ends with it.
+    """
+    before = [dict(state._shared_state) for state in _SHARED_STATES]
+    _GROUP.is_callers = torch.distributed.is_initialized()
+    for state in _SHARED_STATES:
+        state._shared_state.clear()
+    try:
+        yield
+    finally:
+        if torch.distributed.is_initialized() and not _GROUP.is_callers:
+            _GROUP.was_left = True  # an error came before `leave`
+            torch.distributed.destroy_process_group()
+        _GROUP.is_callers = False
+        for state, content in zip(_SHARED_STATES, before, strict=True):
+            state._shared_state.clear()
+            state._shared_state.update(content)
 
 
 def allow_open_files() -> None:

@@ -1,0 +1,99 @@
+"""A library call in someone else's process: it runs as a command does, and leaves nothing behind.
+
+`cxrssl` commands own their process and may set what they like. A notebook goes on after the call.
+What the C library does with freed memory can't be put back, so calls leave it alone (see
+`run.memory`); everything else that training and detection set is put back here.
+"""
+
+import os
+import resource
+import traceback
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+
+import torch
+
+from cxrssl.core.images import opencv_threads_restored
+from cxrssl.core.processes import check_not_imported_by_worker
+from cxrssl.run.processes import accelerate_restored
+
+# On these results depend: name, and the value that torch starts with.
+_CUDNN_SETTINGS = (("enabled", True), ("benchmark", False), ("deterministic", False))
+
+
+@contextmanager
+def process_restored() -> Iterator[None]:
+    """Run a block, or the function that it decorates, and put the process back as it was.
+
+    Inside, torch has the settings that it starts with (but the caller's number of threads), so that
+    results are those of the command line. Restored at the end: torch's random state, settings and
+    number of threads, accelerate's state and process group, OpenCV's threads, the environment, and
+    the limit of open files. After an error the frames of the call are cleared: a notebook keeps
+    the traceback of the last error, and with it the model and the lock of the run folder.
+
+    Raises:
+        RunError: If a worker process called it while it imported the caller's script.
+    """
+    check_not_imported_by_worker()
+    with ExitStack() as stack:
+        stack.enter_context(opencv_threads_restored())
+        stack.enter_context(accelerate_restored())
+        stack.enter_context(_torch_restored())
+        stack.callback(_restore_environment, dict(os.environ))
+        stack.callback(_restore_open_files, resource.getrlimit(resource.RLIMIT_NOFILE))
+        try:
+            yield
+        except BaseException as error:
+            _clear_frames(error)
+            raise
+
+
+@contextmanager
+def _torch_restored() -> Iterator[None]:
+    """Give torch the settings that it starts with, and put the caller's back."""
+    cudnn = torch.backends.cudnn
+    gpus = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
+    with ExitStack() as stack:
+        if gpus:
+            stack.callback(torch.cuda.set_device, torch.cuda.current_device())
+        # Listed, it does not warn of many; with none it keeps the CPU's state alone.
+        stack.enter_context(torch.random.fork_rng(gpus, device_type="cuda"))
+        stack.callback(torch.set_num_threads, torch.get_num_threads())
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        if torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        stack.callback(torch.set_default_dtype, torch.get_default_dtype())
+        torch.set_default_dtype(torch.float32)
+        stack.callback(torch.set_deterministic_debug_mode, torch.get_deterministic_debug_mode())
+        torch.set_deterministic_debug_mode("default")
+        for name, start in _CUDNN_SETTINGS:
+            stack.callback(setattr, cudnn, name, getattr(cudnn, name))
+            setattr(cudnn, name, start)
+        # torch refuses to tell it where backends were set one by one: then it is the caller's.
+        with suppress(RuntimeError):
+            stack.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
+            torch.set_float32_matmul_precision("highest")
+        yield
+
+
+def _restore_environment(before: dict[str, str]) -> None:
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
+
+
+def _restore_open_files(before: tuple[int, int]) -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def _clear_frames(error: BaseException) -> None:
+    """Let go of the local variables of an error's frames, and of those of what it came from."""
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        cause = waiting.pop()
+        if cause is not None and id(cause) not in seen:
+            seen.add(id(cause))
+            traceback.clear_frames(cause.__traceback__)
+            waiting += [cause.__cause__, cause.__context__]

@@ -10,6 +10,10 @@ class CxrsslError(Exception):
     """A fault that the user can mend; the text is all that is shown."""
 
 
+class ArgumentError(CxrsslError, ValueError):
+    """An argument of a call from Python that is none of those it may be."""
+
+
 class DataError(CxrsslError):
     """A source, table, store or image that does not hold what it should."""
 

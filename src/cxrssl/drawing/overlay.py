@@ -81,6 +81,19 @@ def write_overlay(
         ValueError: A finding's label is not in `classes`.
         OSError: The file cannot be written.
     """
+    canvas = overlay_image(pixels, findings, classes=classes, title=title)
+    with replacing(path) as temporary:
+        canvas.save(temporary, format="PNG")
+
+
+def overlay_image(
+    pixels: Pixels, findings: Sequence[Finding], *, classes: Sequence[str], title: str
+) -> Image.Image:
+    """Return what `write_overlay` writes, as an RGB image.
+
+    Raises:
+        ValueError: A finding's label is not in `classes`.
+    """
     ranked = sorted(findings, key=lambda finding: -finding.score)
     styles = {label: _style(classes.index(label)) for label in {f.label for f in ranked}}
     image = _resampled(pixels)
@@ -100,8 +113,7 @@ def write_overlay(
         note = f"{num_tagged} of {len(ranked)} boxes are named, the strongest first"
         rows += [_Row(""), *(_Row(line, _QUIET) for line in _wrapped(note, font, _room(em), 2))]
     _draw_legend(canvas, rows, font, em, stage[0])
-    with replacing(path) as temporary:
-        canvas.save(temporary, format="PNG")
+    return canvas
 
 
 def _style(position: int) -> _Style:

@@ -1,0 +1,173 @@
+"""`cxrssl.load_detector`: a detector to call on files and arrays.
+
+Shapes: N boxes of an image, xyxy in pixels of it; H and W its rows and columns.
+"""
+
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias, overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from cxrssl.core.devices import device_of_one_process
+from cxrssl.core.errors import ArgumentError
+from cxrssl.core.images import Pixels, opencv_threads_restored
+from cxrssl.data.image_file import Picture, read_picture
+from cxrssl.drawing import overlay
+from cxrssl.evaluate.detect import batch_size_on
+from cxrssl.hub.pull import fetched
+from cxrssl.models.detector import Detector as Network
+from cxrssl.models.detector_folder import folder_of
+from cxrssl.models.detector_folder import load_detector as load_network
+from cxrssl.predict import detections
+from cxrssl.predict.found import Finding, Found
+from cxrssl.run.memory import MEMORY_ADVICE, memory_faults
+from cxrssl.run.process_state import process_restored
+
+ImageInput: TypeAlias = str | os.PathLike[str] | NDArray[np.uint8]
+"""The path of an image file, or grey levels [H, W] uint8, bone bright."""
+_NAME_OF_ARRAY = Path("array")
+
+
+@dataclass(frozen=True)
+class Detections(Found):
+    """What a detector finds in one image: `boxes`, `labels`, `scores`; see also `Found`.
+
+    Attributes:
+        classes: All that the detector knows.
+        threshold: Findings below it were left out.
+    """
+
+    classes: tuple[str, ...] = ()
+    threshold: float = 0.0
+    _pixels: Pixels | None = field(default=None, repr=False, compare=False)
+
+    @opencv_threads_restored()
+    def show(self) -> Image.Image:
+        """Return the image with its findings drawn on it; a notebook shows what is returned.
+
+        The file is read again, whole.
+        """
+        pixels = self._pixels
+        if pixels is None:
+            pixels = read_picture(self.file, size_px=16, fit="squash", to_show=True).shown
+            assert pixels is not None  # it was asked for
+        drawn = [overlay.Finding(one.box, one.label, one.score) for one in self.findings]
+        return overlay.overlay_image(pixels, drawn, classes=self.classes, title=self.file.name)
+
+    def _repr_png_(self) -> bytes:
+        """Return `show()` as the PNG that a notebook shows for this object."""
+        sink = io.BytesIO()
+        self.show().save(sink, format="PNG")
+        return sink.getvalue()
+
+
+class Detector:
+    """A detector with its weights on a device, ready to be called.
+
+    Attributes:
+        source: Its path, or its name on the Hub with the commit it is of.
+        classes: Names of what it finds.
+        device: Where it works.
+    """
+
+    def __init__(self, network: Network, *, source: str, device: torch.device) -> None:
+        self.source, self.classes, self.device = source, network.classes, device
+        self._network = network
+
+    def __repr__(self) -> str:
+        """Name the source and the classes."""
+        return f"<cxrssl detector {self.source} on {self.device}: {', '.join(self.classes)}>"
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # a str is a sequence, and here a path
+        self, images: ImageInput, *, threshold: float = ...
+    ) -> Detections: ...
+    @overload
+    def __call__(
+        self, images: Sequence[ImageInput], *, threshold: float = ...
+    ) -> list[Detections]: ...
+    @process_restored()
+    @memory_faults(MEMORY_ADVICE)
+    def __call__(
+        self, images: ImageInput | Sequence[ImageInput], *, threshold: float = 0.3
+    ) -> Detections | list[Detections]:
+        """Detect in one image, or in several.
+
+        Args:
+            images: The path of a DICOM, PNG, JPEG, TIFF or BMP file, or grey levels [H, W] uint8 in
+                which bone is bright; or a list of such, for a list of results.
+            threshold: Least score of what is returned; 0 for all, as scores such as AP need it.
+
+        Raises:
+            CxrsslError: If a file can't be read, an array is not [H, W] uint8, or memory runs out.
+        """
+        if not 0 <= threshold <= 1:
+            raise ArgumentError(f"threshold is {threshold}; expected a number from 0 to 1.")
+        if isinstance(images, str | os.PathLike | np.ndarray):
+            return self._detect([images], threshold)[0]
+        size = batch_size_on(self.device)
+        starts = range(0, len(images), size)
+        return [
+            one for start in starts for one in self._detect(images[start : start + size], threshold)
+        ]
+
+    def _detect(self, images: Sequence[ImageInput], threshold: float) -> list[Detections]:
+        pictures = [self._picture(image) for image in images]
+        findings = detections(self._network, pictures, self.device)
+        return [
+            Detections(
+                file=_NAME_OF_ARRAY if isinstance(image, np.ndarray) else Path(image),
+                width=picture.width,
+                height=picture.height,
+                findings=tuple(
+                    Finding(one.box, one.label, one.score)
+                    for one in found
+                    if one.score >= threshold
+                ),
+                classes=self.classes,
+                threshold=threshold,
+                _pixels=image if isinstance(image, np.ndarray) else None,
+            )
+            for image, picture, found in zip(images, pictures, findings, strict=True)
+        ]
+
+    def _picture(self, image: ImageInput) -> Picture:
+        """Return an image as the detector's processor takes it."""
+        if not isinstance(image, np.ndarray):
+            size_px = self._network.processor.size_px
+            return read_picture(Path(image), size_px=size_px, fit=self._network.fit, to_show=False)
+        if image.ndim != 2 or image.dtype != np.uint8 or not image.size:
+            raise ArgumentError(
+                f"an array of shape {list(image.shape)} and type {image.dtype}; expected grey "
+                "levels [H, W] uint8 in which bone is bright, such as `cxrssl.read_dicom` returns."
+            )
+        return Picture(image, None, image.shape[1], image.shape[0])
+
+
+@process_restored()
+@memory_faults(MEMORY_ADVICE)
+def load_detector(
+    checkpoint: str | os.PathLike[str], *, device: str | torch.device | None = None
+) -> Detector:
+    """Load a detector that `cxrssl finetune` trained; no code from outside is run.
+
+    Args:
+        checkpoint: A finetune run, its `detector/` folder, or `hf-hub:ORG/NAME[@REVISION]`.
+        device: Where it works; a GPU if there is one, else the CPU, if None.
+
+    Raises:
+        CxrsslError: If there is no such detector, it can't be had or does not arrive whole, or the
+            GPU can't be used.
+    """
+    where = device_of_one_process() if device is None else torch.device(device)
+    place = fetched(Path(checkpoint))
+    network = load_network(folder_of(place.folder), source=place.source)
+    network.model.to(where).eval()
+    return Detector(network, source=place.source, device=where)

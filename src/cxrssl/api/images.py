@@ -1,0 +1,37 @@
+"""`cxrssl.read_dicom`."""
+
+import os
+import warnings
+from pathlib import Path
+
+from cxrssl.core.images import Fit, Pixels, opencv_threads_restored
+from cxrssl.data.dicom.read import read_dicom as decode_file
+
+
+class DecodeWarning(UserWarning):
+    """What a decoder had to guess or change, or what looks wrong with an image."""
+
+
+@opencv_threads_restored()
+def read_dicom(
+    path: str | os.PathLike[str], *, size_px: int | None = None, fit: Fit = "squash"
+) -> Pixels:
+    """Return the radiograph of a DICOM file as grey levels [H, W] uint8, bone bright.
+
+    Args:
+        path: Of the file; one grey frame of at most 150 megapixels, compressed or not.
+        size_px: Side of the square that is wanted, as an ingest stores it; None for the image's
+            own rows and columns.
+        fit: How the image is laid into the square: `squash` stretches it, `letterbox` keeps its
+            aspect and fills up with black.
+
+    Raises:
+        CxrsslError: If it is no DICOM file, or holds no such image, or can't be decoded.
+
+    Warns:
+        DecodeWarning: For everything that had to be guessed or changed; a warning each.
+    """
+    radiograph = decode_file(Path(path), size_px=size_px, fit=fit)
+    for text in radiograph.warnings:
+        warnings.warn(f"{Path(path).name}: {text}", DecodeWarning, stacklevel=3)
+    return radiograph.pixels

@@ -1,0 +1,271 @@
+"""Recipes, and what is done with them: `pretrain`, `finetune`, `reproduce`; `ingest`, `predict`."""
+
+import json
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
+
+from cxrssl.config.load import load_recipe, recipe_path
+from cxrssl.config.plan import Plan
+from cxrssl.config.schema import FinetuneRecipe, PretrainRecipe
+from cxrssl.config.yaml_text import read_yaml
+from cxrssl.core.errors import ArgumentError, RecipeError
+from cxrssl.core.images import Fit
+from cxrssl.core.processes import available_cores
+
+if TYPE_CHECKING:
+    from cxrssl.ingest import IngestSummary
+    from cxrssl.predict import Summary
+
+AnyRecipe: TypeAlias = PretrainRecipe | FinetuneRecipe | Plan
+PathLike: TypeAlias = str | os.PathLike[str]
+Layout = Literal["auto", "kaggle", "physionet", "coco", "images"]
+Kind = TypeVar("Kind", PretrainRecipe, FinetuneRecipe, Plan)
+
+_KINDS: dict[str, type[PretrainRecipe] | type[FinetuneRecipe] | type[Plan]] = {
+    "pretrain": PretrainRecipe,
+    "finetune": FinetuneRecipe,
+    "plan": Plan,
+}
+_CALLS = {PretrainRecipe: "pretrain", FinetuneRecipe: "finetune", Plan: "reproduce"}
+_SIZES_PX = range(16, 8193)
+
+
+def recipe(name: PathLike, **changes: object) -> AnyRecipe:
+    """Return a recipe or a plan, checked whole, for `pretrain`, `finetune` or `reproduce`.
+
+    Args:
+        name: A YAML file, or a packaged recipe: `pretrain/demo`, `finetune/smoke`, `plans/demo`.
+        **changes: Fields by their dotted names, as in `recipe("pretrain/demo", **{"data.store":
+            "stores/mine", "epochs": 10})`.
+
+    Raises:
+        CxrsslError: If there is no such recipe, or a field or a value is wrong; all are named.
+    """
+    path = recipe_path(os.fspath(name))
+    content = read_yaml(path)
+    task = content.get("task") if isinstance(content, dict) else None
+    if task not in _KINDS:
+        raise RecipeError(f"{path}: task is {task!r}; expected {', '.join(_KINDS)}.")
+    # JSON is YAML, in which an override has its value.
+    overrides = [f"{key}={json.dumps(value, default=os.fspath)}" for key, value in changes.items()]
+    return load_recipe(path, _KINDS[task], overrides=overrides)
+
+
+def pretrain(recipe: AnyRecipe | PathLike, out: PathLike, *, resume: bool = False) -> Path:
+    """Pretrain a backbone on unlabelled images and return its folder, in timm's format.
+
+    The losses are those of `cxrssl pretrain` to the bit, with as many threads (`torch` has the
+    caller's); on a CPU the command is faster, because its process may keep freed memory.
+
+    Args:
+        recipe: From `cxrssl.recipe`, or a name or file as it takes.
+        out: Run folder: new, or with `resume` one to go on with.
+        resume: Whether to go on with a run that was cut short.
+
+    Raises:
+        CxrsslError: If the recipe, the store, the run folder or a start can't be used, or memory
+            runs out.
+    """
+    wanted = _of_kind(recipe, PretrainRecipe)
+    from cxrssl.pretrain import pretrain as train
+    from cxrssl.run.process_state import process_restored
+
+    with process_restored():
+        return train(wanted, Path(out), resume=resume)
+
+
+def finetune(recipe: AnyRecipe | PathLike, out: PathLike, *, resume: bool = False) -> Path:
+    """Train a detector on labelled images and return its folder, for `cxrssl.load_detector`.
+
+    Its scores on the test split are in `out/metrics.json`. Losses are those of `cxrssl finetune`;
+    see `pretrain`.
+
+    Args:
+        recipe: From `cxrssl.recipe`, or a name or file as it takes.
+        out: Run folder: new, or with `resume` one to go on with.
+        resume: Whether to go on with a run that was cut short.
+
+    Raises:
+        CxrsslError: If the recipe, the store, the labels, the run folder or a start can't be used,
+            or memory runs out.
+    """
+    wanted = _of_kind(recipe, FinetuneRecipe)
+    from cxrssl.finetune import finetune as train
+    from cxrssl.run.process_state import process_restored
+
+    with process_restored():
+        return train(wanted, Path(out), resume=resume)
+
+
+def reproduce(
+    plan: AnyRecipe | PathLike,
+    out: PathLike | None = None,
+    *,
+    executor: Literal["local", "slurm"] = "local",
+) -> Path:
+    """Run what is not done of a plan, each run a process of its own, and return the HTML report.
+
+    Args:
+        plan: From `cxrssl.recipe`, a file, or the name of a packaged plan, such as `smoke`.
+        out: Folder of all runs; `runs/NAME` if None.
+        executor: `local` runs on this machine, `slurm` submits to a cluster and waits.
+
+    Raises:
+        CxrsslError: If the plan or its data can't be used, or a run failed; the others have run
+            then, and the report shows them.
+    """
+    if isinstance(plan, str) and not Path(plan).is_file() and "/" not in plan:
+        plan = f"plans/{plan}"
+    wanted = _of_kind(plan, Plan)
+    _check_one_of("executor", executor, ("local", "slurm"))
+    from cxrssl.reproduce import reproduce as run
+    from cxrssl.run.process_state import process_restored
+
+    with process_restored():
+        return run(
+            wanted, Path("runs") / wanted.name if out is None else Path(out), executor=executor
+        )
+
+
+def ingest(
+    source: PathLike,
+    store: PathLike,
+    *,
+    size_px: int = 512,
+    fit: Fit = "squash",
+    layout: Layout = "auto",
+    replace: bool = False,
+    num_workers: int | None = None,
+) -> "IngestSummary":
+    """Decode a folder of radiographs and their readers' boxes into a store.
+
+    An ingest that was cut goes on where it stopped. It starts worker processes: in a script, call
+    it below `if __name__ == "__main__":`.
+
+    Args:
+        source: Folder with a table and images (VinBigData's or VinDr-CXR's layout, COCO), or images
+            alone.
+        store: Folder of the store.
+        size_px: Side of the stored square, 16 to 8192 pixels.
+        fit: `squash` stretches an image to the square, `letterbox` pads it.
+        layout: What `source` looks like.
+        replace: Whether to replace a store of another source or other settings.
+        num_workers: Processes; one a core if None.
+
+    Returns:
+        Counts, and why for every image that could not be stored (`failures`) or may be wrong
+        (`warnings`).
+
+    Raises:
+        CxrsslError: If the source can't be used at all, or the store can't be written.
+
+    Warns:
+        UserWarning: If some images could not be stored.
+    """
+    from cxrssl.core.images import opencv_threads_restored
+    from cxrssl.core.processes import check_not_imported_by_worker
+    from cxrssl.ingest import ingest as run
+    from cxrssl.ingest.shards import Settings
+
+    if size_px not in _SIZES_PX:
+        raise ArgumentError(f"size_px is {size_px}; expected 16 to 8192.")
+    _check_one_of("fit", fit, ("squash", "letterbox"))
+    _check_one_of("layout", layout, ("auto", "kaggle", "physionet", "coco", "images"))
+    workers = available_cores() if num_workers is None else num_workers
+    if workers < 1:
+        raise ArgumentError(f"num_workers is {num_workers}; expected 1 or more, or None.")
+    check_not_imported_by_worker()
+    with opencv_threads_restored():
+        summary = run(
+            Path(source),
+            Path(store),
+            Settings(size_px, fit, exact=False),
+            layout=layout,
+            num_workers=workers,
+            replace=replace,
+        )
+    _warn_of(summary.failures, f"image(s) are not in {store}")
+    return summary
+
+
+def predict(
+    checkpoint: PathLike,
+    inputs: PathLike | Sequence[PathLike],
+    out: PathLike,
+    *,
+    threshold: float = 0.3,
+    overlays: bool = True,
+    resume: bool = False,
+) -> "Summary":
+    """Detect in files and folders of any number, and write COCO JSON, CSV and pictures.
+
+    A file that can't be read is listed and does not stop the rest: what it does to its decoder
+    happens in a worker process. In a script, call it below `if __name__ == "__main__":`.
+
+    Args:
+        checkpoint: A finetune run, a detector's folder, or `hf-hub:ORG/NAME[@REVISION]`.
+        inputs: Image files, and folders that are searched for images.
+        out: A new folder for what is found, or with `resume` one to go on with.
+        threshold: Least score of what is drawn; the lists hold all.
+        overlays: Whether to draw pictures.
+        resume: Whether to go on with a prediction that was cut short.
+
+    Returns:
+        Counts, and why for every file that can't be read (`failures`).
+
+    Raises:
+        CxrsslError: If there is no detector, no image, or `out` can't be used.
+
+    Warns:
+        UserWarning: If some files can't be read.
+    """
+    if not 0 <= threshold <= 1:
+        raise ArgumentError(f"threshold is {threshold}; expected a number from 0 to 1.")
+    from cxrssl.predict import predict as run
+    from cxrssl.run.process_state import process_restored
+
+    paths = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
+    with process_restored():
+        summary = run(
+            Path(checkpoint),
+            [Path(path) for path in paths],
+            Path(out),
+            threshold=threshold,
+            overlays=overlays,
+            resume=resume,
+        )
+    _warn_of(summary.failures, "file(s) can't be read")
+    return summary
+
+
+def _warn_of(failures: Mapping[str, str], what: str) -> None:
+    """Warn the caller of the caller if something failed."""
+    if failures:
+        name, reason = next(iter(failures.items()))
+        text = f"{len(failures)} {what}, such as {name}: {reason}"
+        warnings.warn(f"{text}. The summary's `failures` has them all.", stacklevel=3)
+
+
+def _of_kind(given: AnyRecipe | PathLike, kind: type[Kind]) -> Kind:
+    """Return a recipe of the kind that a call takes.
+
+    Raises:
+        CxrsslError: If it is of another kind, or none.
+    """
+    loaded = recipe(given) if isinstance(given, str | os.PathLike) else given
+    if isinstance(loaded, kind):
+        return loaded
+    other = _CALLS.get(type(loaded))
+    if other is None:
+        raise ArgumentError(f"{loaded!r} is no recipe. Give a file, a name or cxrssl.recipe(...).")
+    raise RecipeError(
+        f"cxrssl.{_CALLS[kind]} got a recipe for cxrssl.{other}. Call that, or give another recipe."
+    )
+
+
+def _check_one_of(name: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise ArgumentError(f"{name} is {value!r}; expected {', '.join(known)}.")

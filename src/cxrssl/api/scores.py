@@ -1,0 +1,278 @@
+"""`cxrssl.evaluate`: scores of detections against a truth, with intervals."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
+
+import pandas as pd
+
+from cxrssl.api.store import StoreImages
+from cxrssl.core.errors import ArgumentError, CxrsslError
+from cxrssl.data.coco.write import DetectedImage, Detection, write_detections
+from cxrssl.data.protocol import SPLITS
+from cxrssl.evaluate.files import evaluate_files
+from cxrssl.evaluate.intervals import Bootstrap
+
+if TYPE_CHECKING:
+    from cxrssl.api.detector import Detections, Detector
+
+CocoFile: TypeAlias = str | os.PathLike[str] | Mapping[str, Any]
+"""The path of a COCO data set, or its content."""
+_LEAST_REPLICATES = 50
+_COLUMNS = ("value", "low", "high", "reason")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores with their 95 % intervals: `scores["AP50"]` is its value.
+
+    Attributes:
+        content: All that `cxrssl eval --json` writes: `metrics`, `per_class`, `operating_points`,
+            `curves`, `readers`, `definitions` and more.
+    """
+
+    content: dict[str, Any]
+
+    def __getitem__(self, name: str) -> float | None:
+        """Return the value of a score by its name, None where it can't be computed.
+
+        Raises:
+            KeyError: If there is no score of this name.
+        """
+        value: float | None = self._metrics[name]["value"]
+        return value
+
+    def interval(self, name: str) -> tuple[float, float] | None:
+        """Return the 95 % interval of a score by its name, None where there is none.
+
+        Raises:
+            KeyError: If there is no score of this name.
+        """
+        low, high = (self._metrics[name][end] for end in ("low", "high"))
+        return None if low is None or high is None else (low, high)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What makes it likely that the scores are not those that were wanted."""
+        return tuple(self.content.get("warnings", ()))
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return a row a score: value, low, high, and the reason where one of them is missing."""
+        return pd.DataFrame.from_dict(self._metrics, orient="index", columns=list(_COLUMNS))
+
+    def per_class(self) -> pd.DataFrame:
+        """Return the same for every class and score, with both as the index."""
+        rows = {
+            (label, name): entry
+            for label, scores in self.content.get("per_class", {}).items()
+            for name, entry in scores.items()
+        }
+        index = pd.MultiIndex.from_tuples(list(rows), names=["class", "score"])
+        return pd.DataFrame([*rows.values()], index=index, columns=list(_COLUMNS))
+
+    def _repr_html_(self) -> str:
+        """Return the table that a notebook shows for this object."""
+        return str(self.to_pandas().drop(columns="reason").to_html(float_format="{:.3f}".format))
+
+    @property
+    def _metrics(self) -> dict[str, dict[str, Any]]:
+        metrics: dict[str, dict[str, Any]] = self.content.get("metrics", {})
+        return metrics
+
+
+def evaluate(
+    truth: CocoFile | StoreImages,
+    predictions: "CocoFile | Sequence[Mapping[str, Any]] | Sequence[Detections] | Detector",
+    *,
+    readers: CocoFile | None = None,
+    against: str | os.PathLike[str] | None = None,
+    split: str = "test",
+    consensus_iou: float | None = None,
+    replicates: int = 1000,
+    seed: int = 0,
+) -> Scores:
+    """Score detections against a truth, each score with a 95 % interval.
+
+    Either `evaluate(coco, results)`, for anyone's detections, or `evaluate(store, detector)`, which
+    detects in a split of a store as `cxrssl eval CHECKPOINT --data STORE` does.
+
+    Args:
+        truth: A COCO data set (path or content), or a store (folder, or from `open_store`).
+        predictions: For COCO: results (path, list of results, or data set whose annotations have a
+            `score`), or what a detector returned for a list of files, called with `threshold=0`;
+            images are found by file name then. For a store: a detector, its folder or run, or
+            `hf-hub:ORG/NAME[@REVISION]`.
+        readers: A COCO data set whose annotations name a `reader`, to compare with; for COCO alone.
+        against: Other results, or what `cxrssl eval --json` wrote of them, to compare with.
+        split: Of a store: `train`, `val` or `test`.
+        consensus_iou: Overlap above which readers' boxes are fused; None for that of the detector's
+            run, else 0.2.
+        replicates: Draws of the images behind the intervals; 0 for none, or 50 and more.
+        seed: Of the draws.
+
+    Returns:
+        The scores. In a launch of several processes the main one has them, the others none.
+
+    Raises:
+        CxrsslError: If something can't be read, or truth and predictions do not belong together.
+    """
+    if replicates and replicates < _LEAST_REPLICATES:
+        raise ArgumentError(
+            f"replicates is {replicates}; so few draws give no interval. Take 0, or "
+            f"{_LEAST_REPLICATES} and more."
+        )
+    if consensus_iou is not None and not 0.01 <= consensus_iou <= 0.99:
+        raise ArgumentError(f"consensus_iou is {consensus_iou}; expected 0.01 to 0.99.")
+    how = Bootstrap(replicates, seed)
+    other = None if against is None else Path(against)
+    store = _store_folder(truth)
+    if store is not None:
+        if readers is not None:
+            raise ArgumentError("readers are those of the store; leave them out.")
+        return _of_store(store, predictions, split, consensus_iou, how, other)
+    with TemporaryDirectory(prefix="cxrssl-") as folder:
+        given = _CocoInputs(Path(folder))
+        return given.scores(truth, predictions, readers, other, consensus_iou or 0.2, how)
+
+
+def _store_folder(truth: object) -> Path | None:
+    """Return the folder of a store, None for a COCO data set."""
+    if isinstance(truth, StoreImages):
+        return truth.folder
+    is_folder = isinstance(truth, str | os.PathLike) and Path(truth).is_dir()
+    return Path(truth) if is_folder else None  # type: ignore[arg-type]
+
+
+def _of_store(
+    store: Path,
+    detector: object,
+    split: str,
+    consensus_iou: float | None,
+    how: Bootstrap,
+    against: Path | None,
+) -> Scores:
+    from cxrssl.api.detector import Detector
+    from cxrssl.evaluate.checkpoint import evaluate as evaluate_checkpoint
+    from cxrssl.run.process_state import process_restored
+
+    checkpoint = detector.source if isinstance(detector, Detector) else detector
+    if not isinstance(checkpoint, str | os.PathLike):
+        raise ArgumentError(
+            f"a store is scored with a detector; got {type(detector).__name__}. Give the folder of "
+            "a detector, or what load_detector returned; for detections, give a COCO data set."
+        )
+    if split not in SPLITS:
+        raise ArgumentError(f"split is {split!r}; expected {', '.join(SPLITS)}.")
+    with process_restored():
+        scores = evaluate_checkpoint(
+            Path(checkpoint),
+            store,
+            split=split,
+            consensus_iou=consensus_iou,
+            bootstrap=how,
+            against=against,
+        )
+    return Scores(scores or {})
+
+
+@dataclass(frozen=True)
+class _CocoInputs:
+    """COCO data sets of which some are given as objects: those are written, to be read as files.
+
+    Attributes:
+        folder: Where they are written; it is not named in any message.
+    """
+
+    folder: Path
+
+    def scores(
+        self,
+        truth: object,
+        predictions: object,
+        readers: object,
+        against: Path | None,
+        consensus_iou: float,
+        how: Bootstrap,
+    ) -> Scores:
+        """Return the scores of predictions against a truth, both in any form.
+
+        Raises:
+            CxrsslError: As `evaluate` does.
+        """
+        files = self._file(predictions, "predictions"), self._file(truth, "truth")
+        drawn = None if readers is None else self._file(readers, "readers")
+        try:
+            content = evaluate_files(
+                *files, drawn, against, consensus_iou=consensus_iou, bootstrap=how
+            )
+        except CxrsslError as error:
+            raise type(error)(self._without_folder(str(error))) from error
+        for name in ("notes", "warnings"):
+            content[name] = [self._without_folder(text) for text in content[name]]
+        content["warnings"] += _left_out(predictions)
+        return Scores(content)
+
+    def _file(self, value: object, name: str) -> Path:
+        if isinstance(value, str | os.PathLike):
+            return Path(value)
+        path = self.folder / f"{name} (as given)"
+        if _is_detections(value):
+            write_found(path, value)
+            return path
+        try:
+            path.write_text(json.dumps(value), encoding="utf-8")
+        except (TypeError, ValueError) as error:
+            raise ArgumentError(
+                f"{name} are no content of a COCO file ({error}). Give plain lists, dicts, "
+                "numbers and text, such as json.load returns, or the path of a file."
+            ) from error
+        return path
+
+    def _without_folder(self, text: str) -> str:
+        return text.replace(f"{self.folder}{os.sep}", "")
+
+
+def _is_detections(value: object) -> TypeGuard[Sequence["Detections"]]:
+    """Return whether a value is what a detector returned for a list; without importing torch."""
+    if not isinstance(value, Sequence) or not value or isinstance(value[0], Mapping):
+        return False
+    from cxrssl.api.detector import Detections
+
+    return all(isinstance(image, Detections) for image in value)
+
+
+def write_found(path: Path, found: Sequence["Detections"]) -> None:
+    """Write what a detector returned for a list of files as a COCO data set."""
+    classes = found[0].classes
+    number_of = {name: number for number, name in enumerate(classes, start=1)}
+    write_detections(
+        path,
+        (
+            DetectedImage(number, image.name, image.width, image.height)
+            for number, image in enumerate(found, start=1)
+        ),
+        (
+            Detection(number, number_of[one.label], (x0, y0, x1 - x0, y1 - y0), one.score)
+            for number, image in enumerate(found, start=1)
+            for one in image
+            for x0, y0, x1, y1 in [one.box]
+        ),
+        classes=classes,
+        info={},
+    )
+
+
+def _left_out(predictions: object) -> list[str]:
+    """Say that detections below a threshold are missing, where they are."""
+    if not _is_detections(predictions):
+        return []
+    threshold = max(image.threshold for image in predictions)
+    text = (
+        f"the detector was called with threshold={threshold:g}: AP and other scores count the "
+        "findings below it as missed. Call it with threshold=0."
+    )
+    return [text] if threshold > 0 else []

@@ -49,10 +49,17 @@ def __getattr__(name: str) -> object:
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'cxrssl' has no attribute {name!r}")
     if name in _PACKAGES:
-        return import_module(f"cxrssl.{name}")
-    value: object = getattr(import_module(_MODULE_OF[name]), name)
+        return _imported(f"cxrssl.{name}")
+    value: object = getattr(_imported(_MODULE_OF[name]), name)
     globals()[name] = value
     return value
+
+
+def _imported(module: str) -> ModuleType:
+    from cxrssl.core.processes import random_state_restored
+
+    with random_state_restored():
+        return import_module(module)
 
 
 def __dir__() -> list[str]:
@@ -80,7 +87,7 @@ class _CallablePackage(ModuleType):
 
     def _function(self) -> Any:  # noqa: ANN401 - each package has another
         name = self.__name__.rpartition(".")[2]
-        return getattr(import_module(_MODULE_OF[name]), name)
+        return getattr(_imported(_MODULE_OF[name]), name)
 
 
 class _Root(ModuleType):

@@ -13,7 +13,7 @@ from cxrssl.config.schema import FinetuneRecipe, PretrainRecipe
 from cxrssl.config.yaml_text import read_yaml
 from cxrssl.core.errors import ArgumentError, RecipeError
 from cxrssl.core.images import Fit
-from cxrssl.core.processes import available_cores
+from cxrssl.core.processes import available_cores, random_state_restored
 
 if TYPE_CHECKING:
     from cxrssl.ingest import IngestSummary
@@ -54,6 +54,7 @@ def recipe(name: PathLike, **changes: object) -> AnyRecipe:
     return load_recipe(path, _KINDS[task], overrides=overrides)
 
 
+@random_state_restored()
 def pretrain(recipe: AnyRecipe | PathLike, out: PathLike, *, resume: bool = False) -> Path:
     """Pretrain a backbone on unlabelled images and return its folder, in timm's format.
 
@@ -77,6 +78,7 @@ def pretrain(recipe: AnyRecipe | PathLike, out: PathLike, *, resume: bool = Fals
         return train(wanted, Path(out), resume=resume)
 
 
+@random_state_restored()
 def finetune(recipe: AnyRecipe | PathLike, out: PathLike, *, resume: bool = False) -> Path:
     """Train a detector on labelled images and return its folder, for `cxrssl.load_detector`.
 
@@ -100,6 +102,7 @@ def finetune(recipe: AnyRecipe | PathLike, out: PathLike, *, resume: bool = Fals
         return train(wanted, Path(out), resume=resume)
 
 
+@random_state_restored()
 def reproduce(
     plan: AnyRecipe | PathLike,
     out: PathLike | None = None,
@@ -130,6 +133,7 @@ def reproduce(
         )
 
 
+@random_state_restored()
 def ingest(
     source: PathLike,
     store: PathLike,
@@ -191,6 +195,7 @@ def ingest(
     return summary
 
 
+@random_state_restored()
 def predict(
     checkpoint: PathLike,
     inputs: PathLike | Sequence[PathLike],
@@ -242,11 +247,11 @@ def predict(
 
 
 def _warn_of(failures: Mapping[str, str], what: str) -> None:
-    """Warn the caller of the caller if something failed."""
+    """Warn the program that called a decorated function if something failed."""
     if failures:
         name, reason = next(iter(failures.items()))
         text = f"{len(failures)} {what}, such as {name}: {reason}"
-        warnings.warn(f"{text}. The summary's `failures` has them all.", stacklevel=3)
+        warnings.warn(f"{text}. The summary's `failures` has them all.", stacklevel=4)
 
 
 def _of_kind(given: AnyRecipe | PathLike, kind: type[Kind]) -> Kind:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from cxrssl.api.store import StoreImages
 from cxrssl.core.errors import ArgumentError, CxrsslError
+from cxrssl.core.processes import random_state_restored
 from cxrssl.data.coco.write import DetectedImage, Detection, write_detections
 from cxrssl.data.protocol import SPLITS
 from cxrssl.evaluate.files import evaluate_files
@@ -84,6 +85,7 @@ class Scores:
         return metrics
 
 
+@random_state_restored()
 def evaluate(
     truth: CocoFile | StoreImages,
     predictions: "CocoFile | Sequence[Mapping[str, Any]] | Sequence[Detections] | Detector",
@@ -212,7 +214,7 @@ class _CocoInputs:
         except CxrsslError as error:
             raise type(error)(self._without_folder(str(error))) from error
         for name in ("notes", "warnings"):
-            content[name] = [self._without_folder(text) for text in content[name]]
+            content[name] = tuple(self._without_folder(text) for text in content[name])
         content["warnings"] += _left_out(predictions)
         return Scores(content)
 
@@ -266,13 +268,13 @@ def write_found(path: Path, found: Sequence["Detections"]) -> None:
     )
 
 
-def _left_out(predictions: object) -> list[str]:
+def _left_out(predictions: object) -> tuple[str, ...]:
     """Say that detections below a threshold are missing, where they are."""
     if not _is_detections(predictions):
-        return []
+        return ()
     threshold = max(image.threshold for image in predictions)
     text = (
         f"the detector was called with threshold={threshold:g}: AP and other scores count the "
         "findings below it as missed. Call it with threshold=0."
     )
-    return [text] if threshold > 0 else []
+    return (text,) if threshold > 0 else ()

@@ -1,6 +1,9 @@
 """The cores there are, and worker processes: they end with their parent, and start no work."""
 
 import os
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing import connection, current_process, parent_process
 from threading import Thread
 
@@ -10,6 +13,16 @@ from cxrssl.core.errors import RunError
 def available_cores() -> int:
     """Return the cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def random_state_restored() -> Iterator[None]:
+    """Put Python's random state back: some libraries draw from it as they are imported."""
+    state = random.getstate()
+    try:
+        yield
+    finally:
+        random.setstate(state)
 
 
 def check_not_imported_by_worker() -> None:

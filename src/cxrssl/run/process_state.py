@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 import torch
 
 from cxrssl.core.images import opencv_threads_restored
-from cxrssl.core.processes import check_not_imported_by_worker
+from cxrssl.core.processes import check_not_imported_by_worker, random_state_restored
 from cxrssl.run.processes import accelerate_restored
 
 # On these results depend: name, and the value that torch starts with.
@@ -26,7 +26,7 @@ def process_restored() -> Iterator[None]:
     """Run a block, or the function that it decorates, and put the process back as it was.
 
     Inside, torch has the settings that it starts with (but the caller's number of threads), so that
-    results are those of the command line. Restored at the end: torch's random state, settings and
+    results are those of the command line. Restored at the end: random states, torch's settings and
     number of threads, accelerate's state and process group, OpenCV's threads, the environment, and
     the limit of open files. After an error the frames of the call are cleared: a notebook keeps
     the traceback of the last error, and with it the model and the lock of the run folder.
@@ -36,6 +36,7 @@ def process_restored() -> Iterator[None]:
     """
     check_not_imported_by_worker()
     with ExitStack() as stack:
+        stack.enter_context(random_state_restored())
         stack.enter_context(opencv_threads_restored())
         stack.enter_context(accelerate_restored())
         stack.enter_context(_torch_restored())

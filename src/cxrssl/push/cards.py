@@ -1,6 +1,6 @@
 """What the cards of backbones and detectors say, from the evidence of their runs."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,6 @@ _SCORES = {
     "AR100": "mean recall of 100 detections an image",
     "AR100_agnostic": "the same, of any class (the paper's AR)",
 }
-_F1 = "f1_at_0.4"
 _CODE = "The Python files beside them are cxrssl's, under Apache-2.0."
 _STARTS = {
     "random": "random weights",
@@ -148,27 +147,18 @@ def backbone_card(found: Evidence, label: Label, detectors: list[Evidence]) -> s
 
 def _common(found: Evidence, label: Label) -> dict[str, Any]:
     """Return what both cards say of a run."""
-    made = found.provenance
-    git = made.get("git")
-    commit = "" if git is None else f", commit {git['sha'][:12]}{' and changes' * git['dirty']}"
-    processes = made["num_processes"]
+    origin = found.provenance.get("data_origin")
     return {
         "repo": label.repo,
         "tag": label.tag,
-        "origin": made.get("data_origin"),
-        "data": MODEL_DATA[made.get("data_origin")],
-        "splits": [{"name": name} | own for name, own in made.get("images", {}).items()],
-        "fingerprint": made["data_fingerprint"],
+        "origin": origin,
+        "data": MODEL_DATA[origin],
+        "run": found.provenance,
         "protocol": found.recipe.data.protocol,
         "answer": found.answer,
         "start": _STARTS[found.start],
         "transfers": found.transfers,
         "recipe": to_yaml(found.recipe).rstrip(),
-        "versions": list(made["versions"].items()),
-        "python": made["python"],
-        "device": made["device"],
-        "processes": f"{processes} process{'es' * (processes > 1)}",
-        "commit": commit,
         "license": licence_text(label.licence, "weights"),
         "version": __version__,
     }
@@ -176,46 +166,13 @@ def _common(found: Evidence, label: Label) -> dict[str, Any]:
 
 def _scores(found: Evidence, metrics_file: str) -> dict[str, Any]:
     """Return what `part_scores.md` says of a detector."""
-    metrics, recipe = found.metrics, found.recipe
-    assert isinstance(recipe, FinetuneRecipe)
+    assert isinstance(found.recipe, FinetuneRecipe)
     return {
-        "n_images": metrics["n_images"],
-        "n_boxes": metrics["n_boxes"],
-        "consensus_iou": recipe.data.consensus_iou,
-        "interval_note": ", of one training run: another seed would change the scores too",
-        "scores": [metrics["metrics"][key] | {"name": name} for key, name in _SCORES.items()],
-        "per_class": [
-            {"name": name, "n_boxes": metrics["classes"][name]["n_boxes"]} | own
-            for name, own in metrics["per_class"].items()
-        ],
+        "metrics": found.metrics,
+        "score_titles": _SCORES,
+        "consensus_iou": found.recipe.data.consensus_iou,
         "metrics_file": metrics_file,
-        "ceiling": _ceiling(metrics["readers"]),
     }
-
-
-def _ceiling(readers: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    if readers is None:
-        return None
-    return {
-        "images": readers["images"],
-        "rows": list(_ceiling_rows(readers)),
-        "verdict": _sentence(readers["verdict"]) if "verdict" in readers else "",
-    }
-
-
-def _ceiling_rows(readers: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    yield readers["between_readers"][_F1] | {"name": "readers against each other"}
-    if "model" in readers:
-        yield (
-            readers["model"][_F1]
-            | {"name": "this detector against each reader, with as many boxes as a reader draws"}
-        )
-    for pair in readers["pairs"]:
-        yield pair[_F1] | {"name": f"{pair['a']} against {pair['b']} ({pair['images']} images)"}
-
-
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
 
 
 def _chance(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

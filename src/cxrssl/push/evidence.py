@@ -24,11 +24,11 @@ class Answer:
     """What the report of a plan says of the labels that pretraining saved.
 
     Attributes:
-        plan: Its name.
+        plan: Name of the plan.
         text: The answer, with its interval.
-        remarks: What stands beside it.
-        cautions: What must be known before it is believed.
-        figure: Score over the share of labels, as PNG; None if the report was not drawn.
+        remarks: Remarks on the answer.
+        cautions: Warnings to read before the answer is believed.
+        figure: Score over the share of labels, as PNG; None if the report has no figure.
     """
 
     plan: str
@@ -47,13 +47,13 @@ class Evidence:
     """What is known of a run.
 
     Attributes:
-        name: Of its folder.
-        recipe: As it ran, its paths cut to their ends.
+        name: Name of the run's folder.
+        recipe: The recipe as it ran, its paths cut to their last part.
         provenance: Versions, device, data and the images of each split.
-        transfers: The audit of every part that it started from.
-        start: What it started from.
-        metrics: Its final scores.
-        answer: Of the plan whose report counts it, None if none does.
+        transfers: Audit of every set of weights that was loaded at the start.
+        start: What it started from: random, imagenet, coco or run.
+        metrics: Final scores.
+        answer: Answer of the plan whose report counts the run, None if none does.
     """
 
     name: str
@@ -71,17 +71,17 @@ class Evidence:
 
     @property
     def files(self) -> dict[str, bytes]:
-        """The same as files that go along, by their paths."""
+        """Files of the evidence, by their path in the repository."""
         transfer = {"start": self.start, "transfers": list(self.transfers)}
-        found = {
+        files = {
             "evidence/recipe.yaml": to_yaml(self.recipe).encode(),
             "evidence/provenance.json": json_text(self.provenance).encode(),
             "evidence/transfer.json": json_text(transfer).encode(),
             "evidence/metrics.json": json_text(self.metrics).encode(),
         }
         if self.answer is not None and self.answer.figure is not None:
-            found["evidence/label_efficiency.png"] = self.answer.figure
-        return found
+            files["evidence/label_efficiency.png"] = self.answer.figure
+        return files
 
 
 def read_evidence(run: Path) -> Evidence:
@@ -97,13 +97,15 @@ def read_evidence(run: Path) -> Evidence:
             "let it end with --resume."
         )
     recipe = _recipe(run)
-    content = {name: _read(run / f"{name}.json") for name in ("provenance", "transfer", "metrics")}
+    content = {
+        name: read_record(run / f"{name}.json") for name in ("provenance", "transfer", "metrics")
+    }
     transfer = content["transfer"]
     return Evidence(
         run.resolve().name,
         recipe,
         content["provenance"],
-        tuple(one | {"source": _end(one["source"])} for one in transfer["transfers"]),
+        tuple(item | {"source": _last_part(item["source"])} for item in transfer["transfers"]),
         transfer["start"],
         _without_names(content["metrics"]),
         _answer(run),
@@ -111,17 +113,13 @@ def read_evidence(run: Path) -> Evidence:
 
 
 def _recipe(run: Path) -> PretrainRecipe | FinetuneRecipe:
-    """Return the recipe of a run, its paths cut to their ends."""
+    """Return the recipe of a run, its paths cut to their last part."""
 
     def read(kind: type[Recipe]) -> Recipe:
-        whole = load_run_recipe(run, kind)
-        return kind.model_validate(_without_folders(whole.model_dump()))
+        recipe = load_run_recipe(run, kind)
+        return kind.model_validate(_without_folders(recipe.model_dump()))
 
     return read(FinetuneRecipe) if (run / "detector").is_dir() else read(PretrainRecipe)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    return read_record(path)
 
 
 def _answer(run: Path) -> Answer | None:
@@ -133,7 +131,7 @@ def _answer(run: Path) -> Answer | None:
     path, figure = folder / "report.json", folder / _FIGURE
     if not path.is_file():
         return None
-    report = _read(path)
+    report = read_record(path)
     if name not in report.get("counted", []):
         return None
     drawn = figure.read_bytes() if figure.is_file() else None
@@ -146,28 +144,28 @@ def _without_names(metrics: Mapping[str, Any]) -> dict[str, Any]:
     readers = metrics.get("readers")
     if readers is None:
         return dict(metrics)
-    pairs, alone = readers.get("pairs", []), readers.get("leave_one_out", [])
-    names = [one["reader"] for one in alone]
-    names += [one[side] for one in pairs for side in ("a", "b")]
+    pairs, singles = readers.get("pairs", []), readers.get("leave_one_out", [])
+    names = [row["reader"] for row in singles]
+    names += [row[side] for row in pairs for side in ("a", "b")]
     if all(_READER.fullmatch(name) for name in names):
         return dict(metrics)
     number = {name: f"R{place}" for place, name in enumerate(dict.fromkeys(names), start=1)}
     changed = {
-        "pairs": [one | {"a": number[one["a"]], "b": number[one["b"]]} for one in pairs],
-        "leave_one_out": [one | {"reader": number[one["reader"]]} for one in alone],
+        "pairs": [row | {"a": number[row["a"]], "b": number[row["b"]]} for row in pairs],
+        "leave_one_out": [row | {"reader": number[row["reader"]]} for row in singles],
     }
     return dict(metrics) | {"readers": dict(readers) | changed}
 
 
 def _without_folders(value: object) -> object:
-    """Return fields with paths cut to their ends: where they lay is nobody's business."""
+    """Return fields with paths cut to their last part: folders of this machine stay private."""
     if isinstance(value, Mapping):
-        return {key: _without_folders(one) for key, one in value.items()}
-    return _end(str(value)) if isinstance(value, Path) else value
+        return {key: _without_folders(field) for key, field in value.items()}
+    return _last_part(str(value)) if isinstance(value, Path) else value
 
 
-def _end(place: str) -> str:
-    """Return the last part of a path; of a product its run's too, of a name of the Hub all."""
+def _last_part(place: str) -> str:
+    """Return the last part of a path, with the run of a backbone; an address on the Hub whole."""
     if place.startswith(PREFIX) or "/" not in place:
         return place
     parts = Path(place).parts

@@ -31,14 +31,14 @@ def model_metadata(
     """Return the metadata of a model.
 
     Args:
-        licence: An identifier of the Hub.
-        library: That opens it.
-        task: The Hub's word for what it does.
-        tags: Beside those that all have.
-        name: Of the model.
-        origin: Of its test images.
-        scores: `metrics` of its scores, None for none.
-        transfers: What it started from; a model of the Hub among them is its base.
+        licence: The Hub's identifier of the licence.
+        library: Library that opens the model.
+        task: The Hub's name of the task.
+        tags: Tags beside those that all models have.
+        name: Name of the model.
+        origin: Source of its test images.
+        scores: Entry `metrics` of its metrics.json, None without scores.
+        transfers: Weights that it started from; a model of the Hub among them is its base.
     """
     results = [] if scores is None else list(_results(scores, origin))
     data = ModelCardData(
@@ -60,11 +60,11 @@ def data_metadata(
     """Return the metadata of a data set.
 
     Args:
-        licence: An identifier of the Hub.
-        name: What it is called.
-        num_images: In all splits.
+        licence: The Hub's identifier of the licence.
+        name: Title of the data set.
+        num_images: Number of images in all splits.
         splits: Pattern of the files of each split.
-        images: Whether pixels are in it.
+        images: Whether it has the images' pixels.
     """
     files = [{"split": split, "path": path} for split, path in splits.items()]
     data = DatasetCardData(
@@ -87,11 +87,11 @@ def _licence_name(licence: str) -> str | None:
 def _results(scores: Mapping[str, Any], origin: Origin | None) -> list[EvalResult]:
     title = DATA_TITLES[origin]
     slug = {"phantom": "cxrssl-phantom", "VinDr-CXR": "vindr-cxr"}.get(origin or "", "unknown")
-    found = []
+    results = []
     for key, kind, name in _METRICS:
         entry = scores[key]
         if entry["value"] is not None:
-            found.append(
+            results.append(
                 EvalResult(
                     task_type="object-detection",
                     dataset_type=slug,
@@ -103,7 +103,7 @@ def _results(scores: Mapping[str, Any], origin: Origin | None) -> list[EvalResul
                     metric_args=_ends(entry),
                 )
             )
-    return found
+    return results
 
 
 def _ends(entry: Mapping[str, Any]) -> dict[str, list[float]] | None:

@@ -16,15 +16,15 @@ _FORKS = """
 import json, os, sys, traceback
 import cxrssl.cli, cxrssl.evaluate.checkpoint, cxrssl.finetune, cxrssl.predict, cxrssl.push
 for line in sys.stdin:
-    asked = json.loads(line)
+    arguments, token = json.loads(line)
     child = os.fork()
     if not child:
         for stream, name in ((1, "out"), (2, "err")):
-            os.dup2(os.open(asked[name], os.O_CREAT | os.O_WRONLY | os.O_TRUNC), stream)
+            os.dup2(os.open(name, os.O_CREAT | os.O_WRONLY | os.O_TRUNC), stream)
         os.environ.pop("HF_TOKEN", None)
-        if asked["token"]:
-            os.environ["HF_TOKEN"] = asked["token"]
-        sys.argv = ["cxrssl", *asked["arguments"]]
+        if token:
+            os.environ["HF_TOKEN"] = token
+        sys.argv = ["cxrssl", *arguments]
         code = 0
         try:
             cxrssl.cli.main()
@@ -59,9 +59,9 @@ class Commands:
     """Runs commands one after the other, each in a process of its own.
 
     Attributes:
-        hub: That they know.
-        home: Their cache of it.
-        process: Whose forks they are.
+        hub: The Hub that they know.
+        home: Their cache of it, and their working folder.
+        process: The process that they are forks of.
     """
 
     hub: Hub
@@ -72,12 +72,9 @@ class Commands:
         """Run `cxrssl` once."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        out, err = self.home / "out", self.home / "err"
-        asked = {"arguments": [str(one) for one in arguments], "token": token}
-        asked |= {"out": str(out), "err": str(err)}
-        print(json.dumps(asked), file=self.process.stdin, flush=True)
+        print(json.dumps([list(map(str, arguments)), token]), file=self.process.stdin, flush=True)
         code = int(self.process.stdout.readline())
-        return Done(code, out.read_text(), err.read_text())
+        return Done(code, (self.home / "out").read_text(), (self.home / "err").read_text())
 
 
 @contextmanager
@@ -105,11 +102,18 @@ def without_cxrssl(hub: Hub, home: Path, program: str, *arguments: str) -> str:
     return done.out
 
 
-def python(hub: Hub, home: Path, program: str, *arguments: str, token: str | None = TOKEN) -> Done:
+def python(
+    hub: Hub,
+    home: Path,
+    program: str,
+    *arguments: str,
+    token: str | None = TOKEN,
+    executable: str | Path = sys.executable,
+) -> Done:
     """Run a program."""
     home.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
-        [sys.executable, "-c", program, *arguments],
+        [executable, "-c", program, *arguments],
         env=environment(hub, home, token=token),
         cwd=home,
         capture_output=True,

@@ -3,14 +3,14 @@
     python tests/hub_demo.py RUNS PYTHON
 
 RUNS is the folder of a plan, PYTHON that of an environment with timm and transformers and without
-cxrssl. Both sides say what they make of one film; it must be the same.
+cxrssl. Both sides process one image; the outputs must be the same.
 """
 
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,18 +19,16 @@ from PIL import Image
 from cxrssl.data.store import Store
 from cxrssl.models.backbone import encoder, load_backbone
 from cxrssl.predict import predict
-from hub_calls import Done as Said
-from hub_calls import tag_of
-from hub_server import Hub, environment, serve
+from hub_calls import commands, python, tag_of
+from hub_server import Hub, serve
 
 # It runs where cxrssl is not installed: what a reader of the cards would write.
-_THEIRS = """
+_WITHOUT_CXRSSL = """
 import importlib.util, json, sys
 assert importlib.util.find_spec("cxrssl") is None, "cxrssl is installed here"
 import timm, torch, transformers
-from PIL import Image
 from transformers import AutoModel, pipeline
-backbone, detector, film, out = sys.argv[1:]
+backbone, detector, image = sys.argv[1:]
 torch.set_num_threads(1)
 pixels = torch.rand(1, 3, 96, 96, generator=torch.Generator().manual_seed(0))
 body = timm.create_model(f"hf-hub:{backbone}", pretrained=True).eval()
@@ -45,51 +43,29 @@ with torch.no_grad():
     assert grey(pixels[:, :1]).shape == features.shape
 name, revision = detector.split("@")
 detect = pipeline("object-detection", model=name, revision=revision, trust_remote_code=True)
-found = detect(film, threshold=0.0)
-told = {
-    "versions": {one.__name__: one.__version__ for one in (timm, transformers, torch)},
+boxes = detect(image, threshold=0.0)
+print(json.dumps({
+    "versions": [f"{library.__name__} {library.__version__}" for library in (timm, transformers)],
     "features": features[0].tolist(),
-    "last": last.flatten().tolist(),
-    "found": [[one["label"], one["score"], list(one["box"].values())] for one in found],
-}
-open(out, "w").write(json.dumps(told))
+    "last map": last.flatten().tolist(),
+    "boxes": [[box["label"], box["score"], list(box["box"].values())] for box in boxes],
+}))
 """
 
 
-def pair(runs: Path) -> tuple[Path, Path]:
-    """Return a detector that the plan's report counts, and the run of the backbone it is from."""
+def run_pair(runs: Path) -> tuple[Path, Path]:
+    """Return a backbone's run, and a detector's that started from it and the report counts."""
     for name in json.loads((runs / "report.json").read_text()).get("counted", []):
         transfer = json.loads((runs / name / "transfer.json").read_text())
         for record in transfer["transfers"]:
-            place = runs / Path(record["source"]).parent.name
-            if (runs / name / "detector").is_dir() and (place / "backbone").is_dir():
-                return place, runs / name
-    raise SystemExit(
-        f"{runs}/report.json counts no detector that started from a backbone of the plan. If it is "
-        f"of before, write it anew: cxrssl report {runs}"
-    )
+            backbone = runs / Path(record["source"]).parent.name
+            if (runs / name / "detector").is_dir() and (backbone / "backbone").is_dir():
+                return backbone, runs / name
+    raise SystemExit(f"{runs}/report.json counts no detector that started from a backbone there.")
 
 
-def pushed(run: Path, repo: str, env: dict[str, str]) -> str:
-    """Push a run and return what it is called on the Hub, with its tag."""
-    command = [sys.executable, "-m", "cxrssl", "push", str(run), repo]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(done.stderr)
-    print(done.stdout, end="")
-    return f"{repo}@{tag_of(Said(done.returncode, done.stdout, done.stderr))}"
-
-
-def film_of(runs: Path, work: Path) -> Path:
-    """Write an image of the plan's store as a PNG."""
-    store = Store(runs / "store")
-    path = work / "film.png"
-    Image.fromarray(np.asarray(store.pixels(0))).save(path)
-    return path
-
-
-def ours(backbone: Path, detector: Path, film: Path, work: Path) -> dict[str, object]:
-    """Return what cxrssl makes of the film with the runs as they lie here."""
+def with_cxrssl(backbone: Path, detector: Path, image: Path, out: Path) -> dict[str, Any]:
+    """Return what cxrssl makes of the image with the runs as they lie here."""
     torch.set_num_threads(1)
     architecture, weights, _ = load_backbone(backbone / "backbone")
     model = encoder(architecture).eval()
@@ -98,62 +74,54 @@ def ours(backbone: Path, detector: Path, film: Path, work: Path) -> dict[str, ob
     with torch.no_grad():
         features = model(pixels)[0].tolist()
         last = model.forward_features(pixels).flatten().tolist()  # type: ignore[operator]
-    predict(detector, [film], work / "found", threshold=0.0, overlays=False)
-    content = json.loads((work / "found" / "predictions.json").read_text())
-    names = {one["id"]: one["name"] for one in content["categories"]}
-    found = [
-        (names[one["category_id"]], one["score"], one["bbox"]) for one in content["annotations"]
+    predict(detector, [image], out, threshold=0.0, overlays=False)
+    content = json.loads((out / "predictions.json").read_text())
+    names = {category["id"]: category["name"] for category in content["categories"]}
+    boxes = [
+        (names[box["category_id"]], box["score"], box["bbox"]) for box in content["annotations"]
     ]
-    return {"features": features, "last": last, "found": found}
+    return {"features": features, "last map": last, "boxes": boxes}
 
 
-def compare(own: dict[str, object], theirs: dict[str, object]) -> None:
-    """End with an error unless both are the same."""
-    for name in ("features", "last"):
-        if own[name] != theirs[name]:
-            raise SystemExit(f"{name} differ.")
-    print(f"backbone: {len(own['features'])} features and the last map are equal, bit for bit")
-    mine, other = own["found"], theirs["found"]
-    if not mine:
-        raise SystemExit("the detector finds nothing, which compares nothing.")
-    if [(label, score) for label, score, _ in mine] != [(a, round(b, 5)) for a, b, _ in other]:
-        raise SystemExit("classes or scores differ.")
-    for (_, _, (x, y, w, h)), (_, _, box) in zip(mine, other, strict=True):
+def assert_equal(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+    """Check that both sides computed the same."""
+    for name in ("features", "last map"):
+        assert ours[name] == theirs[name], f"{name} differ"
+    assert ours["boxes"], "the detector finds nothing, which compares nothing"
+    for (label, score, (x, y, w, h)), (label_2, score_2, corners) in zip(
+        ours["boxes"], theirs["boxes"], strict=True
+    ):
+        assert (label, score) == (label_2, round(score_2, 5))
         # The pipeline cuts corners to whole pixels, ours are rounded to two digits.
-        gaps = np.subtract([x, y, x + w, y + h], box)
-        if gaps.min() < -0.011 or gaps.max() > 1.011:
-            raise SystemExit(f"boxes differ: {[x, y, x + w, y + h]} and {box}.")
-    print(f"detector: {len(mine)} boxes: equal classes, scores to 5 digits, corners to the pixel")
+        gaps = np.subtract([x, y, x + w, y + h], corners)
+        assert gaps.min() >= -0.011, gaps
+        assert gaps.max() <= 1.011, gaps
 
 
 def main() -> None:
     """Push, pull, compare."""
     # Not resolved: the Python of an environment is a link, and known by its place.
-    runs, python = Path(sys.argv[1]).absolute(), Path(sys.argv[2]).absolute()
+    runs, executable = Path(sys.argv[1]).absolute(), Path(sys.argv[2]).absolute()
     work = runs.parent / "hub-demo"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    hub = Hub(work / "hub")
+    image = work / "image.png"
+    Image.fromarray(np.asarray(Store(runs / "store").pixels(0))).save(image)
+    hub, (backbone, detector) = Hub(), run_pair(runs)
     serve(hub)
-    env = environment(hub, work / "pushing")
-    backbone, detector = pair(runs)
     print(f"A Hub answers at {hub.address}; {backbone.name} and {detector.name} go there.")
-    names = [pushed(backbone, "demo/backbone", env), pushed(detector, "demo/detector", env)]
-    film, out = film_of(runs, work), work / "theirs.json"
-    pulled = subprocess.run(
-        [python, "-c", _THEIRS, *names, str(film), str(out)],
-        env=environment(hub, work / "pulling", token=None),
-        cwd=work,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if pulled.returncode:
-        raise SystemExit(pulled.stderr)
-    theirs = json.loads(out.read_text())
-    print("pulled without cxrssl, by", ", ".join(map(" ".join, theirs["versions"].items())))
-    compare(ours(backbone, detector, film, work), theirs)
-    print("The outputs are equal.")
+    with commands(hub, work / "pushing") as run:
+        names = [
+            f"{repo}@{tag_of(run('push', folder, repo))}"
+            for folder, repo in ((backbone, "demo/backbone"), (detector, "demo/detector"))
+        ]
+    pulling = (_WITHOUT_CXRSSL, *names, str(image))
+    pulled = python(hub, work / "pulling", *pulling, token=None, executable=executable)
+    assert pulled.code == 0, pulled.err
+    theirs = json.loads(pulled.out.splitlines()[-1])
+    print(f"{' and '.join(names)} pulled without cxrssl, by {', '.join(theirs['versions'])}.")
+    assert_equal(with_cxrssl(backbone, detector, image, work / "found"), theirs)
+    print(f"Equal: features and last map bit for bit, {len(theirs['boxes'])} boxes to the pixel.")
 
 
 if __name__ == "__main__":

@@ -1,26 +1,60 @@
-"""Publishing on the Hub: all files in one commit or none, and a tag that their content names.
+"""Publishing on the Hub: one commit with all files or none, and a tag derived from their content.
 
-Whatever is cut short is mended by the same call: large files that arrived are not sent again, and a
-commit that was made though its answer was lost is found.
+Uploads, hashing, deduplication and the commit are huggingface_hub's. The same call completes a push
+that was cut short: what arrived is not sent again, and a commit that was made is not made twice.
 """
 
-import json
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
-from huggingface_hub import (
-    CommitOperationAdd,
-    CommitOperationDelete,
-    HfApi,
-    RepoCard,
-)
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, RepoCard, constants
+from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.utils.sha import git_hash
 
 from cxrssl.core.errors import HubError
 from cxrssl.core.hub_address import check_repo
-from cxrssl.hub.content import CARD, Content, content_tag
-from cxrssl.hub.pull import asked, redacted
-from cxrssl.hub.remote import MAIN, Found, Target, look_at, look_at_visibility
+from cxrssl.hub.pull import ask_hub, hub_fault, redacted
+
+Content = Path | bytes
+"""A file on this machine, or the bytes of one."""
+CARD = "README.md"
+MAIN = constants.DEFAULT_REVISION
+# The Hub writes it into each new repository: which files it stores as large ones.
+_HUB_FILE = ".gitattributes"
+
+
+@dataclass(frozen=True)
+class Target:
+    """The repository that files go to.
+
+    Attributes:
+        repo: ORG/NAME.
+        kind: Type of the repository.
+        private: Visibility. None: the owner's default for a new repository, and an existing one
+            keeps its own.
+        branch: Branch that is written; made if it is not there.
+        replace: Whether other content on the branch may be replaced.
+    """
+
+    repo: str
+    kind: Literal["model", "dataset"]
+    private: bool | None
+    branch: str
+    replace: bool
+
+    @property
+    def url(self) -> str:
+        """Address of the repository's page."""
+        return f"{constants.ENDPOINT}/{'' if self.kind == 'model' else 'datasets/'}{self.repo}"
+
+    @property
+    def title(self) -> str:
+        """What messages call it."""
+        at_branch = "" if self.branch == MAIN else f"@{self.branch}"
+        return f"{'' if self.kind == 'model' else 'data set '}{self.repo}{at_branch}"
 
 
 @dataclass(frozen=True)
@@ -28,10 +62,10 @@ class Published:
     """What lies on the Hub.
 
     Attributes:
-        url: Of the repository.
-        commit: That holds the files.
-        tag: Of that commit, or of an earlier one that differs in its card alone.
-        is_new: Whether this call made the commit.
+        url: Address of the repository's page.
+        commit: Commit that holds the files.
+        tag: Tag of that commit, or of an earlier one that differs only in its card.
+        is_new: Whether files were sent; False if the branch had them all already.
     """
 
     url: str
@@ -40,141 +74,148 @@ class Published:
     is_new: bool
 
 
-def publish(files: Mapping[str, Content], target: Target, *, message: str) -> Published:
-    """Put files into a repository, which is made if it is not there, as all that its branch holds.
+def size_of(content: Content) -> int:
+    """Return the bytes of a file."""
+    return len(content) if isinstance(content, bytes) else content.stat().st_size
+
+
+def content_tag(files: Mapping[str, Content]) -> str:
+    """Return a tag for files, the card not among them: equal tags, equal files."""
+    digest = hashlib.sha256()
+    for path, content in sorted(files.items()):
+        file_hash = CommitOperationAdd(path, content).upload_info.sha256.hex()
+        digest.update(f"{path} {file_hash}\n".encode())
+    return f"cxrssl-{digest.hexdigest()[:12]}"
+
+
+def publish(files: Mapping[str, Content], card: str, target: Target, *, message: str) -> Published:
+    """Make files the whole content of a branch; the repository is made if it is not there.
 
     Args:
-        files: By their path there: a file of this machine, or its bytes.
-        target: Where.
+        files: All files but the card, by their path in the repository.
+        card: Text of the card.
+        target: Where they go.
         message: Title of the commit.
 
     Raises:
-        HubError: If the Hub refuses, the repository is of another visibility, or its branch holds
-            something else that is not to be replaced.
+        HubError: If the Hub refuses, the repository has another visibility, or its branch holds
+            other content that is not to be replaced.
     """
     check_repo(target.repo)
-    asked(lambda: _check_card(files, target), target.name)
-    _open(target)
-    before = look_at(target, target.branch)
-    is_new = not before.holds(files)
-    if is_new:
-        _check_free(target, before, files)
-        asked(lambda: _commit(files, target, before, message), target.name)
-    after = look_at(target, target.branch)
-    if not after.holds(files):
-        raise HubError(
-            f"{target.name} changed while it was written: someone else wrote there. Look at it, "
-            "and call again."
-        )
-    tag = content_tag(files)
-    _tag(files, target, tag, commit=after.commit)
-    return Published(target.url, after.commit, tag, is_new)
+    tag, all_files = content_tag(files), {**files, CARD: card.encode()}
+
+    def publish_once() -> Published:
+        _check_card(card, target)
+        return _publish(all_files, target, tag, message)
+
+    return ask_hub(publish_once, target.title)
 
 
-def _check_card(files: Mapping[str, Content], target: Target) -> None:
-    """Ask the Hub whether it takes the card's metadata, before anything is there.
+def _publish(files: Mapping[str, Content], target: Target, tag: str, message: str) -> Published:
+    """Publish; called again after a fault, it does only what is missing."""
+    api = HfApi()
+    api.create_repo(target.repo, repo_type=target.kind, private=target.private, exist_ok=True)
+    info = api.repo_info(target.repo, repo_type=target.kind)
+    _check_visibility(target, is_private=bool(info.private))
+    head = main = str(info.sha)
+    if target.branch != MAIN:
+        api.create_branch(target.repo, branch=target.branch, repo_type=target.kind, exist_ok=True)
+        info = api.repo_info(target.repo, repo_type=target.kind, revision=target.branch)
+        head = str(info.sha)
+    tree = api.list_repo_tree(target.repo, recursive=True, revision=head, repo_type=target.kind)
+    present = {
+        file.path: file for file in tree if isinstance(file, RepoFile) and file.path != _HUB_FILE
+    }
+    changed = _changed(files, present)
+    is_new_branch = target.branch != MAIN and head == main
+    if present and changed - {CARD} and not (target.replace or is_new_branch):
+        raise _other_content(target, sorted(present))
+    commit = _commit(files, changed, target, message, head) if changed else head
+    api.create_tag(target.repo, tag=tag, revision=commit, repo_type=target.kind, exist_ok=True)
+    return Published(target.url, commit, tag, is_new=bool(changed))
+
+
+def _check_card(card: str, target: Target) -> None:
+    """Let the Hub check the card's metadata before a repository is made.
 
     Raises:
-        HubError: If it doesn't.
+        HubError: If it does not take them.
     """
-    content = files[CARD]
-    assert isinstance(content, bytes)
     try:
-        RepoCard(content.decode()).validate(repo_type=target.kind)
-    except json.JSONDecodeError:  # no answer of the Hub's
-        raise
+        RepoCard(card).validate(repo_type=target.kind)
     except ValueError as error:
         raise HubError(
             f"the Hub does not take the card's metadata: {' '.join(str(error).split())}. Is "
             "--license a name that it knows, in small letters? Nothing was pushed."
-        ) from error
+        ) from None
 
 
-def _open(target: Target) -> None:
-    """Make the repository and its branch, if they are not there.
-
-    Raises:
-        HubError: If it is there and of another visibility.
-    """
-    api, repo, kind = HfApi(), target.repo, target.kind
-    is_private = look_at_visibility(target)
-    if is_private is None:
-        asked(
-            lambda: api.create_repo(repo, repo_type=kind, private=target.private, exist_ok=True),
-            target.name,
-        )
-        is_private = look_at_visibility(target)  # someone else may have made it in between
-    if target.private not in (None, is_private):
-        now, wanted = ("private" if one else "public" for one in (is_private, target.private))
-        raise HubError(
-            f"{target.url} is {now}, and this push is to be {wanted}. Change that on its settings "
-            f"page, say --{now}, or name another repository. Nothing was pushed."
-        )
-    if not target.is_main:
-        asked(
-            lambda: api.create_branch(repo, branch=target.branch, repo_type=kind, exist_ok=True),
-            target.name,
-        )
-
-
-def _check_free(target: Target, found: Found, files: Mapping[str, Content]) -> None:
-    """Raise a `HubError` if a branch holds what may not be replaced; another card may be."""
-    others = sorted(found.hashes)
-    if not others or target.replace or found.holds_all_but_card(files):
+def _check_visibility(target: Target, *, is_private: bool) -> None:
+    """Raise a `HubError` if a repository is public that is to be private, or the reverse."""
+    if target.private in (None, is_private):
         return
-    if not target.is_main and found.commit == look_at(target, MAIN).commit:
-        return  # nothing was written there yet
-    shown = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
+    now, expected = ("private" if private else "public" for private in (is_private, target.private))
     raise HubError(
-        f"{target.name} holds other content ({shown}), and nothing was pushed. Push beside it "
+        f"{target.url} is {now}, and this push is to be {expected}. Change that on its settings "
+        f"page, say --{now}, or name another repository. Nothing was pushed."
+    )
+
+
+def _changed(files: Mapping[str, Content], present: Mapping[str, RepoFile]) -> set[str]:
+    """Return the paths at which a branch differs from files."""
+    return {
+        path
+        for path in files.keys() | present.keys()
+        if path not in files
+        or path not in present
+        or not _is_same(CommitOperationAdd(path, files[path]), present[path])
+    }
+
+
+def _is_same(local: CommitOperationAdd, remote: RepoFile) -> bool:
+    """Compare by the hash that the Hub has: sha256 of a large file, git's of a small one."""
+    if remote.lfs:
+        return bool(local.upload_info.sha256.hex() == remote.lfs.sha256)
+    with local.as_file() as file:
+        return bool(git_hash(file.read()) == remote.blob_id)
+
+
+def _other_content(target: Target, present: list[str]) -> HubError:
+    """Return the error for a branch that holds what may not be replaced."""
+    shown = ", ".join(present[:3]) + (", ..." if len(present) > 3 else "")
+    return HubError(
+        f"{target.title} holds other content ({shown}), and nothing was pushed. Push beside it "
         "with --revision NAME, a branch; put this in its place with --replace (what is there stays "
         "in the history); or name another repository."
     )
 
 
-def _commit(files: Mapping[str, Content], target: Target, before: Found, message: str) -> None:
-    """Make the commit, unless an earlier try whose answer was lost has made it."""
-    if look_at(target, target.branch).holds(files):
-        return
-    others = sorted(before.hashes.keys() - files.keys())
+def _commit(
+    files: Mapping[str, Content], changed: set[str], target: Target, message: str, head: str
+) -> str:
+    """Send what differs in one commit, and return it.
+
+    Raises:
+        HubError: If an upload fails for a reason that is neither the line's nor this machine's.
+    """
     operations = [
-        *(CommitOperationAdd(path, content) for path, content in sorted(files.items())),
-        *(CommitOperationDelete(path) for path in others),
+        CommitOperationAdd(path, files[path]) if path in files else CommitOperationDelete(path)
+        for path in sorted(changed)
     ]
     try:
-        HfApi().create_commit(
+        commit = HfApi().create_commit(
             target.repo,
             operations,
             commit_message=message,
             repo_type=target.kind,
             revision=target.branch,
-            # Whoever wrote there since is not overwritten.
-            parent_commit=before.commit,
+            parent_commit=head,  # the Hub refuses if someone has written there since
         )
-    except RuntimeError as error:
-        if isinstance(error.__cause__, HfHubHTTPError | OSError):
-            raise  # `asked` knows what that is
+    except (RuntimeError, ValueError) as error:
+        if hub_fault(error) is not None or isinstance(error.__cause__, OSError):
+            raise
         raise HubError(
-            f"an upload to {target.name} failed: {redacted(str(error))}. Call again: what has "
+            f"an upload to {target.title} failed: {redacted(str(error))}. Call again: what has "
             "arrived is not sent twice."
-        ) from error
-
-
-def _tag(files: Mapping[str, Content], target: Target, tag: str, *, commit: str) -> None:
-    """Name the commit by its content; a tag that is there must hold the same.
-
-    Raises:
-        HubError: If it names something else.
-    """
-    asked(
-        lambda: HfApi().create_tag(
-            target.repo, tag=tag, revision=commit, repo_type=target.kind, exist_ok=True
-        ),
-        f"the tag {tag} of {target.name}",
-    )
-    tagged = look_at(target, tag)
-    if not tagged.holds_all_but_card(files):
-        raise HubError(
-            f"the tag {tag} of {target.name} is on other files than those it is named by. Delete "
-            "it there and call again."
-        )
+        ) from None
+    return str(commit.oid)

@@ -1,8 +1,8 @@
-"""The Hugging Face Hub: how its repositories are named, and pulling one into the cache.
+"""The Hugging Face Hub: pulling a repository into the cache, and what its errors mean.
 
 `hf-hub:ORG/NAME` or `hf-hub:ORG/NAME@REVISION` stands wherever a folder does. Only the three files
 that describe a network are fetched, at one commit: no code and no pickle reaches this machine.
-Here, in `run.publish` and in `run.remote` are the doors to huggingface_hub.
+This module and `hub.publish` are the doors to huggingface_hub.
 """
 
 import hashlib
@@ -20,42 +20,38 @@ from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
     LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
 
-from cxrssl.core.errors import CxrsslError, HubError
+from cxrssl.core.errors import HubError
 from cxrssl.core.hub_address import PREFIX, is_on_hub, parsed, without_secrets
 
 FILES = ("config.json", "preprocessor_config.json", "model.safetensors")
 
 Answer = TypeVar("Answer")
 
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_PASSING = (408, 429, 500, 502, 503, 504)
+_TRANSIENT_STATUS = (408, 429, 500, 502, 503, 504)
+_CONFLICT = 412
 _WAITS_S = (0.5, 1, 2, 4, 8, 8)
-_FAULTS: tuple[type[Exception], ...] = (
-    httpx2.HTTPError,
-    LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
+_TRANSIENT: tuple[type[Exception], ...] = (
+    httpx2.TransportError,
+    LocalEntryNotFoundError,  # neither reached nor in the cache
     ConnectionError,
     TimeoutError,
-    json.JSONDecodeError,  # a page of a proxy where the Hub's answer should be
+    json.JSONDecodeError,  # a proxy's page where the Hub's answer should be
 )
-# Of large files, in Rust: some of its errors are of no class of Python's.
-_UPLOADER = "hf_xet"
 _LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """A folder of this machine that a path or a name of the Hub stands for.
+    """A folder on this machine that a path or an address on the Hub stands for.
 
     Attributes:
-        folder: Where it lies; of the Hub, in its cache.
-        source: Its path, or its name on the Hub with the commit it is of.
+        folder: The folder itself; of a repository, its snapshot in the cache.
+        source: Its path, or its address on the Hub with the commit.
     """
 
     folder: Path
@@ -73,27 +69,12 @@ def fetched(place: Path) -> Fetched:
     """
     if not is_on_hub(place):
         return Fetched(place, str(place))
-    repo, asked_for = parsed(place)
-    revision = asked_for or constants.DEFAULT_REVISION
-    folder = _snapshot(repo, revision)
-    if not _COMMIT.fullmatch(revision) and not constants.is_offline_mode():
-        # Where the Hub can't be asked, a snapshot may be an older one that lies in the cache.
-        info = asked(lambda: HfApi().model_info(repo, revision=revision), f"{repo}@{revision}")
-        if folder.name != info.sha:
-            folder = _snapshot(repo, str(info.sha))
+    repo, revision = parsed(place)
+    branch = revision or constants.DEFAULT_REVISION
+    folder = ask_hub(lambda: _snapshot(repo, branch), f"{repo}@{branch}")
     for name in FILES:
         _check_cached(folder / name)
     return Fetched(folder, f"{PREFIX}{repo}@{folder.name}")
-
-
-def _snapshot(repo: str, revision: str) -> Path:
-    """Return the folder in the cache that holds a revision; its name is the commit."""
-    return Path(
-        asked(
-            lambda: snapshot_download(repo, revision=revision, allow_patterns=list(FILES)),
-            f"{repo}@{revision}",
-        )
-    )
 
 
 def fetched_weights(place: Path | None) -> tuple[Path | None, str | None]:
@@ -107,18 +88,19 @@ def fetched_weights(place: Path | None) -> tuple[Path | None, str | None]:
     """
     if place is None:
         return None, None
-    found = fetched(place)
-    return (found.folder / "model.safetensors" if is_on_hub(place) else place), found.source
+    snapshot = fetched(place)
+    file = snapshot.folder / "model.safetensors" if is_on_hub(place) else place
+    return file, snapshot.source
 
 
-def asked(call: Callable[[], Answer], what: str) -> Answer:
-    """Return what a call to the Hub does.
+def ask_hub(call: Callable[[], Answer], what: str) -> Answer:
+    """Return the result of a call to the Hub, which is repeated for half a minute if it fails.
 
-    Where its fault may pass, it is made again for half a minute.
+    huggingface_hub retries transfers by itself, and neither lookups nor commits.
 
     Args:
-        call: To be made; made twice it must do no more than once.
-        what: The repository that it is about, for the error.
+        call: The call. Repeated, it must not do anything twice.
+        what: The repository, for the error.
 
     Raises:
         HubError: If the Hub refuses, or can't be reached.
@@ -126,75 +108,78 @@ def asked(call: Callable[[], Answer], what: str) -> Answer:
     for wait_s in (*_WAITS_S, None):
         try:
             return call()
-        except CxrsslError:
-            raise
         except Exception as error:
-            fault = _fault(error)
+            fault = hub_fault(error)
             if fault is None:
                 raise
-            if wait_s is None or not _may_pass(fault):
+            if wait_s is None or not _is_transient(fault):
                 raise HubError(_reason(fault, what)) from None
             time.sleep(wait_s)
     raise AssertionError("the last try returns or raises")
 
 
-def _may_pass(error: Exception) -> bool:
-    """Return whether the same call might do better in a while."""
-    if isinstance(error, HfHubHTTPError):
-        return error.response.status_code in _PASSING
-    if isinstance(error, LocalEntryNotFoundError):  # neither reached nor in the cache
-        return not constants.is_offline_mode()
-    if isinstance(error, OfflineModeIsEnabled):
-        return False
-    return isinstance(
-        error, httpx2.TransportError | ConnectionError | TimeoutError | json.JSONDecodeError
-    )
-
-
-def _fault(error: BaseException) -> Exception | None:
-    """Return what the Hub or the line to it did among an error and its causes; None for nothing."""
-    is_uploaders = type(error).__module__.partition(".")[0] == _UPLOADER
-    if isinstance(error, _FAULTS) or (is_uploaders and isinstance(error, Exception)):
+def hub_fault(error: BaseException) -> Exception | None:
+    """Return the first fault of the Hub or of the line among an error and its causes, or None."""
+    # hf_xet, which moves large files, is written in Rust: its errors share no class.
+    is_transfer = type(error).__module__.partition(".")[0] == "hf_xet"
+    is_fault = is_transfer or isinstance(error, (*_TRANSIENT, httpx2.HTTPError))
+    if is_fault and isinstance(error, Exception):
         return error
-    return None if error.__cause__ is None else _fault(error.__cause__)
+    return None if error.__cause__ is None else hub_fault(error.__cause__)
 
 
 def redacted(text: str) -> str:
-    """Return a text without the token of this session, or anything that looks like one."""
+    """Return a text without this session's token, or anything that looks like a token."""
     token = get_token()
-    if token:
-        text = text.replace(token, "hf_***")
-    return without_secrets(text)
+    return without_secrets(text.replace(token, "hf_***") if token else text)
+
+
+def _snapshot(repo: str, revision: str) -> Path:
+    """Return the folder in the cache that holds a revision; its name is the commit."""
+    folder = Path(snapshot_download(repo, revision=revision, allow_patterns=list(FILES)))
+    if folder.name != revision and not constants.is_offline_mode():
+        # If the Hub does not answer, snapshot_download returns what a branch was once.
+        commit = str(HfApi().model_info(repo, revision=revision).sha)
+        if folder.name != commit:
+            folder = Path(snapshot_download(repo, revision=commit, allow_patterns=list(FILES)))
+    return folder
+
+
+def _check_cached(file: Path) -> None:
+    """Check a large file in the cache, where its name is the hash that the Hub gave for it.
+
+    Raises:
+        HubError: If its content has another hash.
+    """
+    expected = file.resolve().name
+    if not file.is_file() or not _SHA256.fullmatch(expected):
+        return
+    with file.open("rb") as content:
+        actual = hashlib.file_digest(content, "sha256").hexdigest()
+    if actual != expected:
+        raise HubError(
+            f"{file} is not what the Hub has: its hash is {actual[:12]} instead of "
+            f"{expected[:12]}. Delete that file and call again."
+        )
+
+
+def _is_transient(error: Exception) -> bool:
+    """Return whether the same call might succeed a little later."""
+    if isinstance(error, HfHubHTTPError):
+        return error.response.status_code in _TRANSIENT_STATUS
+    return isinstance(error, _TRANSIENT) and not constants.is_offline_mode()
 
 
 def _reason(error: Exception, what: str) -> str:
+    """Return what went wrong, and what to do."""
     hub = constants.ENDPOINT
     if constants.is_offline_mode():
         return (
             f"{what} is not whole in the cache, {constants.HF_HUB_CACHE}, and HF_HUB_OFFLINE "
             "forbids to ask the Hub. Unset it, or copy the cache of a machine that has it."
         )
-    if isinstance(error, GatedRepoError):
-        return (
-            f"{what} is shown to those alone who accept its terms: accept them on its page, "
-            f"{hub}/{what.split('@')[0]}, and {_LOG_IN}."
-        )
-    if isinstance(error, RevisionNotFoundError):
-        return f"{what}: {hub} has that repository, and no such branch, tag or commit in it."
-    if isinstance(error, RepositoryNotFoundError):
-        return (
-            f"{hub} shows no {what}: it is not there, or private and not for this token. Check the "
-            f"name; {_LOG_IN}."
-        )
     if isinstance(error, HfHubHTTPError):
-        status = error.response.status_code
-        told = redacted(error.server_message or error.response.reason_phrase)
-        if status in (401, 403):
-            return (
-                f"{hub} refuses what is asked of {what} ({status}: {told}). The token is missing, "
-                f"or old, or may not do that there: {_LOG_IN}."
-            )
-        return f"{hub} answers {status} for {what}: {told}"
+        return _refusal(error, what)
     cause = redacted(str(error.__cause__ or error))
     return (
         f"{hub} can't be reached for {what} ({cause}). Call again where there is a network, or set "
@@ -202,15 +187,20 @@ def _reason(error: Exception, what: str) -> str:
     )
 
 
-def _check_cached(file: Path) -> None:
-    """Check a large file in the cache, whose true name there is the hash that the Hub gave."""
-    expected = file.resolve().name
-    if not file.is_file() or not _SHA256.fullmatch(expected):
-        return
-    with file.open("rb") as content:
-        found = hashlib.file_digest(content, "sha256").hexdigest()
-    if found != expected:
-        raise HubError(
-            f"{file} is not what the Hub has: its hash is {found[:12]}, and {expected[:12]} there. "
-            "Delete that file and call again."
-        )
+def _refusal(error: HfHubHTTPError, what: str) -> str:
+    """Return what an answer of the Hub means."""
+    hub, status = constants.ENDPOINT, error.response.status_code
+    message = redacted(error.server_message or error.response.reason_phrase).rstrip(".")
+    if isinstance(error, RevisionNotFoundError):
+        advice = " The repository is there, and has no such branch, tag or commit."
+    elif isinstance(error, GatedRepoError):
+        advice = f" Accept its terms on its page, {hub}/{what.split('@')[0]}, and {_LOG_IN}."
+    elif isinstance(error, RepositoryNotFoundError):
+        advice = f" It is not there, or private and not for this token. Check the name; {_LOG_IN}."
+    elif status in (401, 403):
+        advice = f" The token is missing, or old, or may not do that there: {_LOG_IN}."
+    elif status == _CONFLICT:
+        advice = " Someone else wrote there at the same time. Look at it, and call again."
+    else:
+        advice = ""
+    return f"{hub} answers {status} for {what}: {message}.{advice}"

@@ -1,6 +1,7 @@
 """Data sets as they are pushed: Parquet that plain `datasets` reads, without pixels unless told."""
 
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 
 from cxrssl import __version__
@@ -11,11 +12,11 @@ from cxrssl.data.detection import Example, examples_of, in_split, splits_of
 from cxrssl.data.licence_terms import Origin, ids_sha256, origin_of
 from cxrssl.data.protocol import SPLITS, Protocol
 from cxrssl.data.store import Store
-from cxrssl.hub.content import CARD, Content, content_tag
+from cxrssl.hub.publish import Content, content_tag
 from cxrssl.push.cards import Label
 from cxrssl.push.metadata import data_metadata
 from cxrssl.push.texts import DATA_TITLES, SET_DATA, licence_text
-from cxrssl.push.upload import Parcel
+from cxrssl.push.upload import PushOptions, Upload
 
 _RIGHT = "--i-have-the-right-to-share-images"
 _PROTOCOL: Protocol = "corrected"
@@ -23,55 +24,46 @@ _FUSION = "consensus"
 _IOU = 0.2
 
 
-def dataset_parcel(
-    folder: Path,
-    work: Path,
-    *,
-    repo: str,
-    licence: str,
-    images: bool,
-    is_private: bool,
-    has_right: bool,
-) -> Parcel:
+def dataset_upload(folder: Path, work: Path, repo: str, options: PushOptions) -> Upload:
     """Write a store as Parquet, and return that and its card.
 
     Args:
-        folder: Of the store.
+        folder: Folder of the store.
         work: An empty folder for the Parquet files.
         repo: ORG/NAME.
-        licence: An identifier of the Hub.
-        images: Whether pixels go along.
-        is_private: Whether the repository is to be.
-        has_right: Whether the user says that the images may be shared.
+        options: How it is pushed.
 
     Raises:
         HubError: If the terms of the data forbid it, as far as they are known.
-        DataError: If there is no store, or nothing in it that would go along.
+        DataError: If there is no store, or nothing in it that would be uploaded.
     """
     store = Store(folder)
-    if not store.classes and not images:
+    if not store.classes and not options.images:
         raise DataError(
             f"{folder} is a pool of images without boxes, and without --images nothing of it would "
             "go along. Name a store with boxes."
         )
     origin = origin_of(store)
-    check_terms(origin, images=images, is_private=is_private, has_right=has_right)
+    is_private = options.private is not False
+    check_terms(origin, images=options.images, is_private=is_private, has_right=options.has_right)
     builder = VinDrCXR(
         store=folder,
         protocol=_PROTOCOL,
         fusion=_FUSION,
         consensus_iou=_IOU,
-        images=images,
+        images=options.images,
         cache_dir=str(work / "cache"),
     )
     builder.export(work / "parquet")
-    paths = sorted((work / "parquet").glob("*.parquet"))
-    start = f"{builder.dataset_name}-"
-    files: dict[str, Content] = {f"data/{path.name.removeprefix(start)}": path for path in paths}
-    label = Label(repo, content_tag(files), licence)
-    patterns = {name: f"data/{name}*.parquet" for name in builder.info.splits}
-    card = _card(store, origin, label, patterns, images=images)
-    return Parcel("dataset", "data set", files | {CARD: card.encode()}, by_default_private=True)
+    prefix = f"{builder.dataset_name}-"
+    files: dict[str, Content] = {
+        f"data/{path.name.removeprefix(prefix)}": path
+        for path in sorted((work / "parquet").glob("*.parquet"))
+    }
+    label = Label(repo, content_tag(files), options.licence)
+    patterns = {split: f"data/{split}*.parquet" for split in builder.info.splits}
+    card = _card(store, origin, label, patterns, images=options.images)
+    return Upload("dataset", "data set", files, card)
 
 
 def check_terms(origin: Origin, *, images: bool, is_private: bool, has_right: bool) -> None:
@@ -114,7 +106,7 @@ def _card(
     title = f"{'Radiographs' if images else 'Boxes'} of {DATA_TITLES[origin]}, {what}"
     boxes: Counter[str] = Counter()
     holding: Counter[str] = Counter()
-    for example in (one for part in parts.values() for one in part):
+    for example in chain.from_iterable(parts.values()):
         names = [store.classes[number] for number in example.labels]
         boxes.update(names)
         holding.update(set(names))

@@ -1,24 +1,48 @@
-"""What is to be pushed: files by their paths in the repository, the card among them."""
+"""What is to be pushed, and how."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
-from cxrssl.hub.content import Content
-from cxrssl.hub.remote import Kind
+from cxrssl.hub.publish import MAIN, Content
 
 
 @dataclass(frozen=True)
-class Parcel:
-    """A repository's content.
+class PushOptions:
+    """Options of a push.
 
     Attributes:
-        kind: Of the repository.
-        what: In a word, for messages: backbone, detector or data set.
-        files: All of them.
-        by_default_private: Whether nobody but its owners may see it unless that is asked for.
+        private: Visibility. None: data sets private, models as the owner's default is; an existing
+            model repository keeps its setting.
+        branch: Branch of the repository.
+        replace: Whether other content on the branch may be replaced.
+        licence: The Hub's identifier of the licence.
+        images: Whether the pixels of a data set are uploaded too.
+        has_right: Whether the user says that its images may be shared.
+        is_dry: Whether nothing is sent.
     """
 
-    kind: Kind
+    private: bool | None = None
+    branch: str = MAIN
+    replace: bool = False
+    licence: str = "other"
+    images: bool = False
+    has_right: bool = False
+    is_dry: bool = False
+
+
+@dataclass(frozen=True)
+class Upload:
+    """Content of a repository.
+
+    Attributes:
+        kind: Type of the repository.
+        what: "backbone", "detector" or "data set".
+        files: All files but the card, by their path in the repository.
+        card: Text of the card.
+    """
+
+    kind: Literal["model", "dataset"]
     what: str
     files: Mapping[str, Content]
-    by_default_private: bool = False
+    card: str

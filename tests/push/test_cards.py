@@ -50,6 +50,14 @@ def evidence(
     return Evidence("det", recipe, made, (RECORD,), "random", metrics, answer)
 
 
+def write_run(run: Path, recipe: FinetuneRecipe, transfers: list[dict[str, Any]]) -> None:
+    """Write the folder of a run that has no metrics yet."""
+    (run / "detector").mkdir(parents=True)
+    (run / "recipe.yaml").write_text(to_yaml(recipe))
+    (run / "transfer.json").write_text(json.dumps({"start": "random", "transfers": transfers}))
+    (run / "provenance.json").write_text(json.dumps(MADE_WITH))
+
+
 def test_a_detectors_card_has_the_scores_with_their_intervals() -> None:
     recipe = finetune_recipe(Path("s"), "data.label_fraction=0.2")
     card = detector_card(evidence(recipe, result(0.25)), LABEL)
@@ -156,13 +164,8 @@ def test_weights_of_the_hub_are_the_base_of_what_came_from_them(source: str, bas
 
 def test_what_goes_along_holds_no_path_and_the_recipe_still_runs(tmp_path: Path) -> None:
     run = tmp_path / "plan" / "det"
-    (run / "detector").mkdir(parents=True)
     recipe = finetune_recipe(tmp_path / "store", f"init.backbone={tmp_path}/plan/ssl/backbone")
-    (run / "recipe.yaml").write_text(to_yaml(recipe))
-    record = RECORD | {"source": f"{tmp_path}/plan/ssl/backbone"}
-    content = {"start": "random", "transfers": [record]}
-    (run / "transfer.json").write_text(json.dumps(content))
-    (run / "provenance.json").write_text(json.dumps(MADE_WITH))
+    write_run(run, recipe, [RECORD | {"source": f"{tmp_path}/plan/ssl/backbone"}])
     with pytest.raises(RunError, match="holds no finished run"):
         read_evidence(run)
     (run / "metrics.json").write_text(json.dumps(result(0.1)))
@@ -190,10 +193,7 @@ def test_readers_who_are_called_by_their_names_are_numbered(tmp_path: Path) -> N
         "leave_one_out": [{"reader": "R8"}, {"reader": "Dr Miller"}],
     }
     run = tmp_path / "det"
-    (run / "detector").mkdir(parents=True)
-    (run / "recipe.yaml").write_text(to_yaml(finetune_recipe(Path("s"))))
-    (run / "transfer.json").write_text(json.dumps({"start": "random", "transfers": []}))
-    (run / "provenance.json").write_text(json.dumps(MADE_WITH))
+    write_run(run, finetune_recipe(Path("s")), [])
     (run / "metrics.json").write_text(json.dumps(result(0.1) | {"readers": readers}))
     found = read_evidence(run)
     assert b"Miller" not in b"".join(found.files.values())

@@ -22,6 +22,7 @@ from torch.optim import Optimizer
 
 from cxrssl.core.errors import RunError
 from cxrssl.core.files import write_json
+from cxrssl.core.interrupts import end_if_interrupted, pending_signal
 from cxrssl.core.state import load_own_state, own_state
 from cxrssl.run.log import check_finite
 
@@ -50,16 +51,18 @@ class Checkpoints:
         *,
         steps_done: int,
     ) -> None:
-        """Write a checkpoint after every `every_steps` steps.
+        """Write a checkpoint after every `every_steps` steps, and before an interrupted run ends.
 
         Raises:
             TrainingError: If the last step's losses are no numbers: what they left is not to stay.
+            Interrupted: If Ctrl-C or SIGTERM has waited for the end of this step.
         """
-        if steps_done % self.every_steps:
+        if steps_done % self.every_steps and pending_signal() is None:
             return
         check_finite(losses, step=steps_done)
         if self.writes:
             self.save(model, optimizer, steps_done=steps_done)
+        end_if_interrupted()
 
     def save(self, model: nn.Module, optimizer: Optimizer, *, steps_done: int) -> None:
         """Write a checkpoint in one rename, then drop the ones before it.

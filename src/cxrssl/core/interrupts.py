@@ -1,0 +1,118 @@
+"""Ctrl-C (SIGINT) and a plain kill (SIGTERM): when a command ends, and with what.
+
+Only the command line installs handlers; a program that calls cxrssl keeps its own.
+"""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+_PENDING = b"\nEnding after this step, to save it. Press Ctrl-C again to end at once.\n"
+
+
+class Interrupted(BaseException):
+    """A signal has ended a command. No Exception, so that nothing takes it for a fault.
+
+    Attributes:
+        number: Of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+class _State:
+    """What this process was told, and whether it may wait for the end of a step."""
+
+    owner_pid: int | None = None
+    can_wait: bool = False
+    in_steps: bool = False
+    pending: int | None = None
+
+
+_state = _State()
+
+
+@contextmanager
+def interruptible(*, can_wait: bool) -> Iterator[None]:
+    """Raise `Interrupted` on SIGINT and SIGTERM, and give both back afterwards.
+
+    A signal that is ignored stays so, as in a job behind `nohup`.
+
+    Args:
+        can_wait: Whether training may first end its step and save it. Not where several processes
+            train together: each would end at another step, and wait for the others for ever. There
+            SIGTERM is left alone as well, for it must end a process that waits for others.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM) if can_wait else (signal.SIGINT,)
+    before = {number: signal.getsignal(number) for number in numbers}
+    _state.owner_pid, _state.can_wait, _state.pending = os.getpid(), can_wait, None
+    for number in numbers:
+        if before[number] is not signal.SIG_IGN:
+            signal.signal(number, _handle)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, before[number])
+        _state.owner_pid = _state.pending = None
+
+
+@contextmanager
+def ends_between_steps() -> Iterator[None]:
+    """Let a signal wait inside of this block until `end_if_interrupted` is called.
+
+    Raises:
+        Interrupted: If one has come too late for that.
+    """
+    _state.in_steps = _state.can_wait
+    try:
+        yield
+    finally:
+        _state.in_steps = False
+    end_if_interrupted()
+
+
+def pending_signal() -> int | None:
+    """Return the signal that waits for the end of a step, None where none does."""
+    return _state.pending
+
+
+def end_if_interrupted() -> None:
+    """End a command whose step is saved.
+
+    Raises:
+        Interrupted: If a signal has waited for it.
+    """
+    if _state.pending is not None:
+        raise Interrupted(_state.pending)
+
+
+def _handle(number: int, _frame: FrameType | None) -> None:
+    if os.getpid() != _state.owner_pid:
+        _handle_in_worker(number)
+    elif _state.in_steps and _state.pending is None:
+        _state.pending = number
+        # A loader's worker that the same signal has ended must not break off this step.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        if number == signal.SIGINT:
+            os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, _PENDING)
+    elif number == signal.SIGINT or _state.pending is None:
+        # Whoever presses Ctrl-C once more does not want to wait for what is tidied up now.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        raise Interrupted(number)
+
+
+def _handle_in_worker(number: int) -> None:
+    """Leave Ctrl-C, which reaches every process of a terminal, to the process that began this."""
+    if number != signal.SIGINT:
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)

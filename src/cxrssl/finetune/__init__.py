@@ -25,7 +25,7 @@ from cxrssl.run.log import Log
 from cxrssl.run.memory import memory_faults
 from cxrssl.run.optimizer import build_optimizer
 from cxrssl.run.processes import clip_gradients, leave, start_accelerator
-from cxrssl.run.progress import progress
+from cxrssl.run.progress import TimedBatches, training_progress
 from cxrssl.run.provenance import provenance
 from cxrssl.run.schedule import LearningRate, set_lr
 
@@ -61,14 +61,14 @@ def finetune(recipe: FinetuneRecipe, out: Path, *, resume: bool) -> Path:
     optimizer = build_optimizer(model, optim.name, optim.momentum, optim.weight_decay)
     step = checkpoints.restore(model, optimizer)
     batches = plan.batches(from_step=step, rank=rank, num_processes=num_processes)
-    loader = iter(detection_loader(images, batches, num_workers=recipe.data.num_workers))
+    loader = TimedBatches(detection_loader(images, batches, num_workers=recipe.data.num_workers))
     log = Log(run.log, every, num_steps=plan.num_steps, steps_done=step, writes=is_main)
     network, optimizer = accelerator.prepare(model, optimizer)
     validation = Validation(accelerator, detector, store, labels, plan, recipe, run)
     validation.try_out(steps_done=step)
     network.train()
 
-    with progress("finetune", total=plan.num_steps, done=step, shown=is_main) as meter:
+    with training_progress("finetune", log, loader, shown=is_main) as meter:
         for epoch in plan.epochs(from_step=step):
             for _ in plan.steps_of(epoch, from_step=step):
                 set_lr(optimizer, lr := rate.at(step))

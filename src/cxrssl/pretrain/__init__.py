@@ -27,7 +27,7 @@ from cxrssl.run.log import Log
 from cxrssl.run.memory import memory_faults, place_gradients
 from cxrssl.run.optimizer import build_optimizer
 from cxrssl.run.processes import Accelerator, clip_gradients, leave, start_accelerator
-from cxrssl.run.progress import progress, say
+from cxrssl.run.progress import TimedBatches, say, training_progress
 from cxrssl.run.provenance import provenance
 from cxrssl.run.schedule import LearningRate, set_lr
 from cxrssl.ssl.pretext import Pretext
@@ -64,7 +64,9 @@ def pretrain(recipe: PretrainRecipe, out: Path, *, resume: bool) -> Path:
     optimizer = build_optimizer(model, optim.name, optim.momentum, optim.weight_decay)
     step = checkpoints.restore(model, optimizer)
     batches = plan.batches(from_step=step, rank=rank, num_processes=num_processes)
-    loader = iter(pool_loader(images, batches, recipe.data.num_workers, pin=device.type == "cuda"))
+    loader = TimedBatches(
+        pool_loader(images, batches, recipe.data.num_workers, pin=device.type == "cuda")
+    )
     log = Log(run.log, every, num_steps=plan.num_steps, steps_done=step, writes=is_main)
     health = health_check(images, plan, recipe, measures=is_main)
     network, optimizer = accelerator.prepare(model, optimizer)
@@ -75,7 +77,7 @@ def pretrain(recipe: PretrainRecipe, out: Path, *, resume: bool) -> Path:
     health.log_start(pretext.encoder, log, steps_done=step)
     say(assumed(recipe) or "", shown=is_main and assumed(recipe) is not None)
 
-    with progress("pretrain", total=plan.num_steps, done=step, shown=is_main) as meter:
+    with training_progress("pretrain", log, loader, shown=is_main) as meter:
         for epoch in plan.epochs(from_step=step):
             for _ in plan.steps_of(epoch, from_step=step):
                 set_lr(optimizer, lr := rate.at(step))

@@ -123,11 +123,17 @@ def what_is_there(path: Path) -> str:
         return f"{path} holds a finished run."
     if not (path / "recipe.yaml").is_file():
         return f"{path} holds no run to go on with; a new one begins."
-    names = [one.name for one in RunFolder(path, writes=False).checkpoints.glob("step-*")]
-    steps = [int(number) for number in (name[5:] for name in names) if number.isdecimal()]
-    if not steps:
+    step = checkpointed_step(path)
+    if step is None:
         return f"{path} holds a run without a checkpoint; it begins again from its first step."
-    return f"{path} holds a run that has not ended; it goes on from step {max(steps)}."
+    return f"{path} holds a run that has not ended; it goes on from step {step}."
+
+
+def checkpointed_step(path: Path) -> int | None:
+    """Return how many steps the last whole checkpoint of a run has, None where there is none."""
+    names = [folder.name for folder in RunFolder(path, writes=False).checkpoints.glob("step-*")]
+    steps = [int(number) for number in (name[5:] for name in names) if number.isdecimal()]
+    return max(steps, default=None)
 
 
 def is_finished(path: Path) -> bool:

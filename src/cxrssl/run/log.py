@@ -21,6 +21,8 @@ class Log:
 
     Attributes:
         num_steps: Steps of the whole run.
+        steps_before: Steps that were done when it was opened.
+        latest: The loss, the sum of its parts, and the learning rate last read, for progress.
     """
 
     def __init__(
@@ -32,6 +34,7 @@ class Log:
         """
         self._path, self._writes = path, writes
         self._every_steps, self.num_steps = every_steps, num_steps
+        self.steps_before, self.latest = steps_done, dict[str, float]()
         if writes:
             lines = _lines(path) if steps_done else []
             kept = [line for line in lines if line["step"] <= steps_done]
@@ -52,7 +55,21 @@ class Log:
             return
         check_finite(losses, step=steps_done)
         values = {name: float(loss.detach()) for name, loss in losses.items()}
+        self.latest = {"loss": sum(values.values()), "lr": lr}
         self.write(values | {"lr": lr}, steps_done=steps_done, epoch=epoch)
+
+    def write_timing(self, *, seconds: float, seconds_waiting: float) -> None:
+        """Write how long the loop took since the log was opened, and waited for images, beside it.
+
+        Not into `metrics.json`, whose bytes are the same however often a run was cut.
+        """
+        if self._writes:
+            timing = {
+                "steps": self.num_steps - self.steps_before,
+                "seconds": round(seconds, 3),
+                "share_waiting_for_data": round(seconds_waiting / max(seconds, 1e-9), 4),
+            }
+            write_json(self._path.with_name("timing.json"), timing)
 
     def write(self, values: Mapping[str, float | None], *, steps_done: int, epoch: int) -> None:
         """Append a line."""

@@ -1,0 +1,108 @@
+"""Progress on a pipe: losses and time left at a sensible pace; how long a loop waits for data."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from cxrssl.run import progress as module
+from cxrssl.run.log import Log
+from cxrssl.run.progress import TimedBatches, progress, training_progress
+
+
+class Clock:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    found = Clock()
+    monkeypatch.setattr(module.time, "monotonic", found.monotonic)
+    return found
+
+
+def test_lines_come_with_each_tenth_and_tell_the_time_left(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with progress("work", total=200, done=100) as meter:
+        for done in range(101, 201):
+            clock.now += 3
+            meter.at(done, "note")
+    lines = capsys.readouterr().err.splitlines()
+    # From 100, of which it knows no time: 3 s each.
+    assert lines == [
+        "work: 120/200 note ETA 4 min",
+        "work: 140/200 note ETA 3 min",
+        "work: 160/200 note ETA 2 min",
+        "work: 180/200 note ETA 60 s",
+        "work: 200/200 note",
+    ]
+
+
+def test_where_a_tenth_takes_long_there_is_a_line_a_minute(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with progress("work", total=100_000) as meter:
+        for done in range(1, 301):
+            clock.now += 1
+            meter.at(done)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 4
+    assert lines[0] == "work: 61/100000 ETA 27.8 h"
+
+
+def run_log(folder: Path, *, steps_done: int = 0) -> Log:
+    return Log(folder / "metrics.jsonl", 2, num_steps=10, steps_done=steps_done, writes=True)
+
+
+def test_a_training_shows_the_loss_that_was_read_last(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = run_log(tmp_path)
+    with training_progress("train", log, TimedBatches([0] * 10), shown=True) as meter:
+        for step in range(1, 11):
+            parts = {"first": torch.tensor(float(step)), "second": torch.tensor(0.5)}
+            log.losses_if_due(parts, steps_done=step, epoch=0, lr=0.001)
+            meter.at(step, "epoch 1/1")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("train: 1/10 epoch 1/1 ETA ")  # nothing is read yet
+    assert lines[2].startswith("train: 3/10 epoch 1/1 loss 2.5 lr 0.001 ETA ")
+    assert lines[9] == "train: 10/10 epoch 1/1 loss 10.5 lr 0.001"
+
+
+def test_the_time_that_a_loop_waits_for_images_is_measured(tmp_path: Path) -> None:
+    def slow():  # type: ignore[no-untyped-def]
+        for number in range(5):
+            time.sleep(0.06)
+            yield number
+
+    batches = TimedBatches(slow())
+    with training_progress("train", run_log(tmp_path, steps_done=5), batches, shown=False):
+        for number in range(5):
+            assert next(batches) == number
+            time.sleep(0.02)
+    found = json.loads((tmp_path / "timing.json").read_text())
+    assert found["steps"] == 5
+    assert found["seconds"] >= 0.4
+    # By the clock of a busy machine: three quarters of the sleep, more or less.
+    assert 0.3 < found["share_waiting_for_data"] < 0.95
+    assert found["share_waiting_for_data"] == pytest.approx(
+        batches.seconds / found["seconds"], abs=0.01
+    )
+
+
+def test_a_loop_that_fails_leaves_no_time(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ValueError, match="broken"),
+        training_progress("train", run_log(tmp_path), TimedBatches([0]), shown=False),
+    ):
+        raise ValueError("broken")
+    assert not (tmp_path / "timing.json").exists()

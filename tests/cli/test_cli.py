@@ -26,6 +26,7 @@ OPTIONS = {
     "--consensus-iou --against --replicates --seed --json",
     "predict": "checkpoint inputs --out --threshold --overlays --resume",
     "reproduce": "plan --set --out --executor --dry-run",
+    "recipes": "--json",
     "report": "runs",
     "push": "run repo --private --dry-run --revision --replace --license --images "
     "--i-have-the-right-to-share-images",
@@ -42,6 +43,7 @@ def options_of(command: click.Command) -> str:
 
 def test_commands_and_options_are_frozen() -> None:
     group = typer.main.get_command(cli.app)
+    assert options_of(group) == "--version"
     assert {name: options_of(one) for name, one in group.commands.items()} == OPTIONS  # type: ignore[attr-defined]
 
 
@@ -67,7 +69,7 @@ def test_help_loads_nothing_heavy() -> None:
         (["push", "nowhere", "name"], "Error: 'name' is no repository: expected ORG/NAME"),
         (["predict", "hf-hub:x", "x.png", "--out", "o"], "Error: hf-hub:x is no repository"),
         (["report", "nowhere"], "Error: nowhere holds no plan.yaml"),
-        (["reproduce", "smoky"], "Error: 'plans/smoky' is neither a recipe file nor"),
+        (["reproduce", "smoky"], "Error: Not found: smoky. Expected a file or the name"),
         (["pretrain", "recipes/pretrain/smoke.yaml", "--set", "seeds=1"], "Did you mean seed?"),
     ],
 )

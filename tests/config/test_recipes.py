@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from pydantic import Field
 
-from cxrssl.config.load import load_recipe, load_run_recipe, packaged_names, recipe_path, to_yaml
+from cxrssl.config.catalogue import packaged_names, recipe_path
+from cxrssl.config.load import load_recipe, load_run_recipe, to_yaml
 from cxrssl.config.plan import Plan
 from cxrssl.config.schema import FinetuneRecipe, PretrainRecipe
 from cxrssl.config.section import Section
@@ -105,7 +106,7 @@ def test_all_faults_of_a_file_are_listed_at_once(tmp_path: Path) -> None:
 
 
 def test_a_missing_broken_or_misspelt_recipe_says_so(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"is no file\. Packaged recipes: .*pretrain/smoke"):
+    with pytest.raises(RecipeError, match=r"Not found: .*none\.yaml.*Expected a recipe, a YAML"):
         load_recipe(tmp_path / "none.yaml", PretrainRecipe, overrides=[])
     (tmp_path / "list.yaml").write_text("- 1\n")
     with pytest.raises(RecipeError, match="should hold keys and values"):
@@ -253,7 +254,7 @@ def test_a_file_that_is_no_recipe_by_its_size_is_not_read_whole(tmp_path: Path) 
         file.truncate(1 << 34)
     with pytest.raises(RecipeError, match="more than 1 MiB and is no recipe"):
         load_recipe(tmp_path / "large.yaml", PretrainRecipe, overrides=[])
-    with pytest.raises(RecipeError, match="neither a recipe file nor a packaged recipe"):
+    with pytest.raises(RecipeError, match=r"^Not found: 'aaa.*Packaged recipes: "):
         recipe_path("a" * 5000)
 
 

@@ -98,7 +98,7 @@ def test_a_pretraining_after_another_starts_from_its_backbone() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("finetuning.recipe=finetune/smok", "neither a recipe file nor a packaged recipe. Did you"),
+        ("finetuning.recipe=finetune/smok", "^Not found: finetune/smok.* Did you mean finetune/sm"),
         ("finetuning.set={epochs: 0}", "epochs: Input should be greater than or equal to 1"),
         ("finetuning.set={epoch: 1}", "a recipe has no key epoch"),
         ("finetuning.set={seed: 3}", "control-100-seed0: seed can't be set for a recipe of a plan"),

@@ -1,30 +1,41 @@
 """The `cxrssl` command. The only door to typer."""
 
+import signal
 import sys
 from io import TextIOWrapper
 
-from cxrssl.cli import data, hub, runs, scores
+from cxrssl.cli import data, hub, recipes, runs, scores, training
 from cxrssl.cli.faults import told
+from cxrssl.cli.interrupts import end, kept_of_command, works_alone
 from cxrssl.cli.options import app, say
 from cxrssl.core.errors import CxrsslError
 from cxrssl.core.hub_address import without_secrets
+from cxrssl.core.interrupts import Interrupted, interruptible
 
-__all__ = ["app", "data", "hub", "main", "runs", "scores"]
+__all__ = ["app", "data", "hub", "main", "recipes", "runs", "scores", "training"]
 
 
 def main() -> None:
-    """Run the command line; a user's fault is a text and exit code 2, without a traceback."""
+    """Run the command line; neither a user's fault nor Ctrl-C shows a traceback.
+
+    A fault is a text and exit code 2; Ctrl-C ends with 130, after saying what is kept.
+    """
     for stream in (sys.stdout, sys.stderr):
         # A name that a terminal can't show must not cost the work of hours.
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
-        app()
-    except CxrsslError as error:
-        say(f"Error: {without_secrets(str(error))}", err=True)
-        raise SystemExit(2) from error
+        with interruptible(can_wait=works_alone()):
+            app()
+    except Interrupted as interrupted:
+        end(interrupted)
+    except SystemExit as ended:
+        # So `reproduce` ends on SIGTERM, once the jobs that it has begun have ended.
+        if ended.code == 128 + signal.SIGTERM:
+            say(f"Ended by SIGTERM. {kept_of_command()}", err=True)
+        raise
     except Exception as error:
-        text = told(error)
+        text = str(error) if isinstance(error, CxrsslError) else told(error)
         if text is None:
             raise
         say(f"Error: {without_secrets(text)}", err=True)

@@ -93,6 +93,7 @@ def ingest(
     Images that look wrong (blank, few grey levels) are stored, and listed as warnings.
     """
     from cxrssl.cli.show_diagnosis import print_ingest
+    from cxrssl.cli.show_summary import print_next_after_ingest
     from cxrssl.core.processes import available_cores
     from cxrssl.ingest import ingest as run
     from cxrssl.ingest import share_of
@@ -111,6 +112,11 @@ def ingest(
             on_images=lambda done, total: meter.at(1000 * done // total, f"({done} images)"),
         )
     print_ingest(vars(summary), store=store)
+    if not summary.num_missing:
+        from cxrssl.core.records import read_record
+
+        has_boxes = bool(read_record(store / "manifest.json")["classes"])
+        print_next_after_ingest(store, has_boxes=has_boxes)
     if summary.failures:
         raise typer.Exit(1)
 

@@ -6,16 +6,34 @@ from typing import Annotated
 
 import typer
 
+from cxrssl import __version__
 from cxrssl.core.printable import printable_lines
 
 app = typer.Typer(
     name="cxrssl",
-    help="How few boxes do you need? Pretraining and detection for chest radiographs.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"cxrssl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """How few boxes do you need? Pretraining and detection for chest radiographs."""
 
 
 class LayoutName(StrEnum):

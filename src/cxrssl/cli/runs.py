@@ -1,71 +1,12 @@
-"""Commands about runs, from pretrain to report; heavy imports wait as well."""
+"""Commands about runs: predict, reproduce, report; heavy imports wait as well."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cxrssl.cli.options import CHECKPOINT, ExecutorName, Out, Resume, Set, app, say
+from cxrssl.cli.options import CHECKPOINT, ExecutorName, Resume, Set, app, say
 from cxrssl.core.printable import printable
-
-
-@app.command()
-def pretrain(
-    recipe: Annotated[Path, typer.Argument(help="A recipe, such as recipes/pretrain/smoke.yaml.")],
-    set_: Set = None,
-    out: Out = None,
-    resume: Resume = False,
-    preview: Annotated[
-        Path | None, typer.Option(help="Write a PNG sheet of view pairs; train nothing.")
-    ] = None,
-) -> None:
-    """Pretrain a backbone on unlabelled images."""
-    from cxrssl.config.load import load_recipe
-    from cxrssl.config.schema import PretrainRecipe
-
-    merged = load_recipe(recipe, PretrainRecipe, overrides=set_ or [])
-    if preview is not None:
-        from cxrssl.pretrain.preview import preview as show
-
-        say(show(merged, preview))
-        return
-    from cxrssl.pretrain import pretrain as run
-    from cxrssl.run.processes import prepare_command
-
-    prepare_command()
-    folder = out or Path("runs/pretrain") / recipe.stem
-    _say_what_is_there(folder, resume=resume)
-    say(run(merged, folder, resume=resume))
-
-
-@app.command()
-def finetune(
-    recipe: Annotated[Path, typer.Argument(help="A recipe, such as recipes/finetune/smoke.yaml.")],
-    set_: Set = None,
-    out: Out = None,
-    resume: Resume = False,
-) -> None:
-    """Train a detector on labelled images, from any start."""
-    from cxrssl.config.load import load_recipe
-    from cxrssl.config.schema import FinetuneRecipe
-
-    merged = load_recipe(recipe, FinetuneRecipe, overrides=set_ or [])
-    from cxrssl.finetune import finetune as run
-    from cxrssl.run.processes import prepare_command
-
-    prepare_command()
-    folder = out or Path("runs/finetune") / recipe.stem
-    _say_what_is_there(folder, resume=resume)
-    say(run(merged, folder, resume=resume))
-
-
-def _say_what_is_there(folder: Path, *, resume: bool) -> None:
-    """Say what --resume goes on with; of several processes one does."""
-    from cxrssl.run.folder import what_is_there
-
-    if resume and os.environ.get("RANK", "0") == "0":
-        say(what_is_there(folder), err=True)
 
 
 @app.command()
@@ -126,11 +67,11 @@ def reproduce(
     ] = False,
 ) -> None:
     """Run all of a plan, then the report. Called again, it goes on, or says it is done."""
-    from cxrssl.config.load import load_recipe, recipe_path
+    from cxrssl.config.catalogue import recipe_path
+    from cxrssl.config.load import load_recipe
     from cxrssl.config.plan import Plan
 
-    path = recipe_path(plan if Path(plan).is_file() else f"plans/{plan}")
-    merged = load_recipe(path, Plan, overrides=set_ or [])
+    merged = load_recipe(recipe_path(plan, "plan"), Plan, overrides=set_ or [])
     folder = out or Path("runs") / merged.name
     if dry_run:
         from cxrssl.finetune.timing import seconds_an_image as of_finetune

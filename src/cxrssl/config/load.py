@@ -3,15 +3,17 @@
 import difflib
 import json
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, TypeVar, cast, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from cxrssl.config.catalogue import COMMANDS, Task, is_file, wrong_task
+from cxrssl.config.catalogue import packaged_names as packaged_names
+from cxrssl.config.catalogue import recipe_path as recipe_path
 from cxrssl.config.moved import is_old_form, moved_fields, new_form
 from cxrssl.config.section import Section
 from cxrssl.config.yaml_text import parse_yaml, read_yaml, yaml_text
 from cxrssl.core.errors import RecipeError
-from cxrssl.core.packaged import packaged_folder
 
 Recipe = TypeVar("Recipe", bound=Section)
 _MOST_DOTS = 16
@@ -28,13 +30,12 @@ def load_recipe(path: Path, kind: type[Recipe], *, overrides: list[str]) -> Reci
     Raises:
         RecipeError: If the file, a key or a value is wrong; all faults are listed at once.
     """
-    if not _is_file(path):
-        raise RecipeError(
-            f"{_short(str(path))} is no file. Packaged recipes: {', '.join(packaged_names())}."
-        )
+    if not is_file(path):
+        raise RecipeError(f"Not found: {path}. Expected a recipe, a YAML file.")
     content = read_yaml(path)
     if not isinstance(content, dict):
         raise RecipeError(f"{path} should hold keys and values, and holds {_short(content)}.")
+    _check_task(path, content, kind)
     if kind.moved and is_old_form(content):
         lines = "\n".join(f"  {line}" for line in moved_fields(content))
         raise RecipeError(
@@ -67,40 +68,22 @@ def _validated(path: Path, content: dict[str, Any], kind: type[Recipe]) -> Recip
         raise RecipeError(_faults(path, kind, error)) from error
 
 
-def recipe_path(name: str) -> Path:
-    """Return the file of a recipe named by path, or as packaged: `pretrain/demo`, `plans/smoke`.
-
-    Raises:
-        RecipeError: If it is neither.
-    """
-    if _is_file(Path(name)):
-        return Path(name)
-    path = packaged_folder("recipes") / f"{name}.yaml"
-    if not _is_file(path):
-        near = difflib.get_close_matches(name, packaged_names(), n=3, cutoff=0.3)
-        hint = f" Did you mean {' or '.join(near)}?" if near else ""
-        raise RecipeError(f"{_short(name)} is neither a recipe file nor a packaged recipe.{hint}")
-    return path
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # such as a name that no file system takes
-        return False
-
-
-def packaged_names() -> list[str]:
-    """Return the names of the recipes that come with cxrssl, such as `pretrain/demo`."""
-    folder = packaged_folder("recipes")
-    found = (path.relative_to(folder).with_suffix("") for path in folder.rglob("*.yaml"))
-    return sorted(path.as_posix() for path in found)
-
-
 def to_yaml(recipe: BaseModel) -> str:
     """Return a merged recipe as YAML that runs as it is."""
     content = json.loads(recipe.model_dump_json())
     return yaml_text(content)
+
+
+def _check_task(path: Path, content: dict[str, Any], kind: type[Section]) -> None:
+    """Refuse a recipe of another task before its keys are: none of them would fit.
+
+    Raises:
+        RecipeError: If it is one; the command that takes it is named.
+    """
+    task, field = content.get("task"), kind.model_fields.get("task")
+    expected = get_args(field.annotation)[0] if field is not None else task
+    if isinstance(task, str) and task != expected and task in COMMANDS:
+        raise RecipeError(wrong_task(path, cast("Task", task), expected))
 
 
 def _override(content: dict[str, Any], override: str, kind: type[Section]) -> None:

@@ -22,7 +22,8 @@ class Log:
     Attributes:
         num_steps: Steps of the whole run.
         steps_before: Steps that were done when it was opened.
-        latest: The loss, the sum of its parts, and the learning rate last read, for progress.
+        latest: The loss and the learning rate that were read last, for progress; where no part is
+            called `loss`, it is the sum of all.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class Log:
             return
         check_finite(losses, step=steps_done)
         values = {name: float(loss.detach()) for name, loss in losses.items()}
-        self.latest = {"loss": sum(values.values()), "lr": lr}
+        self.latest = {"loss": values.get("loss", sum(values.values())), "lr": lr}
         self.write(values | {"lr": lr}, steps_done=steps_done, epoch=epoch)
 
     def write_timing(self, *, seconds: float, seconds_waiting: float) -> None:

@@ -1,0 +1,145 @@
+"""What a training ends with: its scores, its time, how to load the product, the next command."""
+
+import difflib
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from cxrssl.config.catalogue import packaged_recipes
+from cxrssl.config.yaml_text import read_yaml
+from cxrssl.core.durations import duration
+from cxrssl.core.printable import printable
+from cxrssl.core.records import read_record, reading
+
+_SCORES = ("AP", "AP50")
+# Above it more workers are likely to pay.
+_MUCH_WAITING = 0.2
+Rows = list[tuple[str, str]]
+
+
+def print_pretraining(run: Path, store: Path, *, recipe_name: str) -> None:
+    """Print the end of a pretraining on stderr.
+
+    Args:
+        run: Its folder, finished.
+        store: Where its images are.
+        recipe_name: Of its recipe; a fine-tuning recipe of a like name is proposed.
+    """
+    path, backbone = run / "metrics.json", run / "backbone"
+    metrics = read_record(path, "loss", "rankme", "rankme_start")
+    with reading(path):
+        chance = metrics.get("chance_loss")
+        against = "" if chance is None else f" (a representation without information: {chance:.4g})"
+        rank = f"{metrics['rankme']:.1f} dimensions, {metrics['rankme_start']:.1f} at the start"
+        rows = [("loss", f"{metrics['loss']:.4g}{against}"), ("RankMe", rank)]
+    load = f'timm.create_model("local-dir:{backbone}", pretrained=True)'
+    name = _finetuning_for(str(read_record(backbone / "config.json")["architecture"]), recipe_name)
+    follow = _command(
+        *("finetune", name, "--set", f"data.store={_labelled(store)}"),
+        *("--set", f"init.backbone={backbone}", "--out", "RUN"),
+    )
+    _print(f"pretrained: {run}", [*rows, *_time(run)], [("load", load), ("next", follow)])
+
+
+def print_finetuning(run: Path, store: Path) -> None:
+    """Print the end of a fine-tuning on stderr: `run` is its folder, finished."""
+    path = run / "metrics.json"
+    metrics = read_record(path, "metrics", "n_images")
+    with reading(path):
+        scored = [(name, _score(metrics["metrics"][name])) for name in _SCORES]
+        images = f"{metrics['n_images']} test images"
+        rows = [(name, f"{text}, {images}") for name, text in scored]
+    load = (
+        f'transformers.pipeline("object-detection", model="{run / "detector"}", '
+        "trust_remote_code=True)"
+    )
+    commands = [
+        ("load", load),
+        ("next", _command("predict", str(run), "FILES", "--out", "found")),
+        ("all scores", _command("eval", str(run), "--data", str(store))),
+    ]
+    _print(f"fine-tuned: {run}", [*rows, *_time(run)], commands)
+
+
+def print_next_after_ingest(store: Path, *, has_boxes: bool) -> None:
+    """Print on stderr what a store is for; one without boxes is a pool for pretraining."""
+    data = ("--set", f"data.store={store}", "--out", "RUN")
+    rows = [("next", _command("pretrain", "RECIPE", *data))]
+    if has_boxes:
+        rows.append(("or", _command("finetune", "RECIPE", *data)))
+    _print_plain([*rows, ("RECIPE", "a file, or a name that `cxrssl recipes` lists")])
+
+
+def _score(entry: Mapping[str, Any]) -> str:
+    if entry["value"] is None:
+        return f"not defined ({entry['reason']})"
+    interval = ""
+    if entry["low"] is not None:
+        interval = f" [{entry['low']:.3f}, {entry['high']:.3f}] (95 %)"
+    return f"{entry['value']:.3f}{interval}"
+
+
+def _time(run: Path) -> Rows:
+    """Return how long the loop took, and waited; a run of an earlier version does not tell."""
+    path = run / "timing.json"
+    if not path.is_file():
+        return []
+    timing = read_record(path, "steps", "seconds", "share_waiting_for_data")
+    with reading(path):
+        share = float(timing["share_waiting_for_data"])
+        waiting = f"{share:.0%} of it waiting for images"
+        if share > _MUCH_WAITING:
+            waiting += " (more data.num_workers may help)"
+        took = duration(float(timing["seconds"]))
+        return [("time", f"{took} for {timing['steps']} steps, {waiting}")]
+
+
+def _finetuning_for(architecture: str, name: str) -> str:
+    """Return the packaged fine-tuning recipe of a backbone whose name is most like another's."""
+    fitting = [
+        recipe.name
+        for recipe in packaged_recipes()
+        if recipe.task == "finetune" and read_yaml(recipe.path)["model"]["backbone"] == architecture
+    ]
+
+    def likeness(full: str) -> float:
+        return difflib.SequenceMatcher(None, name[::-1], full[::-1]).ratio()
+
+    return max(fitting, key=likeness, default="RECIPE")
+
+
+def _labelled(store: Path) -> str:
+    """Return a store for fine-tuning: the one of a pretraining, unless it holds no boxes."""
+    manifest = store / "manifest.json"
+    has_boxes = manifest.is_file() and bool(read_record(manifest).get("classes"))
+    return str(store) if has_boxes else "STORE"
+
+
+def _command(*words: str) -> str:
+    return shlex.join(["cxrssl", *words])
+
+
+def _print(title: str, results: Rows, commands: Rows) -> None:
+    """Print results, in a panel on a terminal, and below it what is to be copied, a line each."""
+    console = Console(stderr=True, highlight=False, emoji=False)
+    if console.is_terminal:
+        grid = Table.grid(padding=(0, 2))
+        for name, text in results:
+            grid.add_row(Text(name, "bold"), Text(printable(text)))
+        console.print(Panel(grid, title=Text(printable(title)), title_align="left", expand=False))
+    else:
+        _print_plain([("", title), *results])
+    _print_plain(commands)
+
+
+def _print_plain(rows: Sequence[tuple[str, str]]) -> None:
+    console = Console(stderr=True, highlight=False, emoji=False)
+    for name, text in rows:
+        line = f"{name}: {text}" if name else text
+        console.print(printable(line), markup=False, soft_wrap=True)

@@ -1,0 +1,177 @@
+"""The recipes and plans that come with cxrssl: what there is, and finding one by name.
+
+A name is the path under `recipes/` without its suffix, such as `pretrain/demo` or `plans/smoke`.
+"""
+
+import difflib
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from cxrssl.core.errors import RecipeError
+from cxrssl.core.packaged import packaged_folder
+
+Task = Literal["pretrain", "finetune", "plan"]
+
+COMMANDS: dict[Task, str] = {"pretrain": "pretrain", "finetune": "finetune", "plan": "reproduce"}
+"""The command that takes a recipe of each task."""
+KINDS: dict[Task, str] = {
+    "pretrain": "a pretraining recipe",
+    "finetune": "a fine-tuning recipe",
+    "plan": "a plan",
+}
+_FOLDERS: dict[Task, str] = {"pretrain": "pretrain", "finetune": "finetune", "plan": "plans"}
+# A line of a recipe's header that begins a field.
+_FIELD = re.compile(r"(Run|Data|Cost|Expect):\s*")
+_LEAST_LIKENESS = 0.6
+
+
+@dataclass(frozen=True)
+class PackagedRecipe:
+    """One recipe or plan that comes with cxrssl.
+
+    Attributes:
+        name: What commands take, such as `pretrain/demo`.
+        task: What its key `task` says.
+        summary: The first sentence of its header.
+        cost: What its header says of time and hardware, empty if nothing.
+        path: Its file.
+    """
+
+    name: str
+    task: Task
+    summary: str
+    cost: str
+    path: Path
+
+    @property
+    def command(self) -> str:
+        """Return the name of the command that takes it."""
+        return COMMANDS[self.task]
+
+
+def packaged_recipes() -> list[PackagedRecipe]:
+    """Return every recipe and plan that comes with cxrssl, by task and name."""
+    folder = packaged_folder("recipes")
+    return [
+        _described(path, task)
+        for task, name in _FOLDERS.items()
+        for path in sorted((folder / name).glob("*.yaml"))
+    ]
+
+
+def packaged_names(task: Task | None = None) -> list[str]:
+    """Return the names of the packaged recipes of a task, sorted; of all tasks if it is None."""
+    folder = packaged_folder("recipes")
+    paths = folder.rglob("*.yaml") if task is None else (folder / _FOLDERS[task]).glob("*.yaml")
+    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in paths)
+
+
+def recipe_path(name: str, task: Task | None = None) -> Path:
+    """Return the file of a recipe that a user names.
+
+    Args:
+        name: A path, or a packaged name; with a task its last part is enough: `demo`.
+        task: Whose recipes are meant; None for any.
+
+    Raises:
+        RecipeError: If there is none; the packaged recipes of the task are listed, near names
+            first.
+    """
+    if is_file(Path(name)):
+        return Path(name)
+    folder = packaged_folder("recipes")
+    short = f"{_FOLDERS[task]}/{name}" if task is not None else name
+    for full in (short, name):
+        if is_file(path := folder / f"{full}.yaml"):
+            return path
+    raise RecipeError(_not_found(name, task))
+
+
+def is_file(path: Path) -> bool:
+    """Return whether a path is a file; a name that no file system takes is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def shown_name(path: Path) -> str:
+    """Return a recipe file as a user would name it: a packaged one by its name."""
+    folder = packaged_folder("recipes")
+    if path.is_relative_to(folder):
+        return path.relative_to(folder).with_suffix("").as_posix()
+    return str(path)
+
+
+def wrong_task(path: Path, found: Task, expected: Task) -> str:
+    """Say that a recipe is of another task than a command takes, and which command takes it."""
+    name = shown_name(path)
+    return (
+        f"{name} is {KINDS[found]} (task: {found}), and {KINDS[expected]} is expected. "
+        f"To run it: cxrssl {COMMANDS[found]} {shlex.quote(name)}"
+    )
+
+
+def _not_found(name: str, task: Task | None) -> str:
+    shown = name if len(name) <= 60 and name.isprintable() else f"{name[:57]!r}..."
+    place = Path(name)
+    if is_file(place / "recipe.yaml"):
+        return (
+            f"{shown} is the folder of a run, not a recipe. To go on with it: "
+            f"cxrssl {COMMANDS[task or 'pretrain']} --resume --out {shlex.quote(name)}"
+        )
+    others = [other for other in _FOLDERS if other != task]
+    elsewhere = [f"{_FOLDERS[other]}/{name}" for other in others] if task is not None else []
+    for other, full in zip(others, elsewhere, strict=False):
+        if full in packaged_names(other):
+            path = packaged_folder("recipes") / f"{full}.yaml"
+            return wrong_task(path, other, task or other)
+    names = packaged_names(task)
+    near = _near(name, names)
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    rest = [known for known in names if known not in near]
+    what = "recipes" if task is None else f"recipes of `cxrssl {COMMANDS[task]}`"
+    return (
+        f"Not found: {shown}. Expected a file or the name of a packaged recipe.{hint} "
+        f"Packaged {what}: {', '.join([*near, *rest])}. `cxrssl recipes` describes them."
+    )
+
+
+def _near(name: str, known: Sequence[str]) -> list[str]:
+    """Return at most three known names like one that was mistyped, the nearest first."""
+    plain = name.removeprefix("recipes/").removesuffix(".yaml").removesuffix(".yml")
+
+    def likeness(full: str) -> tuple[float, float]:
+        # By the last part first: all names of a task begin alike.
+        pairs = [(text.rpartition("/")[2] for text in (plain, full)), (plain, full)]
+        last, entire = (difflib.SequenceMatcher(None, *pair).ratio() for pair in pairs)
+        return last, entire
+
+    ranked = sorted(known, key=likeness, reverse=True)
+    return [full for full in ranked[:3] if likeness(full)[0] >= _LEAST_LIKENESS]
+
+
+def _described(path: Path, task: Task) -> PackagedRecipe:
+    """Return a recipe with what the comment at its top says."""
+    parts = {"": list[str]()}
+    field = ""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        text = line.lstrip("#").strip()
+        # Two fields may share a line, some spaces apart.
+        for piece in re.split(r"\s{2,}(?=Expect:)", text):
+            match = _FIELD.match(piece)
+            if match is not None:
+                field = match[1]
+                piece = piece[match.end() :]
+            parts.setdefault(field, []).append(piece)
+    about = " ".join(parts[""])
+    summary = re.split(r"(?<=[.?!])\s", about, maxsplit=1)[0]
+    return PackagedRecipe(
+        shown_name(path), task, summary, " ".join(parts.get("Cost", [])).strip(), path
+    )

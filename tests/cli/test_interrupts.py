@@ -1,0 +1,244 @@
+"""Ctrl-C and SIGTERM, sent for real: nothing is lost, what is kept is said, no traceback."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+import typer
+
+from cxrssl import cli
+from cxrssl.cli import interrupts
+from cxrssl.core.errors import DataError
+from cxrssl.core.interrupts import Interrupted, ends_between_steps, interruptible
+
+PYTHON = sys.executable
+CXRSSL = (PYTHON, "-m", "cxrssl")
+
+
+@pytest.fixture(autouse=True)
+def _hears_ctrl_c() -> Iterator[None]:
+    """Let what tests start hear Ctrl-C: tests in a shell's background ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def begun(command: Sequence[str], folder: Path) -> subprocess.Popen[str]:
+    """Begin a command in a process group of its own, as a terminal does."""
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_until(happens: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 300
+    while not happens():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def num_logged(run: Path) -> int:
+    log = run / "metrics.jsonl"
+    return len(log.read_text().splitlines()) if log.is_file() else 0
+
+
+def assert_ended(process: subprocess.Popen[str], code: int) -> str:
+    """Check how a command ended, and return the command that it says goes on."""
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == code, said
+    assert "Traceback" not in said
+    return said.strip().splitlines()[-1].strip()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["pretrain", "finetune"])
+def test_a_run_that_is_interrupted_loses_no_step(
+    task: str, store_folder: Path, tmp_path: Path
+) -> None:
+    changes = [f"data.store={store_folder}", "log_every_steps=1", "data.num_workers=1"]
+    changes += ["epochs=10"] if task == "pretrain" else ["epochs=3", "validate_every_epochs=1"]
+    options = [part for change in changes for part in ("--set", change)]
+    command = [*CXRSSL, task, "smoke", *options]
+    subprocess.run([*command, "--out", "whole"], check=True, capture_output=True, cwd=tmp_path)
+
+    run = tmp_path / "my run"
+    process = begun([*command, "--out", run.name], tmp_path)
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)):
+        before = num_logged(run)
+        wait_until(lambda before=before: num_logged(run) >= before + 7, process)
+        # Ctrl-C reaches the loader's worker as well, a batch system's signal need not.
+        (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+        go_on = assert_ended(process, code)
+        assert go_on == f"cxrssl {task} --resume --out 'my run'"
+        # The step that was at work is saved, whenever a checkpoint is due.
+        steps = [path.name for path in run.glob("checkpoints/step-*")]
+        assert steps == [f"step-{last_step(run):08d}"]
+        process = begun([*CXRSSL, *shlex.split(go_on)[1:]], tmp_path)
+    _, said = process.communicate()
+    assert process.returncode == 0, said
+    for path in (tmp_path / "whole").rglob("*"):
+        name = path.relative_to(tmp_path / "whole")
+        if path.is_file() and name.parts[0] in ("backbone", "detector", "predictions.json"):
+            assert (run / name).read_bytes() == path.read_bytes()
+    for name in ("metrics.jsonl", "metrics.json"):
+        assert (run / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def last_step(run: Path) -> int:
+    return int(json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["step"])
+
+
+def test_a_command_without_a_run_says_how_to_go_on(tmp_path: Path) -> None:
+    process = begun([*CXRSSL, "phantom", "made up", "--images", "500"], tmp_path)
+    wait_until(lambda: bool(list(tmp_path.glob("made up*/**/*.dicom"))), process)
+    os.killpg(process.pid, signal.SIGINT)
+    assert assert_ended(process, 130) == "cxrssl phantom 'made up' --images 500"
+
+
+SCRIPT = """
+import os, signal, sys, time
+from cxrssl.core.interrupts import *
+def show(text): print(text, flush=True)
+"""
+
+
+def script(body: str, tmp_path: Path) -> subprocess.Popen[str]:
+    path = tmp_path / "script.py"
+    path.write_text(SCRIPT + body)
+    return begun([PYTHON, str(path)], tmp_path)
+
+
+STEPS = """
+try:
+    with interruptible(can_wait={can_wait}), ends_between_steps():
+        show("step")
+        deadline = time.monotonic() + {seconds}
+        while time.monotonic() < deadline: time.sleep(.01)
+        show("step done")
+        end_if_interrupted()
+except Interrupted as interrupted:
+    show(f"ended by {{interrupted}}")
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "can_wait", "lines"),
+    [
+        (signal.SIGINT, True, ["step", "step done", "ended by SIGINT"]),
+        (signal.SIGTERM, True, ["step", "step done", "ended by SIGTERM"]),
+        (signal.SIGINT, False, ["step", "ended by SIGINT"]),
+    ],
+)
+def test_a_signal_waits_for_the_end_of_a_step_where_it_may(
+    number: int, can_wait: bool, lines: list[str], tmp_path: Path
+) -> None:
+    process = script(STEPS.format(can_wait=can_wait, seconds=1), tmp_path)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "step\n"
+    process.send_signal(number)
+    assert process.communicate()[0].splitlines() == lines[1:]
+
+
+def test_among_several_processes_a_plain_kill_ends_one_at_once(tmp_path: Path) -> None:
+    # It may wait for others for ever, in a call that no handler of Python's interrupts.
+    process = script(STEPS.format(can_wait=False, seconds=60), tmp_path)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "step\n"
+    process.terminate()
+    assert process.wait(timeout=20) == -signal.SIGTERM
+
+
+def test_ctrl_c_again_ends_a_step_that_takes_too_long(tmp_path: Path) -> None:
+    process = script(STEPS.format(can_wait=True, seconds=300), tmp_path)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.readline() == "step\n"
+    process.send_signal(signal.SIGINT)
+    assert process.stderr.readline() == "\n"
+    assert "Press Ctrl-C again to end at once." in process.stderr.readline()
+    # Slurm and srun each send one: only a person is heard twice.
+    process.terminate()
+    time.sleep(0.3)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=20)[0] == "ended by SIGINT\n"
+
+
+def test_a_worker_leaves_ctrl_c_to_its_parent_and_dies_of_a_plain_kill(tmp_path: Path) -> None:
+    body = """
+with interruptible(can_wait=True):
+    child = os.fork()
+    if child == 0:
+        show("ready")
+        while True: time.sleep(.01)
+    signal.pause() if sys.stdin.read() else None
+    os.kill(child, signal.SIGINT)
+    time.sleep(.5)
+    show(os.waitpid(child, os.WNOHANG)[0])
+    os.kill(child, signal.SIGTERM)
+    show(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    path = tmp_path / "script.py"
+    path.write_text(SCRIPT + body)
+    done = subprocess.run(
+        [PYTHON, str(path)], input="", capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == "ready\n0\n-15\n"
+
+
+def test_what_is_ignored_stays_ignored_and_handlers_are_given_back() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with interruptible(can_wait=True):
+        signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        assert signal.getsignal(signal.SIGTERM) is not before
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize(
+    ("argv", "command"),
+    [
+        (["predict", "d", "a b.png", "--out", "o"], "cxrssl predict d 'a b.png' --out o --resume"),
+        (["predict", "--resume", "d", "--out", "o"], "cxrssl predict --resume d --out o"),
+        (["reproduce", "demo"], "cxrssl reproduce demo"),
+        (["eval", "d", "--data", "s"], "cxrssl eval d --data s"),
+    ],
+)
+def test_the_command_that_goes_on_is_the_one_that_was_called(
+    argv: list[str], command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["cxrssl", *argv])
+    assert interrupts.kept_of_command().splitlines()[-1].strip() == command
+
+
+def test_a_fault_that_a_signal_has_caused_is_no_fault() -> None:
+    # A loader's worker ends of the signal that the run itself waits with.
+    def step() -> None:
+        with interrupts.says_when_interrupted(lambda: "kept"), ends_between_steps():
+            signal.raise_signal(signal.SIGTERM)
+            raise DataError("a worker has ended")
+
+    with pytest.raises(Interrupted) as ended, interruptible(can_wait=True):
+        step()
+    assert (ended.value.number, ended.value.__notes__) == (signal.SIGTERM, ["kept"])
+    with pytest.raises(DataError), interrupts.says_when_interrupted(lambda: "kept"):
+        raise DataError("a fault of its own")
+
+
+def test_the_map_of_what_is_kept_names_commands_that_exist() -> None:
+    commands = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
+    assert interrupts._KEPT.keys() <= commands.keys()

@@ -1,0 +1,100 @@
+"""`cxrssl recipes`, and how `pretrain` and `finetune` find what they are to run."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import cxrssl
+from cxrssl.config.catalogue import packaged_names
+from cxrssl.config.load import to_yaml
+from support import ROOT, pretrain_recipe
+
+
+def cxrssl_command(
+    *arguments: str, folder: Path, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "cxrssl", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+        env=os.environ | environment,
+    )
+
+
+def test_recipes_lists_a_line_each_and_json_alone(tmp_path: Path) -> None:
+    done = cxrssl_command("recipes", folder=tmp_path)
+    lines = done.stdout.splitlines()
+    names = [line.split()[0] for line in lines if line.startswith("  ")]
+    assert sorted(names) == packaged_names()
+    told = json.loads(cxrssl_command("recipes", "--json", folder=tmp_path).stdout)
+    assert [entry["name"] for entry in told] == names
+    for entry in told:
+        assert Path(entry["path"]).is_file()
+        assert entry["command"].split()[:2] == [
+            "cxrssl",
+            {"plan": "reproduce"}.get(entry["task"], entry["task"]),
+        ]
+
+
+def test_version(tmp_path: Path) -> None:
+    done = cxrssl_command("--version", folder=tmp_path)
+    assert (done.returncode, done.stdout) == (0, f"cxrssl {cxrssl.__version__}\n")
+
+
+def test_an_installed_package_has_its_recipes(tmp_path: Path) -> None:
+    # As a wheel has them: inside of the package, and no checkout around it.
+    package = tmp_path / "site/cxrssl"
+    skipped = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "src/cxrssl", package, ignore=skipped)
+    shutil.copytree(ROOT / "recipes", package / "packaged/recipes")
+    elsewhere = {"PYTHONPATH": str(tmp_path / "site"), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = cxrssl_command("recipes", "--json", folder=tmp_path, **elsewhere)
+    told = json.loads(done.stdout)
+    assert sorted(entry["name"] for entry in told) == packaged_names()
+    assert all(Path(entry["path"]).is_relative_to(package) for entry in told)
+    # It is found, and read: what is missing is the store that it names.
+    done = cxrssl_command(
+        *("finetune", "lungs", "--set", "data.store=nowhere"), folder=tmp_path, **elsewhere
+    )
+    assert done.returncode == 2
+    assert "Error: nowhere" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["pretrain"], "Error: Expected a recipe: a file, or a packaged name (pretrain/demo, "),
+        (["finetune", "--out", "x"], "To go on with a run: cxrssl finetune --resume --out RUN"),
+        (["pretrain", "--resume"], "Error: --resume without a recipe needs --out RUN"),
+        (["pretrain", "--resume", "--out", "x"], "Error: x holds no run to go on with"),
+        (["finetune", "pretrain/smoke"], "To run it: cxrssl pretrain pretrain/smoke"),
+        (["pretrain", "plans/smoke"], "To run it: cxrssl reproduce plans/smoke"),
+        (["reproduce", "finetune/smoke"], "To run it: cxrssl finetune finetune/smoke"),
+    ],
+)
+def test_what_can_not_be_run_is_refused(arguments: list[str], message: str, tmp_path: Path) -> None:
+    done = cxrssl_command(*arguments, folder=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_resume_alone_takes_the_recipe_of_its_own_run(store_folder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    recipe = to_yaml(pretrain_recipe(store_folder, "max_steps=2", "log_every_steps=1"))
+    (run / "recipe.yaml").write_text(recipe)
+    other = cxrssl_command("finetune", "--resume", "--out", str(run), folder=tmp_path)
+    assert other.returncode == 2
+    assert "To run it: cxrssl pretrain" in other.stderr
+    done = cxrssl_command("pretrain", "--resume", "--out", str(run), folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (run / "recipe.yaml").read_text() == recipe
+    assert json.loads((run / "metrics.json").read_text())["num_steps"] == 2

@@ -1,0 +1,91 @@
+"""What a training says at its end: the numbers of its own files, and commands that work."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cxrssl.cli.show_summary import print_finetuning, print_next_after_ingest, print_pretraining
+from cxrssl.core.files import write_json
+
+TIMING = {"steps": 90, "seconds": 400.0, "share_waiting_for_data": 0.31}
+
+
+def pretrained(folder: Path, **metrics: object) -> Path:
+    content = {"loss": 3.21456, "rankme": 41.7, "rankme_start": 2.04, **metrics}
+    (folder / "backbone").mkdir(parents=True)
+    write_json(folder / "metrics.json", content)
+    write_json(folder / "backbone/config.json", {"architecture": "resnet50"})
+    return folder
+
+
+def test_a_pretraining_tells_its_loss_against_chance_its_time_and_what_is_next(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = pretrained(tmp_path / "my run", chance_loss=5.5)
+    write_json(run / "timing.json", TIMING)
+    store = tmp_path / "store"
+    store.mkdir()
+    write_json(store / "manifest.json", {"classes": ["Nodule"]})
+    print_pretraining(run, store, recipe_name="pretrain/simclr_r50_paper")
+    out, said = capsys.readouterr()
+    assert out == ""
+    lines = dict(line.split(": ", 1) for line in said.splitlines())
+    assert lines["pretrained"] == str(run)
+    assert lines["loss"] == "3.215 (a representation without information: 5.5)"
+    assert lines["RankMe"] == "41.7 dimensions, 2.0 at the start"
+    assert lines["time"] == (
+        "7 min for 90 steps, 31% of it waiting for images (more data.num_workers may help)"
+    )
+    # The detector of the same backbone, from the recipe of the like name.
+    assert lines["next"].startswith("cxrssl finetune finetune/faster_rcnn_r50_paper --set ")
+    assert f"--set 'init.backbone={run}/backbone'" in lines["next"]
+
+
+def test_a_method_without_chance_a_pool_without_boxes_and_an_old_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = pretrained(tmp_path / "run", chance_loss=None)
+    (run / "backbone/config.json").write_text('{"architecture": "of nobody"}')
+    print_pretraining(run, tmp_path / "pool", recipe_name="mine.yaml")
+    said = capsys.readouterr().err
+    assert "loss: 3.215\n" in said
+    assert "time:" not in said
+    assert "next: cxrssl finetune RECIPE --set data.store=STORE " in said
+
+
+def test_a_fine_tuning_tells_its_scores_with_intervals(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entry = {"value": 0.4321, "low": 0.40, "high": 0.47}
+    unknown = {"value": None, "low": None, "high": None, "reason": "no box in the test images"}
+    write_json(
+        tmp_path / "metrics.json", {"metrics": {"AP": entry, "AP50": unknown}, "n_images": 21}
+    )
+    write_json(tmp_path / "timing.json", TIMING | {"share_waiting_for_data": 0.05})
+    print_finetuning(tmp_path, Path("stores/mine"))
+    said = capsys.readouterr().err
+    assert "AP: 0.432 [0.400, 0.470] (95 %), 21 test images\n" in said
+    assert "AP50: not defined (no box in the test images), 21 test images\n" in said
+    assert "5% of it waiting for images\n" in said
+    assert f"next: cxrssl predict {tmp_path} FILES --out found\n" in said
+    assert f"all scores: cxrssl eval {tmp_path} --data stores/mine\n" in said
+
+
+@pytest.mark.parametrize("has_boxes", [True, False])
+def test_an_ingest_says_what_a_store_is_for(
+    has_boxes: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_next_after_ingest(Path("my store"), has_boxes=has_boxes)
+    said = capsys.readouterr().err
+    assert "next: cxrssl pretrain RECIPE --set 'data.store=my store' --out RUN\n" in said
+    assert ("cxrssl finetune RECIPE" in said) == has_boxes
+
+
+def test_a_name_in_a_summary_can_not_command_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = pretrained(tmp_path / "run\x1b]0;pwn\x07", chance_loss=1.0)
+    (run / "backbone/config.json").write_text(json.dumps({"architecture": "\x1b"}))
+    print_pretraining(run, tmp_path, recipe_name="x")
+    assert "\x1b" not in capsys.readouterr().err

@@ -46,11 +46,6 @@ class Target:
     replace: bool
 
     @property
-    def url(self) -> str:
-        """Address of the repository's page."""
-        return f"{constants.ENDPOINT}/{'' if self.kind == 'model' else 'datasets/'}{self.repo}"
-
-    @property
     def title(self) -> str:
         """What messages call it."""
         at_branch = "" if self.branch == MAIN else f"@{self.branch}"
@@ -114,7 +109,7 @@ def publish(files: Mapping[str, Content], card: str, target: Target, *, message:
 def _publish(files: Mapping[str, Content], target: Target, tag: str, message: str) -> Published:
     """Publish; called again after a fault, it does only what is missing."""
     api = HfApi()
-    api.create_repo(target.repo, repo_type=target.kind, private=target.private, exist_ok=True)
+    url = api.create_repo(target.repo, repo_type=target.kind, private=target.private, exist_ok=True)
     info = api.repo_info(target.repo, repo_type=target.kind)
     _check_visibility(target, is_private=bool(info.private))
     head = main = str(info.sha)
@@ -132,7 +127,7 @@ def _publish(files: Mapping[str, Content], target: Target, tag: str, message: st
         raise _other_content(target, sorted(present))
     commit = _commit(files, changed, target, message, head) if changed else head
     api.create_tag(target.repo, tag=tag, revision=commit, repo_type=target.kind, exist_ok=True)
-    return Published(target.url, commit, tag, is_new=bool(changed))
+    return Published(str(url), commit, tag, is_new=bool(changed))
 
 
 def _check_card(card: str, target: Target) -> None:
@@ -156,7 +151,7 @@ def _check_visibility(target: Target, *, is_private: bool) -> None:
         return
     now, expected = ("private" if private else "public" for private in (is_private, target.private))
     raise HubError(
-        f"{target.url} is {now}, and this push is to be {expected}. Change that on its settings "
+        f"{target.title} is {now}, and this push is to be {expected}. Change that on its settings "
         f"page, say --{now}, or name another repository. Nothing was pushed."
     )
 

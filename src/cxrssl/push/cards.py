@@ -1,6 +1,6 @@
 """What the cards of backbones and detectors say, from the evidence of their runs."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 

@@ -18,8 +18,8 @@ from cxrssl.data.store import Store
 from cxrssl.evaluate.checkpoint import evaluate, values_of
 from cxrssl.evaluate.detect import detect
 from cxrssl.finetune import finetune
-from cxrssl.finetune.labels import labels_of, training_images
-from cxrssl.finetune.start import start_detector
+from cxrssl.finetune.initial_detector import initial_detector
+from cxrssl.finetune.splits import labelled_splits, training_images
 from cxrssl.ingest.shards import Settings
 from cxrssl.models.detector import Detector
 from cxrssl.pretrain import build_pretext, pool_images, pretrain
@@ -87,8 +87,8 @@ def test_the_detector_begins_with_the_pretrained_weights_and_its_control_does_no
 
 def started(recipe: FinetuneRecipe, store: Store) -> tuple[Detector, dict[str, Any]]:
     """Return a recipe's detector as it starts, and the record of it."""
-    images, _ = training_images(store, labels_of(store, recipe).train, recipe)
-    detector, record = start_detector(recipe, store, images, torch.device("cpu"))
+    images, _ = training_images(store, labelled_splits(store, recipe).train, recipe)
+    detector, record = initial_detector(recipe, store, images, torch.device("cpu"))
     assert record is not None
     return detector, record
 
@@ -127,7 +127,7 @@ def test_finetuning_ends_with_scores_that_eval_repeats(
     others = evaluate(tmp_path / "run", store_folder, normals=False)
     assert others["n_images_without_findings"] == 0 < inherited["n_images_without_findings"]
     assert "normals false (the run has true)" in others["notes"][0]
-    test = labels_of(store, recipe).test
+    test = labelled_splits(store, recipe).test
     predictions = json.loads((tmp_path / "run" / "predictions.json").read_text())
     assert [entry["id"] for entry in predictions["images"]] == [e.image_id for e in test]
     assert len(predictions["annotations"]) > 0
@@ -162,7 +162,7 @@ def test_eval_refuses_a_store_of_other_classes(
 @pytest.mark.slow
 def test_a_detector_learns_four_images_by_heart(store_folder: Path, store: Store) -> None:
     recipe = finetune_recipe(store_folder, "model.fpn_channels=64", "model.roi_samples=64")
-    four = sorted(labels_of(store, recipe).train, key=lambda e: -len(e.boxes))[4:8]
+    four = sorted(labelled_splits(store, recipe).train, key=lambda e: -len(e.boxes))[4:8]
     detector, _ = started(recipe, store)
     model = detector.model
     images = DetectionImages(store, four, detector.intensity, flip_probability=0.0, seed=0)
@@ -191,7 +191,7 @@ def test_the_published_protocol_trains_on_what_its_pool_leaves_and_is_tested_on_
     )
     recipe = finetune_recipe(store_folder, *changes, *QUICK)
     splits = splits_of(store, protocol="published", normals=False)
-    labels = labels_of(store, recipe)
+    labels = labelled_splits(store, recipe)
     train, test = labels.train, labels.test
     order = [name for name, split in splits.items() if split == "train"]
     assert {e.image_id for e in train} == set(order[-(len(order) // 2) :])
@@ -243,7 +243,7 @@ def test_a_warm_up_that_the_images_do_not_allow_stops_the_run_before_it_begins(
 
 
 def test_images_that_will_hardly_do_are_named(store_folder: Path, store: Store) -> None:
-    labels = labels_of(store, finetune_recipe(store_folder, "validate_every_epochs=1"))
+    labels = labelled_splits(store, finetune_recipe(store_folder, "validate_every_epochs=1"))
     number = len(labels.train)
     assert list(labels.cautions(batch_size=number)) == []
     (said,) = labels.cautions(batch_size=number + 1)

@@ -14,7 +14,7 @@ from cxrssl.data.detection import examples_of, in_split, marks_of, splits_of
 from cxrssl.data.fusion import fuse
 from cxrssl.data.protocol import split_images, split_of
 from cxrssl.data.store import Store
-from cxrssl.finetune.labels import labels_of
+from cxrssl.finetune.splits import labelled_splits
 from cxrssl.ingest import ingest
 from cxrssl.ingest.shards import Settings
 from cxrssl.pretrain import pool_images
@@ -155,7 +155,9 @@ def test_a_recipes_label_order_decides_both_phases_whatever_the_split(
     protocol: str, label_order: str, store: Store, store_folder: Path
 ) -> None:
     given = (f"data.protocol={protocol}", f"data.label_order={label_order}", "data.normals=false")
-    labels = labels_of(store, finetune_recipe(store_folder, *given, "data.label_fraction=0.5"))
+    labels = labelled_splits(
+        store, finetune_recipe(store_folder, *given, "data.label_fraction=0.5")
+    )
     recipe = pretrain_recipe(store_folder, *given, "data.pool_fraction=0.5", "batch_size=4")
     views, _ = pool_images(store, recipe)
     pool = {store.images[row].image_id for row in views.rows}

@@ -19,8 +19,8 @@ from cxrssl.data.store import Store
 from cxrssl.evaluate.checkpoint import evaluate, values_of
 from cxrssl.evaluate.detect import ImageDetections, detect, detect_in_turn
 from cxrssl.finetune import finetune, validation
-from cxrssl.finetune.labels import labels_of, training_images
-from cxrssl.finetune.start import start_detector
+from cxrssl.finetune.initial_detector import initial_detector
+from cxrssl.finetune.splits import labelled_splits, training_images
 from cxrssl.models.detector import Detector
 from cxrssl.models.detector_folder import load_detector
 from cxrssl.models.weights import tensors_sha256
@@ -131,8 +131,8 @@ def test_a_best_detector_there_is_whenever_epochs_end(store_folder: Path, tmp_pa
 
 def test_anchors_and_boxes_keep_their_pixels_in_half_precision(store: Store) -> None:
     recipe = finetune_recipe(store.folder)
-    images, _ = training_images(store, labels_of(store, recipe).train, recipe)
-    detector, _ = start_detector(recipe, store, images, torch.device("cpu"))
+    images, _ = training_images(store, labelled_splits(store, recipe).train, recipe)
+    detector, _ = initial_detector(recipe, store, images, torch.device("cpu"))
     model, seen = detector.model.train(), []
     filtered = model.rpn.filter_proposals
 
@@ -195,9 +195,9 @@ def test_rtdetr_is_trained_scored_and_evaluated_as_the_other_family(
 def test_rtdetr_learns_four_images_by_heart(store: Store, store_folder: Path) -> None:
     wide = RTDETR.replace("width: 32", "width: 64").replace("norm: recalibrated", "norm: bn")
     recipe = finetune_recipe(store_folder, wide)
-    train = labels_of(store, recipe).train
+    train = labelled_splits(store, recipe).train
     images, _ = training_images(store, train, recipe)
-    detector, _ = start_detector(recipe, store, images, torch.device("cpu"))
+    detector, _ = initial_detector(recipe, store, images, torch.device("cpu"))
     four = sorted(train, key=lambda e: -len(e.boxes))[4:8]
     shown = DetectionImages(store, four, detector.intensity, flip_probability=0.0, seed=0)
     pixels, targets = zip(*(shown[Visit(0, row)] for row in range(4)), strict=True)

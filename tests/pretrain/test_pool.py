@@ -12,7 +12,7 @@ from cxrssl.config.plan import Plan
 from cxrssl.config.schema import FinetuneRecipe, PretrainRecipe
 from cxrssl.data.detection import splits_of
 from cxrssl.data.store import Store
-from cxrssl.finetune.labels import labels_of
+from cxrssl.finetune.splits import labelled_splits
 from cxrssl.pretrain.pool import assumed, pool_images
 from cxrssl.reproduce.jobs import trainings
 from support import ROOT, pretrain_recipe
@@ -42,7 +42,7 @@ def image_sets(store: Store, wanted: Plan) -> list[tuple[set[str], set[str], Pre
         pretraining = runs[recipe.init.backbone.parent.name]
         assert isinstance(pretraining, PretrainRecipe), name
         pool = set(pool_images(store, pretraining)[0].ids)
-        labelled = {example.image_id for example in labels_of(store, recipe).train}
+        labelled = {example.image_id for example in labelled_splits(store, recipe).train}
         found.append((pool, labelled, pretraining))
     return found
 

@@ -15,7 +15,7 @@ from cxrssl.config.schema import FinetuneRecipe
 from cxrssl.core.errors import RunError
 from cxrssl.data.detection import splits_of
 from cxrssl.data.store import Store
-from cxrssl.finetune.labels import labels_of, training_images
+from cxrssl.finetune.splits import labelled_splits, training_images
 from cxrssl.reproduce import reproduce
 from cxrssl.reproduce.checks import claim
 from cxrssl.reproduce.costs import print_costs
@@ -95,7 +95,7 @@ def test_images_are_counted_as_the_run_will_have_them(
     normals: bool, source: Path, store: Store, store_folder: Path, tmp_path: Path
 ) -> None:
     recipe = finetune_recipe(store_folder, f"data.normals={normals}")
-    number = len(labels_of(store, recipe).train)
+    number = len(labelled_splits(store, recipe).train)
     of_source = PlanImages(plan(f"data.source={source}"), tmp_path / "none")
     assert of_source.num_training("corrected", normals=normals) == number
     (tmp_path / "runs").mkdir()
@@ -127,7 +127,7 @@ def test_a_dry_run_counts_the_repeats_of_rare_classes_as_training_does(
     runs = {one.job.name: one for one in trainings(wanted, tmp_path)}
     recipe = runs["control-100-seed0"].recipe
     assert isinstance(recipe, FinetuneRecipe)
-    _, batches = training_images(store, labels_of(store, recipe).train, recipe)
+    _, batches = training_images(store, labelled_splits(store, recipe).train, recipe)
     images = PlanImages(wanted, tmp_path).num_training("corrected", normals=recipe.data.normals)
     assert len(batches.order(0)) > images
     print_costs(wanted, tmp_path, timed=dict.fromkeys(("pretrain", "finetune"), lambda *_: 1.0))

@@ -6,28 +6,21 @@ Shapes: B images in this process's slice of a batch, C = 3 channels, H and W pix
 from pathlib import Path
 from typing import Literal
 
-from cxrssl.config.load import to_yaml
 from cxrssl.config.schema import FinetuneRecipe
-from cxrssl.data.licence_terms import data_record
 from cxrssl.data.loaders import detection_loader
 from cxrssl.data.shared_memory import shared_memory_faults
-from cxrssl.data.store import Store
 from cxrssl.evaluate.original import in_original_px, write_predictions
 from cxrssl.finetune.batch import checked, on_device, seed_step, weighed
-from cxrssl.finetune.labels import labels_of, training_images
-from cxrssl.finetune.start import start_detector
+from cxrssl.finetune.setup import Setup, set_up
 from cxrssl.finetune.validation import Validation
 from cxrssl.models.detector import detector_input
 from cxrssl.models.detector_folder import load_detector, save_detector
-from cxrssl.run.checkpoint import Checkpoints
-from cxrssl.run.folder import RunFolder, check_run, open_run
 from cxrssl.run.log import Log
 from cxrssl.run.memory import memory_faults
 from cxrssl.run.optimizer import build_optimizer
-from cxrssl.run.processes import clip_gradients, leave, start_accelerator
+from cxrssl.run.processes import clip_gradients, leave
 from cxrssl.run.progress import TimedBatches, training_progress
-from cxrssl.run.provenance import provenance
-from cxrssl.run.schedule import LearningRate, set_lr
+from cxrssl.run.schedule import set_lr
 
 
 @memory_faults("Lower batch_size, or share the batch out among more processes.")
@@ -36,43 +29,28 @@ def finetune(recipe: FinetuneRecipe, out: Path, *, resume: bool) -> Path:
     """Train a detector, score it on the test split, and return its folder.
 
     Raises:
-        CxrsslError: If the store, the labels, the run folder or a start can't be used.
+        CxrsslError: If the store, its boxes, the run folder or initial weights can't be used.
     """
-    accelerator = start_accelerator(recipe.precision, batch_size=recipe.batch_size)
-    rank, is_main = accelerator.process_index, accelerator.is_main_process
-    num_processes, device = accelerator.num_processes, accelerator.device
-    store, optim, every = Store(recipe.data.store), recipe.optim, recipe.log_every_steps
-    labels = labels_of(store, recipe)
-    images, plan = training_images(store, labels.train, recipe)
-    drops = plan.starts_of(optim.drop_epochs)
-    rate = LearningRate(optim.schedule, optim.peak_lr, optim.warmup_steps, plan.num_steps, drops)
-    check_run(out, recipe_yaml=to_yaml(recipe), resume=resume, writes=is_main)
-    checkpoints = Checkpoints(
-        out / "checkpoints", recipe.checkpoint_every_steps, is_main, accelerator.scaler
-    )
-    detector, transfers = start_detector(
-        recipe, store, images, device, is_resumed=resume and checkpoints.exist()
-    )
-    model = detector.model
-    run = open_run(out, recipe_yaml=to_yaml(recipe), resume=resume, writes=is_main)
-    run.write_start(
-        transfer=transfers, provenance=provenance(accelerator, data=data_record(store, labels.ids))
-    )
+    setup, optim, every = set_up(recipe, out, resume=resume), recipe.optim, recipe.log_every_steps
+    accelerator, detector, model = setup.accelerator, setup.detector, setup.detector.model
+    run, plan, checkpoints = setup.run, setup.batch_plan, setup.checkpoints
+    rank, num_processes = accelerator.process_index, accelerator.num_processes
     optimizer = build_optimizer(model, optim.name, optim.momentum, optim.weight_decay)
     step = checkpoints.restore(model, optimizer)
     batches = plan.batches(from_step=step, rank=rank, num_processes=num_processes)
-    loader = TimedBatches(detection_loader(images, batches, num_workers=recipe.data.num_workers))
-    log = Log(run.log, every, num_steps=plan.num_steps, steps_done=step, writes=is_main)
+    loading = detection_loader(setup.images, batches, num_workers=recipe.data.num_workers)
+    loader = TimedBatches(loading)
+    log = Log(run.log, every, num_steps=plan.num_steps, steps_done=step, writes=run.writes)
     network, optimizer = accelerator.prepare(model, optimizer)
-    validation = Validation(accelerator, detector, store, labels, plan, recipe, run)
+    validation = Validation(setup, recipe)
     validation.try_out(steps_done=step)
     network.train()
 
-    with training_progress("finetune", log, loader, shown=is_main) as meter:
+    with training_progress("finetune", log, loader, shown=run.writes) as meter:
         for epoch in plan.epochs(from_step=step):
             for _ in plan.steps_of(epoch, from_step=step):
-                set_lr(optimizer, lr := rate.at(step))
-                pixels, targets = on_device(next(loader), device)
+                set_lr(optimizer, lr := setup.rate.at(step))
+                pixels, targets = on_device(next(loader), accelerator.device)
                 seed_step(detector, recipe, step, accelerator)
                 losses = network(detector_input(pixels), targets)
                 losses = weighed(accelerator, detector, losses, targets)
@@ -86,26 +64,26 @@ def finetune(recipe: FinetuneRecipe, out: Path, *, resume: bool) -> Path:
                 validation.log_if_due(log, steps_done=step, epoch=epoch)
                 checkpoints.save_if_due(model, optimizer, losses, steps_done=step)
                 meter.at(step, f"epoch {epoch + 1}/{plan.num_epochs}")
-    return finish(run, validation, keep=recipe.keep)
+    return finish(setup, validation, keep=recipe.keep)
 
 
-def finish(run: RunFolder, validation: Validation, *, keep: Literal["last", "best"]) -> Path:
+def finish(setup: Setup, validation: Validation, *, keep: Literal["last", "best"]) -> Path:
     """Write the detector that is kept, score what was written on the test split, end the run."""
-    labels, accelerator = validation.labels, validation.accelerator
+    run, splits, accelerator = setup.run, setup.splits, setup.accelerator
     snapshot = validation.snapshot()
     if run.writes:
         save_detector(load_detector(run.best) if keep == "best" else snapshot, run.detector)
     accelerator.wait_for_everyone()
     written = load_detector(run.detector)
     written.model.to(accelerator.device)
-    found = validation.detect(written, labels.test)
+    detections = validation.detect(written, splits.test)
     leave()
     if run.writes:
-        boxes = in_original_px(found, labels.test, validation.store)
-        write_predictions(run.path / "predictions.json", boxes, labels.test, validation.store)
+        boxes = in_original_px(detections, splits.test, setup.store)
+        write_predictions(run.path / "predictions.json", boxes, splits.test, setup.store)
         counts = {
-            "train_images": len(labels.train),
-            "train_boxes": sum(len(example.boxes) for example in labels.train),
+            "train_images": len(splits.train),
+            "train_boxes": sum(len(example.boxes) for example in splits.train),
         }
-        run.finish(validation.scores(labels.test, found) | counts)
+        run.finish(validation.scores(splits.test, detections) | counts)
     return run.detector

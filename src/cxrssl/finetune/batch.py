@@ -44,10 +44,10 @@ def weighed(
         return dict(losses)
     boxes = [target["boxes"] for target in targets]
     counts = detector.family.num_samples(detector.model, boxes)
-    own = torch.stack([counts[name] for name in losses]).float()
-    whole = accelerator.reduce(own, reduction="sum")
+    local = torch.stack([counts[name] for name in losses]).float()
+    total = accelerator.reduce(local, reduction="sum")
     # Without any sample a loss is divided by one.
-    weights = own.clamp(min=1) * accelerator.num_processes / whole.clamp(min=1)
+    weights = local.clamp(min=1) * accelerator.num_processes / total.clamp(min=1)
     return {
         name: loss * weight for (name, loss), weight in zip(losses.items(), weights, strict=True)
     }
@@ -63,6 +63,6 @@ def checked(
     Raises:
         TrainingError: If a part is infinite or not a number.
     """
-    whole = over_processes(accelerator, losses)
-    check_finite(whole, step=steps_done)
-    return whole
+    means = over_processes(accelerator, losses)
+    check_finite(means, step=steps_done)
+    return means

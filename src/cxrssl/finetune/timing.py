@@ -6,7 +6,7 @@ import torch
 
 from cxrssl.config.schema import FinetuneRecipe
 from cxrssl.data.loaders import Target
-from cxrssl.finetune.start import config_of
+from cxrssl.finetune.initial_detector import config_of
 from cxrssl.models.detector import build_detector, detector_input
 from cxrssl.run.memory import training_layout
 

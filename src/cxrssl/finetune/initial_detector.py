@@ -22,7 +22,7 @@ from cxrssl.run.memory import place_gradients, training_layout
 from cxrssl.run.seed import INITIALISATION, seed_torch
 
 
-def start_detector(
+def initial_detector(
     recipe: FinetuneRecipe,
     store: Store,
     images: DetectionImages,
@@ -35,11 +35,11 @@ def start_detector(
     A run that goes on from a checkpoint has no start to load, and its record is there: it is None.
 
     Args:
-        recipe: Of the run.
+        recipe: The recipe of the run.
         store: Where its images are.
-        images: Those it trains on; `norm: recalibrated` takes their statistics.
-        device: Where it is trained.
-        is_resumed: Whether it goes on.
+        images: The training images; `norm: recalibrated` takes their statistics.
+        device: Where the detector is trained.
+        is_resumed: Whether the run goes on from a checkpoint.
 
     Raises:
         TransferError: If weights can't be had or do not arrive whole.

@@ -13,11 +13,11 @@ from cxrssl.data.store import Store
 
 
 @dataclass(frozen=True)
-class Labels:
-    """Examples with the readers' consensus.
+class LabelledSplits:
+    """Examples with the readers' consensus, by split.
 
     Attributes:
-        train: The labelled share of the training split.
+        train: The labelled fraction of the training split.
         val: The validation split; empty if the run does not validate.
         test: The test split.
     """
@@ -27,7 +27,7 @@ class Labels:
     test: list[Example]
 
     def cautions(self, *, batch_size: int) -> Iterator[str]:
-        """Yield what of a run's images is allowed and yet unlikely to be meant."""
+        """Yield warnings of splits that are allowed and yet unlikely to be meant."""
         if len(self.train) < batch_size:
             yield (
                 f"batch_size {batch_size} is more than the {len(self.train)} training images: "
@@ -44,11 +44,11 @@ class Labels:
     def ids(self) -> dict[str, list[str]]:
         """Image ids by split; one that the run does not look at is left out."""
         splits = {"train": self.train, "val": self.val, "test": self.test}
-        return {name: [e.image_id for e in own] for name, own in splits.items() if own}
+        return {name: [e.image_id for e in split] for name, split in splits.items() if split}
 
 
-def labels_of(store: Store, recipe: FinetuneRecipe) -> Labels:
-    """Return the examples of a run.
+def labelled_splits(store: Store, recipe: FinetuneRecipe) -> LabelledSplits:
+    """Return the examples that a run is trained, validated and tested on.
 
     Raises:
         DataError: If a split that is needed is empty, or no image that is seen has a box.
@@ -84,11 +84,7 @@ def labels_of(store: Store, recipe: FinetuneRecipe) -> Labels:
             f"none of the {len(val)} validation images of {store.folder} has a box, so that no "
             "detector is the best. Set keep to last, or ingest more images."
         )
-    return Labels(
-        labelled,
-        val,
-        in_split(examples, splits, "test"),
-    )
+    return LabelledSplits(labelled, val, in_split(examples, splits, "test"))
 
 
 def training_images(

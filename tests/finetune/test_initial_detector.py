@@ -10,8 +10,8 @@ from torchvision.models import detection
 from cxrssl.core.errors import DataError, RunError, TransferError
 from cxrssl.core.images import Intensity
 from cxrssl.data.store import Store
-from cxrssl.finetune.labels import labels_of, training_images
-from cxrssl.finetune.start import start_detector
+from cxrssl.finetune.initial_detector import initial_detector
+from cxrssl.finetune.splits import labelled_splits, training_images
 from cxrssl.ingest import ingest
 from cxrssl.ingest.shards import Settings
 from cxrssl.models.backbone import encoder, save_backbone
@@ -27,8 +27,8 @@ COCO = (
 
 def started(store: Store, *changes: str) -> tuple[Detector, list[dict[str, object]]]:
     recipe = finetune_recipe(store.folder, *changes)
-    images, _ = training_images(store, labels_of(store, recipe).train, recipe)
-    detector, record = start_detector(recipe, store, images, CPU)
+    images, _ = training_images(store, labelled_splits(store, recipe).train, recipe)
+    detector, record = initial_detector(recipe, store, images, CPU)
     assert record is not None
     return detector, record["transfers"]
 
@@ -114,7 +114,7 @@ def test_recalibrated_norms_have_the_statistics_of_the_training_images(store: St
     detector, _ = started(store, "model.norm=recalibrated", *changes)
     at_random, _ = started(store, "model.norm=bn", *changes)
     recipe = finetune_recipe(store.folder, *changes, "data.flip_probability=0.0")
-    images, _ = training_images(store, labels_of(store, recipe).train, recipe)
+    images, _ = training_images(store, labelled_splits(store, recipe).train, recipe)
     whole = [
         torch.from_numpy(images.intensity.prepare(store.pixels(e.row)))[None]
         for e in images.examples
@@ -139,8 +139,8 @@ def test_every_number_of_a_recipe_reaches_the_detector(store: Store) -> None:
         store.folder, "model.box_loss=l1", "model.rpn_nms_iou=0.61", "model.roi_samples=31",
         "model.rpn_post_nms_test=17", "model.anchor_ratios=[0.5, 2.0]", "model.roi_align=sparse",
     )  # fmt: skip
-    images, _ = training_images(store, labels_of(store, recipe).train, recipe)
-    detector, _ = start_detector(recipe, store, images, CPU)
+    images, _ = training_images(store, labelled_splits(store, recipe).train, recipe)
+    detector, _ = initial_detector(recipe, store, images, CPU)
     for name, value in recipe.model.model_dump(exclude={"family"}).items():
         assert getattr(detector.config, name) == value, name
     model = detector.model

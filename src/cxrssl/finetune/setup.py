@@ -1,0 +1,73 @@
+"""What a fine-tuning run needs before its loop: processes, data, folder and first detector."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cxrssl.config.load import to_yaml
+from cxrssl.config.schema import FinetuneRecipe
+from cxrssl.data.licence_terms import data_record
+from cxrssl.data.loaders import DetectionImages
+from cxrssl.data.sampling import BatchPlan
+from cxrssl.data.store import Store
+from cxrssl.finetune.initial_detector import initial_detector
+from cxrssl.finetune.splits import LabelledSplits, labelled_splits, training_images
+from cxrssl.models.detector import Detector
+from cxrssl.run.checkpoint import Checkpoints
+from cxrssl.run.folder import RunFolder, check_run, open_run
+from cxrssl.run.processes import Accelerator, start_accelerator
+from cxrssl.run.provenance import provenance
+from cxrssl.run.schedule import LearningRate
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A run that is ready to begin or to go on.
+
+    Attributes:
+        accelerator: This process among those of the run.
+        store: Where the images are.
+        splits: Which of them are trained on, validated on and tested on.
+        images: The training images as the loop loads them.
+        batch_plan: Which images each step takes.
+        rate: The learning rate of each step.
+        detector: The detector before the first step, or before a checkpoint is restored.
+        run: The run's folder.
+        checkpoints: The checkpoints in it.
+    """
+
+    accelerator: Accelerator
+    store: Store
+    splits: LabelledSplits
+    images: DetectionImages
+    batch_plan: BatchPlan
+    rate: LearningRate
+    detector: Detector
+    run: RunFolder
+    checkpoints: Checkpoints
+
+
+def set_up(recipe: FinetuneRecipe, out: Path, *, resume: bool) -> Setup:
+    """Check all that can be checked, build the detector, then begin the folder of the run.
+
+    Raises:
+        CxrsslError: If the store, its boxes, the run folder or initial weights can't be used.
+    """
+    accelerator = start_accelerator(recipe.precision, batch_size=recipe.batch_size)
+    writes, recipe_yaml = accelerator.is_main_process, to_yaml(recipe)
+    store, optim = Store(recipe.data.store), recipe.optim
+    splits = labelled_splits(store, recipe)
+    images, plan = training_images(store, splits.train, recipe)
+    drops = plan.starts_of(optim.drop_epochs)
+    rate = LearningRate(optim.schedule, optim.peak_lr, optim.warmup_steps, plan.num_steps, drops)
+    check_run(out, recipe_yaml=recipe_yaml, resume=resume, writes=writes)
+    checkpoints = Checkpoints(
+        out / "checkpoints", recipe.checkpoint_every_steps, writes, accelerator.scaler
+    )
+    detector, transfers = initial_detector(
+        recipe, store, images, accelerator.device, is_resumed=resume and checkpoints.exist()
+    )
+    run = open_run(out, recipe_yaml=recipe_yaml, resume=resume, writes=writes)
+    run.write_start(
+        transfer=transfers, provenance=provenance(accelerator, data=data_record(store, splits.ids))
+    )
+    return Setup(accelerator, store, splits, images, plan, rate, detector, run, checkpoints)

@@ -75,7 +75,7 @@ class SlurmTask:
         finally:
             process.terminate()
             process.wait()
-        if code == -signal.SIGTERM and not self.job.done:
+        if code in (-signal.SIGTERM, 128 + signal.SIGTERM) and not self.job.done:
             # Slurm is about to kill this job: to make room for another, and then it queues this
             # one again, or because it was cancelled. A job that ends by itself before that counts
             # as ended, and would not be queued again.

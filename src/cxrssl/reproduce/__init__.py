@@ -14,6 +14,7 @@ from typing import Literal, NoReturn
 
 from cxrssl.config.plan import Plan
 from cxrssl.core.errors import RunError
+from cxrssl.core.interrupts import Interrupted
 from cxrssl.core.lock import sole_user
 from cxrssl.jobs.job import NOT_RUN, Job
 from cxrssl.jobs.local import places, run_locally
@@ -121,7 +122,7 @@ def _execute(
         return run_locally(jobs, out / "logs", watcher=watch, inherit=held)
     try:
         return run_on_slurm(jobs, out, limits=plan.slurm, watcher=watch)
-    except (KeyboardInterrupt, SystemExit):
+    except (KeyboardInterrupt, SystemExit, Interrupted):
         watch.say(
             "Submitted jobs stay in the Slurm queue. Run the same command to wait for them, or "
             f"cancel them: scancel --me --name={shlex.quote(slurm_name(out))}"

@@ -468,7 +468,6 @@ def test_a_store_is_scored_with_a_detector_alone(store_folder: Path) -> None:
 
 NOTEBOOK = """
 import json, logging, resource, sys
-from pathlib import Path
 import cv2, pydicom, random, torch
 random.seed(5)
 torch.manual_seed(77)
@@ -506,6 +505,8 @@ for turn in ("first", "second"):
     check("evaluate")
     cxrssl.predict(f"{folder}/det", film, f"{folder}/found")
     check("predict")
+    cxrssl.ingest(sys.argv[6], f"{folder}/store", size_px=32, num_workers=1)
+    check("ingest")
     cxrssl.read_dicom(film, size_px=32)
     cxrssl.open_store(store)[0].consensus()
     check("light calls")
@@ -520,7 +521,7 @@ print(faults() - start)
 
 @pytest.mark.slow
 def test_a_notebook_keeps_its_settings_and_has_the_losses_of_the_command_line(
-    store_folder: Path, film: Path, tmp_path: Path
+    source: Path, store_folder: Path, film: Path, tmp_path: Path
 ) -> None:
     changes_of = {
         "pretrain": {"data.store": str(store_folder), "epochs": 1, "batch_size": 8},
@@ -529,7 +530,7 @@ def test_a_notebook_keeps_its_settings_and_has_the_losses_of_the_command_line(
         },
     }  # fmt: skip
     texts = [json.dumps(own) for own in changes_of.values()]
-    mapped = python(NOTEBOOK, store_folder, film, tmp_path, *texts)
+    mapped = python(NOTEBOOK, store_folder, film, tmp_path, *texts, source)
     # 100 MB four times are 98,000 pages where the kernel gives each anew, as it does by default.
     assert int(mapped.splitlines()[-1]) > 50_000
     for task, name in (("pretrain", "pre"), ("finetune", "det")):

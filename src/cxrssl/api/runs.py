@@ -170,7 +170,7 @@ def ingest(
         UserWarning: If some images could not be stored.
     """
     from cxrssl.core.images import opencv_threads_restored
-    from cxrssl.core.processes import check_not_imported_by_worker
+    from cxrssl.core.processes import check_not_imported_by_worker, start_method_restored
     from cxrssl.ingest import ingest as run
     from cxrssl.ingest.shards import Settings
 
@@ -182,7 +182,7 @@ def ingest(
     if workers < 1:
         raise ArgumentError(f"num_workers is {num_workers}; expected 1 or more, or None.")
     check_not_imported_by_worker()
-    with opencv_threads_restored():
+    with opencv_threads_restored(), start_method_restored():
         summary = run(
             Path(source),
             Path(store),

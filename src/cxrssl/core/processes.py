@@ -1,5 +1,6 @@
 """The cores there are, and worker processes: they end with their parent, and start no work."""
 
+import multiprocessing
 import os
 import random
 from collections.abc import Iterator
@@ -23,6 +24,20 @@ def random_state_restored() -> Iterator[None]:
         yield
     finally:
         random.setstate(state)
+
+
+@contextmanager
+def start_method_restored() -> Iterator[None]:
+    """Let the caller choose how processes are started after the block, as it could before.
+
+    The first worker settles multiprocessing's default, which then can't be set any more.
+    """
+    is_open = multiprocessing.get_start_method(allow_none=True) is None
+    try:
+        yield
+    finally:
+        if is_open:
+            multiprocessing.set_start_method(None, force=True)
 
 
 def check_not_imported_by_worker() -> None:

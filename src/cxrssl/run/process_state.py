@@ -14,7 +14,11 @@ from contextlib import ExitStack, contextmanager, suppress
 import torch
 
 from cxrssl.core.images import opencv_threads_restored
-from cxrssl.core.processes import check_not_imported_by_worker, random_state_restored
+from cxrssl.core.processes import (
+    check_not_imported_by_worker,
+    random_state_restored,
+    start_method_restored,
+)
 from cxrssl.run.processes import accelerate_restored
 
 # On these results depend: name, and the value that torch starts with.
@@ -37,6 +41,7 @@ def process_restored() -> Iterator[None]:
     check_not_imported_by_worker()
     with ExitStack() as stack:
         stack.enter_context(random_state_restored())
+        stack.enter_context(start_method_restored())
         stack.enter_context(opencv_threads_restored())
         stack.enter_context(accelerate_restored())
         stack.enter_context(_torch_restored())

@@ -1,4 +1,4 @@
-"""The wheel holds all that the commands read: recipes and the templates of cards."""
+"""The wheel holds all that the commands and type checkers read besides code."""
 
 import os
 import subprocess
@@ -52,6 +52,11 @@ def cxrssl(site: Path, home: Path, *arguments: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_the_types_of_the_api_are_in_the_wheel(unpacked: Path) -> None:
+    for name in ("py.typed", "__init__.pyi"):
+        assert (unpacked / "cxrssl" / name).is_file(), name
 
 
 def test_recipes_and_templates_are_all_in_the_wheel(unpacked: Path) -> None:

@@ -78,8 +78,10 @@ def _torch_restored() -> Iterator[None]:
             setattr(cudnn, name, start)
         # torch refuses to tell it where backends were set one by one: then it is the caller's.
         with suppress(RuntimeError):
-            stack.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
-            torch.set_float32_matmul_precision("highest")
+            precision = torch.get_float32_matmul_precision()
+            if precision != "highest":  # to set it would change the settings of single backends
+                stack.callback(torch.set_float32_matmul_precision, precision)
+                torch.set_float32_matmul_precision("highest")
         yield
 
 

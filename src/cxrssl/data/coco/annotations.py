@@ -44,7 +44,7 @@ class Annotations:
         images: N image ids as `normal_ids` returns them; None where there is none.
         categories: N category ids likewise.
         boxes: [N, 4] xywh in pixels before they are turned; NaN throughout where an annotation has
-            neither four numbers nor an outline, NaN in part where a number is missing.
+            neither four numbers nor an outline.
         outlined: [N] whether the box is the extent of a polygon or mask, in place of a `bbox`.
         crowd: [N] whether the box stands for many.
         doubtful: [N] whether the annotation, or one of its attributes, says ignore or difficult.
@@ -107,6 +107,7 @@ def _boxes(entries: Sequence[Annotation]) -> tuple[Floats, Flags]:
         boxes = np.array(sides, np.float64).reshape(len(entries), 4)
     except (TypeError, ValueError, OverflowError):
         boxes = np.array([[_number(side) for side in box] for box in sides])
+    boxes[np.isnan(boxes).any(axis=1)] = np.nan
     outlined = np.zeros(len(entries), bool)
     for row, entry in enumerate(entries):
         if entry.bbox and (not isinstance(entry.bbox, list) or any(entry.bbox)):

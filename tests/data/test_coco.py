@@ -386,3 +386,59 @@ def test_a_list_that_is_missing_is_named(tmp_path: Path) -> None:
     (tmp_path / "labels.json").write_text(json.dumps({"shapes": [], "imagePath": "a.png"}))
     with pytest.raises(DataError, match="missing required field `images`"):
         read_source(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("mark", "expected"),
+    [
+        ({"image_id": 9}, "none of its 1 annotations names a listed image"),
+        ({"category_id": 5}, "a listed category. They name 5; listed are 1. Correct"),
+        ({"image_id": [7]}, "labels.json: entry 0: Expected `int"),
+        ({"category_id": True}, "labels.json: entry 0: Expected `int"),
+    ],
+)
+def test_a_file_of_which_nothing_can_be_used_is_refused(
+    tmp_path: Path, mark: dict[str, Any], expected: str
+) -> None:
+    with pytest.raises(DataError) as told:
+        source(tmp_path, [{"bbox": BOX} | mark])
+    assert expected in str(told.value)
+
+
+def test_names_that_lead_out_or_may_be_a_patients_cost_their_image(tmp_path: Path) -> None:
+    names = ("a.png", "b.png", "../secret.png", "Jane Doe.png", "/etc/passwd.png", "a" * 300)
+    images = [{"id": number, "file_name": name} for number, name in enumerate(names, start=1)]
+    marks = [{"bbox": [1, 2, 0, 4]}, {"image_id": 2, "bbox": BOX}, {"image_id": 3, "bbox": BOX}]
+    (tmp_path / "secret.png").write_bytes(b"")
+    found = source(tmp_path / "data", marks, images=images)
+    assert set(found.files) == {"a", "b"}
+    assert set(found.faults) == {"a", "secret", "image-3", "passwd", "image-5"}
+    assert found.faults["a"].startswith(
+        "annotation 0: nodule has a box without an area, (1, 2, 0, 4); expected a width and"
+    )
+    assert found.faults["secret"] == (
+        "../secret.png leads out of the folder, which is not followed, and none in the folders "
+        "below is called secret.png."
+    )
+    assert "leads out of the folder" in found.faults["passwd"]
+    assert "Doe" not in str(found.faults)
+    assert "secret" not in set(found.table.rows["image_id"])
+
+
+def test_a_category_for_no_finding_is_no_class(tmp_path: Path) -> None:
+    categories = [{"id": 1, "name": "nodule"}, {"id": 2, "name": "no finding"}]
+    marks = [{"bbox": BOX}, {"image_id": 2, "category_id": 2, "bbox": BOX, "reader": None}]
+    found = source(tmp_path, marks, files=("1.2.3", "1.2.4"), categories=categories)
+    assert found.table.classes == ("nodule",)
+    assert rows(found)[1] == ("1.2.4", "R0", "No finding")
+
+
+def test_a_document_may_lie_in_annotations_and_begin_with_a_byte_order_mark(
+    tmp_path: Path,
+) -> None:
+    source(tmp_path, [{"bbox": BOX}])
+    (tmp_path / "annotations").mkdir()
+    text = (tmp_path / "labels.json").read_text()
+    (tmp_path / "annotations/instances.json").write_text(text, encoding="utf-8-sig")
+    (tmp_path / "labels.json").unlink()
+    assert boxes(read_source(tmp_path)) == [CORNERS]

@@ -1,7 +1,6 @@
 """Tables and layouts: what is wrong is said with its place, and nothing odd passes in silence."""
 
 import gzip
-import json
 from pathlib import Path
 
 import pandas as pd
@@ -193,126 +192,6 @@ def test_a_missing_folder_or_table_names_what_was_expected(tmp_path: Path) -> No
         read_source(tmp_path, layout="kaggle")
     with pytest.raises(DataError, match="holds no DICOM, PNG, JPEG, TIFF or BMP"):
         read_source(tmp_path)
-
-
-def coco(folder: Path, **changes: object) -> None:
-    document = {
-        "images": [{"id": 7, "file_name": "one.png"}, {"id": 8, "file_name": "two.png"}],
-        "categories": [{"id": 2, "name": "Lung"}, {"id": 1, "name": "Heart"}],
-        "annotations": [
-            {"image_id": 7, "category_id": 2, "bbox": [1, 2, 3, 4], "reader": "R5"},
-        ],
-    } | changes
-    (folder / "labels.json").write_text(json.dumps(document))
-    (folder / "images").mkdir(exist_ok=True)
-    for name in ("one.png", "two.png"):
-        (folder / "images" / name).write_bytes(b"")
-
-
-def test_coco_boxes_become_corners_and_an_image_without_any_is_read_as_normal(
-    tmp_path: Path,
-) -> None:
-    coco(tmp_path)
-    found = read_source(tmp_path)
-    assert (found.layout, found.table.classes) == ("coco", ("Heart", "Lung"))
-    assert found.table.rows.iloc[0].tolist() == ["one", "R5", "Lung", 1, 2, 4, 6]
-    assert found.table.rows.iloc[1]["category"] == "No finding"
-    assert {name: path.name for name, path in found.files.items()} == {
-        "one": "one.png", "two": "two.png",
-    }  # fmt: skip
-
-
-def test_coco_annotations_must_name_what_is_listed(tmp_path: Path) -> None:
-    coco(tmp_path, annotations=[{"image_id": 9, "category_id": 2, "bbox": [1, 2, 3, 4]}])
-    with pytest.raises(DataError, match="none of its 1 annotations names a listed image"):
-        read_source(tmp_path)
-    coco(tmp_path, annotations=[{"image_id": 7, "category_id": 5, "bbox": [1, 2, 3, 4]}])
-    with pytest.raises(DataError, match=r"names a listed category\. They name 5; listed are 1, 2"):
-        read_source(tmp_path)
-    for entry in (
-        {"image_id": [7], "category_id": 2, "bbox": [1, 2, 3, 4]},
-        {"image_id": 7, "category_id": True, "bbox": [1, 2, 3, 4]},
-    ):
-        coco(tmp_path, annotations=[entry])
-        with pytest.raises(DataError, match=r"labels\.json: entry 0: Expected `int"):
-            read_source(tmp_path)
-    twins = [{"id": 7, "file_name": "one.png"}, {"id": 7, "file_name": "two.png"}]
-    coco(tmp_path, images=twins, annotations=[])
-    with pytest.raises(DataError, match="gives one id to two images"):
-        read_source(tmp_path)
-    coco(tmp_path, categories=[])
-    with pytest.raises(DataError, match="lists 2 images and 0 categories"):
-        read_source(tmp_path)
-
-
-def test_coco_faults_of_one_image_leave_the_others(tmp_path: Path) -> None:
-    images = [
-        {"id": 7, "file_name": "one.png"},
-        {"id": 8, "file_name": "two.png"},
-        {"id": 9, "file_name": "../secret.png"},
-        {"id": 10, "file_name": "Jane Doe.png"},
-        {"id": 11, "file_name": "/etc/passwd.png"},
-    ]
-    marks = [
-        {"image_id": 7, "category_id": 2, "bbox": [1, 2, 0, 4]},
-        {"image_id": 8, "category_id": 2, "bbox": [1, 2, 3, 4]},
-        {"image_id": 9, "category_id": 2, "bbox": [1, 2, 3, 4]},
-    ]
-    (tmp_path / "secret.png").write_bytes(b"")
-    inner = tmp_path / "data"
-    inner.mkdir()
-    coco(inner, images=images, annotations=marks)
-    found = read_source(inner)
-    assert set(found.files) == {"one", "two"}
-    assert set(found.faults) == {"one", "secret", "image-3", "passwd"}
-    assert (
-        "annotation 0: Lung has a box without an area, (1, 2, 0, 4); expected a width and"
-        in (found.faults["one"])
-    )
-    assert found.faults["secret"] == (
-        "../secret.png leads out of the folder, which is not followed, and none in the folders "
-        "below is called secret.png."
-    )
-    assert "leads out of the folder" in found.faults["passwd"]
-    assert "Doe" not in str(found.faults)
-    assert "secret" not in set(found.table.rows["image_id"])
-
-
-def test_coco_entries_without_a_box_cost_their_image_and_odd_words_are_understood(
-    tmp_path: Path,
-) -> None:
-    for name in ("1.2.3", "1.2.4"):
-        (tmp_path / name).write_bytes(b"")
-    coco(
-        tmp_path,
-        images=[
-            {"id": 7, "file_name": "1.2.3"},
-            {"id": 8, "file_name": "1.2.4"},
-            {"id": 9, "file_name": "a" * 300},
-        ],
-        categories=[{"id": 1, "name": "Lung"}, {"id": 2, "name": "no finding"}],
-        annotations=[
-            {"image_id": 7, "category_id": 1, "segmentation": [[1, 2, 3]]},
-            {"image_id": 8, "category_id": 2, "bbox": [1, 2, 3, 4], "reader": None},
-        ],
-    )
-    found = read_source(tmp_path)
-    assert set(found.files) == {"1.2.3", "1.2.4"}
-    assert found.faults["1.2.3"] == (
-        "annotation 0: Lung has no whole box; expected four numbers: x, y, width, height"
-    )
-    assert "image-2" in found.faults
-    assert found.table.classes == ("Lung",)
-    assert found.table.rows.iloc[1].tolist()[:3] == ["1.2.4", "R0", "No finding"]
-
-
-def test_coco_may_lie_in_annotations_and_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
-    coco(tmp_path)
-    (tmp_path / "annotations").mkdir()
-    text = (tmp_path / "labels.json").read_text()
-    (tmp_path / "annotations" / "instances.json").write_text(text, encoding="utf-8-sig")
-    (tmp_path / "labels.json").unlink()
-    assert read_source(tmp_path).layout == "coco"
 
 
 def test_an_annotated_data_set_without_its_table_is_not_taken_for_a_pool(tmp_path: Path) -> None:

@@ -3,14 +3,16 @@
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cxrssl.core.duration import duration
 from cxrssl.core.interrupts import ends_between_steps
-from cxrssl.run.log import Log
+
+if TYPE_CHECKING:  # it imports torch, which scores of files and the like do without
+    from cxrssl.run.log import Log
 
 Batch = TypeVar("Batch")
 # Plain lines come at every tenth of the work, and where a tenth takes long at least this often.
@@ -93,7 +95,7 @@ class TimedBatches(Generic[Batch]):
 class StepMeter:
     """Progress of a training, with the losses that its log has read last."""
 
-    def __init__(self, meter: Meter, log: Log) -> None:
+    def __init__(self, meter: Meter, log: "Log") -> None:
         self._meter, self._log = meter, log
 
     def at(self, step: int, note: str) -> None:
@@ -105,7 +107,7 @@ class StepMeter:
 
 @contextmanager
 def training_progress(
-    title: str, log: Log, batches: TimedBatches[Batch], *, shown: bool
+    title: str, log: "Log", batches: TimedBatches[Batch], *, shown: bool
 ) -> Iterator[StepMeter]:
     """Show a training's steps, let Ctrl-C end it between two, and write `timing.json` at its end.
 

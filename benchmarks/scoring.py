@@ -122,7 +122,7 @@ def peers(
     from torchmetrics.detection import MeanAveragePrecision
 
     from cxrssl.data.coco.files import read_annotations, read_results
-    from cxrssl.evaluate.inputs import as_detections, given_by_file
+    from cxrssl.evaluate.inputs import as_detections, inputs_of_file
 
     rows = np.column_stack([found.images, found.boxes, found.scores, found.labels + 1])
 
@@ -170,9 +170,9 @@ def peers(
 
     def ours_from_files() -> list[float]:
         index, boxes = read_annotations(paths[0])
-        given = given_by_file(index, boxes, None)
+        inputs = inputs_of_file(index, boxes, None)
         results, _ = read_results(paths[1], index)
-        return ours(given.truth, as_detections(results))
+        return ours(inputs.truth, as_detections(results))
 
     file = str(paths[1])
     return {
@@ -260,12 +260,12 @@ def scale(sizes: list[int]) -> bool:
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         own = json.loads(done.stdout)
-        peak, given = own["peak"] / 2**20, own["input"] / 2**20
+        peak, inputs = own["peak"] / 2**20, own["input"] / 2**20
         within &= peak < GIGABYTES
         each = own["s"] / size * 1e6
         print(
             f"{size:<10} {own['s']:9.2f} s   {each:11.0f}   {own['replicate_s']:11.2f} s"
-            f"   {peak:8.2f} GB ({given:.2f})"
+            f"   {peak:8.2f} GB ({inputs:.2f})"
         )
     return within
 
@@ -277,17 +277,17 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="*", default=[10_000, 30_000, 100_000])
     parser.add_argument("--smallest", action="store_true", help="as little as can be, to try it")
     parser.add_argument("--measure", type=int, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.measure:
-        measure(given.measure)
+    inputs = parser.parse_args()
+    if inputs.measure:
+        measure(inputs.measure)
         return
     num_images, replicates = NUM_IMAGES, REPLICATES
-    if given.smallest:
-        given.rounds, given.sizes, num_images, replicates = 1, [50], 50, 5
-    fast, small = compare(given.rounds, num_images, replicates), scale(given.sizes)
+    if inputs.smallest:
+        inputs.rounds, inputs.sizes, num_images, replicates = 1, [50], 50, 5
+    fast, small = compare(inputs.rounds, num_images, replicates), scale(inputs.sizes)
     print(f"\n{FASTER:.0f}x as fast, replicates {LONGER:.0f}x as long: {'yes' if fast else 'NO'}")
     print(f"under {GIGABYTES:.0f} GB: {'yes' if small else 'NO'}")
-    raise SystemExit(0 if given.smallest or (fast and small) else 1)
+    raise SystemExit(0 if inputs.smallest or (fast and small) else 1)
 
 
 if __name__ == "__main__":

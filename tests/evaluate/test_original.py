@@ -13,7 +13,7 @@ from cxrssl.config.load import to_yaml
 from cxrssl.core.files import write_json
 from cxrssl.data.detection import Example, examples_of
 from cxrssl.data.store import Store
-from cxrssl.evaluate.checkpoint import given_by_store, scores_of
+from cxrssl.evaluate.checkpoint import inputs_of_store, scores_of
 from cxrssl.evaluate.detect import ImageDetections, detections_of
 from cxrssl.evaluate.files import evaluate_files
 from cxrssl.evaluate.intervals import Bootstrap
@@ -135,7 +135,7 @@ def test_what_is_written_is_a_coco_data_set_with_sizes_and_scores(
 def test_overlaps_are_those_of_store_pixels_and_sizes_are_not(
     store: Store, examples: list[Example], found: list[ImageDetections]
 ) -> None:
-    given = given_by_store(store, examples)
+    given = inputs_of_store(store, examples)
     corners = np.concatenate([e.boxes for e in examples]).astype(np.float64)
     boxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
     truth = given.truth

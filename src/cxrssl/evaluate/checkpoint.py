@@ -15,10 +15,10 @@ from cxrssl.data.fusion import Marks
 from cxrssl.data.protocol import Split
 from cxrssl.data.store import Store
 from cxrssl.evaluate.detect import ImageDetections, detect_in_turn
-from cxrssl.evaluate.inputs import Given, Readings, in_order
+from cxrssl.evaluate.inputs import EvaluationInputs, Readings, in_order
 from cxrssl.evaluate.intervals import Bootstrap
 from cxrssl.evaluate.original import in_original_px
-from cxrssl.evaluate.paired import read_rival
+from cxrssl.evaluate.paired import read_other_run
 from cxrssl.evaluate.result import scored
 from cxrssl.evaluate.settings import Asked, Settings, settings_of
 from cxrssl.hub.pull import fetched
@@ -76,9 +76,9 @@ def evaluate(
     _check_store(detector, store, place.source)
     settings, remarks = settings_of(place.folder, Asked(split, fusion, consensus_iou, normals))
     examples = _examples(store, detector, settings)
-    given = given_by_store(store, examples)
-    rival = None if against is None else read_rival(against, given, bootstrap)
-    remarks += Remarks() if rival is None else rival.remarks
+    inputs = inputs_of_store(store, examples)
+    other_run = None if against is None else read_other_run(against, inputs, bootstrap)
+    remarks += Remarks() if other_run is None else other_run.remarks
     detector.model.to(processes.device)
     rank, num_processes = processes.process_index, processes.num_processes
     found = detect_in_turn(detector, store, examples, rank=rank, num_processes=num_processes)
@@ -86,7 +86,9 @@ def evaluate(
     if not processes.is_main_process:
         return None
     boxes, iou = in_original_px(found, examples, store), settings.consensus_iou
-    scores = scored(given, boxes, bootstrap, consensus_iou=iou, rival=rival, remarks=remarks)
+    scores = scored(
+        inputs, boxes, bootstrap, consensus_iou=iou, other_run=other_run, remarks=remarks
+    )
     detector_record = {"source": place.source, "sha256": weights_sha256(folder)}
     return scores | asdict(settings) | {"detector": detector_record}
 
@@ -104,8 +106,8 @@ def scores_of(
     settings: Settings,
 ) -> dict[str, Any]:
     """Score detections in store pixels, one entry an example, as `evaluate` does."""
-    given, boxes = given_by_store(store, examples), in_original_px(found, examples, store)
-    scores = scored(given, boxes, _DEFAULT, consensus_iou=settings.consensus_iou)
+    inputs, boxes = inputs_of_store(store, examples), in_original_px(found, examples, store)
+    scores = scored(inputs, boxes, _DEFAULT, consensus_iou=settings.consensus_iou)
     return scores | asdict(settings)
 
 
@@ -114,12 +116,12 @@ def values_of(
 ) -> dict[str, float | None]:
     """Return the overall scores alone, by name, for scores while a detector is trained."""
     boxes = in_original_px(found, examples, store)
-    table = ScoreTable(given_by_store(store, examples).truth, boxes)
+    table = ScoreTable(inputs_of_store(store, examples).truth, boxes)
     overall = table(np.ones(len(examples))).overall
     return {name: None if np.isnan(value) else value for name, value in overall.items()}
 
 
-def given_by_store(store: Store, examples: Sequence[Example]) -> Given:
+def inputs_of_store(store: Store, examples: Sequence[Example]) -> EvaluationInputs:
     """Return the consensus of a store's examples, in original pixels, and its readers' boxes.
 
     Ids are those of `write_predictions`: the store's id of an image, and classes from 1.
@@ -157,7 +159,7 @@ def given_by_store(store: Store, examples: Sequence[Example]) -> Given:
             for image in (store.images[example.row] for example in examples)
         ),
     )
-    return Given(index, truth, Readings(marks, looked, is_listed=True))
+    return EvaluationInputs(index, truth, Readings(marks, looked, is_listed=True))
 
 
 def _ids(examples: Sequence[Example]) -> list[int | str]:
@@ -174,9 +176,10 @@ def _check_store(detector: Detector, store: Store, source: str) -> None:
             f"{source} finds {', '.join(detector.classes)}; {store.folder} holds "
             f"{', '.join(store.classes)}. Evaluate on a store with the detector's classes."
         )
-    own, given = detector.processor, store.manifest
-    if (own.size_px, own.fit) != (given["size_px"], given["fit"]):
+    own, stored = detector.processor, store.manifest
+    if (own.size_px, own.fit) != (stored["size_px"], stored["fit"]):
         raise DataError(
             f"{source} was trained on images of {own.size_px} px, {own.fit}; {store.folder} holds "
-            f"{given['size_px']} px, {given['fit']}. Ingest the images again as the detector needs."
+            f"{stored['size_px']} px, {stored['fit']}. Ingest the images again as the detector "
+            "needs."
         )

@@ -6,9 +6,9 @@ from typing import Any
 from cxrssl.data.coco.files import read_annotations, read_results
 from cxrssl.data.coco.index import Remarks
 from cxrssl.data.coco.match import Matched, matched_document
-from cxrssl.evaluate.inputs import as_detections, given_by_file, readings_of
+from cxrssl.evaluate.inputs import as_detections, inputs_of_file, readings_of
 from cxrssl.evaluate.intervals import Bootstrap
-from cxrssl.evaluate.paired import read_rival
+from cxrssl.evaluate.paired import read_other_run
 from cxrssl.evaluate.result import scored, scored_readers
 
 
@@ -45,16 +45,16 @@ def evaluate_files(
         ids = matched_document(own, index)
         readings = readings_of(own, drawn, index, ids)
         remarks += own.remarks + ids.remarks
-    given = given_by_file(index, boxes, readings)
+    inputs = inputs_of_file(index, boxes, readings)
     results, said = read_results(predictions, index)
-    rival = None if against is None else read_rival(against, given, bootstrap)
-    remarks += said + (Remarks() if rival is None else rival.remarks)
+    other_run = None if against is None else read_other_run(against, inputs, bootstrap)
+    remarks += said + (Remarks() if other_run is None else other_run.remarks)
     return scored(
-        given,
+        inputs,
         as_detections(results),
         bootstrap,
         consensus_iou=consensus_iou,
-        rival=rival,
+        other_run=other_run,
         remarks=remarks,
     )
 

@@ -31,7 +31,7 @@ class Readings:
 
 
 @dataclass(frozen=True)
-class Given:
+class EvaluationInputs:
     """A truth, its names, and what readers drew.
 
     Attributes:
@@ -56,7 +56,7 @@ class Given:
         return self.index.names
 
 
-def given_by_file(index: Index, boxes: CocoMarks, readings: Readings | None) -> Given:
+def inputs_of_file(index: Index, boxes: CocoMarks, readings: Readings | None) -> EvaluationInputs:
     """Return the truth of a COCO document."""
     truth = Truth(
         boxes.images,
@@ -68,7 +68,7 @@ def given_by_file(index: Index, boxes: CocoMarks, readings: Readings | None) -> 
         len(index.images),
         len(index.names),
     )
-    return Given(index, truth, readings)
+    return EvaluationInputs(index, truth, readings)
 
 
 def readings_of(own: Index, boxes: CocoMarks, index: Index, ids: Matched) -> Readings:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from cxrssl.evaluate.inputs import Given
+from cxrssl.evaluate.inputs import EvaluationInputs
 from cxrssl.metrics.annotations import Detections, Floats, Integers
 from cxrssl.metrics.scores import ScoreTable
 
@@ -12,20 +12,20 @@ _LEAST_IOU = 0.1
 _MARGIN_PX, _MANY = 2.0, 0.5
 
 
-def doubts(table: ScoreTable, given: Given, found: Detections) -> Iterator[str]:
+def doubts(table: ScoreTable, inputs: EvaluationInputs, found: Detections) -> Iterator[str]:
     """Yield a sentence for each sign that the scores are not those that were wanted.
 
     Args:
         table: Of the detections.
-        given: What was to be found.
+        inputs: What was to be found.
         found: The detections.
     """
-    truth = given.truth
+    truth = inputs.truth
     for word, boxes, images in (
         ("detections", found.boxes, found.images),
         ("true boxes", truth.boxes, truth.images),
     ):
-        yield from _beyond(word, boxes, images, given.index.sizes)
+        yield from _beyond(word, boxes, images, inputs.index.sizes)
     counts = ~truth.crowd
     if not counts.any() or not len(found.scores):
         return

@@ -12,7 +12,7 @@ from cxrssl.core.errors import DataError
 from cxrssl.data.coco.files import read_results
 from cxrssl.data.coco.index import Remarks
 from cxrssl.data.coco.json import content_of
-from cxrssl.evaluate.inputs import Given, as_detections
+from cxrssl.evaluate.inputs import EvaluationInputs, as_detections
 from cxrssl.evaluate.intervals import Bootstrap, difference
 from cxrssl.metrics.annotations import Detections, Floats
 
@@ -21,7 +21,7 @@ _MOST = 1e9
 
 
 @dataclass(frozen=True)
-class Rival:
+class OtherRun:
     """What is known of the other run: its detections, or the scores it was given.
 
     Attributes:
@@ -37,7 +37,7 @@ class Rival:
     remarks: Remarks = field(default_factory=Remarks)
 
 
-def read_rival(path: Path, given: Given, how: Bootstrap) -> Rival:
+def read_other_run(path: Path, inputs: EvaluationInputs, how: Bootstrap) -> OtherRun:
     """Read COCO results, or what an earlier `cxrssl eval --json` wrote.
 
     Raises:
@@ -45,10 +45,10 @@ def read_rival(path: Path, given: Given, how: Bootstrap) -> Rival:
     """
     content = _object(content_of(path))
     if "metrics" not in content:
-        results, remarks = read_results(path, given.index)
-        return Rival(path, as_detections(results), None, remarks)
+        results, remarks = read_results(path, inputs.index)
+        return OtherRun(path, as_detections(results), None, remarks)
     for key, word, own in (
-        ("truth_sha256", "truth", given.sha256),
+        ("truth_sha256", "truth", inputs.sha256),
         ("seed", "seed", how.seed),
         ("replicates", "number of replicates", how.replicates),
     ):
@@ -58,27 +58,27 @@ def read_rival(path: Path, given: Given, how: Bootstrap) -> Rival:
                 "differences need the same draws of the same images. Evaluate it again with the "
                 "same truth, --seed and --replicates, or name its predictions instead."
             )
-    return Rival(path, None, content)
+    return OtherRun(path, None, content)
 
 
 def compared(
-    rival: Rival,
+    other_run: OtherRun,
     names: Sequence[str],
     ours: tuple[Floats, Floats],
     theirs: tuple[Floats, Floats] | None,
 ) -> dict[str, Any]:
-    """Return how much greater each score is than the rival's.
+    """Return how much greater each score is than the other run's.
 
     Args:
-        rival: The other run.
+        other_run: The other run.
         names: Of the scores.
         ours: Values [M] and replicates [R, M].
-        theirs: Likewise, where the rival's detections were scored here.
+        theirs: Likewise, where the other run's detections were scored here.
     """
-    other, other_samples = theirs or _written(rival, names, num=len(ours[1]))
+    other, other_samples = theirs or _written(other_run, names, num=len(ours[1]))
     values, samples = ours
     return {
-        "other": str(rival.path),
+        "other": str(other_run.path),
         "metrics": {
             name: {"value": _or_none(values[place]), "other": _or_none(other[place])}
             | difference(values[place], samples[:, place], other[place], other_samples[:, place])
@@ -87,8 +87,8 @@ def compared(
     }
 
 
-def _written(rival: Rival, names: Sequence[str], *, num: int) -> tuple[Floats, Floats]:
-    content = rival.scores or {}
+def _written(other_run: OtherRun, names: Sequence[str], *, num: int) -> tuple[Floats, Floats]:
+    content = other_run.scores or {}
     try:
         values = [content["metrics"][name]["value"] for name in names]
         samples = [content["replicate_values"][name] for name in names]
@@ -98,7 +98,7 @@ def _written(rival: Rival, names: Sequence[str], *, num: int) -> tuple[Floats, F
         return found
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(
-            f"{rival.path} is no file of `cxrssl eval --json` of this version: {error!r}. "
+            f"{other_run.path} is no file of `cxrssl eval --json` of this version: {error!r}. "
             "Evaluate it again, or name its predictions instead."
         ) from error
 

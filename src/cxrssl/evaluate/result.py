@@ -8,10 +8,10 @@ import numpy as np
 
 from cxrssl.data.coco.index import Remarks
 from cxrssl.evaluate.curves import curves, operating_points
-from cxrssl.evaluate.inputs import Given, Readings, any_shared
+from cxrssl.evaluate.inputs import EvaluationInputs, Readings, any_shared
 from cxrssl.evaluate.intervals import Bootstrap, Measure, entries, replicated
 from cxrssl.evaluate.mismatches import doubts
-from cxrssl.evaluate.paired import Rival, compared
+from cxrssl.evaluate.paired import OtherRun, compared
 from cxrssl.evaluate.readers import ReaderTable
 from cxrssl.evaluate.undefined import NO_BOX_OF_CLASS, reasons_of
 from cxrssl.metrics.annotations import Detections, Floats, Truth
@@ -40,47 +40,51 @@ class ScoreMeasure:
 
 
 def scored(
-    given: Given,
+    inputs: EvaluationInputs,
     found: Detections,
     how: Bootstrap,
     *,
     consensus_iou: float,
-    rival: Rival | None = None,
+    other_run: OtherRun | None = None,
     remarks: Remarks = _NONE,
 ) -> dict[str, Any]:
     """Score detections against a truth.
 
     Args:
-        given: The truth, its names, and its readers if they are to be compared.
+        inputs: The truth, its names, and its readers if they are to be compared.
         found: Detections on its images.
         how: Intervals.
         consensus_iou: Overlap above which readers' boxes are fused.
-        rival: What to compare with, draw by draw.
+        other_run: What to compare with, draw by draw.
         remarks: What reading them had to say.
 
     Returns:
         The content of `--json`.
     """
-    truth, own = given.truth, ScoreMeasure(given.truth, found)
+    truth, own = inputs.truth, ScoreMeasure(inputs.truth, found)
     measures: dict[str, Measure] = {"own": own}
-    readers = _readers(given.readings, found, len(given.classes), consensus_iou=consensus_iou)
+    readers = _readers(inputs.readings, found, len(inputs.classes), consensus_iou=consensus_iou)
     if readers is not None:
         measures["readers"] = readers
-    if rival is not None and rival.found is not None:
-        measures["rival"] = ScoreMeasure(truth, rival.found)
+    if other_run is not None and other_run.found is not None:
+        measures["other_run"] = ScoreMeasure(truth, other_run.found)
     values, samples = _measured(measures, truth, how)
-    content = _content(given, own.table, values["own"], samples["own"], how)
+    content = _content(inputs, own.table, values["own"], samples["own"], how)
     content["readers"] = (
         None if readers is None else readers.as_json(values["readers"], samples["readers"])
     )
-    if rival is not None:
-        theirs = (values["rival"], samples["rival"]) if "rival" in measures else None
-        content["against"] = compared(rival, _NAMES, (values["own"], samples["own"]), theirs)
-    signs = list(doubts(own.table, given, found))
-    theirs_too = measures.get("rival")
-    if rival is not None and rival.found is not None and isinstance(theirs_too, ScoreMeasure):
-        other = doubts(theirs_too.table, given, rival.found)
-        signs += [f"{rival.path}: {sign}" for sign in other]
+    if other_run is not None:
+        theirs = (values["other_run"], samples["other_run"]) if "other_run" in measures else None
+        content["against"] = compared(other_run, _NAMES, (values["own"], samples["own"]), theirs)
+    signs = list(doubts(own.table, inputs, found))
+    theirs_too = measures.get("other_run")
+    if (
+        other_run is not None
+        and other_run.found is not None
+        and isinstance(theirs_too, ScoreMeasure)
+    ):
+        other = doubts(theirs_too.table, inputs, other_run.found)
+        signs += [f"{other_run.path}: {sign}" for sign in other]
     return content | asdict(remarks + Remarks(warnings=tuple(signs)))
 
 
@@ -124,12 +128,12 @@ def _measured(
 
 
 def _content(
-    given: Given, table: ScoreTable, values: Floats, samples: Floats, how: Bootstrap
+    inputs: EvaluationInputs, table: ScoreTable, values: Floats, samples: Floats, how: Bootstrap
 ) -> dict[str, Any]:
-    truth, num = given.truth, len(_NAMES)
+    truth, num = inputs.truth, len(_NAMES)
     held = truth.holds.sum(axis=0).tolist()
     boxes = np.bincount(truth.labels[~truth.crowd], minlength=truth.num_classes).tolist()
-    by_class = values[num:].reshape(len(given.classes), -1)
+    by_class = values[num:].reshape(len(inputs.classes), -1)
     drawn = samples[:, num:].reshape(len(samples), *by_class.shape)
     return {
         "metrics": entries(_NAMES, values, samples, reasons_of(truth, table)),
@@ -137,24 +141,24 @@ def _content(
             name: entries(
                 tuple(PER_CLASS_DEFINITIONS), by_class[label], drawn[:, label], _CLASS_REASONS
             )
-            for label, name in enumerate(given.classes)
+            for label, name in enumerate(inputs.classes)
         },
         "n_images": truth.num_images,
         "n_boxes": int((~truth.crowd).sum()),
         "n_crowds": int(truth.crowd.sum()),
-        "n_classes": len(given.classes),
+        "n_classes": len(inputs.classes),
         "n_images_without_findings": truth.num_images - len(np.unique(truth.images)),
         "n_detections": table.num_detections,
         "classes": {
             name: {"n_boxes": boxes[label], "n_images": held[label]}
-            for label, name in enumerate(given.classes)
+            for label, name in enumerate(inputs.classes)
         },
         "seed": how.seed,
         "replicates": how.replicates,
         "definitions": DEFINITIONS,
-        "truth_sha256": given.sha256,
+        "truth_sha256": inputs.sha256,
         "operating_points": operating_points(table),
-        "curves": curves(table, given.classes),
+        "curves": curves(table, inputs.classes),
         "replicate_values": _rounded(samples[:, :num]),
     }
 

@@ -15,6 +15,7 @@ import pytest
 # What builds each method on `encoder`, features of length 6. `head(n)` is a linear layer 6 -> n.
 METHODS = {
     "simclr": "SimCLR(encoder, head(5), temperature=0.3)",
+    "moco": "MoCo(encoder, head(5), Queue(24, 5), temperature=0.3, momentum=0.9)",
 }
 
 # Runs as a script under torchrun. Its arguments: method, images a chunk, file for what it finds.
@@ -69,6 +70,8 @@ if accelerator.is_main_process:
     json.dump([losses, numbers], open(out, "w"))
 """
 IMPORTS = """
+from cxrssl.ssl.followers import Queue
+from cxrssl.ssl.moco import MoCo
 from cxrssl.ssl.simclr import SimCLR
 """
 

@@ -13,6 +13,7 @@ from cxrssl.data.cuts.two_views import TwoViews, ViewRanges
 
 Width = Annotated[int, Field(gt=0, le=MOST)]
 Temperature = Annotated[float, Field(gt=0)]
+Momentum = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Method(Section):
@@ -49,4 +50,38 @@ class SimclrSection(Method):
     """Divides the cosine similarities."""
 
 
-MethodSection = SimclrSection
+class MocoSection(Method):
+    """MoCo v2, arXiv 2003.04297."""
+
+    name: Literal["moco"]
+    projector_hidden: Width
+    projector_outputs: Width
+    temperature: Temperature
+    """Divides the cosine similarities."""
+    momentum: Momentum
+    """Share of itself that the slow copy of the network keeps in a step."""
+    queue_images: Width
+    """Images whose keys a query is told from; a multiple of the batch, at most the pool."""
+
+    def fault(self, batch_size: int, views: ViewRanges) -> str | None:
+        """Say as well if batches do not fill the queue evenly."""
+        if self.queue_images % batch_size:
+            return (
+                f"method.queue_images is {self.queue_images}, no multiple of batch_size "
+                f"{batch_size}: batches replace each other in the queue. Set it to "
+                f"{max(1, self.queue_images // batch_size) * batch_size}"
+            )
+        return super().fault(batch_size, views)
+
+    def pool_fault(self, num_images: int) -> str | None:
+        """Say if the queue would hold an image twice."""
+        if self.queue_images > num_images:
+            return (
+                f"method.queue_images is {self.queue_images}: an image would be in the queue "
+                "twice. Set it to a multiple of batch_size that is at most the pool, or take more "
+                "images."
+            )
+        return None
+
+
+MethodSection = Annotated[SimclrSection | MocoSection, Field(discriminator="name")]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from cxrssl.config.body import BodySection
-from cxrssl.config.methods import SimclrSection
+from cxrssl.config.methods import MocoSection, SimclrSection
 from cxrssl.config.schema import PretrainRecipe
 from cxrssl.core.images import Intensity
 from cxrssl.hub.pull import fetched, fetched_weights
@@ -14,10 +14,12 @@ from cxrssl.models.backbone import encoder, freeze_stages, num_features
 from cxrssl.models.initial_weights import coco_start, imagenet_start, run_start
 from cxrssl.models.weights import transfer
 from cxrssl.run.seed import INITIALISATION, seed_torch
+from cxrssl.ssl.followers import Queue
 from cxrssl.ssl.heads import projection_head
+from cxrssl.ssl.moco import MoCo
 from cxrssl.ssl.simclr import SimCLR
 
-Method = SimCLR
+Method = SimCLR | MoCo
 """Each is an `nn.Module` and a `Pretext`."""
 
 
@@ -57,6 +59,19 @@ def _method(recipe: PretrainRecipe, backbone: nn.Module) -> Method:
                 batch_norm=method.projector_batch_norm,
             )
             return SimCLR(backbone, head, temperature=method.temperature)
+        case MocoSection() as method:
+            outputs = method.projector_outputs
+            head = projection_head(
+                features,
+                hidden=method.projector_hidden,
+                num_outputs=outputs,
+                num_layers=2,
+                batch_norm=False,
+            )
+            queue = Queue(method.queue_images, outputs)
+            return MoCo(
+                backbone, head, queue, temperature=method.temperature, momentum=method.momentum
+            )
         case _:
             assert_never(recipe.method)
 

@@ -1,0 +1,90 @@
+"""MoCo v2: a view is told from a queue of other images' views, which a slow copy has embedded.
+
+The copy normalises with running statistics, not with those of its batch. So a key bears no mark of
+its batch, by which a query could tell it from the keys of earlier batches; the authors shuffle
+images among GPUs for that, which takes several.
+
+Shapes: B images, D the embedding's length, K rows in the queue.
+Source: MoCo, arXiv 1911.05722, algorithm 1; version 2, arXiv 2003.04297, section 3 (its head and
+views). Running statistics in the copy: EMAN, arXiv 2101.08482; here they are those of the network.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cxrssl.ssl.followers import Queue, follow, follower
+from cxrssl.ssl.gather import all_processes
+from cxrssl.ssl.losses import at_least_float32
+from cxrssl.ssl.losses.info_nce import info_nce
+from cxrssl.ssl.pretext import Batch, Couples, Losses, Outputs
+
+
+class MoCo(nn.Module):
+    """An encoder and a head, a slow copy of both, and a queue of what that has embedded.
+
+    Attributes:
+        encoder: Images [B, C, H, W] -> features [B, F].
+        projector: Features [B, F] -> embeddings [B, D].
+        copy: Images -> embeddings; no gradient reaches it.
+        queue: The last K keys.
+        temperature: Divides the cosine similarity.
+        momentum: Share of itself that the copy keeps in a step.
+    """
+
+    title, paper = "MoCo v2", "arXiv 2003.04297"
+    couples: Couples = "batch"  # all keys of a batch enter the queue together
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        projector: nn.Module,
+        queue: Queue,
+        *,
+        temperature: float,
+        momentum: float,
+    ) -> None:
+        super().__init__()
+        self.encoder, self.projector, self.queue = encoder, projector, queue
+        self.copy = follower(encoder, projector)
+        self.temperature, self.momentum = temperature, momentum
+        self._new: tuple[Tensor, Tensor] | None = None
+
+    def train(self, mode: bool = True) -> "MoCo":
+        """Set the mode of all but the copy, which is always in evaluation mode."""
+        super().train(mode)
+        self.copy.eval()
+        return self
+
+    def forward(self, batch: Batch) -> Outputs:
+        """Return queries [B, D] of the first views and keys [B, D] of the second."""
+        queries: Tensor = self.projector(self.encoder(batch["views"][:, 0]))
+        with torch.no_grad():
+            keys: Tensor = self.copy(batch["views"][:, 1])
+        return queries, keys
+
+    def losses(self, outputs: Outputs, batch: Batch) -> Losses:
+        """Return InfoNCE against the queue, and keep the keys for it."""
+        queries, keys = outputs[0], outputs[1].detach()
+        self._new = functional.normalize(at_least_float32(keys), dim=1), batch["image"]
+        loss = info_nce(
+            queries,
+            keys,
+            self.queue.rows,
+            temperature=self.temperature,
+            excluded=batch["image"][:, None] == self.queue.images,
+        )
+        return {"loss": loss}
+
+    def after_step(self, _done: float) -> None:
+        """Put the keys of all processes into the queue, and let the copy follow."""
+        assert self._new is not None  # a step has asked for losses
+        keys, images = self._new
+        self.queue.put(all_processes(keys), all_processes(images))
+        follow(self.copy, self.encoder, self.projector, momentum=self.momentum)
+
+    def chance_loss(self, _batch_size: int) -> float:
+        """Return the loss of picking one of the key and the queue at random."""
+        return math.log(1 + len(self.queue.rows))

@@ -15,6 +15,7 @@ import pytest
 # What builds each method on `encoder`, features of length 6. `head(n)` is a linear layer 6 -> n.
 METHODS = {
     "simclr": "SimCLR(encoder, head(5), temperature=0.3)",
+    "byol": "BYOL(encoder, head(5), nn.Linear(5, 5), momentum=0.9)",
     "moco": "MoCo(encoder, head(5), Queue(24, 5), temperature=0.3, momentum=0.9)",
 }
 
@@ -70,6 +71,7 @@ if accelerator.is_main_process:
     json.dump([losses, numbers], open(out, "w"))
 """
 IMPORTS = """
+from cxrssl.ssl.byol import BYOL
 from cxrssl.ssl.followers import Queue
 from cxrssl.ssl.moco import MoCo
 from cxrssl.ssl.simclr import SimCLR

@@ -84,4 +84,16 @@ class MocoSection(Method):
         return None
 
 
-MethodSection = Annotated[SimclrSection | MocoSection, Field(discriminator="name")]
+class ByolSection(Method):
+    """BYOL, arXiv 2006.07733."""
+
+    name: Literal["byol"]
+    heads_hidden: Width
+    """Hidden layer of the projector and of the predictor."""
+    heads_outputs: Width
+    """Outputs of both."""
+    momentum: Momentum
+    """Share of itself that the slow copy keeps in the first step; it rises to 1."""
+
+
+MethodSection = Annotated[SimclrSection | MocoSection | ByolSection, Field(discriminator="name")]

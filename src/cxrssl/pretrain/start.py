@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from cxrssl.config.body import BodySection
-from cxrssl.config.methods import MocoSection, SimclrSection
+from cxrssl.config.methods import ByolSection, MocoSection, SimclrSection
 from cxrssl.config.schema import PretrainRecipe
 from cxrssl.core.images import Intensity
 from cxrssl.hub.pull import fetched, fetched_weights
@@ -14,12 +14,13 @@ from cxrssl.models.backbone import encoder, freeze_stages, num_features
 from cxrssl.models.initial_weights import coco_start, imagenet_start, run_start
 from cxrssl.models.weights import transfer
 from cxrssl.run.seed import INITIALISATION, seed_torch
+from cxrssl.ssl.byol import BYOL
 from cxrssl.ssl.followers import Queue
-from cxrssl.ssl.heads import projection_head
+from cxrssl.ssl.heads import normalised_head, projection_head
 from cxrssl.ssl.moco import MoCo
 from cxrssl.ssl.simclr import SimCLR
 
-Method = SimCLR | MoCo
+Method = SimCLR | MoCo | BYOL
 """Each is an `nn.Module` and a `Pretext`."""
 
 
@@ -72,6 +73,11 @@ def _method(recipe: PretrainRecipe, backbone: nn.Module) -> Method:
             return MoCo(
                 backbone, head, queue, temperature=method.temperature, momentum=method.momentum
             )
+        case ByolSection() as method:
+            hidden, outputs = method.heads_hidden, method.heads_outputs
+            projector = normalised_head(features, hidden=hidden, num_outputs=outputs)
+            predictor = normalised_head(outputs, hidden=hidden, num_outputs=outputs)
+            return BYOL(backbone, projector, predictor, momentum=method.momentum)
         case _:
             assert_never(recipe.method)
 

@@ -6,13 +6,15 @@ from io import TextIOWrapper
 
 from cxrssl.cli import data, hub, recipes, runs, scores, training
 from cxrssl.cli.faults import told
-from cxrssl.cli.interrupts import end, kept_of_command, works_alone
+from cxrssl.cli.interrupts import end, kept_of_command, say_interrupted, works_alone
 from cxrssl.cli.options import app, say
 from cxrssl.core.errors import CxrsslError
 from cxrssl.core.hub_address import without_secrets
 from cxrssl.core.interrupts import Interrupted, interruptible
 
 __all__ = ["app", "data", "hub", "main", "recipes", "runs", "scores", "training"]
+
+_INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 
 
 def main() -> None:
@@ -30,9 +32,10 @@ def main() -> None:
     except Interrupted as interrupted:
         end(interrupted)
     except SystemExit as ended:
-        # So `reproduce` ends on SIGTERM, once the jobs that it has begun have ended.
-        if ended.code == 128 + signal.SIGTERM:
-            say(f"Ended by SIGTERM. {kept_of_command()}", err=True)
+        # So `reproduce` ends on SIGTERM, once the jobs that it has begun have ended, and typer on
+        # a KeyboardInterrupt that a worker hands on.
+        if isinstance(ended.code, int) and ended.code in _INTERRUPTED:
+            say_interrupted(ended.code - 128, kept_of_command())
         raise
     except Exception as error:
         text = str(error) if isinstance(error, CxrsslError) else told(error)

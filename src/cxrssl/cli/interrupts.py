@@ -30,6 +30,11 @@ def says_when_interrupted(text: Callable[[], str]) -> Iterator[None]:
     except Interrupted as interrupted:
         interrupted.add_note(text())
         raise
+    except KeyboardInterrupt as error:
+        # Of a worker, which hands it on as what its work came to.
+        interrupted = Interrupted(signal.SIGINT)
+        interrupted.add_note(text())
+        raise interrupted from error
     except Exception as error:
         # Such as a loader's, whose workers the same signal has ended.
         number = pending_signal()
@@ -46,10 +51,8 @@ def end(interrupted: Interrupted) -> NoReturn:
     Raises:
         SystemExit: With 130 for Ctrl-C.
     """
-    if is_main_process():
-        how = "Interrupted" if interrupted.number == signal.SIGINT else "Ended by SIGTERM"
-        notes: list[str] = getattr(interrupted, "__notes__", [])
-        say(f"{how}. {notes[0] if notes else kept_of_command()}", err=True)
+    notes: list[str] = getattr(interrupted, "__notes__", [])
+    say_interrupted(interrupted.number, notes[0] if notes else kept_of_command())
     if interrupted.number == signal.SIGTERM:
         # A batch system tells by the signal that it was not the command's own end.
         sys.stdout.flush()
@@ -57,6 +60,13 @@ def end(interrupted: Interrupted) -> NoReturn:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.raise_signal(signal.SIGTERM)
     raise SystemExit(128 + interrupted.number)
+
+
+def say_interrupted(number: int, kept: str) -> None:
+    """Say what has ended a command, and what is kept; of several processes one does."""
+    if is_main_process():
+        how = "Interrupted" if number == signal.SIGINT else "Ended by SIGTERM"
+        say(f"{how}. {kept}", err=True)
 
 
 def is_main_process() -> bool:

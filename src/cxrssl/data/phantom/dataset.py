@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import multiprocessing
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -147,7 +148,13 @@ def _made_images(
     with ProcessPoolExecutor(
         min(num_workers, num_images), mp_context=context, initializer=end_with_parent
     ) as pool:
-        yield from pool.map(make, range(num_images), chunksize=4)
+        # Workers inherit the mask: Ctrl-C reaches the whole group, and the parent decides.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            made = pool.map(make, range(num_images), chunksize=4)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        yield from made
 
 
 def _check(settings: PhantomSettings, *, num_images: int, num_workers: int) -> None:

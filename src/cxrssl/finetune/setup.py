@@ -10,6 +10,7 @@ from cxrssl.data.loaders import DetectionImages
 from cxrssl.data.sampling import BatchPlan
 from cxrssl.data.store import Store
 from cxrssl.finetune.initial_detector import initial_detector
+from cxrssl.finetune.sheet import write_training_images
 from cxrssl.finetune.splits import LabelledSplits, labelled_splits, training_images
 from cxrssl.models.detector import Detector
 from cxrssl.run.checkpoint import Checkpoints
@@ -70,4 +71,5 @@ def set_up(recipe: FinetuneRecipe, out: Path, *, resume: bool) -> Setup:
     run.write_start(
         transfer=transfers, provenance=provenance(accelerator, data=data_record(store, splits.ids))
     )
+    write_training_images(run, images, plan, recipe.size_px)
     return Setup(accelerator, store, splits, images, plan, rate, detector, run, checkpoints)

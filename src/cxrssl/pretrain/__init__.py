@@ -20,6 +20,7 @@ from cxrssl.models.backbone import save_backbone, sync_batch_norm
 from cxrssl.pretrain.gradient import Gradient, chunk_that_fits
 from cxrssl.pretrain.health import health_check
 from cxrssl.pretrain.pool import assumed, pool_images
+from cxrssl.pretrain.preview import write_training_images
 from cxrssl.pretrain.start import build_pretext
 from cxrssl.run.checkpoint import Checkpoints
 from cxrssl.run.folder import RunFolder, check_run, open_run
@@ -58,6 +59,7 @@ def pretrain(recipe: PretrainRecipe, out: Path, *, resume: bool) -> Path:
     run = open_run(out, recipe_yaml=to_yaml(recipe), resume=resume, writes=is_main)
     made_with = provenance(accelerator, data=data_record(store, {"pool": images.ids}))
     run.write_start(transfer=transfers, provenance=made_with)
+    write_training_images(run, images, plan, recipe)
     model, chunk = on_device(
         pretext, accelerator, recipe, images[Visit(0, 0)], chunk_bound=run.chunk_bound()
     )

@@ -1,15 +1,18 @@
-"""`cxrssl pretrain RECIPE --preview FILE`: what a run would be given of images, to look at."""
+"""What a pretraining is given of its images, to look at: for `--preview`, and in a run's folder."""
 
 from pathlib import Path
 
 from cxrssl.config.schema import PretrainRecipe
 from cxrssl.data.loaders import PoolImages
-from cxrssl.data.sampling import Visit
+from cxrssl.data.sampling import BatchPlan, Visit
 from cxrssl.data.store import Store
-from cxrssl.drawing.view_sheet import SheetRow, SheetView, save_view_sheet
+from cxrssl.drawing.image_sheet import COLOURS, Outline, Panel, save_image_sheet
 from cxrssl.pretrain.pool import pool_images
+from cxrssl.run.folder import TRAINING_IMAGES, RunFolder
 
-_NUM_IMAGES = 6
+_NUM_IMAGES, _PANEL_PX = 6, 256
+# In a run's folder the sheet stays below a megabyte.
+_NUM_IMAGES_OF_RUN, _PANEL_PX_OF_RUN = 4, 208
 
 
 def preview(recipe: PretrainRecipe, path: Path) -> Path:
@@ -19,15 +22,49 @@ def preview(recipe: PretrainRecipe, path: Path) -> Path:
         CxrsslError: If the store or the pool can't be used.
     """
     images, plan = pool_images(Store(recipe.data.store), recipe)
-    rows = [_row(images, int(index)) for index in plan.order(0)[:_NUM_IMAGES]]
-    kind = "histogram equalised" if images.intensity.equalize else "as stored"
-    name, size_px = recipe.method.name, recipe.views.size_px
-    save_view_sheet(rows, path, title=f"{name}: {images.cut.title}; {size_px} px, {kind}")
+    rows = _rows(images, plan, _NUM_IMAGES, is_named=True)
+    save_image_sheet(rows, path, title=_title(recipe, images), panel_px=_PANEL_PX)
     return path
 
 
-def _row(images: PoolImages, index: int) -> SheetRow:
+def write_training_images(
+    run: RunFolder, images: PoolImages, plan: BatchPlan, recipe: PretrainRecipe
+) -> None:
+    """Write such a sheet, without names of images, into the run's folder, unless it is there.
+
+    Args:
+        run: Where it goes.
+        images: The pool.
+        plan: In which order.
+        recipe: Of the run.
+    """
+    path = run.path / TRAINING_IMAGES
+    if run.writes and not path.exists():
+        rows = _rows(images, plan, _NUM_IMAGES_OF_RUN, is_named=False)
+        save_image_sheet(rows, path, title=_title(recipe, images), panel_px=_PANEL_PX_OF_RUN)
+
+
+def _title(recipe: PretrainRecipe, images: PoolImages) -> str:
+    kind = "histogram equalised" if images.intensity.equalize else "as stored"
+    return f"{recipe.method.name}: {images.cut.title}; {recipe.views.size_px} px, {kind}"
+
+
+def _rows(
+    images: PoolImages, plan: BatchPlan, num_images: int, *, is_named: bool
+) -> list[list[Panel]]:
+    return [_row(images, int(index), is_named=is_named) for index in plan.order(0)[:num_images]]
+
+
+def _row(images: PoolImages, index: int, *, is_named: bool) -> list[Panel]:
+    """Return the image with what is cut from it outlined, and each cut."""
     pixels = images.image(index)
-    first, second = images.cut.pictures(pixels, images.generators(Visit(0, index)))
-    title = images.store.images[images.rows[index]].image_id
-    return SheetRow(title, pixels, (SheetView(**vars(first)), SheetView(**vars(second))))
+    cuts = images.cut.pictures(pixels, images.generators(Visit(0, index)))
+    outlines = tuple(
+        Outline((c.left_px, c.top_px, c.left_px + c.width_px, c.top_px + c.height_px), colour)
+        for c, colour in zip(cuts, COLOURS, strict=False)
+    )
+    name = images.store.images[images.rows[index]].image_id if is_named else ""
+    shown = [
+        Panel(c.pixels, c.caption, frame=o.colour) for c, o in zip(cuts, outlines, strict=True)
+    ]
+    return [Panel(pixels, name, outlines), *shown]

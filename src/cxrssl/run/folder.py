@@ -11,6 +11,9 @@ from cxrssl.core.files import write_json, write_text
 from cxrssl.core.lock import LOCK_NAME, held
 from cxrssl.core.records import read_record, reading
 
+TRAINING_IMAGES = "training_images.png"
+"""A sheet of a run's first images as the network is given them."""
+
 
 @dataclass(frozen=True)
 class RunFolder:

@@ -32,17 +32,18 @@ def says_when_interrupted(text: Callable[[], str]) -> Iterator[None]:
         raise
     except KeyboardInterrupt as error:
         # Of a worker, which hands it on as what its work came to.
-        interrupted = Interrupted(signal.SIGINT)
-        interrupted.add_note(text())
-        raise interrupted from error
+        raise _with_note(Interrupted(signal.SIGINT), text()) from error
     except Exception as error:
         # Such as a loader's, whose workers the same signal has ended.
         number = pending_signal()
         if number is None:
             raise
-        interrupted = Interrupted(number)
-        interrupted.add_note(text())
-        raise interrupted from error
+        raise _with_note(Interrupted(number), text()) from error
+
+
+def _with_note(interrupted: Interrupted, note: str) -> Interrupted:
+    interrupted.add_note(note)
+    return interrupted
 
 
 def end(interrupted: Interrupted) -> NoReturn:

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from cxrssl.config.catalogue import packaged_recipes
 from cxrssl.config.yaml_text import read_yaml
-from cxrssl.core.durations import duration
+from cxrssl.core.duration import duration
 from cxrssl.core.printable import printable
 from cxrssl.core.records import read_record, reading
 
@@ -105,13 +105,19 @@ def _finetuning_for(architecture: str, name: str) -> str:
     fitting = [
         recipe.name
         for recipe in packaged_recipes()
-        if recipe.task == "finetune" and read_yaml(recipe.path)["model"]["backbone"] == architecture
+        if recipe.task == "finetune" and _backbone_of(recipe.path) == architecture
     ]
 
     def likeness(full: str) -> float:
         return difflib.SequenceMatcher(None, name[::-1], full[::-1]).ratio()
 
     return max(fitting, key=likeness, default="RECIPE")
+
+
+def _backbone_of(recipe: Path) -> str | None:
+    content = read_yaml(recipe)
+    model = content.get("model") if isinstance(content, dict) else None
+    return model.get("backbone") if isinstance(model, dict) else None
 
 
 def _labelled(store: Path) -> str:

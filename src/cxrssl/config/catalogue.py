@@ -147,12 +147,15 @@ def _near(name: str, known: Sequence[str]) -> list[str]:
 
     def likeness(full: str) -> tuple[float, float]:
         # By the last part first: all names of a task begin alike.
-        pairs = [(text.rpartition("/")[2] for text in (plain, full)), (plain, full)]
-        last, entire = (difflib.SequenceMatcher(None, *pair).ratio() for pair in pairs)
-        return last, entire
+        last = _ratio(plain.rpartition("/")[2], full.rpartition("/")[2])
+        return last, _ratio(plain, full)
 
     ranked = sorted(known, key=likeness, reverse=True)
     return [full for full in ranked[:3] if likeness(full)[0] >= _LEAST_LIKENESS]
+
+
+def _ratio(first: str, second: str) -> float:
+    return difflib.SequenceMatcher(None, first, second).ratio()
 
 
 def _described(path: Path, task: Task) -> PackagedRecipe:

@@ -3,7 +3,7 @@
 import difflib
 import json
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_args, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -80,10 +80,13 @@ def _check_task(path: Path, content: dict[str, Any], kind: type[Section]) -> Non
     Raises:
         RecipeError: If it is one; the command that takes it is named.
     """
-    task, field = content.get("task"), kind.model_fields.get("task")
-    expected = get_args(field.annotation)[0] if field is not None else task
-    if isinstance(task, str) and task != expected and task in COMMANDS:
-        raise RecipeError(wrong_task(path, cast("Task", task), expected))
+    field, found = kind.model_fields.get("task"), content.get("task")
+    if field is None:
+        return
+    expected: Task = get_args(field.annotation)[0]
+    for task in COMMANDS:
+        if found == task != expected:
+            raise RecipeError(wrong_task(path, task, expected))
 
 
 def _override(content: dict[str, Any], override: str, kind: type[Section]) -> None:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from cxrssl.finetune.labels import labels_of, training_images
 
 from cxrssl.data.loaders import detection_loader
 from cxrssl.data.store import Store
-from cxrssl.finetune.labels import labels_of, training_images
 from cxrssl.finetune.sheet import _panel, write_training_images
 from cxrssl.models.detector import detector_input
 from cxrssl.run.folder import RunFolder

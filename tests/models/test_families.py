@@ -73,11 +73,18 @@ def test_nothing_outside_a_family_and_its_section_knows_it() -> None:
     assert [f for f, text in texts.items() if any(word in text for word in words)] == []
 
 
-def test_an_unknown_family_in_a_recipe_is_refused_with_those_there_are(
-    store_folder: Path,
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("model.family=yolo", "unknown family 'yolo'; expected faster_rcnn or rtdetr_v2"),
+        ("model={backbone: resnet50}", "Field required"),
+    ],
+)
+def test_a_recipe_of_no_family_is_told_which_there_are(
+    change: str, message: str, store_folder: Path
 ) -> None:
-    with pytest.raises(RecipeError, match=r"'yolo'.*'faster_rcnn', 'rtdetr_v2'"):
-        finetune_recipe(store_folder, "model.family=yolo")
+    with pytest.raises(RecipeError, match=rf"model\.family: {message}$"):
+        finetune_recipe(store_folder, change)
 
 
 @EVERY_FAMILY

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -146,9 +147,21 @@ def _faults(path: Path, kind: type[BaseModel], error: ValidationError) -> str:
     lines = [f"{path} does not fit {kind.__name__}:"]
     for fault in error.errors():
         place = ".".join(str(part) for part in fault["loc"]) or "recipe"
+        if fault["type"].startswith("union_tag"):
+            lines.append(f"  {place}.{_unknown_kind(fault['ctx'])}")
+            continue
         given = "" if fault["type"] == "missing" else f" (got {_short(fault['input'])})"
         lines.append(f"  {place}: {fault['msg']}{given}")
     return "\n".join(lines)
+
+
+def _unknown_kind(context: Mapping[str, str]) -> str:
+    """Say what is wrong with the field that tells the kinds of a section apart."""
+    field = context["discriminator"].strip("'")
+    if "tag" not in context:
+        return f"{field}: Field required"
+    kinds = context["expected_tags"].replace("'", "").replace(", ", " or ")
+    return f"{field}: unknown {field} {_short(context['tag'])}; expected {kinds}"
 
 
 def _short(value: object) -> str:

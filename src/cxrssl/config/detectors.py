@@ -14,7 +14,7 @@ from cxrssl.models.ranges import (
     MOST_SIDE_PX,
 )
 
-Side = Annotated[int, Field(gt=0, le=MOST_SIDE_PX)]
+SidePx = Annotated[int, Field(gt=0, le=MOST_SIDE_PX)]
 Count = Annotated[int, Field(gt=0, le=MOST_COUNT)]
 Layers = Annotated[int, Field(gt=0, le=MOST_LAYERS)]
 Queries = Annotated[int, Field(gt=0, le=MOST_QUERIES)]
@@ -36,7 +36,7 @@ class FasterRcnnSection(Section):
     """Backbone stages that are not trained: 1 is the stem, 2 the first stage as well."""
     fpn_channels: Count
     head_features: Count
-    anchor_sizes_px: tuple[Side, Side, Side, Side, Side]
+    anchor_sizes_px: tuple[SidePx, SidePx, SidePx, SidePx, SidePx]
     """One a level, in pixels of `size_px`."""
     anchor_ratios: tuple[Ratio, ...] = Field(min_length=1, max_length=MOST_RATIOS)
     """Height by width."""

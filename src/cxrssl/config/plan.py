@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from cxrssl.config.detectors import Side
+from cxrssl.config.detectors import SidePx
 from cxrssl.config.section import Section, Share
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -37,7 +37,7 @@ class PlanData(Section):
     phantom: PhantomSection | None
     pool: Path | None = None
     """Folder of more images without labels, for pretrainings on the pool `external`."""
-    size_px: Side
+    size_px: SidePx
     fit: Literal["squash", "letterbox"]
     """How an image becomes a square: stretched, as in the paper, or with black borders."""
 

@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from cxrssl.config.body import BodySection
-from cxrssl.config.detectors import DetectorSection, InitSection, Side
+from cxrssl.config.detectors import DetectorSection, InitSection, SidePx
 from cxrssl.config.methods import MethodSection
 from cxrssl.config.moved import MOVED
 from cxrssl.config.section import MOST, Probability, Section, Share
@@ -102,7 +102,7 @@ def _is_reciprocal(share: float) -> bool:
 class ViewSection(Section):
     """Random views for pretraining."""
 
-    size_px: Side
+    size_px: SidePx
     crop_area: tuple[Share, Share]
     crop_aspect: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
     flip_probability: Probability
@@ -242,7 +242,7 @@ class FinetuneRecipe(Training):
     data: LabelSection
     model: DetectorSection
     init: InitSection
-    size_px: Side
+    size_px: SidePx
     """Side to which the detector resizes an image, usually the store's."""
     validate_every_epochs: Annotated[int, Field(ge=1)] | None
     """How often the validation split is scored, at the end as well; null is never."""

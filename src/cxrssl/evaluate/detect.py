@@ -49,8 +49,8 @@ def detect_in_turn(
     num_processes: int,
 ) -> list[ImageDetections]:
     """Return the detections on each example, once each; every process must call it."""
-    own = detect(detector, store, examples[rank::num_processes])
-    return in_turn(own, num_processes=num_processes)
+    local = detect(detector, store, examples[rank::num_processes])
+    return in_turn(local, num_processes=num_processes)
 
 
 @torch.no_grad()
@@ -64,35 +64,35 @@ def detect(detector: Detector, store: Store, examples: Sequence[Example]) -> lis
     model.eval()
     images = DetectionImages(store, examples, detector.intensity, flip_probability=0.0, seed=0)
     batches = in_order(len(examples), batch_size_on(device))
-    found: list[ImageDetections] = []
+    detections: list[ImageDetections] = []
     with progress("detect", total=len(examples), shown=len(examples) > 1000) as meter:
         for pixels, _ in detection_loader(images, batches, num_workers=0):
             for result in model(detector_input([image.to(device) for image in pixels])):
-                found.append(
+                detections.append(
                     ImageDetections(
                         boxes=result["boxes"].cpu(),
                         scores=result["scores"].cpu(),
                         labels=result["labels"].cpu(),
                     )
                 )
-            meter.at(len(found))
+            meter.at(len(detections))
     model.train(was_training)
-    return found
+    return detections
 
 
-def detections_of(found: Sequence[ImageDetections]) -> Detections:
+def detections_of(detections: Sequence[ImageDetections]) -> Detections:
     """Return detections, one entry an image, as columns, to the digits that are written."""
-    counts = [len(image["labels"]) for image in found]
+    counts = [len(image["labels"]) for image in detections]
     nothing = ImageDetections(
         boxes=torch.zeros(0, 4), scores=torch.zeros(0), labels=torch.zeros(0, dtype=torch.int64)
     )
-    all_of = [*found, nothing]
+    all_of = [*detections, nothing]
     boxes = torch.cat([image["boxes"] for image in all_of]).double().numpy()
     scores = torch.cat([image["scores"] for image in all_of]).double().numpy()
     labels = torch.cat([image["labels"] for image in all_of]).numpy().astype(np.int64)
     xywh = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
     return Detections(
-        np.repeat(np.arange(len(found)), counts),
+        np.repeat(np.arange(len(detections)), counts),
         labels - 1,
         np.round(xywh, _BOX_DECIMALS),
         np.round(scores, _SCORE_DECIMALS),

@@ -150,7 +150,7 @@ def save_backbone(
     does not know.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    own = {"tag": tag, "license": "other", "origin_url": "", "paper_ids": [], "hf_hub_id": ""}
+    source = {"tag": tag, "license": "other", "origin_url": "", "paper_ids": [], "hf_hub_id": ""}
     data = {
         "input_size": (NUM_CHANNELS, size_px, size_px),
         "mean": (intensity.mean,) * NUM_CHANNELS,
@@ -166,7 +166,7 @@ def save_backbone(
         folder,
         safe_serialization=True,
         data_config=data,
-        model_config={"pretrained_cfg": own, "cxrssl": {"equalize": intensity.equalize}},
+        model_config={"pretrained_cfg": source, "cxrssl": {"equalize": intensity.equalize}},
     )
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     # transformers' timm wrapper passes num_classes itself and dies of a second one.
@@ -203,14 +203,14 @@ def load_backbone(
             f"{name}: config.json is not timm's: it has no architecture and pretrained_cfg. "
             "Expected the backbone/ folder of a finished `cxrssl pretrain` run, not a detector/."
         )
-    own, data = config.get("cxrssl"), config["pretrained_cfg"]
+    extra, data = config.get("cxrssl"), config["pretrained_cfg"]
     intensity = None
     try:
-        if own is not None:
+        if extra is not None:
             mean, std = float(data["mean"][0]), float(data["std"][0])
             if not (0 <= mean <= 1 and LEAST_STD <= std <= MOST_STD):
                 raise ValueError(f"mean {mean:g} and std {std:g} are no grey levels' in [0, 1]")
-            intensity = Intensity(bool(own["equalize"]), mean, std)
+            intensity = Intensity(bool(extra["equalize"]), mean, std)
         weights = load_file(weights_file)
     except (ArithmeticError, LookupError, OSError, TypeError, ValueError, SafetensorError) as error:
         raise TransferError(

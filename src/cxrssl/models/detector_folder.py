@@ -70,7 +70,9 @@ def required_files(folder: Path, detector: Detector) -> tuple[str, ...]:
     """Return what the folder of a detector must hold for transformers to open it."""
     code = (*detector.family.published_files(), _PROCESSOR_FILE)
     paths = [folder / name for name in code]
-    text = "".join(path.read_text(encoding="utf-8") for path in paths if path.is_file())
+    text = "".join(
+        path.read_text(encoding="utf-8", errors="replace") for path in paths if path.is_file()
+    )
     # Code of earlier versions imports files that are not written any more.
     former = [name for name in detector.family.former_files() if Path(name).stem in text]
     return (*code, *former, *_READ)

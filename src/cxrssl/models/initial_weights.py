@@ -116,10 +116,10 @@ def _read_hub_file(file: Path, name: str) -> dict[str, Tensor]:
         return read_tensors(file)
     expected = Path(name).stem.rsplit("-", 1)[-1]
     with file.open("rb") as content:
-        found = hashlib.file_digest(content, "sha256").hexdigest()
-    if not found.startswith(expected):
+        actual = hashlib.file_digest(content, "sha256").hexdigest()
+    if not actual.startswith(expected):
         raise TransferError(
-            f"{file} is a pickle of hash {found[:8]}, and torchvision's {name} has {expected}. "
+            f"{file} is a pickle of hash {actual[:8]}, and torchvision's {name} has {expected}. "
             "Name that file, or one of safetensors."
         )
     state: dict[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True)  # noqa: TID251 - torchvision's own, by its hash
@@ -140,10 +140,11 @@ def run_start(
     Raises:
         TransferError: If it is another architecture, or was trained on other grey levels.
     """
-    found, weights, trained_on = load_backbone(folder, source=source)
-    if found != architecture:
+    actual, weights, trained_on = load_backbone(folder, source=source)
+    if actual != architecture:
         raise TransferError(
-            f"{source} is a {found}; the recipe has a {architecture}. Set body.backbone={found}."
+            f"{source} is a {actual}; the recipe has a {architecture}. Set "
+            f"body.backbone (pretrain) or model.backbone (finetune) to {actual}."
         )
     if trained_on is not None and trained_on != intensity:
         raise TransferError(

@@ -35,38 +35,38 @@ class Numbers:
     Attributes:
         low: The least.
         high: The largest.
-        whole: Whether it has no fraction.
+        integer: Whether it must be an integer.
         entries: Least and most of a list, None for a single number.
         or_null: Whether there may be none.
     """
 
     low: float
     high: float
-    whole: bool = False
+    integer: bool = False
     entries: tuple[int, int] | None = None
     or_null: bool = False
 
     def admits(self, value: object) -> bool:
-        """Return whether a value is one."""
+        """Return whether a value may stand there."""
         if value is None:
             return self.or_null
         if self.entries is None:
-            return self._is_one(value)
+            return self._is_number(value)
         least, most = self.entries
         return (
             isinstance(value, list)
             and least <= len(value) <= most
-            and all(map(self._is_one, value))
+            and all(map(self._is_number, value))
         )
 
-    def _is_one(self, value: object) -> bool:
-        if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
+    def _is_number(self, value: object) -> bool:
+        if isinstance(value, bool) or not isinstance(value, int if self.integer else int | float):
             return False
         return self.low <= value <= self.high
 
     def __str__(self) -> str:
         """Return what is expected, in words."""
-        kind = "whole number" if self.whole else "number"
+        kind = "whole number" if self.integer else "number"
         span = f"from {self.low:g} to {self.high:g}"
         if self.entries is None:
             return f"a {kind} {span}{' or null' if self.or_null else ''}"
@@ -87,7 +87,7 @@ class Words:
     or_null: bool = False
 
     def admits(self, value: object) -> bool:
-        """Return whether a value is one."""
+        """Return whether a value may stand there."""
         if value is None:
             return self.or_null
         return isinstance(value, str) and value in self.words
@@ -101,7 +101,7 @@ class Switch:
     """true or false."""
 
     def admits(self, value: object) -> bool:
-        """Return whether a value is one."""
+        """Return whether a value may stand there."""
         return isinstance(value, bool)
 
     def __str__(self) -> str:
@@ -111,8 +111,8 @@ class Switch:
 
 Rule = Numbers | Words | Switch
 
-SIDE = Numbers(1, MOST_SIDE_PX, whole=True)
-COUNT = Numbers(1, MOST_COUNT, whole=True)
+SIDE = Numbers(1, MOST_SIDE_PX, integer=True)
+COUNT = Numbers(1, MOST_COUNT, integer=True)
 OVERLAP = Numbers(0, 1)
 SHARE = Numbers(0, 1)
 MEAN, STD = Numbers(0, 1), Numbers(LEAST_STD, MOST_STD)
@@ -194,6 +194,6 @@ def shown(value: object) -> str:
 
 def _as_typed(value: object, rule: Rule) -> object:
     """Return floats where a JSON file has 1 for 1.0."""
-    if not isinstance(rule, Numbers) or rule.whole or value is None:
+    if not isinstance(rule, Numbers) or rule.integer or value is None:
         return value
-    return [float(one) for one in value] if isinstance(value, list) else float(value)  # type: ignore[arg-type]
+    return [float(number) for number in value] if isinstance(value, list) else float(value)  # type: ignore[arg-type]

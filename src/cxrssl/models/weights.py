@@ -46,8 +46,8 @@ class TransferRecord:
     @property
     def arrived(self) -> bool:
         """Return whether every tensor of the target that is not new came, bit for bit."""
-        whole = not self.missing and not self.reshaped and bool(self.matched)
-        return whole and self.source_sha256 == self.loaded_sha256
+        is_complete = not self.missing and not self.reshaped and bool(self.matched)
+        return is_complete and self.source_sha256 == self.loaded_sha256
 
     def as_json(self) -> dict[str, Any]:
         """Return the record for `transfer.json`."""
@@ -73,31 +73,33 @@ def transfer(
         TransferError: If any tensor of the target is not filled, two of the source would fill one,
             or the scale of a BatchNorm would fill another kind of norm; nothing is changed then.
     """
-    whole = target.state_dict()
-    wanted = {key: tensor for key, tensor in whole.items() if not key.startswith(new or "\0")}
-    offered = _offered(state, wanted, source=source)
-    matched = {k: offered[k] for k, v in wanted.items() if k in offered and _fits(offered[k], v)}
-    reshaped = sorted(k for k in wanted if k in offered and k not in matched)
-    missing = sorted(k for k in wanted if k not in offered)
-    unexpected = sorted(k for k in offered if k not in wanted)
+    state_before = target.state_dict()
+    expected = {
+        key: tensor for key, tensor in state_before.items() if not key.startswith(new or "\0")
+    }
+    offered = _offered(state, expected, source=source)
+    matched = {k: offered[k] for k, v in expected.items() if k in offered and _fits(offered[k], v)}
+    reshaped = sorted(k for k in expected if k in offered and k not in matched)
+    missing = sorted(k for k in expected if k not in offered)
+    unexpected = sorted(k for k in offered if k not in expected)
     if missing or reshaped or not matched:
         raise TransferError(
             f"{source} does not fit the {'detector' if new else 'backbone'}: {_named(missing)} "
             f"missing, {_named(unexpected)} unexpected, {_named(reshaped)} of another shape, "
-            f"{len(matched)} of {len(wanted)} matched. Nothing was loaded. "
+            f"{len(matched)} of {len(expected)} matched. Nothing was loaded. "
             "Use weights of the same architecture, with the recipe's widths."
         )
-    _check_norms(state, wanted, source=source)
-    target.load_state_dict(whole | matched, strict=True)
+    _check_norms(state, expected, source=source)
+    target.load_state_dict(state_before | matched, strict=True)
     record = TransferRecord(
         source,
         tuple(sorted(matched)),
         tuple(missing),
         tuple(unexpected),
         tuple(reshaped),
-        tuple(sorted(set(whole) - set(wanted))),
-        tensors_sha256(matched, order=list(wanted)),
-        tensors_sha256(target.state_dict(), order=list(wanted)),
+        tuple(sorted(set(state_before) - set(expected))),
+        tensors_sha256(matched, order=list(expected)),
+        tensors_sha256(target.state_dict(), order=list(expected)),
     )
     if not record.arrived:
         raise TransferError(f"{source}: tensors read back from the network differ from the file's.")
@@ -105,7 +107,7 @@ def transfer(
 
 
 def _offered(
-    state: Mapping[str, Tensor], wanted: Collection[str], *, source: str
+    state: Mapping[str, Tensor], expected: Collection[str], *, source: str
 ) -> dict[str, Tensor]:
     """Return the tensors of a source under the keys that they have in the target.
 
@@ -114,7 +116,7 @@ def _offered(
     """
     offered: dict[str, Tensor] = {}
     for key, tensor in state.items():
-        place = _place(key, wanted)
+        place = _place(key, expected)
         if place in offered:
             raise TransferError(
                 f"{source} holds two tensors for {place}, {key} the second of them: it is the file "
@@ -124,7 +126,7 @@ def _offered(
     return offered
 
 
-def _check_norms(state: Mapping[str, Tensor], wanted: Collection[str], *, source: str) -> None:
+def _check_norms(state: Mapping[str, Tensor], expected: Collection[str], *, source: str) -> None:
     """Check that what a BatchNorm has learnt goes to a BatchNorm.
 
     Its scale and shift hold for its own statistics: in a GroupNorm, whose tensors have the same
@@ -135,9 +137,9 @@ def _check_norms(state: Mapping[str, Tensor], wanted: Collection[str], *, source
     """
     norms = [key.removesuffix(_STATISTICS) for key in state if key.endswith(_STATISTICS)]
     # By the scale, since a norm of another kind has no place for statistics.
-    scales = [_place(f"{norm}weight", wanted) for norm in norms]
-    places = [scale.removesuffix("weight") for scale in scales if scale in wanted]
-    other = [place for place in places if f"{place}{_STATISTICS}" not in wanted]
+    scales = [_place(f"{norm}weight", expected) for norm in norms]
+    places = [scale.removesuffix("weight") for scale in scales if scale in expected]
+    other = [place for place in places if f"{place}{_STATISTICS}" not in expected]
     if other:
         names = [place.rstrip(".") for place in sorted(other)]
         raise TransferError(
@@ -176,12 +178,12 @@ def tensors_sha256(tensors: Mapping[str, Tensor], *, order: list[str]) -> str:
     return digest.hexdigest()
 
 
-def _place(key: str, wanted: Collection[str]) -> str:
-    return next((place for place in body_names(key) if place in wanted), key)
+def _place(key: str, expected: Collection[str]) -> str:
+    return next((place for place in body_names(key) if place in expected), key)
 
 
-def _fits(offered: Tensor, wanted: Tensor) -> bool:
-    return offered.shape == wanted.shape and offered.dtype == wanted.dtype
+def _fits(offered: Tensor, expected: Tensor) -> bool:
+    return offered.shape == expected.shape and offered.dtype == expected.dtype
 
 
 def _named(keys: list[str]) -> str:

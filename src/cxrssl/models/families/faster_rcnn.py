@@ -46,13 +46,13 @@ NORMALISES_INSIDE = True
 _RANGES: Mapping[str, Rule] = {
     "norm": Words(("frozen", "recalibrated", "bn", "sync", "gn")),
     "norm_eps": Numbers(0, 1, or_null=True),  # 0 is torchvision's
-    "frozen_stages": Numbers(0, MOST_LAYERS, whole=True),
+    "frozen_stages": Numbers(0, MOST_LAYERS, integer=True),
     "size_px": SIDE,
     "image_mean": MEAN,
     "image_std": STD,
     "fpn_channels": COUNT,
     "head_features": COUNT,
-    "anchor_sizes_px": Numbers(1, MOST_SIDE_PX, whole=True, entries=(5, 5)),
+    "anchor_sizes_px": Numbers(1, MOST_SIDE_PX, integer=True, entries=(5, 5)),
     "anchor_ratios": Numbers(1 / MOST_RATIO, MOST_RATIO, entries=(1, MOST_RATIOS)),
     "box_loss": Words(("l1", "smooth_l1")),
     **dict.fromkeys(("rpn_pre_nms_train", "rpn_pre_nms_test"), COUNT),

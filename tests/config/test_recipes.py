@@ -414,5 +414,5 @@ def test_the_recipe_in_the_folder_of_an_old_run_is_read(tmp_path: Path) -> None:
 
 
 def test_an_unknown_method_is_told_those_there_are() -> None:
-    with pytest.raises(RecipeError, match=r"method: .*simclr2.*'simclr', 'moco', 'byol'"):
+    with pytest.raises(RecipeError, match=r"method: .*simclr2.*'simclr', 'moco', 'byol', 'jigsaw'"):
         load_recipe(SMOKE, PretrainRecipe, overrides=["method.name=simclr2"])

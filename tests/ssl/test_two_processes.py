@@ -16,6 +16,7 @@ import pytest
 METHODS = {
     "simclr": "SimCLR(encoder, head(5), temperature=0.3)",
     "byol": "BYOL(encoder, head(5), nn.Linear(5, 5), momentum=0.9)",
+    "jigsaw": "Jigsaw(encoder, nn.Linear(54, 4), num_orders=4)",
     "moco": "MoCo(encoder, head(5), Queue(24, 5), temperature=0.3, momentum=0.9)",
 }
 
@@ -45,7 +46,7 @@ for step in range(3):
     whole = {{
         "views": torch.randn(12, 2, 3, 16, 16, generator=drawn, dtype=torch.float64),
         "tiles": torch.randn(12, 9, 3, 8, 8, generator=drawn, dtype=torch.float64),
-        "permutation": torch.randint(4, (12,), generator=drawn),
+        "order": torch.randint(4, (12,), generator=drawn),
         "image": torch.randperm(24, generator=drawn)[:12],
     }}
     batch = {{name: part[rank::count] for name, part in whole.items()}}
@@ -73,6 +74,7 @@ if accelerator.is_main_process:
 IMPORTS = """
 from cxrssl.ssl.byol import BYOL
 from cxrssl.ssl.followers import Queue
+from cxrssl.ssl.jigsaw import Jigsaw
 from cxrssl.ssl.moco import MoCo
 from cxrssl.ssl.simclr import SimCLR
 """

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from cxrssl.config.section import MOST, Section
 from cxrssl.data.cuts import Cut
+from cxrssl.data.cuts.tiles import GRID, Tiles
 from cxrssl.data.cuts.two_views import TwoViews, ViewRanges
 
 Width = Annotated[int, Field(gt=0, le=MOST)]
@@ -96,4 +97,35 @@ class ByolSection(Method):
     """Share of itself that the slow copy keeps in the first step; it rises to 1."""
 
 
-MethodSection = Annotated[SimclrSection | MocoSection | ByolSection, Field(discriminator="name")]
+class JigsawSection(Method):
+    """Jigsaw, arXiv 1603.09246."""
+
+    name: Literal["jigsaw"]
+    tile_px: int = Field(ge=8, le=MOST)
+    """Side of a tile; at most a third of `views.size_px`, whose cells it lies in."""
+    num_orders: int = Field(ge=2, le=1000)
+    """Into how many orders the nine tiles may be shuffled."""
+    classifier_hidden: Width
+
+    def cut(self, views: ViewRanges) -> Cut:
+        """Return the shuffled tiles of a view."""
+        return Tiles(views, self.tile_px, self.num_orders)
+
+    def fault(self, batch_size: int, views: ViewRanges) -> str | None:
+        """Say as well if tiles do not fit into a view, or its sides may be swapped."""
+        if GRID * self.tile_px > views.size_px:
+            return (
+                f"method.tile_px is {self.tile_px}, more than a third of views.size_px "
+                f"{views.size_px}: nine tiles do not fit. Set it to {views.size_px // GRID} or less"
+            )
+        if views.flip_probability > 0:
+            return (
+                f"views.flip_probability is {views.flip_probability:g}: where an image may be "
+                "mirrored, left and right can't be told. Set it to 0"
+            )
+        return super().fault(batch_size, views)
+
+
+MethodSection = Annotated[
+    SimclrSection | MocoSection | ByolSection | JigsawSection, Field(discriminator="name")
+]

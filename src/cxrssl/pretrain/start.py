@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from cxrssl.config.body import BodySection
-from cxrssl.config.methods import ByolSection, MocoSection, SimclrSection
+from cxrssl.config.methods import ByolSection, JigsawSection, MocoSection, SimclrSection
 from cxrssl.config.schema import PretrainRecipe
 from cxrssl.core.images import Intensity
+from cxrssl.data.cuts.tiles import NUM_TILES
 from cxrssl.hub.pull import fetched, fetched_weights
 from cxrssl.models.backbone import encoder, freeze_stages, num_features
 from cxrssl.models.initial_weights import coco_start, imagenet_start, run_start
@@ -17,10 +18,11 @@ from cxrssl.run.seed import INITIALISATION, seed_torch
 from cxrssl.ssl.byol import BYOL
 from cxrssl.ssl.followers import Queue
 from cxrssl.ssl.heads import normalised_head, projection_head
+from cxrssl.ssl.jigsaw import Jigsaw
 from cxrssl.ssl.moco import MoCo
 from cxrssl.ssl.simclr import SimCLR
 
-Method = SimCLR | MoCo | BYOL
+Method = SimCLR | MoCo | BYOL | Jigsaw
 """Each is an `nn.Module` and a `Pretext`."""
 
 
@@ -78,6 +80,15 @@ def _method(recipe: PretrainRecipe, backbone: nn.Module) -> Method:
             projector = normalised_head(features, hidden=hidden, num_outputs=outputs)
             predictor = normalised_head(outputs, hidden=hidden, num_outputs=outputs)
             return BYOL(backbone, projector, predictor, momentum=method.momentum)
+        case JigsawSection() as method:
+            classifier = projection_head(
+                NUM_TILES * features,
+                hidden=method.classifier_hidden,
+                num_outputs=method.num_orders,
+                num_layers=2,
+                batch_norm=False,
+            )
+            return Jigsaw(backbone, classifier, num_orders=method.num_orders)
         case _:
             assert_never(recipe.method)
 

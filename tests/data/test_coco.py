@@ -39,6 +39,10 @@ def source(
     return read_source(folder)
 
 
+def marked(**changes: object) -> dict[str, Any]:
+    return {"annotations": [{"image_id": 1, "category_id": 1, "bbox": BOX} | changes]}
+
+
 def rows(found: Source) -> list[tuple[object, ...]]:
     """Return image, reader, category and corners; without corners where nothing was found."""
     table = found.table.rows.itertuples(index=False)
@@ -372,9 +376,13 @@ def test_a_rotation_beyond_all_numbers_is_a_fault_of_its_image(tmp_path: Path) -
         ({"images": [{"id": 1, "file_name": 7}]}, "got `int` - at `$.images[0].file_name`"),
         ({"categories": [{"id": True, "name": "n"}]}, "got `bool` - at `$.categories[0].id`"),
         ({"categories": []}, "lists 1 images and 0 categories; expected some of each"),
+        (marked(image_id=9), "none of its 1 annotations names a listed image"),
+        (marked(category_id=5), "a listed category. They name 5; listed are 1. Correct"),
+        (marked(image_id=[7]), "labels.json: entry 0: Expected `int"),
+        (marked(category_id=True), "labels.json: entry 0: Expected `int"),
     ],
 )
-def test_what_is_no_coco_file_is_told_with_its_place(
+def test_what_can_not_be_read_is_told_with_its_place(
     tmp_path: Path, lists: dict[str, Any], expected: str
 ) -> None:
     with pytest.raises(DataError) as told:
@@ -386,23 +394,6 @@ def test_a_list_that_is_missing_is_named(tmp_path: Path) -> None:
     (tmp_path / "labels.json").write_text(json.dumps({"shapes": [], "imagePath": "a.png"}))
     with pytest.raises(DataError, match="missing required field `images`"):
         read_source(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("mark", "expected"),
-    [
-        ({"image_id": 9}, "none of its 1 annotations names a listed image"),
-        ({"category_id": 5}, "a listed category. They name 5; listed are 1. Correct"),
-        ({"image_id": [7]}, "labels.json: entry 0: Expected `int"),
-        ({"category_id": True}, "labels.json: entry 0: Expected `int"),
-    ],
-)
-def test_a_file_of_which_nothing_can_be_used_is_refused(
-    tmp_path: Path, mark: dict[str, Any], expected: str
-) -> None:
-    with pytest.raises(DataError) as told:
-        source(tmp_path, [{"bbox": BOX} | mark])
-    assert expected in str(told.value)
 
 
 def test_names_that_lead_out_or_may_be_a_patients_cost_their_image(tmp_path: Path) -> None:

@@ -246,8 +246,11 @@ def test_readers_boxes_are_fused() -> None:
         (lambda: cxrssl.evaluate({"a": b"b"}, []), "truth are no content of a COCO file"),
         (lambda: cxrssl.recipe("pretrain/demu"), "Did you mean pretrain/demo"),
         (lambda: cxrssl.recipe("pretrain/demo", **{"data.stor": 1}), "Did you mean data.store"),
-        (lambda: cxrssl.pretrain("finetune/smoke", "x"), "a recipe for cxrssl.finetune. Call that"),
-        (lambda: cxrssl.finetune("plans/smoke", "x"), "a recipe for cxrssl.reproduce. Call that"),
+        (lambda: cxrssl.pretrain("finetune/smoke", "x"), "cxrssl finetune finetune/smoke"),
+        (
+            lambda: cxrssl.finetune(cxrssl.recipe("plans/smoke"), "x"),
+            "got a plan, and a fine-tuning recipe is expected. Give it to cxrssl.reproduce",
+        ),
         (lambda: cxrssl.finetune(3, "x"), "3 is no recipe. Give a file, a name or cxrssl.recipe"),
         (lambda: cxrssl.reproduce("smoke", "x", executor="gpu"), "expected local, slurm"),
     ],

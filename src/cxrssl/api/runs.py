@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
-from cxrssl.config.load import load_recipe, recipe_path
+from cxrssl.config.catalogue import COMMANDS, KINDS, Task, recipe_path
+from cxrssl.config.load import load_recipe
 from cxrssl.config.plan import Plan
 from cxrssl.config.schema import FinetuneRecipe, PretrainRecipe
 from cxrssl.config.yaml_text import read_yaml
@@ -24,12 +25,7 @@ PathLike: TypeAlias = str | os.PathLike[str]
 Layout = Literal["auto", "kaggle", "physionet", "coco", "images"]
 Kind = TypeVar("Kind", PretrainRecipe, FinetuneRecipe, Plan)
 
-_KINDS: dict[str, type[PretrainRecipe] | type[FinetuneRecipe] | type[Plan]] = {
-    "pretrain": PretrainRecipe,
-    "finetune": FinetuneRecipe,
-    "plan": Plan,
-}
-_CALLS = {PretrainRecipe: "pretrain", FinetuneRecipe: "finetune", Plan: "reproduce"}
+_TASKS: dict[type, Task] = {PretrainRecipe: "pretrain", FinetuneRecipe: "finetune", Plan: "plan"}
 _SIZES_PX = range(16, 8193)
 
 
@@ -47,11 +43,12 @@ def recipe(name: PathLike, **changes: object) -> AnyRecipe:
     path = recipe_path(os.fspath(name))
     content = read_yaml(path)
     task = content.get("task") if isinstance(content, dict) else None
-    if task not in _KINDS:
-        raise RecipeError(f"{path}: task is {task!r}; expected {', '.join(_KINDS)}.")
+    kinds = {known: kind for kind, known in _TASKS.items()}
+    if task not in kinds:
+        raise RecipeError(f"{path}: task is {task!r}; expected {', '.join(kinds)}.")
     # JSON is YAML, in which an override has its value.
     overrides = [f"{key}={json.dumps(value, default=os.fspath)}" for key, value in changes.items()]
-    return load_recipe(path, _KINDS[task], overrides=overrides)
+    return load_recipe(path, kinds[task], overrides=overrides)
 
 
 @random_state_restored()
@@ -62,7 +59,7 @@ def pretrain(recipe: AnyRecipe | PathLike, out: PathLike, *, resume: bool = Fals
     caller's); on a CPU the command is faster, because its process may keep freed memory.
 
     Args:
-        recipe: From `cxrssl.recipe`, or a name or file as it takes.
+        recipe: From `cxrssl.recipe`, or a file or packaged name to be taken as it is.
         out: Run folder: new, or with `resume` one to go on with.
         resume: Whether to go on with a run that was cut short.
 
@@ -86,7 +83,7 @@ def finetune(recipe: AnyRecipe | PathLike, out: PathLike, *, resume: bool = Fals
     see `pretrain`.
 
     Args:
-        recipe: From `cxrssl.recipe`, or a name or file as it takes.
+        recipe: From `cxrssl.recipe`, or a file or packaged name to be taken as it is.
         out: Run folder: new, or with `resume` one to go on with.
         resume: Whether to go on with a run that was cut short.
 
@@ -120,8 +117,6 @@ def reproduce(
         CxrsslError: If the plan or its data can't be used, or a run failed; the others have run
             then, and the report shows them.
     """
-    if isinstance(plan, str) and not Path(plan).is_file() and "/" not in plan:
-        plan = f"plans/{plan}"
     wanted = _of_kind(plan, Plan)
     _check_one_of("executor", executor, ("local", "slurm"))
     from cxrssl.reproduce import reproduce as run
@@ -260,14 +255,16 @@ def _of_kind(given: AnyRecipe | PathLike, kind: type[Kind]) -> Kind:
     Raises:
         CxrsslError: If it is of another kind, or none.
     """
-    loaded = recipe(given) if isinstance(given, str | os.PathLike) else given
-    if isinstance(loaded, kind):
-        return loaded
-    other = _CALLS.get(type(loaded))
-    if other is None:
-        raise ArgumentError(f"{loaded!r} is no recipe. Give a file, a name or cxrssl.recipe(...).")
+    task = _TASKS[kind]
+    if isinstance(given, str | os.PathLike):
+        return load_recipe(recipe_path(os.fspath(given), task), kind, overrides=[])
+    if isinstance(given, kind):
+        return given
+    if type(given) not in _TASKS:
+        raise ArgumentError(f"{given!r} is no recipe. Give a file, a name or cxrssl.recipe(...).")
     raise RecipeError(
-        f"cxrssl.{_CALLS[kind]} got a recipe for cxrssl.{other}. Call that, or give another recipe."
+        f"cxrssl.{COMMANDS[task]} got {KINDS[_TASKS[type(given)]]}, and {KINDS[task]} is expected. "
+        f"Give it to cxrssl.{COMMANDS[_TASKS[type(given)]]}."
     )
 
 

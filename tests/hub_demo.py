@@ -74,7 +74,7 @@ def with_cxrssl(backbone: Path, detector: Path, image: Path, out: Path) -> dict[
     with torch.no_grad():
         features = model(pixels)[0].tolist()
         last = model.forward_features(pixels).flatten().tolist()  # type: ignore[operator]
-    predict(detector, [image], out, threshold=0.0, overlays=False)
+    predict([detector], [image], out, threshold=0.0, formats=["coco"])
     content = json.loads((out / "predictions.json").read_text())
     names = {category["id"]: category["name"] for category in content["categories"]}
     boxes = [

@@ -24,7 +24,7 @@ OPTIONS = {
     "finetune": "recipe --set --out --resume",
     "eval": "checkpoint --data --split --fusion --normals --predictions --truth --readers "
     "--consensus-iou --against --replicates --seed --json",
-    "predict": "checkpoint inputs --out --threshold --overlays --resume",
+    "predict": "checkpoint inputs --out --threshold --write --overlays --with --flip --resume",
     "reproduce": "plan --set --out --executor --dry-run",
     "recipes": "--json",
     "report": "runs",

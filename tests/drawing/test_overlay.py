@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageColor
 
 from cxrssl.drawing import overlay
-from cxrssl.drawing.overlay import Finding, write_overlay
+from cxrssl.drawing.overlay import write_overlay
 from cxrssl.drawing.tags import Rect, placed_tags
+from cxrssl.predict.found import Finding
 
 CLASSES = [f"Class {i}" for i in range(22)]
 SIDE = 1200

@@ -79,7 +79,7 @@ def test_the_pipeline_finds_without_cxrssl_what_predict_finds_with_it(tmp_path: 
     assert len(found) == len(ARCHITECTURES) + 2 == 12
     for folder, theirs in found.items():
         out = tmp_path / "out" / Path(folder).name
-        predict(Path(folder), [picture], out, threshold=0.0, overlays=False)
+        predict([Path(folder)], [picture], out, threshold=0.0, formats=["coco"])
         content = json.loads((out / "predictions.json").read_text())
         name_of = {one["id"]: one["name"] for one in content["categories"]}
         ours = content["annotations"]

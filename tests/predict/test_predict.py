@@ -25,16 +25,18 @@ from cxrssl.core.printable import plain_cell
 from cxrssl.data.detection import Example
 from cxrssl.data.file_content import file_content
 from cxrssl.data.store import Store
-from cxrssl.drawing.overlay import Finding
 from cxrssl.evaluate.detect import detect, detections_of
 from cxrssl.ingest import ingest
 from cxrssl.ingest.shards import Settings
 from cxrssl.ingest.workers import read_apart
 from cxrssl.models.detector import Detector
 from cxrssl.models.detector_folder import save_detector
-from cxrssl.predict import files_in, overlay_names, predict
-from cxrssl.predict.lists import write_lists
-from cxrssl.predict.record import Found
+from cxrssl.predict import predict
+from cxrssl.predict.formats import coco
+from cxrssl.predict.formats import csv as csv_format
+from cxrssl.predict.formats.pictures import overlay_names
+from cxrssl.predict.found import Finding, Found
+from cxrssl.predict.inputs import files_in
 from detectors import detector, rcnn
 from support import DeadlyPath, ends_idle, out_of_memory, size_of
 
@@ -59,7 +61,7 @@ def test_what_is_found_in_dicom_files_is_what_eval_finds_in_their_store(
         for row, image in enumerate(store.images[:6])
     ]
     files = [source / "train" / f"{example.image_id}.dicom" for example in examples]
-    predict(folder, files, tmp_path / "out", threshold=0.5, overlays=False)
+    predict([folder], files, tmp_path / "out", threshold=0.5, formats=["coco"])
     found = json.loads((tmp_path / "out" / "predictions.json").read_text())
     for number, (example, theirs) in enumerate(
         zip(examples, ([one] for one in detect(made, store, examples)), strict=True), start=1
@@ -111,12 +113,13 @@ def test_lists_of_many_files_take_no_more_memory_than_those_of_few(tmp_path: Pat
         def __iter__(self) -> Iterator[Found]:
             for number in range(self.count):
                 findings = tuple(Finding((1.0, 2.0, 3.0, 4.5), "a", n / 99) for n in range(99))
-                yield Found(f"{number}.png", 9, 9, findings)
+                yield Found(Path(f"{number}.png"), 9, 9, findings)
 
     peaks = []
     for count in (20, 400):
         tracemalloc.start()
-        write_lists(tmp_path, Done(count), classes=["a"], source="s")
+        coco.write(tmp_path, Done(count), ["a"], source="s")
+        csv_format.write(tmp_path, Done(count))
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert len(json.loads((tmp_path / "predictions.json").read_text())["annotations"]) == 39_600
@@ -130,7 +133,7 @@ def test_the_lists_agree_and_pycocotools_reads_them(
     for name in ("a.png", "deeper/a.png", "deeper/b.jpg"):
         (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(tmp_path / "in" / name)
-    summary = predict(own[0], [tmp_path / "in"], tmp_path / "out", threshold=0.0, overlays=True)
+    summary = predict([own[0]], [tmp_path / "in"], tmp_path / "out", threshold=0.0)
     coco = COCO(str(tmp_path / "out" / "predictions.json"))
     assert [image["file_name"] for image in coco.dataset["images"]] == [
         str(tmp_path / "in" / name) for name in ("a.png", "deeper/a.png", "deeper/b.jpg")
@@ -234,7 +237,7 @@ def test_a_file_that_becomes_a_pipe_or_is_too_large_is_listed(
     with (tmp_path / "big.dcm").open("wb") as file:
         file.truncate((1 << 30) + 1)
     summary = predict(
-        own[0], [tmp_path / "big.dcm"], tmp_path / "out", threshold=0.0, overlays=False
+        [own[0]], [tmp_path / "big.dcm"], tmp_path / "out", threshold=0.0, formats=["coco"]
     )
     assert summary.failures == {
         str(tmp_path / "big.dcm"): "big.dcm: the file has 1024 MiB; at most 1024 are read"
@@ -251,7 +254,7 @@ def test_no_cell_is_a_formula_and_numbers_stay_numbers(tmp_path: Path) -> None:
     os.chdir(tmp_path)
     try:
         (tmp_path / "a.png").rename(tmp_path / monkey)
-        predict(tmp_path / "detector", [monkey], tmp_path / "out", threshold=0.0, overlays=True)
+        predict([tmp_path / "detector"], [monkey], tmp_path / "out", threshold=0.0)
     finally:
         os.chdir(here)
     with (tmp_path / "out/predictions.csv").open(newline="", encoding="utf-8") as file:
@@ -306,7 +309,7 @@ def test_a_name_that_is_no_utf8_loses_nothing(own: tuple[Path, Detector], tmp_pa
     name = os.fsdecode(b"J\xfcrgen.png")
     Image.new("L", (80, 60), 90).save(tmp_path / "a.png")
     (tmp_path / "a.png").rename(tmp_path / name)
-    predict(own[0], [tmp_path / name], tmp_path / "out", threshold=0.0, overlays=True)
+    predict([own[0]], [tmp_path / name], tmp_path / "out", threshold=0.0)
     assert "J\\udcfcrgen.png" in (tmp_path / "out" / "predictions.csv").read_text()
     # Strict readers refuse half a character in JSON, as an escape too.
     lists = msgspec.json.decode((tmp_path / "out" / "predictions.json").read_bytes())
@@ -333,7 +336,7 @@ def test_a_folder_that_is_not_new_is_not_written(
     own: tuple[Path, Detector], tmp_path: Path
 ) -> None:
     Image.new("L", (8, 8)).save(tmp_path / "a.png")
-    run = partial(predict, own[0], [tmp_path / "a.png"], threshold=0.3, overlays=False)
+    run = partial(predict, [own[0]], [tmp_path / "a.png"], threshold=0.3, formats=["coco"])
     run(tmp_path / "out")
     with pytest.raises(RunError, match=r"out is not empty. Name another folder with --out"):
         run(tmp_path / "out")

@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,8 @@ from cxrssl.core.errors import RunError
 from cxrssl.core.lock import claimed
 from cxrssl.models.detector_folder import save_detector
 from cxrssl.predict import predict
-from cxrssl.predict.record import Asked, Found, recorded
+from cxrssl.predict.found import Found
+from cxrssl.predict.record import Asked, recorded
 from detectors import detector, rcnn
 
 NUM_FILES = 6
@@ -46,7 +48,7 @@ def content(out: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def whole(folder: Path) -> dict[str, bytes]:
     out = folder / "whole"
-    predict(folder / "detector", [folder / "in"], out, threshold=0.0, overlays=True)
+    predict([folder / "detector"], [folder / "in"], out, threshold=0.0)
     found = content(out)
     assert {"predictions.json", "predictions.csv", "failures.json", ".lock"} < set(found)
     assert "unfinished.jsonl" not in found
@@ -77,9 +79,7 @@ def test_a_killed_call_goes_on_to_the_same_bytes(
     os.killpg(run.pid, signal.SIGKILL)
     run.wait()
     assert num_lines(out), "it had ended before it could be killed"
-    resume = partial(
-        predict, folder / "detector", [folder / "in"], out, threshold=0.0, overlays=True
-    )
+    resume = partial(predict, [folder / "detector"], [folder / "in"], out, threshold=0.0)
     done = num_lines(out) - 1
     if done:
         with pytest.raises(
@@ -103,10 +103,9 @@ def test_a_line_that_was_cut_is_done_again(
     run.wait()
     path = out / "unfinished.jsonl"
     path.write_bytes(path.read_bytes()[:-5])
+    (out / "overlays").mkdir()
     (out / "overlays/0.png.123.tmp").write_bytes(b"half a picture")
-    predict(
-        folder / "detector", [folder / "in"], out, threshold=0.0, overlays=True, resume=True
-    )  # fmt: skip
+    predict([folder / "detector"], [folder / "in"], out, threshold=0.0, resume=True)
     assert content(out) == whole
 
 
@@ -114,10 +113,10 @@ def test_a_line_that_was_cut_is_done_again(
 @pytest.mark.parametrize("text", [b"no JSON", b"[1]", b"7", b'{"version":', b"[" * 100_000])
 def test_a_damaged_record_is_named(tmp_path: Path, line: int, text: bytes) -> None:
     out = tmp_path / "out"
-    asked = Asked("1", "a", 0.0, False, "b")
+    asked = Asked("1", "a", False, 0.0, "b")
     path = out / "unfinished.jsonl"
     with recorded(out, asked, resume=False) as record:
-        record.add(Found("0.png", failure="broken"))
+        record.add(Found(Path("0.png"), failure="broken"))
         lines = path.read_bytes().splitlines(keepends=True)
     lines[line] = text + b"\n"
     path.write_bytes(b"".join(lines))
@@ -136,17 +135,85 @@ def test_a_call_that_asks_for_something_else_is_refused(folder: Path, tmp_path: 
     os.killpg(run.pid, signal.SIGKILL)
     run.wait()
     ask = partial(predict, resume=True, out=out)
-    same = {"threshold": 0.0, "overlays": True}
+    same = [folder / "detector"], [folder / "in"]
     with pytest.raises(RunError, match=r"was begun with --threshold 0\.0\. Call it as"):
-        ask(folder / "detector", [folder / "in"], **same | {"threshold": 0.5})
-    with pytest.raises(RunError, match=r"was begun with --overlays\."):
-        ask(folder / "detector", [folder / "in"], **same | {"overlays": False})
+        ask(*same, threshold=0.5)
+    with pytest.raises(RunError, match=r"was begun with no --flip\."):
+        ask(*same, threshold=0.0, flip=True)
     with pytest.raises(RunError, match=r"was begun with other input files"):
-        ask(folder / "detector", [folder / "in/1.png"], **same)
+        ask([folder / "detector"], [folder / "in/1.png"], threshold=0.0)
     other = detector(rcnn(norm="frozen", score_threshold=0.3))
     save_detector(other, tmp_path / "other")
-    with pytest.raises(RunError, match=r"was begun with another detector\."):
-        ask(tmp_path / "other", [folder / "in"], **same)
+    for detectors in ([tmp_path / "other"], [folder / "detector", tmp_path / "other"]):
+        with pytest.raises(RunError, match=r"was begun with another detector\."):
+            ask(detectors, [folder / "in"], threshold=0.0)
+    record = out / "unfinished.jsonl"
+    head, *lines = record.read_text().splitlines(keepends=True)
+    older = {key: value for key, value in json.loads(head).items() if key != "flip"}
+    record.write_text("".join([json.dumps(older) + "\n", *lines]))
+    with pytest.raises(RunError, match=r"was begun with another version of cxrssl\."):
+        ask(*same, threshold=0.0)
+
+
+def test_a_call_that_goes_on_may_ask_for_other_formats(
+    folder: Path, whole: dict[str, bytes], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    run = subprocess.Popen(command(folder, out, "--write", "coco"), start_new_session=True)
+    while num_lines(out) < 3 and run.poll() is None:
+        time.sleep(0.001)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    again = command(folder, out, "--resume", "--write", "csv", "--write", "pictures")
+    done = subprocess.run(again, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert content(out) == {name: whole[name] for name in whole if name != "predictions.json"}
+
+
+def cut_while_drawing(folder: Path, out: Path, num_drawn: int) -> list[Path]:
+    """Kill a call when it has drawn so many pictures, and return those that are there."""
+    run = subprocess.Popen(command(folder, out), start_new_session=True)
+    while len(list(out.glob("overlays/*.png"))) < num_drawn and run.poll() is None:
+        time.sleep(0.001)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    assert (out / "unfinished.jsonl").is_file(), "it had ended before it could be killed"
+    return sorted(out.glob("overlays/*.png"))
+
+
+def test_a_call_that_is_killed_while_it_draws_keeps_what_is_drawn(
+    folder: Path, whole: dict[str, bytes], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    drawn = {path: path.stat().st_mtime_ns for path in cut_while_drawing(folder, out, 2)}
+    done = subprocess.run(
+        command(folder, out, "--resume"), capture_output=True, text=True, check=False
+    )
+    assert f"{out}: 6 of 6 files are done; going on with the rest." in done.stderr
+    assert content(out) == whole
+    assert {path: path.stat().st_mtime_ns for path in drawn} == drawn
+
+
+def test_a_file_that_can_not_be_drawn_any_more_is_listed_and_its_boxes_are_kept(
+    folder: Path, whole: dict[str, bytes], tmp_path: Path
+) -> None:
+    shutil.copytree(folder, tmp_path / "copy")
+    out, film = tmp_path / "out", tmp_path / "copy/in/5.png"
+    assert out / "overlays/5.png" not in cut_while_drawing(tmp_path / "copy", out, 1)
+    summary = predict(
+        [tmp_path / "copy/detector"],
+        [tmp_path / "copy/in"],
+        out,
+        threshold=0.0,
+        resume=True,
+        say=lambda _: film.write_bytes(b"broken") and None,
+    )
+    assert summary.failures[str(film)].startswith("it can't be drawn: 5.png: can't be decoded")
+    assert json.loads((out / "failures.json").read_text()) == summary.failures
+    assert (summary.num_read, len(summary.failures)) == (5, 2)
+    for name in ("predictions.json", "predictions.csv"):
+        assert (out / name).read_bytes().count(b"5.png") == whole[name].count(b"5.png")
+    assert len(list(out.glob("overlays/*.png"))) == 4
 
 
 def test_a_second_call_at_the_same_time_is_refused(folder: Path, tmp_path: Path) -> None:
@@ -161,7 +228,9 @@ def test_a_second_call_at_the_same_time_is_refused(folder: Path, tmp_path: Path)
     assert run.stdout.readline() == "held\n"
     try:
         with pytest.raises(RunError, match=r"another process works in .* on the same prediction"):
-            predict(folder / "detector", [folder / "in"], tmp_path, threshold=0.0, overlays=False)
+            predict(
+                [folder / "detector"], [folder / "in"], tmp_path, threshold=0.0, formats=["coco"]
+            )
     finally:
         run.kill()
         run.wait()
@@ -182,8 +251,12 @@ def test_a_full_disk_is_told_and_the_same_call_goes_on(
     )
     assert cut.returncode == 2, cut.stderr
     assert f"Error: {out} can't be written (File too large). Make room" in cut.stderr
-    # Not even one file was done, so nothing is to be gone on with.
     again = subprocess.run(command(folder, out), capture_output=True, text=True, check=False)
+    assert again.returncode == 2
+    assert "files that are done: 6. Go on with --resume" in again.stderr
+    again = subprocess.run(
+        command(folder, out, "--resume"), capture_output=True, text=True, check=False
+    )
     assert again.returncode == 1, again.stderr
     assert content(out) == whole
 
@@ -192,23 +265,27 @@ def test_a_folder_that_can_not_be_written_is_told(folder: Path, tmp_path: Path) 
     (tmp_path / "file").write_text("here")
     for out, why in ((tmp_path / "file", "is a file"), (tmp_path / "file/x", "Not a directory")):
         with pytest.raises(RunError, match=why):
-            predict(folder / "detector", [folder / "in"], out, threshold=0.0, overlays=False)
+            predict([folder / "detector"], [folder / "in"], out, threshold=0.0, formats=["coco"])
     (tmp_path / "other").mkdir()
     (tmp_path / "other/notes").write_text("mine")
     with pytest.raises(RunError, match=r"other is not empty. Name another folder with --out"):
         predict(
-            folder / "detector", [folder / "in"], tmp_path / "other", threshold=0.0, overlays=False
+            [folder / "detector"],
+            [folder / "in"],
+            tmp_path / "other",
+            threshold=0.0,
+            formats=["coco"],
         )
 
 
 def test_what_is_drawn_is_no_input_of_the_call_that_goes_on(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes((folder / "in/0.png").read_bytes())
     out = tmp_path / "out"
-    predict(folder / "detector", [tmp_path], out, threshold=0.0, overlays=True)
+    predict([folder / "detector"], [tmp_path], out, threshold=0.0)
     assert (out / "overlays/a.png").is_file()
     (out / "predictions.json").unlink()
     (out / "predictions.csv").unlink()
     (out / "unfinished.jsonl").write_text("{}\n")
-    predict(folder / "detector", [tmp_path], out, threshold=0.0, overlays=True)
+    predict([folder / "detector"], [tmp_path], out, threshold=0.0)
     found = json.loads((out / "predictions.json").read_text())
     assert [image["file_name"] for image in found["images"]] == [str(tmp_path / "a.png")]

@@ -18,15 +18,15 @@ from PIL import Image
 from cxrssl.core.devices import device_of_one_process
 from cxrssl.core.errors import ArgumentError
 from cxrssl.core.images import Pixels, opencv_threads_restored
-from cxrssl.data.image_file import Picture, read_picture
+from cxrssl.data.image_file import Picture, read_picture, read_shown
 from cxrssl.drawing import overlay
 from cxrssl.evaluate.detect import batch_size_on
 from cxrssl.hub.pull import fetched
 from cxrssl.models.detector import Detector as Network
 from cxrssl.models.detector_folder import folder_of
 from cxrssl.models.detector_folder import load_detector as load_network
-from cxrssl.predict import detections
-from cxrssl.predict.found import Finding, Found
+from cxrssl.predict.ensemble import detections, square_of
+from cxrssl.predict.found import Found
 from cxrssl.run.memory import MEMORY_ADVICE, memory_faults
 from cxrssl.run.process_state import process_restored
 
@@ -56,10 +56,9 @@ class Detections(Found):
         """
         pixels = self._pixels
         if pixels is None:
-            pixels = read_picture(self.file, size_px=16, fit="squash", to_show=True).shown
-            assert pixels is not None  # it was asked for
-        drawn = [overlay.Finding(one.box, one.label, one.score) for one in self.findings]
-        return overlay.overlay_image(pixels, drawn, classes=self.classes, title=self.file.name)
+            pixels = read_shown(self.file)
+        title = self.file.name
+        return overlay.overlay_image(pixels, self.findings, classes=self.classes, title=title)
 
     def _repr_png_(self) -> bytes:
         """Return `show()` as the PNG that a notebook shows for this object."""
@@ -126,11 +125,8 @@ class Detector:
                 file=_NAME_OF_ARRAY if isinstance(image, np.ndarray) else Path(image),
                 width=picture.width,
                 height=picture.height,
-                findings=tuple(
-                    Finding(one.box, one.label, one.score)
-                    for one in found
-                    if one.score >= threshold
-                ),
+                findings=tuple(finding for finding in found if finding.score >= threshold),
+                warnings=picture.warnings,
                 classes=self.classes,
                 threshold=threshold,
                 _pixels=image if isinstance(image, np.ndarray) else None,
@@ -141,14 +137,13 @@ class Detector:
     def _picture(self, image: ImageInput) -> Picture:
         """Return an image as the detector's processor takes it."""
         if not isinstance(image, np.ndarray):
-            size_px = self._network.processor.size_px
-            return read_picture(Path(image), size_px=size_px, fit=self._network.fit, to_show=False)
+            return read_picture(Path(image), [square_of(self._network)])
         if image.ndim != 2 or image.dtype != np.uint8 or not image.size:
             raise ArgumentError(
                 f"an array of shape {list(image.shape)} and type {image.dtype}; expected grey "
                 "levels [H, W] uint8 in which bone is bright, such as `cxrssl.read_dicom` returns."
             )
-        return Picture(image, None, image.shape[1], image.shape[0])
+        return Picture({square_of(self._network): image}, image.shape[1], image.shape[0])
 
 
 @process_restored()

@@ -192,12 +192,13 @@ def ingest(
 
 @random_state_restored()
 def predict(
-    checkpoint: PathLike,
+    checkpoint: PathLike | Sequence[PathLike],
     inputs: PathLike | Sequence[PathLike],
     out: PathLike,
     *,
     threshold: float = 0.3,
-    overlays: bool = True,
+    formats: Sequence[str] = ("coco", "csv", "pictures"),
+    flip: bool = False,
     resume: bool = False,
 ) -> "Summary":
     """Detect in files and folders of any number, and write COCO JSON, CSV and pictures.
@@ -206,15 +207,18 @@ def predict(
     happens in a worker process. In a script, call it below `if __name__ == "__main__":`.
 
     Args:
-        checkpoint: A finetune run, a detector's folder, or `hf-hub:ORG/NAME[@REVISION]`.
+        checkpoint: A finetune run, a detector's folder, or `hf-hub:ORG/NAME[@REVISION]`; or a list
+            of such, whose boxes are fused (weighted boxes fusion) and whose classes must be equal.
         inputs: Image files, and folders that are searched for images.
         out: A new folder for what is found, or with `resume` one to go on with.
         threshold: Least score of what is drawn; the lists hold all.
-        overlays: Whether to draw pictures.
+        formats: What to write: "coco" (JSON), "csv", "pictures" (PNG).
+        flip: Whether to detect in each image flipped left to right too; boxes are fused.
         resume: Whether to go on with a prediction that was cut short.
 
     Returns:
-        Counts, and why for every file that can't be read (`failures`).
+        Counts, why for every file that can't be read (`failures`), and what looks wrong with those
+        that can (`warnings`).
 
     Raises:
         CxrsslError: If there is no detector, no image, or `out` can't be used.
@@ -228,13 +232,15 @@ def predict(
     from cxrssl.run.process_state import process_restored
 
     paths = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
+    several = [checkpoint] if isinstance(checkpoint, str | os.PathLike) else checkpoint
     with process_restored():
         summary = run(
-            Path(checkpoint),
+            [Path(path) for path in several],
             [Path(path) for path in paths],
             Path(out),
             threshold=threshold,
-            overlays=overlays,
+            formats=formats,
+            flip=flip,
             resume=resume,
         )
     _warn_of(summary.failures, "file(s) can't be read")

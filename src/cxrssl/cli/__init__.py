@@ -4,7 +4,7 @@ import signal
 import sys
 from io import TextIOWrapper
 
-from cxrssl.cli import data, hub, recipes, runs, scores, training
+from cxrssl.cli import data, hub, predict, recipes, runs, scores, training
 from cxrssl.cli.faults import told
 from cxrssl.cli.interrupts import end, kept_of_command, say_interrupted, works_alone
 from cxrssl.cli.options import app, say
@@ -12,7 +12,7 @@ from cxrssl.core.errors import CxrsslError
 from cxrssl.core.hub_address import without_secrets
 from cxrssl.core.interrupts import Interrupted, interruptible
 
-__all__ = ["app", "data", "hub", "main", "recipes", "runs", "scores", "training"]
+__all__ = ["app", "data", "hub", "main", "predict", "recipes", "runs", "scores", "training"]
 
 _INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 

@@ -41,3 +41,8 @@ def plain_cell(text: str) -> str:
     Not for numbers, which may be negative. Source: OWASP, "CSV injection".
     """
     return f"'{text}" if _FORMULA.match(text) else text
+
+
+def valid_text(text: str) -> str:
+    """Return text that every program reads: lone surrogates, as in file names, become escapes."""
+    return text.encode("utf-8", errors="backslashreplace").decode()

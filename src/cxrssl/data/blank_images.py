@@ -22,7 +22,7 @@ def blank_warning(
     """Return what is to be said of a picture that is blank or posterised; None for any other.
 
     Args:
-        image: As it is stored, in a square.
+        image: In a square, as a store has it, or at its own size.
         content: Its whole file.
         name: What messages call it.
         fit: How it lies in the square.
@@ -41,7 +41,9 @@ def blank_warning(
 
 
 def _inside(image: Radiograph, fit: Fit) -> Pixels:
-    """Return the pixels of a square that the image covers."""
+    """Return the pixels that the image covers of its square; all, at its own size."""
+    if image.pixels.shape == (image.original_height, image.original_width):
+        return image.pixels
     side = image.pixels.shape[0]
     where = placement(image.original_width, image.original_height, size_px=side, fit=fit)
     rows = slice(where.y_offset_px, where.y_offset_px + where.height_px)

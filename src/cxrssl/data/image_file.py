@@ -1,18 +1,32 @@
-"""An image file as a detector wants it and as a person does: DICOM, PNG, JPEG, TIFF or BMP.
+"""An image file as a detector takes it and as a person sees it: DICOM, PNG, JPEG, TIFF or BMP.
 
-Shapes: H, W the picture's rows and columns, S the side of a detector's square. A picture with an
-EXIF orientation is turned, as an ingest does and every viewer: H, W and boxes are of what is shown.
+Shapes: H, W the image's rows and columns, S the side of a detector's square. An image with an EXIF
+orientation is turned, as an ingest does and every viewer: H, W and boxes are of what is shown.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from cxrssl.core.images import Fit, Pixels
+from cxrssl.data.blank_images import blank_warning
 from cxrssl.data.dicom.read import decode_dicom
 from cxrssl.data.file_content import file_content
 from cxrssl.data.rasters import decode_raster
 from cxrssl.data.tables.rows import RASTER_SUFFIXES
+
+
+class Square(NamedTuple):
+    """The square that a detector takes.
+
+    Attributes:
+        size_px: S.
+        fit: How a DICOM image is laid into it.
+    """
+
+    size_px: int
+    fit: Fit
 
 
 @dataclass(frozen=True)
@@ -20,37 +34,57 @@ class Picture:
     """One decoded file.
 
     Attributes:
-        levels: What the detector's image processor takes: [S, S] of a DICOM file, laid into its
-            square as an ingest does, and [H, W] of any other, uint8.
-        shown: [H, W] uint8 to draw on, or None if nothing is to be drawn.
+        levels: For each square asked for, what the detector's image processor takes: [S, S] of a
+            DICOM file, laid into the square as an ingest does, and [H, W] of any other, uint8.
         width: W.
         height: H.
+        warnings: What had to be guessed, was changed, or looks wrong; a sentence each.
     """
 
-    levels: Pixels
-    shown: Pixels | None
+    levels: dict[Square, Pixels]
     width: int
     height: int
+    warnings: tuple[str, ...] = ()
 
 
-def read_picture(path: Path, *, size_px: int, fit: Fit, to_show: bool) -> Picture:
-    """Decode a file; messages call it by its name.
+def read_picture(path: Path, squares: Sequence[Square]) -> Picture:
+    """Decode a file for detectors; messages call it by its name.
 
     Args:
         path: A PNG, JPEG, TIFF or BMP file by its suffix, else DICOM.
-        size_px: S.
-        fit: How a DICOM image is laid into the square.
-        to_show: Whether it is to be drawn on; a DICOM file is then decoded a second time, whole.
+        squares: One or more; a DICOM file is decoded for each.
 
     Raises:
         DataError: If it can't be read or decoded.
     """
     content = file_content(path, name=path.name)
-    if path.suffix.lower() in RASTER_SUFFIXES:
-        found = decode_raster(content, name=path.name, size_px=None, fit=fit)
-        shown = found.pixels if to_show else None
-        return Picture(found.pixels, shown, found.original_width, found.original_height)
-    decode = partial(decode_dicom, content, name=path.name, fit=fit)
-    small = decode(size_px=size_px, exact=False)
-    shown = decode(size_px=None, exact=True).pixels if to_show else None
-    return Picture(small.pixels, shown, small.original_width, small.original_height)
+    is_raster = _is_raster(path)
+    if is_raster:
+        whole = decode_raster(content, name=path.name, size_px=None, fit="squash")
+        decoded = dict.fromkeys(squares, whole)
+    else:
+        decoded = {
+            square: decode_dicom(content, name=path.name, **square._asdict(), exact=False)
+            for square in squares
+        }
+    first = decoded[squares[0]]
+    blank = blank_warning(first, content, name=path.name, fit=squares[0].fit, is_raster=is_raster)
+    warnings = first.warnings if blank is None else (*first.warnings, blank)
+    levels = {square: image.pixels for square, image in decoded.items()}
+    return Picture(levels, first.original_width, first.original_height, warnings)
+
+
+def read_shown(path: Path) -> Pixels:
+    """Decode a file at its own size, [H, W] uint8, bone bright; messages call it by its name.
+
+    Raises:
+        DataError: If it can't be read or decoded.
+    """
+    content = file_content(path, name=path.name)
+    if _is_raster(path):
+        return decode_raster(content, name=path.name, size_px=None, fit="squash").pixels
+    return decode_dicom(content, name=path.name, size_px=None, fit="squash", exact=True).pixels
+
+
+def _is_raster(path: Path) -> bool:
+    return path.suffix.lower() in RASTER_SUFFIXES

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -32,13 +33,20 @@ _MOST_TAGS = 60
 _PANEL_EM, _MARGIN_EM, _SAMPLE_EM, _ROW_EM = 17, 1.25, 2.4, 1.55
 
 
-@dataclass(frozen=True)
-class Finding:
+class ScoredBox(Protocol):
     """One box to draw: xyxy in pixels of the image it is drawn on, its class, its score."""
 
-    box: tuple[float, float, float, float]
-    label: str
-    score: float
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        """x_min, y_min, x_max, y_max."""
+
+    @property
+    def label(self) -> str:
+        """Name of its class."""
+
+    @property
+    def score(self) -> float:
+        """In [0, 1]."""
 
 
 @dataclass(frozen=True)
@@ -59,23 +67,18 @@ class _Row:
 
 
 def write_overlay(
-    path: Path, pixels: Pixels, findings: Sequence[Finding], *, classes: Sequence[str], title: str
+    path: Path, pixels: Pixels, findings: Sequence[ScoredBox], *, classes: Sequence[str], title: str
 ) -> None:
-    """Write a PNG of the image with its findings, and a legend to its right.
+    """Write what `overlay_image` draws as a PNG without text, time or other metadata.
 
-    The image is resampled so that its long side is 1200 to 1600 px. The file appears whole or not
-    at all, and carries no text, time or other metadata.
+    It appears whole or not at all.
 
     Args:
         path: Of the PNG; its folder is made, a file that is there is replaced.
-        pixels: [H, W] uint8, grey, 0 black.
-        findings: In any order; boxes in pixels of `pixels`. What reaches out of it is cut off. The
-            60 strongest have a name tag, or fewer where the picture has no room for them; the
-            legend then says so.
-        classes: All that the detector knows. The position decides the colour (one of 11) and the
-            outline (solid, then dashed), so that a class looks the same in every picture; beyond
-            22 classes looks repeat.
-        title: Heads the legend, usually the name of the file.
+        pixels: As `overlay_image` takes them, like all that follows.
+        findings: What is drawn.
+        classes: All that the detector knows.
+        title: Heads the legend.
 
     Raises:
         ValueError: A finding's label is not in `classes`.
@@ -87,9 +90,21 @@ def write_overlay(
 
 
 def overlay_image(
-    pixels: Pixels, findings: Sequence[Finding], *, classes: Sequence[str], title: str
+    pixels: Pixels, findings: Sequence[ScoredBox], *, classes: Sequence[str], title: str
 ) -> Image.Image:
-    """Return what `write_overlay` writes, as an RGB image.
+    """Return the image with its findings drawn on it, and a legend to its right.
+
+    The image is resampled so that its long side is 1200 to 1600 px.
+
+    Args:
+        pixels: [H, W] uint8, grey, 0 black.
+        findings: In any order; boxes in pixels of `pixels`. What reaches out of it is cut off. The
+            60 strongest have a name tag, or fewer where the picture has no room for them; the
+            legend then says so.
+        classes: All that the detector knows. The position decides the colour (one of 11) and the
+            outline (solid, then dashed), so that a class looks the same in every picture; beyond
+            22 classes looks repeat.
+        title: Heads the legend, usually the name of the file.
 
     Raises:
         ValueError: A finding's label is not in `classes`.
@@ -145,7 +160,7 @@ def _on_canvas(
 
 def _draw_findings(
     canvas: Image.Image,
-    ranked: Sequence[Finding],
+    ranked: Sequence[ScoredBox],
     boxes: Sequence[Rect],
     styles: dict[str, _Style],
     font: Font,
@@ -189,14 +204,14 @@ def _draw_outline(draw: ImageDraw.ImageDraw, box: Rect, style: _Style) -> None:
             draw.rectangle((x - 1, y - 1, x + 1, min(y + _DASH_PX[0], y1 + 1)), fill=style.colour)
 
 
-def _tag_text(finding: Finding, font: Font, width: int) -> str:
+def _tag_text(finding: ScoredBox, font: Font, width: int) -> str:
     score = f" {finding.score:.2f}"
     room = width - tag_size(score, font)[0]
     return _wrapped(finding.label, font, room, 1)[0] + score
 
 
 def _legend(
-    ranked: Sequence[Finding],
+    ranked: Sequence[ScoredBox],
     styles: dict[str, _Style],
     classes: Sequence[str],
     title: str,

@@ -13,13 +13,15 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import active_children, forkserver, get_context
 from pathlib import Path
+from typing import TypeVar
 
 from cxrssl.core.errors import DataError, RunError
 from cxrssl.core.files import write_text
 from cxrssl.core.images import one_thread
 from cxrssl.core.processes import end_with_parent
-from cxrssl.data.image_file import Picture
 from cxrssl.ingest.shards import Shard, decoded, write_shard
+
+Content = TypeVar("Content")
 
 # Decoding 150 megapixels takes under 2 GiB and a minute; what wants more is not asked for it.
 _MOST_MEMORY_BYTES = 6 << 30
@@ -67,8 +69,8 @@ def written(shards: Iterable[Shard], *, num_workers: int) -> Iterator[Shard]:
 
 
 def read_apart(
-    files: Iterable[Path], read: Callable[[Path], Picture]
-) -> Iterator[tuple[Path, Picture | str]]:
+    files: Iterable[Path], read: Callable[[Path], Content]
+) -> Iterator[tuple[Path, Content | str]]:
     """Read files in a process of their own; yield each in order, or why it can't be read.
 
     The next file is read while the caller works on this one.
@@ -84,10 +86,10 @@ def read_apart(
 
 
 def _read_until_it_ends(
-    pool: ProcessPoolExecutor, waiting: deque[Path], read: Callable[[Path], Picture]
-) -> Iterator[tuple[Path, Picture | str]]:
+    pool: ProcessPoolExecutor, waiting: deque[Path], read: Callable[[Path], Content]
+) -> Iterator[tuple[Path, Content | str]]:
     """Yield what one process reads of `waiting`, and the file that ended it, if one did."""
-    begun: deque[tuple[Path, Future[Picture | str]]] = deque()
+    begun: deque[tuple[Path, Future[Content | str]]] = deque()
     while waiting or begun:
         try:
             while waiting and len(begun) < _FILES_AHEAD:
@@ -106,7 +108,7 @@ def _read_until_it_ends(
             return
 
 
-def _read(read: Callable[[Path], Picture], path: Path) -> Picture | str:
+def _read(read: Callable[[Path], Content], path: Path) -> Content | str:
     signal.alarm(_MOST_SECONDS_AN_IMAGE)
     try:
         return read(path)

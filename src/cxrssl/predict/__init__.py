@@ -1,36 +1,32 @@
-"""`cxrssl predict`: what a detector finds in files, as COCO JSON, CSV and pictures.
+"""`cxrssl predict`: what detectors find in image files, written in the formats that are asked for.
 
 A file that can't be read is listed and never stops the rest. What is done is on record at once: a
-call that is cut goes on with --resume.
-Shapes: N boxes of an image, xyxy in pixels of the file.
+call that is cut goes on with --resume. The formats are written when all files are done.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import torch
-
 from cxrssl import __version__
 from cxrssl.core.devices import device_of_one_process
 from cxrssl.core.errors import RunError
+from cxrssl.core.files import write_json
+from cxrssl.core.printable import valid_text
 from cxrssl.data.image_file import Picture, read_picture
-from cxrssl.drawing.overlay import Finding, write_overlay
 from cxrssl.evaluate.detect import batch_size_on
-from cxrssl.hub.pull import FILES, Fetched, fetched
 from cxrssl.ingest.workers import read_apart
-from cxrssl.models.detector import Detector, detector_input
-from cxrssl.models.detector_folder import folder_of, load_detector
-from cxrssl.predict.inputs import files_in, overlay_names
-from cxrssl.predict.lists import write_lists
-from cxrssl.predict.record import Asked, Found, Record, check_out, files_hash, recorded, whole_text
+from cxrssl.predict.ensemble import Ensemble, load_ensemble
+from cxrssl.predict.formats import FORMATS, Context, Format, checked_formats, write_format
+from cxrssl.predict.found import Finding, Found
+from cxrssl.predict.inputs import files_in
+from cxrssl.predict.record import Asked, Record, check_out, files_hash, recorded
 from cxrssl.run.memory import MEMORY_ADVICE, memory_faults
 from cxrssl.run.progress import progress
 
-__all__ = ["Summary", "detections", "files_in", "overlay_names", "predict"]
+__all__ = ["FORMATS", "Finding", "Found", "Summary", "predict"]
 
 # Of pictures that wait for the rest of their batch; a radiograph has 4 to 10 million.
 _MOST_WAITING_PIXELS = 100_000_000
@@ -41,99 +37,100 @@ class Summary:
     """What came of a prediction.
 
     Attributes:
-        num_files: Files that were looked at, faulty ones included.
+        formats: What was written, in this order.
+        num_files: Files that were looked at, those that could not be read included.
+        num_read: Files that could be read.
         num_findings: Boxes in all of them: what the lists hold.
         num_strong: Of them, those that score the threshold or more: what is drawn.
         num_strong_files: Files with such a box.
-        failures: Why, for every file that can't be read.
+        failures: Why, for every file that could not be read or written; `failures.json`.
+        warnings: What had to be guessed, was changed or looks wrong, for files that were read;
+            `warnings.json`.
     """
 
+    formats: tuple[Format, ...]
     num_files: int
+    num_read: int
     num_findings: int
     num_strong: int
     num_strong_files: int
     failures: dict[str, str]
-
-
-@dataclass(frozen=True)
-class _Drawing:
-    """Where pictures go, and which boxes are drawn on them."""
-
-    out: Path
-    names: dict[Path, str]
-    threshold: float
-    classes: tuple[str, ...]
-
-    def draw(self, file: Path, picture: Picture, findings: Sequence[Finding]) -> None:
-        """Write the picture of one file, if it is to be shown."""
-        if picture.shown is not None:
-            strong = [finding for finding in findings if finding.score >= self.threshold]
-            path = self.out / "overlays" / self.names[file]
-            write_overlay(path, picture.shown, strong, classes=self.classes, title=file.name)
+    warnings: dict[str, tuple[str, ...]]
 
 
 @memory_faults(MEMORY_ADVICE)
 def predict(
-    checkpoint: Path,
+    checkpoints: Sequence[Path],
     inputs: Sequence[Path],
     out: Path,
     *,
     threshold: float,
-    overlays: bool,
+    formats: Sequence[str] = FORMATS,
+    flip: bool = False,
     resume: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> Summary:
-    """Detect in files and folders, and write `predictions.json`, `.csv` and `overlays/`.
+    """Detect in files and folders, and write what is found.
 
     Args:
-        checkpoint: A finetune run, a detector's folder, or `hf-hub:ORG/NAME[@REVISION]`.
+        checkpoints: Finetune runs, detectors' folders, or `hf-hub:ORG/NAME[@REVISION]`. The boxes
+            of several are fused, and must be of the same classes.
         inputs: Files, and folders that are searched for images.
-        out: A new folder for what is found; `failures.json` is there if a file can't be read.
-        threshold: Least score of what is drawn; the lists hold all that the detector returns.
-        overlays: Whether to draw.
+        out: A new folder for what is found. `failures.json` is there if a file can't be read, and
+            `warnings.json` if something looks wrong with one.
+        threshold: Least score of what is drawn; the lists hold all that the detectors return.
+        formats: Names of `FORMATS`. A call that goes on may name others than the one before; what
+            that has written stays.
+        flip: Whether the detectors also look at each image flipped left to right; boxes are fused.
         resume: Whether to go on with what a call before has begun in `out`, asked for the same.
         say: Called with what is there to go on with, if `resume`.
 
     Raises:
-        CxrsslError: If there is no detector, no image, or `out` is not new, in use or can't be
-            written.
+        CxrsslError: If there is no detector, no image, no such format, or `out` is not new, in use
+            or can't be written.
     """
+    chosen = checked_formats(formats)
     with _writing(out):
         check_out(out, resume=resume)
-    place = fetched(checkpoint)
-    folder = folder_of(place.folder)
-    detector = load_detector(folder, source=place.source)
+    ensemble = load_ensemble(checkpoints, flip=flip)
     files = files_in(inputs, out=out)
     with _writing(out):
-        asked = Asked(__version__, _hash_of(folder), threshold, overlays, files_hash(files))
-        drawing = _Drawing(out, overlay_names(files), threshold, detector.classes)
+        asked = Asked(__version__, ensemble.sha256, flip, threshold, files_hash(files))
         with recorded(out, asked, resume=resume) as record:
             if resume:
                 say(_what_is_there(out, record.num_done, len(files)))
-            return _predicted(detector, files, drawing, record, overlays=overlays, place=place)
+            _detect_rest(ensemble, files, record)
+            context = Context(ensemble.classes, ensemble.source, threshold)
+            unwritten: dict[str, str] = {}
+            for name in chosen:
+                unwritten |= write_format(name, out, record, context)
+            summary = _summary(record, chosen, unwritten, threshold)
+            if summary.failures:
+                write_json(out / "failures.json", summary.failures)
+            if summary.warnings:
+                write_json(out / "warnings.json", summary.warnings)
+            return summary
 
 
-def _predicted(
-    detector: Detector,
-    files: Sequence[Path],
-    drawing: _Drawing,
-    record: Record,
-    *,
-    overlays: bool,
-    place: Fetched,
+def _summary(
+    record: Record, formats: tuple[Format, ...], unwritten: dict[str, str], threshold: float
 ) -> Summary:
-    _detect_rest(detector, files, drawing, record, overlays=overlays)
-    write_lists(drawing.out, record, classes=detector.classes, source=place.source)
-    num_findings = num_strong = num_strong_files = 0
+    num_read = num_findings = num_strong = num_strong_files = 0
     failures: dict[str, str] = {}
+    warnings: dict[str, tuple[str, ...]] = {}
     for found in record:
-        strong = sum(finding.score >= drawing.threshold for finding in found.findings)
-        num_findings += len(found.findings)
+        strong = len(found.at_least(threshold))
+        num_read += not found.failure
+        num_findings += len(found)
         num_strong += strong
         num_strong_files += strong > 0
-        if found.failure:
-            failures[found.file] = found.failure
-    return Summary(len(files), num_findings, num_strong, num_strong_files, failures)
+        failure = found.failure or unwritten.get(found.name)
+        if failure:
+            failures[found.name] = failure
+        if found.warnings:
+            warnings[found.name] = found.warnings
+    counts = (record.num_done, num_read, num_findings, num_strong, num_strong_files)
+    return Summary(formats, *counts, failures, warnings)
 
 
 def _what_is_there(out: Path, num_done: int, num_files: int) -> str:
@@ -153,41 +150,25 @@ def _writing(out: Path) -> Iterator[None]:
         ) from error
 
 
-def _hash_of(folder: Path) -> str:
-    """Return a hash of a detector's files: weights, configuration, image processor."""
-    digest = hashlib.sha256()
-    for name in FILES:
-        with (folder / name).open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
-
-
-def _detect_rest(
-    detector: Detector,
-    files: Sequence[Path],
-    drawing: _Drawing,
-    record: Record,
-    *,
-    overlays: bool,
-) -> None:
-    """Put on record what is in each file that is not done, in order, or its fault."""
-    device = device_of_one_process()
-    detector.model.to(device).eval()
-    size_px = detector.processor.size_px
-    read = partial(read_picture, size_px=size_px, fit=detector.fit, to_show=overlays)
+def _detect_rest(ensemble: Ensemble, files: Sequence[Path], record: Record) -> None:
+    """Put on record what is in each file that is not done, in order, or why it can't be read."""
     rest = files[record.num_done :]
+    if not rest:
+        return
+    device = device_of_one_process()
+    ensemble.to(device)
+    read = partial(read_picture, squares=ensemble.squares)
     with progress("predict", total=len(files), done=record.num_done) as meter:
         for batch in _batches(read_apart(rest, read), batch_size_on(device)):
             pictures = [picture for _, picture in batch if isinstance(picture, Picture)]
-            results = iter(detections(detector, pictures, device))
+            results = iter(ensemble.findings(pictures, device))
             for file, picture in batch:
                 if isinstance(picture, str):
-                    record.add(Found(whole_text(str(file)), failure=picture))
+                    record.add(Found(file, failure=valid_text(picture)))
                 else:
-                    findings = next(results)
-                    drawing.draw(file, picture, findings)
+                    warnings = tuple(map(valid_text, picture.warnings))
                     size = picture.width, picture.height
-                    record.add(Found(whole_text(str(file)), *size, findings))
+                    record.add(Found(file, *size, next(results), warnings))
                 meter.at(record.num_done)
 
 
@@ -196,32 +177,13 @@ def _batches(
 ) -> Iterator[list[tuple[Path, Picture | str]]]:
     """Yield files as they come, `size` at a time, fewer where their pictures are large."""
     batch: list[tuple[Path, Picture | str]] = []
+    num_pixels = 0
     for file, picture in pictures:
         batch.append((file, picture))
-        read = [one for _, one in batch if isinstance(one, Picture)]
-        waiting = sum(one.width * one.height for one in read)
-        if len(batch) >= size or waiting > _MOST_WAITING_PIXELS:
+        if isinstance(picture, Picture):
+            num_pixels += picture.width * picture.height
+        if len(batch) >= size or num_pixels > _MOST_WAITING_PIXELS:
             yield batch
-            batch = []
+            batch, num_pixels = [], 0
     if batch:
         yield batch
-
-
-@torch.no_grad()
-def detections(
-    detector: Detector, pictures: Sequence[Picture], device: torch.device
-) -> list[tuple[Finding, ...]]:
-    """Return what a detector finds in pictures, strongest first, boxes in the files' pixels."""
-    if not pictures:
-        return []
-    processor, classes = detector.processor, detector.classes
-    squares = [torch.from_numpy(processor.square(one.levels))[None] for one in pictures]
-    results = detector.model(detector_input([square.to(device) for square in squares]))
-    found = []
-    for picture, result in zip(pictures, results, strict=True):
-        size = {"width": picture.width, "height": picture.height}
-        boxes = processor.in_picture(result["boxes"].cpu(), **size).tolist()
-        labels, scores = result["labels"].tolist(), result["scores"].tolist()
-        rows = zip(boxes, labels, scores, strict=True)
-        found.append(tuple(Finding((*box,), classes[label - 1], s) for box, label, s in rows))
-    return found

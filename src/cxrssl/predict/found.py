@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from cxrssl.core.printable import valid_text
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -95,8 +97,3 @@ class Found:
         table.insert(0, "class", pd.Series(self.labels, dtype="str"))
         table.insert(0, "file", pd.Series([self.name] * len(self), dtype="str"))
         return table
-
-
-def valid_text(text: str) -> str:
-    """Return text that every program reads: lone surrogates, as in file names, become escapes."""
-    return text.encode("utf-8", errors="backslashreplace").decode()

@@ -1,16 +1,13 @@
-"""Which files are looked at, and what their pictures are called."""
+"""Which files are looked at."""
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from cxrssl.core.errors import DataError
 from cxrssl.data.file_content import kind_of
 from cxrssl.data.tables.files import image_files
-from cxrssl.data.tables.rows import IMAGE_SUFFIXES
 
 _EXPECTED = "Expected DICOM, PNG, JPEG, TIFF or BMP"
-_MOST_NAME_BYTES = 200
 
 
 def files_in(inputs: Sequence[Path], *, out: Path | None = None) -> list[Path]:
@@ -49,23 +46,3 @@ def _files_of(path: Path) -> list[Path]:
     if not path.is_file():
         raise DataError(f"{path} is no regular file but {kind_of(mode)}. {_EXPECTED}.")
     return [path]
-
-
-def overlay_names(files: Sequence[Path]) -> dict[Path, str]:
-    """Return a name for the picture of each file; files of one name get numbers."""
-    names: dict[Path, str] = {}
-    taken: Counter[str] = Counter()
-    for file in files:
-        plain = file.stem if file.suffix.lower() in IMAGE_SUFFIXES else file.name
-        # File systems take 255 bytes, and a temporary file has a longer name.
-        plain = plain.encode(errors="backslashreplace")[:_MOST_NAME_BYTES].decode(errors="ignore")
-        same = plain.casefold()  # one name on shares that don't tell capitals
-        taken[same] += 1
-        while taken[same] > 1 and taken[f"{same}-{taken[same]}"]:
-            taken[same] += 1
-        number = taken[same]
-        name = plain if number == 1 else f"{plain}-{number}"
-        if number > 1:
-            taken[name.casefold()] += 1
-        names[file] = f"{name}.png"
-    return names

@@ -1,8 +1,9 @@
 """What a prediction has done so far, on disk: a line a file, so that a killed one goes on.
 
 `unfinished.jsonl` begins with what was asked for; then comes every file that is done, in order. A
-line that was cut by a kill or a full disk is dropped, and its file done again. When the lists are
-written, the record goes.
+line that was cut by a kill or a full disk is dropped, and its file done again. Which formats are
+written is not on record, because they are written of it when all files are done: a call that goes
+on may ask for others. When they are written, the record goes.
 """
 
 import json
@@ -15,81 +16,63 @@ from typing import IO, Any, Literal
 
 from cxrssl.core.errors import RunError
 from cxrssl.core.lock import claimed
-from cxrssl.drawing.overlay import Finding
+from cxrssl.core.printable import valid_text
+from cxrssl.predict.found import Finding, Found
 
 _RECORD = "unfinished.jsonl"
 _LOCK = ".lock"
-_LISTS = ("predictions.json", "predictions.csv", "failures.json")
 
 
 @dataclass(frozen=True)
 class Asked:
-    """All that decides what a prediction writes; one that goes on must have been asked the same.
+    """All that decides what a prediction finds; one that goes on must have been asked the same.
 
     Attributes:
         version: Of cxrssl.
-        detector: A hash of its files.
-        threshold: Least score of what is drawn.
-        overlays: Whether pictures are drawn.
+        detector: A hash of the detectors' files, in order.
+        flip: Whether they also look at flipped images.
+        threshold: Least score of what is drawn, since pictures that are there are kept.
         files: A hash of the inputs' names, sizes and times, in order.
     """
 
     version: str
     detector: str
+    flip: bool
     threshold: float
-    overlays: bool
     files: str
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a detector finds in one file.
-
-    Attributes:
-        file: Its path as text; bytes of it that are no UTF-8 are escapes.
-        width: Its columns.
-        height: Its rows.
-        findings: Strongest first; boxes in its pixels.
-        failure: Why it can't be read; empty if it can.
-    """
-
-    file: str
-    width: int = 0
-    height: int = 0
-    findings: tuple[Finding, ...] = ()
-    failure: str = ""
 
 
 class Record:
     """The files that are done, appended to as they are."""
 
-    def __init__(self, file: IO[bytes], num_done: int) -> None:
-        """Take a file that stands behind its last whole line."""
-        self._file, self.num_done = file, num_done
+    def __init__(self, path: Path, file: IO[bytes], num_done: int) -> None:
+        """Take a path, and the file there, which stands behind its last whole line."""
+        self._path, self._file, self.num_done = path, file, num_done
 
     def add(self, found: Found) -> None:
         """Put a file on record; whatever happens then, it is done."""
-        boxes = [[*one.box, one.label, one.score] for one in found.findings]
-        content = [found.file, found.width, found.height, boxes, found.failure]
+        boxes = [[*finding.box, finding.label, finding.score] for finding in found]
+        size = found.width, found.height
+        content = [str(found.file), *size, boxes, found.warnings, found.failure]
         self._file.write(_line(content))
         self._file.flush()
         self.num_done += 1
 
     def __iter__(self) -> Iterator[Found]:
         """Yield every file that is done, in order, one in memory at a time."""
-        self._file.seek(0)
-        next(self._file)
-        for line in self._file:
-            yield _found_in(line)
+        with self._path.open("rb") as file:
+            next(file)
+            for line in file:
+                yield _found_in(line)
 
 
 def _found_in(line: bytes) -> Found:
-    name, width, height, boxes, failure = json.loads(line)
+    name, width, height, boxes, warnings, failure = json.loads(line)
     findings = tuple(Finding((*box[:4],), box[4], box[5]) for box in boxes)
-    return Found(name, width, height, findings, failure)
+    return Found(Path(name), width, height, findings, tuple(warnings), failure)
 
 
-def state_of(out: Path) -> tuple[Literal["new", "unfinished", "finished", "other"], int]:
+def state_of(out: Path) -> tuple[Literal["new", "unfinished", "other"], int]:
     """Return what a folder holds, and of an unfinished prediction how many files are done."""
     try:
         names = {path.name for path in out.iterdir()} - {_LOCK}
@@ -99,8 +82,6 @@ def state_of(out: Path) -> tuple[Literal["new", "unfinished", "finished", "other
         with (out / _RECORD).open("rb") as file:
             num_done = max(0, sum(line.endswith(b"\n") for line in file) - 1)
         return ("unfinished", num_done) if num_done else ("new", 0)
-    if _LISTS[0] in names:
-        return "finished", 0
     return ("other" if names else "new"), 0
 
 
@@ -113,14 +94,10 @@ def check_out(out: Path, *, resume: bool) -> None:
     if out.exists() and not out.is_dir():
         raise RunError(f"{out} is a file; --out needs a folder, which may be absent.")
     state, num_done = state_of(out)
-    if state == "finished":
-        raise RunError(
-            f"{out} is not empty. Name another folder with --out: a finished prediction is there."
-        )
     if state == "other":
         raise RunError(
-            f"{out} is not empty. Name another folder with --out: no prediction is there that "
-            "could be gone on with."
+            f"{out} is not empty. Name another folder with --out: there is no unfinished "
+            "prediction in it."
         )
     if state == "unfinished" and not resume:
         raise RunError(
@@ -146,12 +123,12 @@ def recorded(out: Path, asked: Asked, *, resume: bool) -> Iterator[Record]:
         if state_of(out)[0] == "unfinished":
             _check_same(path, asked)
         else:
-            _drop(out.glob("overlays/*.png"))  # of a call that was cut in its first file
+            _drop(out.glob("overlays/*.png"))  # of a call that left no record of its files
             path.write_bytes(_line(asdict(asked)))
         _drop(out.glob("*.tmp"), out.glob("overlays/*.tmp"))
         with path.open("r+b") as file:
             num_done = _behind_last_line(file, path)
-            yield Record(file, num_done)
+            yield Record(path, file, num_done)
         path.unlink()
 
 
@@ -164,27 +141,24 @@ def files_hash(files: Sequence[Path]) -> str:
             state = f"{status.st_size} {status.st_mtime_ns}"
         except OSError:
             state = "gone"  # it is listed when its turn comes
-        digest.update(f"{whole_text(str(file))}\0{state}\n".encode())
+        digest.update(f"{valid_text(str(file))}\0{state}\n".encode())
     return digest.hexdigest()
-
-
-def whole_text(text: str) -> str:
-    """Return text that every program reads: halves of characters, as in names, are escapes."""
-    return text.encode("utf-8", errors="backslashreplace").decode()
 
 
 def _check_same(path: Path, asked: Asked) -> None:
     with path.open("rb") as file, _whole(path):
         before: dict[str, Any] = dict(json.loads(next(file)))
+    now = asdict(asked)
+    if before.keys() != now.keys():
+        before = {"version": None}
     words = {
         "version": "another version of cxrssl",
         "detector": "another detector",
+        "flip": "--flip" if before.get("flip") else "no --flip",
         "threshold": f"--threshold {before.get('threshold')}",
-        "overlays": "--overlays" if before.get("overlays") else "--no-overlays",
         "files": "other input files, or some of them have changed since",
     }
-    now = asdict(asked)
-    other = [text for name, text in words.items() if before.get(name) != now[name]]
+    other = [text for name, text in words.items() if before.get(name, now[name]) != now[name]]
     if other:
         raise RunError(
             f"{path.parent} holds a prediction that was begun with {'; '.join(other)}. Call it as "

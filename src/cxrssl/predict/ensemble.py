@@ -1,0 +1,178 @@
+"""Detectors that look at images: one, or several whose boxes are fused, each flipped too if asked.
+
+Shapes: S the side of a detector's square; N boxes of an image, xyxy in pixels of the file's image.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cxrssl.core.errors import DataError
+from cxrssl.data.image_file import Picture, Square
+from cxrssl.hub.pull import FILES, fetched
+from cxrssl.models.detector import Detector, detector_input
+from cxrssl.models.detector_folder import folder_of, load_detector
+from cxrssl.predict.found import Finding
+from cxrssl.predict.fuse import IOU, fused
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """One or more detectors of the same classes.
+
+    Attributes:
+        detectors: The first decides the order of the classes.
+        source: What they are called, and how their boxes are fused if they are.
+        flip: Whether each detector also looks at the image flipped left to right.
+        sha256: A hash of the detectors' files, in order.
+    """
+
+    detectors: tuple[Detector, ...]
+    source: str
+    flip: bool
+    sha256: str
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of labels 1..K."""
+        return self.detectors[0].classes
+
+    @property
+    def squares(self) -> tuple[Square, ...]:
+        """The different squares that the detectors take."""
+        return tuple(dict.fromkeys(map(square_of, self.detectors)))
+
+    def to(self, device: torch.device) -> None:
+        """Move the detectors to a device, ready to detect."""
+        for detector in self.detectors:
+            detector.model.to(device).eval()
+
+    def findings(
+        self, pictures: Sequence[Picture], device: torch.device
+    ) -> list[tuple[Finding, ...]]:
+        """Return what is found in each picture, highest score first.
+
+        Args:
+            pictures: Read for `squares`.
+            device: Where the detectors are.
+        """
+        views = (False, True) if self.flip else (False,)
+        passes = [
+            detections(detector, pictures, device, flipped=flipped)
+            for detector in self.detectors
+            for flipped in views
+        ]
+        if len(passes) == 1:
+            return passes[0]
+        most = max(detector.processor.findings_per_image for detector in self.detectors)
+        return [
+            fused(of_picture, width=picture.width, height=picture.height, most=most)
+            for picture, *of_picture in zip(pictures, *passes, strict=True)
+        ]
+
+
+def load_ensemble(checkpoints: Sequence[Path], *, flip: bool) -> Ensemble:
+    """Load one or more detectors.
+
+    Args:
+        checkpoints: Finetune runs, detectors' folders, or `hf-hub:ORG/NAME[@REVISION]`.
+        flip: Whether each also looks at the flipped image.
+
+    Raises:
+        HubError: If one is on the Hub and can't be had.
+        DataError: If one is no detector, is named twice, or has other classes than the first.
+        TransferError: If weights do not fit their configuration.
+    """
+    places = [fetched(checkpoint) for checkpoint in checkpoints]
+    folders = [folder_of(place.folder) for place in places]
+    detectors = [
+        load_detector(folder, source=place.source)
+        for folder, place in zip(folders, places, strict=True)
+    ]
+    sources = [place.source for place in places]
+    for number in range(1, len(detectors)):
+        if folders[number].resolve() in {folder.resolve() for folder in folders[:number]}:
+            raise DataError(f"{sources[number]} is named twice. Name each detector once.")
+        _check_classes(detectors[0].classes, detectors[number].classes, sources[0], sources[number])
+    return Ensemble(tuple(detectors), _source(sources, flip=flip), flip, _hash_of(folders))
+
+
+def _check_classes(
+    first: Sequence[str], other: Sequence[str], first_source: str, other_source: str
+) -> None:
+    if set(first) == set(other):
+        return
+    parts = []
+    for source, here, there in ((first_source, first, other), (other_source, other, first)):
+        alone = [name for name in here if name not in there]
+        if alone:
+            parts.append(f"{source} alone has {', '.join(alone)}")
+    raise DataError(
+        f"{first_source} and {other_source} have different classes: {'; '.join(parts)}. Boxes are "
+        "fused of detectors with the same classes only."
+    )
+
+
+def _source(sources: Sequence[str], *, flip: bool) -> str:
+    views = ", each image also flipped left to right" if flip else ""
+    how = f"{views}; weighted boxes fusion, IoU {IOU}" if flip or len(sources) > 1 else ""
+    return " + ".join(sources) + how
+
+
+def _hash_of(folders: Sequence[Path]) -> str:
+    """Return a hash of detectors' files: weights, configuration, image processor."""
+    digest = hashlib.sha256()
+    for folder in folders:
+        for name in FILES:
+            with (folder / name).open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def square_of(detector: Detector) -> Square:
+    """Return the square that a detector's pictures are read for."""
+    return Square(detector.processor.size_px, detector.fit)
+
+
+@torch.no_grad()
+def detections(
+    detector: Detector, pictures: Sequence[Picture], device: torch.device, *, flipped: bool = False
+) -> list[tuple[Finding, ...]]:
+    """Return what a detector finds in pictures, highest score first.
+
+    Args:
+        detector: On `device`, in evaluation mode.
+        pictures: Read for the detector's square.
+        device: Where it is.
+        flipped: Whether it is shown the pictures flipped left to right; boxes are turned back.
+    """
+    if not pictures:
+        return []
+    processor, square = detector.processor, square_of(detector)
+    levels = [processor.square(picture.levels[square]) for picture in pictures]
+    if flipped:
+        levels = [np.ascontiguousarray(one[:, ::-1]) for one in levels]
+    images = [torch.from_numpy(one)[None].to(device) for one in levels]
+    results = detector.model(detector_input(images))
+    found = []
+    for picture, result in zip(pictures, results, strict=True):
+        boxes = result["boxes"].cpu()
+        if flipped:
+            boxes = _flipped_back(boxes, square.size_px)
+        boxes = processor.in_picture(boxes, width=picture.width, height=picture.height)
+        labels, scores = result["labels"].tolist(), result["scores"].tolist()
+        rows = zip(boxes.tolist(), labels, scores, strict=True)
+        names = detector.classes
+        found.append(tuple(Finding((*box,), names[label - 1], s) for box, label, s in rows))
+    return found
+
+
+def _flipped_back(boxes: Tensor, size_px: int) -> Tensor:
+    """Return boxes [N, 4] xyxy of a flipped square as they lie in the square itself."""
+    x_min, y_min, x_max, y_max = boxes.unbind(dim=1)
+    return torch.stack([size_px - x_max, y_min, size_px - x_min, y_max], dim=1)

@@ -324,12 +324,16 @@ def film(source: Path) -> Path:
     return min((source / "train").iterdir())
 
 
+@pytest.mark.parametrize("flip", [False, True])
 def test_a_call_finds_what_predict_writes(
-    detector: cxrssl.Detector, checkpoint: Path, film: Path, tmp_path: Path
+    flip: bool, checkpoint: Path, film: Path, tmp_path: Path
 ) -> None:
+    detector = cxrssl.load_detector([checkpoint], flip=flip)
     png = tmp_path / "film.png"
     Image.fromarray(cxrssl.read_dicom(film)).save(png)
-    summary = cxrssl.predict(checkpoint, [film, png], tmp_path / "out", threshold=0.1)
+    summary = cxrssl.predict(
+        checkpoint, [film, png], tmp_path / "out", threshold=0.1, formats=["coco"], flip=flip
+    )
     assert summary.num_files == 2
     written = json.loads((tmp_path / "out/predictions.json").read_text())
     names = {entry["id"]: entry["name"] for entry in written["categories"]}
@@ -342,6 +346,17 @@ def test_a_call_finds_what_predict_writes(
         np.testing.assert_allclose(found.boxes, boxes, atol=0.011)
         np.testing.assert_allclose(found.scores, [e["score"] for e in entries], atol=1e-5)
         assert found.labels == tuple(names[entry["category_id"]] for entry in entries)
+
+
+def test_what_looks_wrong_is_with_the_detections_and_a_warning(
+    detector: cxrssl.Detector, tmp_path: Path
+) -> None:
+    file = tmp_path / "blank.png"
+    Image.fromarray(np.full((80, 90), 7, np.uint8)).save(file)
+    with pytest.warns(cxrssl.DecodeWarning, match=r"^blank\.png: ") as caught:
+        found = detector(file)
+    assert [f"blank.png: {text}" for text in found.warnings] == [str(w.message) for w in caught]
+    assert {entry.filename for entry in caught} == {__file__}
 
 
 def test_a_call_takes_a_path_an_array_or_several(detector: cxrssl.Detector, film: Path) -> None:
@@ -458,7 +473,11 @@ def test_what_a_detector_returned_is_scored_by_file_name(
     assert any("was called with threshold=0.01" in text for text in cut.warnings)
 
 
-def test_a_store_is_scored_with_a_detector_alone(store_folder: Path) -> None:
+def test_a_store_is_scored_with_one_detector_alone(store_folder: Path, checkpoint: Path) -> None:
+    with pytest.raises(ArgumentError, match="whose boxes are fused are not scored on a store"):
+        cxrssl.evaluate(store_folder, cxrssl.load_detector(checkpoint, flip=True))
+    with pytest.raises(ArgumentError, match="load_detector got an empty list"):
+        cxrssl.load_detector([])
     with pytest.raises(ArgumentError, match="a store is scored with a detector; got list"):
         cxrssl.evaluate(store_folder, RESULTS)
     with pytest.raises(ArgumentError, match="split is 'exam'; expected train, val, test"):

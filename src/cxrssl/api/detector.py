@@ -5,6 +5,7 @@ Shapes: N boxes of an image, xyxy in pixels of it; H and W its rows and columns.
 
 import io
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,17 +16,14 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from cxrssl.api.images import DecodeWarning
 from cxrssl.core.devices import device_of_one_process
 from cxrssl.core.errors import ArgumentError
 from cxrssl.core.images import Pixels, opencv_threads_restored
 from cxrssl.data.image_file import Picture, read_picture, read_shown
-from cxrssl.drawing import overlay
+from cxrssl.drawing.overlay import overlay_image
 from cxrssl.evaluate.detect import batch_size_on
-from cxrssl.hub.pull import fetched
-from cxrssl.models.detector import Detector as Network
-from cxrssl.models.detector_folder import folder_of
-from cxrssl.models.detector_folder import load_detector as load_network
-from cxrssl.predict.ensemble import detections, square_of
+from cxrssl.predict.ensemble import Ensemble, load_ensemble
 from cxrssl.predict.found import Found
 from cxrssl.run.memory import MEMORY_ADVICE, memory_faults
 from cxrssl.run.process_state import process_restored
@@ -54,11 +52,8 @@ class Detections(Found):
 
         The file is read again, whole.
         """
-        pixels = self._pixels
-        if pixels is None:
-            pixels = read_shown(self.file)
-        title = self.file.name
-        return overlay.overlay_image(pixels, self.findings, classes=self.classes, title=title)
+        pixels = read_shown(self.file) if self._pixels is None else self._pixels
+        return overlay_image(pixels, self.findings, classes=self.classes, title=self.file.name)
 
     def _repr_png_(self) -> bytes:
         """Return `show()` as the PNG that a notebook shows for this object."""
@@ -71,18 +66,24 @@ class Detector:
     """A detector with its weights on a device, ready to be called.
 
     Attributes:
-        source: Its path, or its name on the Hub with the commit it is of.
+        source: Its path, or its name on the Hub with the commit it is of; of several detectors all,
+            and how their boxes are fused.
         classes: Names of what it finds.
         device: Where it works.
     """
 
-    def __init__(self, network: Network, *, source: str, device: torch.device) -> None:
-        self.source, self.classes, self.device = source, network.classes, device
-        self._network = network
+    def __init__(self, ensemble: Ensemble, device: torch.device) -> None:
+        self.source, self.classes, self.device = ensemble.source, ensemble.classes, device
+        self._ensemble = ensemble
 
     def __repr__(self) -> str:
         """Name the source and the classes."""
         return f"<cxrssl detector {self.source} on {self.device}: {', '.join(self.classes)}>"
+
+    @property
+    def is_single(self) -> bool:
+        """Whether it is one detector that looks at each image once: nothing is fused."""
+        return len(self._ensemble.detectors) == 1 and not self._ensemble.flip
 
     @overload
     def __call__(  # type: ignore[overload-overlap]  # a str is a sequence, and here a path
@@ -106,26 +107,36 @@ class Detector:
 
         Raises:
             CxrsslError: If a file can't be read, an array is not [H, W] uint8, or memory runs out.
+
+        Warns:
+            DecodeWarning: For everything that had to be guessed or looks wrong; also in `warnings`
+                of the result.
         """
         if not 0 <= threshold <= 1:
             raise ArgumentError(f"threshold is {threshold}; expected a number from 0 to 1.")
-        if isinstance(images, str | os.PathLike | np.ndarray):
-            return self._detect([images], threshold)[0]
+        is_one = isinstance(images, str | os.PathLike | np.ndarray)
+        several = [images] if isinstance(images, str | os.PathLike | np.ndarray) else images
         size = batch_size_on(self.device)
-        starts = range(0, len(images), size)
-        return [
-            one for start in starts for one in self._detect(images[start : start + size], threshold)
+        found = [
+            detections
+            for start in range(0, len(several), size)
+            for detections in self._detect(several[start : start + size], threshold)
         ]
+        for detections in found:
+            for text in detections.warnings:
+                # Two decorators lie between here and the caller.
+                warnings.warn(f"{detections.file.name}: {text}", DecodeWarning, stacklevel=4)
+        return found[0] if is_one else found
 
     def _detect(self, images: Sequence[ImageInput], threshold: float) -> list[Detections]:
         pictures = [self._picture(image) for image in images]
-        findings = detections(self._network, pictures, self.device)
+        findings = self._ensemble.findings(pictures, self.device)
         return [
             Detections(
                 file=_NAME_OF_ARRAY if isinstance(image, np.ndarray) else Path(image),
                 width=picture.width,
                 height=picture.height,
-                findings=tuple(finding for finding in found if finding.score >= threshold),
+                findings=tuple(one for one in found if one.score >= threshold),
                 warnings=picture.warnings,
                 classes=self.classes,
                 threshold=threshold,
@@ -135,34 +146,42 @@ class Detector:
         ]
 
     def _picture(self, image: ImageInput) -> Picture:
-        """Return an image as the detector's processor takes it."""
+        """Return an image as the detectors' processors take it."""
+        squares = self._ensemble.squares
         if not isinstance(image, np.ndarray):
-            return read_picture(Path(image), [square_of(self._network)])
+            return read_picture(Path(image), squares)
         if image.ndim != 2 or image.dtype != np.uint8 or not image.size:
             raise ArgumentError(
                 f"an array of shape {list(image.shape)} and type {image.dtype}; expected grey "
                 "levels [H, W] uint8 in which bone is bright, such as `cxrssl.read_dicom` returns."
             )
-        return Picture({square_of(self._network): image}, image.shape[1], image.shape[0])
+        return Picture(dict.fromkeys(squares, image), image.shape[1], image.shape[0])
 
 
 @process_restored()
 @memory_faults(MEMORY_ADVICE)
 def load_detector(
-    checkpoint: str | os.PathLike[str], *, device: str | torch.device | None = None
+    checkpoint: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    flip: bool = False,
+    device: str | torch.device | None = None,
 ) -> Detector:
     """Load a detector that `cxrssl finetune` trained; no code from outside is run.
 
     Args:
-        checkpoint: A finetune run, its `detector/` folder, or `hf-hub:ORG/NAME[@REVISION]`.
+        checkpoint: A finetune run, its `detector/` folder, or `hf-hub:ORG/NAME[@REVISION]`; or a
+            list of them, of the same classes, whose boxes are fused.
+        flip: Whether each image is also looked at flipped left to right; boxes are fused.
         device: Where it works; a GPU if there is one, else the CPU, if None.
 
     Raises:
-        CxrsslError: If there is no such detector, it can't be had or does not arrive whole, or the
-            GPU can't be used.
+        CxrsslError: If there is no such detector, it can't be had or does not arrive whole, classes
+            differ, or the GPU can't be used.
     """
     where = device_of_one_process() if device is None else torch.device(device)
-    place = fetched(Path(checkpoint))
-    network = load_network(folder_of(place.folder), source=place.source)
-    network.model.to(where).eval()
-    return Detector(network, source=place.source, device=where)
+    names = [checkpoint] if isinstance(checkpoint, str | os.PathLike) else checkpoint
+    if not names:
+        raise ArgumentError("load_detector got an empty list; expected one checkpoint or more.")
+    ensemble = load_ensemble([Path(name) for name in names], flip=flip)
+    ensemble.to(where)
+    return Detector(ensemble, where)

@@ -13,7 +13,6 @@ import pandas as pd
 from cxrssl.api.store import StoreImages
 from cxrssl.core.errors import ArgumentError, CxrsslError
 from cxrssl.core.processes import random_state_restored
-from cxrssl.data.coco.write import DetectedImage, Detection, write_detections
 from cxrssl.data.protocol import SPLITS
 from cxrssl.evaluate.files import evaluate_files
 from cxrssl.evaluate.intervals import Bootstrap
@@ -161,6 +160,11 @@ def _of_store(
     from cxrssl.evaluate.checkpoint import evaluate as evaluate_checkpoint
     from cxrssl.run.process_state import process_restored
 
+    if isinstance(detector, Detector) and not detector.is_single:
+        raise ArgumentError(
+            f"{detector.source}: detectors whose boxes are fused are not scored on a store. Give "
+            "a COCO data set, and what the detector returned for its files with threshold=0."
+        )
     checkpoint = detector.source if isinstance(detector, Detector) else detector
     if not isinstance(checkpoint, str | os.PathLike):
         raise ArgumentError(
@@ -221,10 +225,12 @@ class _CocoInputs:
     def _file(self, value: object, name: str) -> Path:
         if isinstance(value, str | os.PathLike):
             return Path(value)
-        path = self.folder / f"{name} (as given)"
         if _is_detections(value):
-            write_found(path, value)
-            return path
+            from cxrssl.predict.formats import coco
+
+            coco.write(self.folder, value, value[0].classes, source="cxrssl.evaluate")
+            return self.folder / "predictions.json"
+        path = self.folder / f"{name} (as given)"
         try:
             path.write_text(json.dumps(value), encoding="utf-8")
         except (TypeError, ValueError) as error:
@@ -245,27 +251,6 @@ def _is_detections(value: object) -> TypeGuard[Sequence["Detections"]]:
     from cxrssl.api.detector import Detections
 
     return all(isinstance(image, Detections) for image in value)
-
-
-def write_found(path: Path, found: Sequence["Detections"]) -> None:
-    """Write what a detector returned for a list of files as a COCO data set."""
-    classes = found[0].classes
-    number_of = {name: number for number, name in enumerate(classes, start=1)}
-    write_detections(
-        path,
-        (
-            DetectedImage(number, image.name, image.width, image.height)
-            for number, image in enumerate(found, start=1)
-        ),
-        (
-            Detection(number, number_of[one.label], (x0, y0, x1 - x0, y1 - y0), one.score)
-            for number, image in enumerate(found, start=1)
-            for one in image
-            for x0, y0, x1, y1 in [one.box]
-        ),
-        classes=classes,
-        info={},
-    )
 
 
 def _left_out(predictions: object) -> tuple[str, ...]:

@@ -74,17 +74,21 @@ def test_inside_a_call_torch_has_the_settings_it_starts_with_and_the_callers_thr
 
 
 def test_a_caller_that_set_a_backend_s_precision_by_itself_is_no_error() -> None:
-    matmul = torch.backends.cuda.matmul
-    before = matmul.fp32_precision
-    matmul.fp32_precision = "tf32"
-    try:
-        with pytest.raises(RuntimeError):
-            torch.get_float32_matmul_precision()
-        with process_restored():
-            pass
-        assert matmul.fp32_precision == "tf32"
-    finally:
-        matmul.fp32_precision = before
+    # In a process of its own: how torch answers depends on what was set before.
+    code = """
+import torch
+from cxrssl.run.process_state import process_restored
+torch.backends.cuda.matmul.fp32_precision = "tf32"
+try:
+    torch.get_float32_matmul_precision()
+except RuntimeError:
+    with process_restored():
+        pass
+    print(torch.backends.cuda.matmul.fp32_precision)
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "tf32\n"
 
 
 def test_a_caller_s_own_accelerator_of_another_precision_is_not_in_the_way() -> None:

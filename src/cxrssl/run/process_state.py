@@ -58,12 +58,8 @@ def process_restored() -> Iterator[None]:
 def _torch_restored() -> Iterator[None]:
     """Give torch the settings that it starts with, and put the caller's back."""
     cudnn = torch.backends.cudnn
-    gpus = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
     with ExitStack() as stack:
-        if gpus:
-            stack.callback(torch.cuda.set_device, torch.cuda.current_device())
-        # Listed, it does not warn of many; with none it keeps the CPU's state alone.
-        stack.enter_context(torch.random.fork_rng(gpus, device_type="cuda"))
+        _restore_devices(stack)
         stack.callback(torch.set_num_threads, torch.get_num_threads())
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
@@ -83,6 +79,21 @@ def _torch_restored() -> Iterator[None]:
                 stack.callback(torch.set_float32_matmul_precision, precision)
                 torch.set_float32_matmul_precision("highest")
         yield
+
+
+def _restore_devices(stack: ExitStack) -> None:
+    """Have the random states of all devices put back, and which of them is the current one."""
+    kind = torch.accelerator.current_accelerator(check_available=True)
+    # Devices that are listed are not warned of for being many; with none it is the CPU's alone.
+    if kind is None:
+        stack.enter_context(torch.random.fork_rng(()))
+    elif kind.type == "mps":
+        stack.enter_context(torch.random.fork_rng((), device_type="mps"))
+        stack.callback(torch.mps.set_rng_state, torch.mps.get_rng_state())
+    else:
+        devices = range(torch.accelerator.device_count())
+        stack.callback(torch.accelerator.set_device_index, torch.accelerator.current_device_index())
+        stack.enter_context(torch.random.fork_rng(devices, device_type=kind.type))
 
 
 def _restore_environment(before: dict[str, str]) -> None:

@@ -40,6 +40,12 @@ def finetune_recipe(store: Path, *changes: str) -> FinetuneRecipe:
 METHOD_RECIPES = sorted(path.stem for path in (ROOT / "recipes/pretrain").glob("*smoke.yaml"))
 
 
+def old_form(recipe: str) -> str:
+    """Return a pretraining recipe as it was written when SimCLR was the only method."""
+    named = recipe.replace("body:\n", "model:\n").replace("  name: simclr\n", "")
+    return named.replace("method:\n", "")
+
+
 class DeadlyPath(PosixPath):
     """A file whose reading ends the process by the signal its suffix numbers: `NAME.11`.
 

@@ -17,7 +17,7 @@ from cxrssl.config.section import Section
 from cxrssl.core.errors import RecipeError
 from cxrssl.reproduce.checks import check
 from cxrssl.reproduce.jobs import trainings
-from support import ROOT, RTDETR
+from support import ROOT, RTDETR, old_form
 
 KINDS = {"pretrain": PretrainRecipe, "finetune": FinetuneRecipe, "plans": Plan}
 SMOKE = ROOT / "recipes/pretrain/smoke.yaml"
@@ -365,12 +365,6 @@ def test_a_random_start_goes_with_norms_that_learn_or_are_measured(norm: str) ->
         frozen = load_recipe(path, FinetuneRecipe, overrides=changes)
         assert frozen == recipe.model_copy(update={"model": frozen.model})
         assert frozen.model.model_dump()["frozen_stages"] == 1
-
-
-def old_form(recipe: str) -> str:
-    """Return a pretraining recipe as it was written when SimCLR was the only method."""
-    named = recipe.replace("body:\n", "model:\n").replace("  name: simclr\n", "")
-    return named.replace("method:\n", "")
 
 
 def test_a_recipe_of_the_old_form_is_refused_and_each_field_is_said_where_it_is(

@@ -97,7 +97,7 @@ def _read(
     from typing import get_args
 
     from cxrssl.config.catalogue import packaged_names, recipe_path
-    from cxrssl.config.load import load_recipe
+    from cxrssl.config.load import load_recipe, load_run_recipe
     from cxrssl.core.errors import RecipeError
 
     task = get_args(kind.model_fields["task"].annotation)[0]
@@ -117,7 +117,7 @@ def _read(
             f"{out} holds no run to go on with: {own} is missing. Name the folder of a run with "
             f"--out, or begin one: cxrssl {task} RECIPE --out {out}"
         )
-    return load_recipe(own, kind, overrides=overrides), out
+    return load_run_recipe(out, kind, overrides=overrides), out
 
 
 def _say_what_is_there(folder: Path, *, resume: bool) -> None:

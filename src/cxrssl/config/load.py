@@ -2,7 +2,7 @@
 
 import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -15,6 +15,7 @@ from cxrssl.config.moved import is_old_form, moved_fields, new_form
 from cxrssl.config.section import Section
 from cxrssl.config.yaml_text import parse_yaml, read_yaml, yaml_text
 from cxrssl.core.errors import RecipeError
+from cxrssl.core.files import write_text
 
 Recipe = TypeVar("Recipe", bound=Section)
 _MOST_DOTS = 16
@@ -33,36 +34,49 @@ def load_recipe(path: Path, kind: type[Recipe], *, overrides: list[str]) -> Reci
     """
     if not is_file(path):
         raise RecipeError(f"Not found: {path}. Expected a recipe, a YAML file.")
-    content = read_yaml(path)
-    if not isinstance(content, dict):
-        raise RecipeError(f"{path} should hold keys and values, and holds {_short(content)}.")
-    _check_task(path, content, kind)
+    content = _content(path, kind)
     if kind.moved and is_old_form(content):
         lines = "\n".join(f"  {line}" for line in moved_fields(content))
         raise RecipeError(
             f"{path} has the form of earlier versions, whose section model is now two: body, the "
             f"backbone, and method. Change it so:\n{lines}"
         )
-    for override in overrides:
-        _override(content, override, kind)
-    return _validated(path, content, kind)
+    return _merged(path, content, kind, overrides)
 
 
-def load_run_recipe(run: Path, kind: type[Recipe]) -> Recipe:
+def load_run_recipe(run: Path, kind: type[Recipe], *, overrides: Sequence[str] = ()) -> Recipe:
     """Read the recipe in the folder of a run, which an earlier version may have written.
 
     Raises:
-        RecipeError: If it is no recipe of that kind.
+        RecipeError: If it is no recipe of that kind, or an override is wrong.
     """
     path = run / "recipe.yaml"
+    content = _content(path, kind)
+    if kind.moved and is_old_form(content):
+        content = new_form(content)
+    return _merged(path, content, kind, overrides)
+
+
+def renew_run_recipe(run: Path, kind: type[Section]) -> None:
+    """Write the recipe of a run that an earlier version began as this version would write it."""
+    path = run / "recipe.yaml"
+    if path.is_file() and is_old_form(_content(path, kind)):
+        write_text(path, to_yaml(load_run_recipe(run, kind)))
+
+
+def _content(path: Path, kind: type[Section]) -> dict[str, Any]:
     content = read_yaml(path)
     if not isinstance(content, dict):
         raise RecipeError(f"{path} should hold keys and values, and holds {_short(content)}.")
-    is_old = bool(kind.moved) and is_old_form(content)
-    return _validated(path, new_form(content) if is_old else content, kind)
+    _check_task(path, content, kind)
+    return content
 
 
-def _validated(path: Path, content: dict[str, Any], kind: type[Recipe]) -> Recipe:
+def _merged(
+    path: Path, content: dict[str, Any], kind: type[Recipe], overrides: Sequence[str]
+) -> Recipe:
+    for override in overrides:
+        _override(content, override, kind)
     try:
         return kind.model_validate(content)
     except ValidationError as error:

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 
-from cxrssl.config.load import to_yaml
+from cxrssl.config.load import renew_run_recipe, to_yaml
 from cxrssl.config.schema import PretrainRecipe
 from cxrssl.data.licence_terms import data_record
 from cxrssl.data.loaders import PoolImages, pool_loader
@@ -51,7 +51,7 @@ def pretrain(recipe: PretrainRecipe, out: Path, *, resume: bool) -> Path:
     images, plan = pool_images(store, recipe)
     drops = plan.starts_of(optim.drop_epochs)
     rate = LearningRate(optim.schedule, optim.peak_lr, optim.warmup_steps, plan.num_steps, drops)
-    check_run(out, recipe_yaml=to_yaml(recipe), resume=resume, writes=is_main)
+    check_folder(out, recipe, resume=resume, writes=is_main)
     checkpoints = Checkpoints(
         out / "checkpoints", recipe.checkpoint_every_steps, is_main, accelerator.scaler
     )
@@ -95,6 +95,17 @@ def pretrain(recipe: PretrainRecipe, out: Path, *, resume: bool) -> Path:
                 checkpoints.save_if_due(model, optimizer, losses, steps_done=step)
                 meter.at(step, f"epoch {epoch + 1}/{plan.num_epochs}")
     return finish(run, pretext, recipe, log, images, gradient.chunk_images)
+
+
+def check_folder(out: Path, recipe: PretrainRecipe, *, resume: bool, writes: bool) -> None:
+    """Check that a run can begin or go on in a folder, one that an earlier version began as well.
+
+    Raises:
+        RunError: If it can't.
+    """
+    if resume and writes:
+        renew_run_recipe(out, PretrainRecipe)
+    check_run(out, recipe_yaml=to_yaml(recipe), resume=resume, writes=writes)
 
 
 def on_device(

@@ -48,7 +48,7 @@ def test_loss_and_gradient_are_lightlys() -> None:
             assert float(mine.grad.abs().max()) > 0
 
 
-def test_each_view_foretells_the_target_of_the_other() -> None:
+def test_each_view_predicts_the_target_of_the_other() -> None:
     method = byol().eval()  # so that an image's rows depend on it alone
     first, second, first_target, second_target = method(batch())
     views = batch()["views"]

@@ -1,4 +1,4 @@
-"""BYOL: a network foretells what a slow copy of it makes of another view; there are no negatives.
+"""BYOL: a network predicts the embedding that a slow copy of it has of another view; no negatives.
 
 Shapes: B images, D the embedding's length.
 Source: arXiv 2006.07733, sections 3.1 and 3.3.
@@ -21,7 +21,7 @@ class BYOL(nn.Module):
     Attributes:
         encoder: Images [B, C, H, W] -> features [B, F].
         projector: Features [B, F] -> embeddings [B, D].
-        predictor: Embeddings [B, D] -> what the copy's embeddings [B, D] will be.
+        predictor: Embeddings [B, D] -> predictions [B, D] of the copy's embeddings.
         copy: Images -> embeddings, the target; no gradient reaches it.
         momentum: Share of itself that the copy keeps in the first step; it rises to 1.
     """

@@ -1,8 +1,8 @@
-"""MoCo v2: a view is told from a queue of other images' views, which a slow copy has embedded.
+"""MoCo v2: a view against a queue of other images' views, which a slow copy has embedded.
 
-The copy normalises with running statistics, not with those of its batch. So a key bears no mark of
-its batch, by which a query could tell it from the keys of earlier batches; the authors shuffle
-images among GPUs for that, which takes several.
+The copy normalises with running statistics, not with those of its batch. Otherwise a query could
+recognise its key by the statistics that both share. The authors shuffle images among GPUs against
+that, which does not help a single process.
 
 Shapes: B images, D the embedding's length, K rows in the queue.
 Source: MoCo, arXiv 1911.05722, algorithm 1; version 2, arXiv 2003.04297, section 3 (its head and

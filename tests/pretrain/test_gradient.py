@@ -14,7 +14,9 @@ from cxrssl.pretrain import pretrain
 from cxrssl.pretrain.gradient import Gradient
 from cxrssl.run.memory import is_out_of_memory
 from cxrssl.run.processes import start_accelerator
+from cxrssl.ssl.byol import BYOL
 from cxrssl.ssl.losses.nt_xent import nt_xent
+from cxrssl.ssl.moco import MoCo
 from cxrssl.ssl.pretext import Batch, Couples, Losses, Outputs, in_order_of_place
 from cxrssl.ssl.simclr import SimCLR
 from support import pretrain_recipe
@@ -117,24 +119,32 @@ def test_what_torch_says_when_the_machine_has_no_more_is_known() -> None:
     assert is_out_of_memory(fault.value)
 
 
+@pytest.mark.parametrize(
+    ("recipe_name", "kind"), [("smoke", SimCLR), ("moco_smoke", MoCo), ("byol_smoke", BYOL)]
+)
 def test_a_run_short_of_memory_ends_with_the_weights_of_one_begun_in_small_chunks(
-    store_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe_name: str,
+    kind: type[SimCLR] | type[MoCo] | type[BYOL],
+    store_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def ran(name: str, *more: str) -> dict[str, Tensor]:
-        recipe = pretrain_recipe(store_folder, "batch_size=16", "max_steps=2", "epochs=2", *more)
+        changes = ("batch_size=16", "max_steps=2", "epochs=2", "health_images=8", *more)
+        recipe = pretrain_recipe(store_folder, *changes, name=recipe_name)
         pretrain(recipe, tmp_path / name, resume=False)
         return load_file(tmp_path / name / "backbone/model.safetensors")
 
     small = ran("small", "max_chunk_images=4")
-    whole = SimCLR.forward
+    whole = kind.forward
 
-    def limited(self: SimCLR, batch: Batch) -> Outputs:
+    def limited(self: nn.Module, batch: Batch) -> Outputs:
         outputs = whole(self, batch)  # BatchNorm has seen them by the time memory runs out
         if self.training and len(batch["views"]) > 4:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB")
         return outputs
 
-    monkeypatch.setattr(SimCLR, "forward", limited)
+    monkeypatch.setattr(kind, "forward", limited)
     short = ran("short")
     assert all(torch.equal(value, small[key]) for key, value in short.items())
     assert json.loads((tmp_path / "short/chunk.json").read_text()) == {"chunk_images": 4}

@@ -7,12 +7,15 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from PIL import Image
 from typer.testing import CliRunner
 
 from cxrssl.cli import app
 from cxrssl.config.load import to_yaml
 from cxrssl.pretrain import pretrain
+from cxrssl.pretrain.preview import preview
 from cxrssl.pretrain.start import build_pretext
+from cxrssl.pretrain.timing import seconds_an_image
 from support import METHOD_RECIPES, old_form, pretrain_recipe
 
 SHORT = ("max_steps=6", "epochs=3", "log_every_steps=1", "checkpoint_every_steps=2")
@@ -79,3 +82,13 @@ def test_gradients_reach_the_encoder_and_nothing_that_follows(
     assert {f"encoder.{key}" for key, _ in pretext.encoder.named_parameters()} <= trained
     assert not any("copy." in key for key in trained)
     assert len({id(value) for value in pretext.parameters()}) == len(list(pretext.parameters()))
+
+
+@pytest.mark.parametrize("name", METHOD_RECIPES)
+def test_what_a_method_is_given_is_shown_and_its_steps_are_timed(
+    name: str, store_folder: Path, tmp_path: Path
+) -> None:
+    recipe = pretrain_recipe(store_folder, name=name)
+    with Image.open(preview(recipe, tmp_path / "sheet.png")) as picture:
+        assert min(picture.size) > 400
+    assert 0 < seconds_an_image(recipe, torch.device("cpu")) < 60

@@ -53,13 +53,8 @@ class PoolImages(Dataset[dict[str, Tensor]]):
     seed: int
 
     def __getitem__(self, visit: Visit) -> dict[str, Tensor]:
-        """Return what is cut from an image; a function of (seed, epoch, image, repeat).
-
-        Beside it, `image` is the image's place in the pool.
-        """
-        arrays = self.cut(self.image(visit.row), self.generators(visit))
-        item = {name: torch.from_numpy(np.asarray(array)) for name, array in arrays.items()}
-        return item | {"image": torch.tensor(visit.row)}
+        """Return `pool_item` of an image; a function of (seed, epoch, image, repeat)."""
+        return pool_item(self.image(visit.row), self.cut, self.generators(visit), place=visit.row)
 
     def generators(self, visit: Visit) -> Generators:
         """Return the randomness of a visit."""
@@ -77,6 +72,13 @@ class PoolImages(Dataset[dict[str, Tensor]]):
     def image(self, index: int) -> Pixels:
         """Return the image [H, W] uint8 that is cut for the pool's `index`."""
         return self.intensity.prepare(self.store.pixels(self.rows[index]))
+
+
+def pool_item(pixels: Pixels, cut: Cut, generators: Generators, *, place: int) -> dict[str, Tensor]:
+    """Return what is cut from an image [H, W] uint8, and as `image` its place in the pool."""
+    arrays = cut(pixels, generators)
+    item = {name: torch.from_numpy(np.asarray(array)) for name, array in arrays.items()}
+    return item | {"image": torch.tensor(place)}
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import torch
 from torch.utils.data import default_collate
 
 from cxrssl.config.schema import PretrainRecipe
+from cxrssl.data.loaders import pool_item
 from cxrssl.pretrain.gradient import outputs_of
 from cxrssl.pretrain.start import build_pretext
 from cxrssl.ssl.chunks import total
@@ -21,8 +22,9 @@ def seconds_an_image(recipe: PretrainRecipe, device: torch.device) -> float:
     pretext.to(device).train()
     noise, other = np.random.default_rng(0).spawn(2)
     pixels = noise.integers(256, size=2 * (recipe.views.size_px,), dtype=np.uint8)
-    item = recipe.method.cut(recipe.views.ranges)(pixels, (noise, other))
-    batch = {name: part.to(device) for name, part in default_collate(_IMAGES * [item]).items()}
+    cut = recipe.method.cut(recipe.views.ranges)
+    items = [pool_item(pixels, cut, (noise, other), place=place) for place in range(_IMAGES)]
+    batch = {name: part.to(device) for name, part in default_collate(items).items()}
     seconds = 0.0
     for _ in range(2):
         begin = time.perf_counter()

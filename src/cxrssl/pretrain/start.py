@@ -22,13 +22,13 @@ from cxrssl.ssl.jigsaw import Jigsaw
 from cxrssl.ssl.moco import MoCo
 from cxrssl.ssl.simclr import SimCLR
 
-Method = SimCLR | MoCo | BYOL | Jigsaw
+AnyMethod = SimCLR | MoCo | BYOL | Jigsaw
 """Each is an `nn.Module` and a `Pretext`."""
 
 
 def build_pretext(
     recipe: PretrainRecipe, *, is_resumed: bool = False
-) -> tuple[Method, dict[str, Any] | None]:
+) -> tuple[AnyMethod, dict[str, Any] | None]:
     """Return the recipe's method at its start, and the record of what its backbone starts from.
 
     A run that goes on from a checkpoint has no start to load, and its record is there: it is None.
@@ -49,7 +49,7 @@ def build_pretext(
     return pretext, None if is_resumed else {"start": body.start, "transfers": audits}
 
 
-def _method(recipe: PretrainRecipe, backbone: nn.Module) -> Method:
+def _method(recipe: PretrainRecipe, backbone: nn.Module) -> AnyMethod:
     """Put the recipe's method on a backbone; all its other weights are random."""
     features = num_features(backbone)
     match recipe.method:

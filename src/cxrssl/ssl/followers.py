@@ -27,7 +27,7 @@ def follow(follower: nn.Sequential, *parts: nn.Module, momentum: float) -> None:
     Each parameter becomes momentum * itself + (1 - momentum) * the other; momentum is in [0, 1].
     """
     leader = nn.ModuleList(parts)
-    move = get_ema_multi_avg_fn(momentum)  # type: ignore[no-untyped-call] - torch has no type
+    move = get_ema_multi_avg_fn(momentum)  # type: ignore[no-untyped-call]
     move(list(follower.parameters()), list(leader.parameters()), None)
     for slow, fast in zip(follower.buffers(), leader.buffers(), strict=True):
         slow.copy_(fast)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 # Processes that a command had started still print something when it was ended.
 _SETTLE_S = 2.0
+# A training that is asked to end saves its step first.
+_TO_SAVE_S = 30.0
 # Longer than the time that clusters grant between SIGTERM and SIGKILL.
 _UNTIL_KILLED_S = 900.0
 
@@ -74,7 +77,11 @@ class SlurmTask:
             code = process.wait()
         finally:
             process.terminate()
-            process.wait()
+            try:
+                process.wait(_TO_SAVE_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
         if code in (-signal.SIGTERM, 128 + signal.SIGTERM) and not self.job.done:
             # Slurm is about to kill this job: to make room for another, and then it queues this
             # one again, or because it was cancelled. A job that ends by itself before that counts

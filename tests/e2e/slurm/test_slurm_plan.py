@@ -94,7 +94,8 @@ def assert_a_local_run_has_the_same_numbers(cluster: Cluster, runs: Path) -> Non
 
 
 def assert_ran_once_and_resumed(runs: Path, name: str) -> None:
-    assert (runs / f"logs/{name}.log").read_text().count(f"{name}/detector") == 1
+    printed = (runs / f"logs/{name}.log").read_text().splitlines()
+    assert printed.count(f"runs/smoke/{name}/detector") == 1
     lines = [json.loads(x) for x in (runs / name / "metrics.jsonl").read_text().splitlines()]
     steps = [line["step"] for line in lines if "lr" in line]
     assert steps == list(range(1, len(steps) + 1))

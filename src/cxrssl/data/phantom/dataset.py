@@ -152,6 +152,9 @@ def _made_images(
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             made = pool.map(make, range(num_images), chunksize=4)
+        except BaseException:  # interrupted, with images waiting that the pool would still make
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         yield from made

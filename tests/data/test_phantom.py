@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +70,34 @@ def test_same_seed_gives_the_same_bytes(phantom: Path, tmp_path: Path) -> None:
 def test_two_workers_give_the_same_bytes_as_one(phantom: Path, tmp_path: Path) -> None:
     make(tmp_path / "two", workers=2)
     assert bytes_of(tmp_path / "two") == bytes_of(phantom)
+
+
+def test_an_interruption_while_the_pool_is_filled_leaves_the_rest_unmade(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit = ProcessPoolExecutor.submit
+    submitted: list[Future[object]] = []
+
+    def interrupted(
+        pool: ProcessPoolExecutor, make: Callable[..., object], *images: object
+    ) -> Future[object]:
+        if len(submitted) == 50:
+            raise KeyboardInterrupt
+        submitted.append(submit(pool, make, *images))
+        return submitted[-1]
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        make_phantom(
+            tmp_path / "made",
+            num_images=400,
+            seed=0,
+            normal_share=0.2,
+            min_side_px=128,
+            max_side_px=140,
+            num_workers=2,
+        )
+    assert sum(future.cancelled() for future in submitted) > 40
 
 
 def test_another_seed_gives_other_images(phantom: Path, tmp_path: Path) -> None:

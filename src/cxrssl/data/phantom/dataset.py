@@ -153,7 +153,7 @@ def _made_images(
         try:
             made = pool.map(make, range(num_images), chunksize=4)
         except BaseException:  # interrupted, with images waiting that the pool would still make
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
             raise
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import psutil
 import pytest
 import typer
 
@@ -106,6 +107,21 @@ def test_a_command_without_a_run_says_how_to_go_on(tmp_path: Path) -> None:
     wait_until(lambda: bool(list(tmp_path.glob("made up*/**/*.dicom"))), process)
     os.killpg(process.pid, signal.SIGINT)
     assert assert_ended(process, 130) == "cxrssl phantom 'made up' --images 500"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_pool_of_workers_that_has_just_begun_is_not_waited_for(
+    number: int, tmp_path: Path
+) -> None:
+    # 5,000 images are handed out, which would take an hour.
+    process = begun([*CXRSSL, "phantom", "many", "--images", "5000", "--workers", "2"], tmp_path)
+    parent = psutil.Process(process.pid)
+    wait_until(lambda: len(parent.children()) >= 2, process)
+    workers = parent.children()
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode == (130 if number == signal.SIGINT else -signal.SIGTERM)
+    assert psutil.wait_procs(workers, timeout=30)[1] == []
 
 
 SCRIPT = """
@@ -242,3 +258,18 @@ def test_a_fault_that_a_signal_has_caused_is_no_fault() -> None:
 def test_the_map_of_what_is_kept_names_commands_that_exist() -> None:
     commands = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
     assert interrupts._KEPT.keys() <= commands.keys()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_command_that_ends_its_own_jobs_first_says_how_to_go_on(
+    number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def ended() -> None:
+        raise SystemExit(128 + number)
+
+    monkeypatch.setattr(cli, "app", ended)
+    monkeypatch.setattr(sys, "argv", ["cxrssl", "reproduce", "demo"])
+    with pytest.raises(SystemExit) as error:
+        cli.main()
+    assert error.value.code == 128 + number
+    assert capsys.readouterr().err.splitlines()[-1] == "  cxrssl reproduce demo"

@@ -106,8 +106,9 @@ def _handle(number: int, _frame: FrameType | None) -> None:
         if number == signal.SIGINT:
             os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, _PENDING)
     elif number == signal.SIGINT or _state.pending is None:
-        # Whoever presses Ctrl-C once more does not want to wait for what is tidied up now.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        # Whoever asks once more does not want to wait for what is tidied up now.
+        for asked_again in (signal.SIGINT, number):
+            signal.signal(asked_again, signal.SIG_DFL)
         raise Interrupted(number)
 
 

@@ -144,20 +144,30 @@ def _made_images(
         yield from map(make, range(num_images))
         return
     # A fresh interpreter a worker: forking a process that runs threads can hang.
-    context = multiprocessing.get_context("spawn")
+    context, others = multiprocessing.get_context("spawn"), set(multiprocessing.active_children())
     with ProcessPoolExecutor(
         min(num_workers, num_images), mp_context=context, initializer=end_with_parent
     ) as pool:
-        # Workers inherit the mask: Ctrl-C reaches the whole group, and the parent decides.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            made = pool.map(make, range(num_images), chunksize=4)
-        except BaseException:  # interrupted, with images waiting that the pool would still make
-            pool.shutdown(cancel_futures=True)
+            yield from _mapped(pool, make, num_images)
+        except BaseException:
+            # Whoever leaves early, as on Ctrl-C, does not wait for what is still to be made.
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in set(multiprocessing.active_children()) - others:
+                process.kill()
             raise
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        yield from made
+
+
+def _mapped(
+    pool: ProcessPoolExecutor, make: Callable[[int], list[Row]], num_images: int
+) -> Iterator[list[Row]]:
+    # Workers inherit the mask: Ctrl-C reaches the whole group, and the parent decides.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        rows = pool.map(make, range(num_images), chunksize=4)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    return rows
 
 
 def _check(settings: PhantomSettings, *, num_images: int, num_workers: int) -> None:

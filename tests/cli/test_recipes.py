@@ -2,12 +2,15 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import timm
+import transformers
 
 import cxrssl
 from cxrssl.config.catalogue import packaged_names
@@ -98,3 +101,20 @@ def test_resume_alone_takes_the_recipe_of_its_own_run(store_folder: Path, tmp_pa
     assert done.returncode == 0, done.stderr
     assert (run / "recipe.yaml").read_text() == recipe
     assert json.loads((run / "metrics.json").read_text())["num_steps"] == 2
+    # What it says at its end is so: the line that loads its product does, the next command runs.
+    assert done.stdout == f"{run / 'backbone'}\n"
+    said = dict(line.split(": ", 1) for line in done.stderr.splitlines() if ": " in line)
+    assert "waiting for images" in said["time"]
+    assert eval(said["load"], {"timm": timm}).num_features == 96
+    words = shlex.split(said["next"])
+    assert words[:3] == ["cxrssl", "finetune", "finetune/smoke"]
+    words[words.index("RUN")] = str(tmp_path / "detector")
+    few = ["--set", "max_steps=1", "--set", "epochs=1"]
+    done = cxrssl_command(*words[1:], *few, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    said = dict(line.split(": ", 1) for line in done.stderr.splitlines() if ": " in line)
+    assert {"AP", "AP50", "time", "load", "next", "all scores"} <= said.keys()
+    loaded = eval(said["load"], {"transformers": transformers})
+    assert loaded.model.config.num_labels == 14
+    for folder in (run, tmp_path / "detector"):
+        assert (folder / "training_images.png").is_file()

@@ -10,12 +10,16 @@ from cxrssl.cli.options import FitName, LayoutName, ProtocolName, Workers, app
 
 @app.command()
 def phantom(
-    out: Annotated[Path, typer.Argument(help="Folder to make; must be empty or absent.")],
-    images: Annotated[int, typer.Option(min=1, help="How many radiographs.")] = 100,
-    seed: Annotated[int, typer.Option(min=0, help="Equal seeds, equal bytes.")] = 0,
+    out: Annotated[Path, typer.Argument(help="Folder to create; must be empty or absent.")],
+    images: Annotated[int, typer.Option(min=1, help="Number of radiographs.")] = 100,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Random seed: the same seed gives the same bytes.")
+    ] = 0,
     normals: Annotated[
         float,
-        typer.Option(min=0, max=0.99, help="Share without findings; 0.707 in VinDr-CXR."),
+        typer.Option(
+            min=0, max=0.99, help="Fraction of images without findings (0.707 in VinDr-CXR)."
+        ),
     ] = 0.3,
     min_side: Annotated[int, typer.Option(min=64, help="Shortest side, pixels.")] = 800,
     max_side: Annotated[int, typer.Option(min=64, max=4000, help="Longest side, pixels.")] = 1200,
@@ -47,9 +51,11 @@ def phantom(
 
 @app.command()
 def describe(
-    table: Annotated[Path, typer.Argument(help="A table of findings, .csv or .csv.gz; no pixels.")],
+    table: Annotated[
+        Path, typer.Argument(help="Annotation table, .csv or .csv.gz; no images are needed.")
+    ],
     protocol: Annotated[
-        ProtocolName, typer.Option(help="The paper's code, its text, or our correction.")
+        ProtocolName, typer.Option(help="Splits as in the paper's code, its text, or corrected.")
     ] = ProtocolName.corrected,
     out: Annotated[
         Path | None, typer.Option("--out", help="Write figures and describe.json here.")
@@ -73,16 +79,26 @@ def describe(
 
 @app.command()
 def ingest(
-    source: Annotated[Path, typer.Argument(help="Folder with a table and images, or images.")],
-    store: Annotated[Path, typer.Argument(help="Folder of the store; a cut ingest goes on.")],
-    layout: Annotated[LayoutName, typer.Option(help="What SOURCE looks like.")] = LayoutName.auto,
+    source: Annotated[
+        Path, typer.Argument(help="Folder with images and a table, or with images alone.")
+    ],
+    store: Annotated[
+        Path, typer.Argument(help="Folder of the store; an interrupted ingest continues.")
+    ],
+    layout: Annotated[LayoutName, typer.Option(help="Layout of SOURCE.")] = LayoutName.auto,
     # No recipe takes larger ones.
     size: Annotated[
-        int, typer.Option(min=16, max=8192, help="Side of the stored square, pixels.")
+        int, typer.Option(min=16, max=8192, help="Side of the stored square images, in pixels.")
     ] = 512,
-    fit: Annotated[FitName, typer.Option(help="Stretch to the square, or pad.")] = FitName.squash,
-    exact: Annotated[bool, typer.Option("--exact", help="Decode JPEG 2000 whole.")] = False,
-    shard: Annotated[str, typer.Option(help="I/N: the I-th of N calls that share it.")] = "1/1",
+    fit: Annotated[
+        FitName, typer.Option(help="Stretch images to the square, or pad them.")
+    ] = FitName.squash,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Decode JPEG 2000 at full resolution.")
+    ] = False,
+    shard: Annotated[
+        str, typer.Option(help="I/N: ingest only the I-th of N parts, a call each.")
+    ] = "1/1",
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace a store of another source or settings.")
     ] = False,
@@ -123,8 +139,10 @@ def ingest(
 
 @app.command()
 def doctor(
-    source: Annotated[Path, typer.Argument(help="Folder with a table and images, or images.")],
-    layout: Annotated[LayoutName, typer.Option(help="What SOURCE looks like.")] = LayoutName.auto,
+    source: Annotated[
+        Path, typer.Argument(help="Folder with images and a table, or with images alone.")
+    ],
+    layout: Annotated[LayoutName, typer.Option(help="Layout of SOURCE.")] = LayoutName.auto,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     workers: Workers = None,
 ) -> None:

@@ -76,15 +76,22 @@ class ExecutorName(StrEnum):
     slurm = "slurm"
 
 
-CHECKPOINT = "A finetune run, its detector/ folder, or hf-hub:ORG/NAME[@REVISION]."
+# The help is rich markup, where a bracket has to be escaped.
+CHECKPOINT = r"A finetune run, its detector/ folder, or hf-hub:ORG/NAME\[@REVISION]."
 
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change a recipe field: a.b=value. Repeatable.", metavar="A.B=V"),
 ]
-Out = Annotated[Path | None, typer.Option("--out", help="Run folder; runs/COMMAND/RECIPE if not.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run that was cut short.")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Processes; one a core if not given.")]
+Out = Annotated[
+    Path | None, typer.Option("--out", help="Folder of the run (default: runs/COMMAND/RECIPE).")
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Continue what an interrupted call has begun.")
+]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Worker processes (default: one per core).")
+]
 
 
 def say(text: object, *, err: bool = False) -> None:

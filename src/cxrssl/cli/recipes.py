@@ -1,11 +1,15 @@
 """`cxrssl recipes`: what comes with cxrssl to run."""
 
 import json
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cxrssl.cli.options import app, say
+
+if TYPE_CHECKING:
+    from cxrssl.config.catalogue import PackagedRecipe
 
 
 @app.command()
@@ -30,12 +34,27 @@ def recipes(
         ]
         say(json.dumps(entries, indent=2))
         return
+    _print(found)
+
+
+def _print(found: "Sequence[PackagedRecipe]") -> None:
+    """Print a line a recipe below the command that takes it; a terminal breaks it in its column."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, emoji=False, markup=False)
     width = max(len(recipe.name) for recipe in found)
     command = ""
     for recipe in found:
         if recipe.command != command:
             command = recipe.command
             say(f"cxrssl {command} NAME")
-        cost = f" Cost: {recipe.cost}" if recipe.cost else ""
-        say(f"  {recipe.name:<{width}}  {recipe.summary}{cost}")
+        text = recipe.summary + (f" Cost: {recipe.cost}" if recipe.cost else "")
+        if console.is_terminal:
+            line = Table.grid(padding=(0, 2, 0, 0))
+            line.add_column(no_wrap=True, width=width + 2)
+            line.add_row(f"  {recipe.name}", text)
+            console.print(line)
+        else:
+            say(f"  {recipe.name:<{width}}  {text}")
     say("--set a.b=value changes a field; `cxrssl recipes --json` has the path of each file.")

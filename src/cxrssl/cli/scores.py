@@ -19,48 +19,47 @@ def _replicates(number: int) -> int:
 
 
 Checkpoint = Annotated[Path | None, typer.Argument(help=CHECKPOINT)]
-Data = Annotated[Path | None, typer.Option("--data", help="A store to detect in.")]
-StoreSplit = Annotated[
-    SplitName | None, typer.Option(help="Which of the store's images; test if not given.")
-]
+Data = Annotated[Path | None, typer.Option("--data", help="Store with the images to detect in.")]
+StoreSplit = Annotated[SplitName | None, typer.Option(help="Split of the store (default: test).")]
 Fusion = Annotated[
     str | None,
     typer.Option(
-        help="consensus, wbf, union, majority:K or single:READER; as in the detector's run if not "
-        "given."
+        help="How readers' boxes become the truth: consensus, wbf, union, majority:K or "
+        "single:READER (default: as in the detector's run)."
     ),
 ]
 Normals = Annotated[
     bool | None,
     typer.Option(
         "--normals/--no-normals",
-        help="Whether images without findings count; as in the detector's run if not given.",
+        help="Whether images without findings count (default: as in the detector's run).",
     ),
 ]
 Predictions = Annotated[
-    Path | None, typer.Option(help="COCO results, in place of a checkpoint and a store.")
+    Path | None, typer.Option(help="COCO results, instead of a checkpoint and a store.")
 ]
-TruthFile = Annotated[Path | None, typer.Option(help="The COCO data set that they are for.")]
+TruthFile = Annotated[Path | None, typer.Option(help="COCO dataset with the true boxes.")]
 Readers = Annotated[
-    Path | None, typer.Option(help="A COCO data set whose annotations name a reader.")
+    Path | None, typer.Option(help="COCO dataset whose annotations name their reader.")
 ]
 ConsensusIou = Annotated[
     float | None,
     typer.Option(
         min=0.01,
         max=0.99,
-        help="Overlap that fuses readers' boxes; as in the detector's run, or 0.2, if not given.",
+        help="IoU above which readers' boxes are fused (default: as in the detector's run, or "
+        "0.2).",
     ),
 ]
 Against = Annotated[
-    Path | None, typer.Option(help="Another run's predictions, or its --json, to compare with.")
+    Path | None, typer.Option(help="Predictions of another run, or its --json, to compare with.")
 ]
 Replicates = Annotated[
     int,
-    typer.Option(callback=_replicates, help="Draws of the images behind an interval; 0 for none."),
+    typer.Option(callback=_replicates, help="Bootstrap replicates; 0 for no intervals."),
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Of the draws.")]
-Json = Annotated[Path | None, typer.Option("--json", help="Write all scores here.")]
+Seed = Annotated[int, typer.Option(min=0, help="Random seed of the bootstrap.")]
+Json = Annotated[Path | None, typer.Option("--json", help="Write all scores to this JSON file.")]
 
 
 @app.command("eval")
@@ -81,8 +80,8 @@ def evaluate(
 ) -> None:
     """Score a detector, anyone's COCO results, or readers, with intervals.
 
-    Either CHECKPOINT --data STORE, or --predictions P.json --truth GT.json, where --readers R.json
-    adds the human ceiling, or --readers R.json alone.
+    Either CHECKPOINT --data STORE, or --predictions P.json --truth GT.json, to which --readers
+    R.json adds how far readers agree, or --readers R.json alone.
     """
     _check_inputs((checkpoint, data), (predictions, truth), readers, against)
     if checkpoint is None and (split, fusion, normals) != (None, None, None):

@@ -30,7 +30,7 @@ def pretrain(
     out: Out = None,
     resume: Resume = False,
     preview: Annotated[
-        Path | None, typer.Option(help="Write a PNG sheet of view pairs; train nothing.")
+        Path | None, typer.Option(help="Write a PNG sheet of training views and stop.")
     ] = None,
 ) -> None:
     """Pretrain a backbone on unlabelled images."""

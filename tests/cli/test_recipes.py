@@ -73,7 +73,7 @@ def test_an_installed_package_has_its_recipes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["pretrain"], "Error: Expected a recipe: a file, or a packaged name (pretrain/demo, "),
+        (["pretrain"], "Error: Expected a recipe: a file, or a packaged name (pretrain/"),
         (["finetune", "--out", "x"], "To go on with a run: cxrssl finetune --resume --out RUN"),
         (["pretrain", "--resume"], "Error: --resume without a recipe needs --out RUN"),
         (["pretrain", "--resume", "--out", "x"], "Error: x holds no run to go on with"),
@@ -90,7 +90,7 @@ def test_what_can_not_be_run_is_refused(arguments: list[str], message: str, tmp_
 
 
 def test_resume_alone_takes_the_recipe_of_its_own_run(store_folder: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
+    run = tmp_path / "smoke"
     run.mkdir()
     recipe = to_yaml(pretrain_recipe(store_folder, "max_steps=2", "log_every_steps=1"))
     (run / "recipe.yaml").write_text(recipe)

@@ -97,7 +97,7 @@ def test_an_interruption_while_the_pool_is_filled_leaves_the_rest_unmade(
             max_side_px=140,
             num_workers=2,
         )
-    assert sum(future.cancelled() for future in submitted) > 40
+    assert len(list((tmp_path / "made").rglob("*.dicom"))) < 100  # of 200 that were handed out
 
 
 def test_another_seed_gives_other_images(phantom: Path, tmp_path: Path) -> None:

@@ -157,10 +157,17 @@ def _fits(key: list[str], pattern: list[str]) -> bool:
     )
 
 
+def _field(kind: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
+    """Return a place as a recipe writes it: pydantic puts the kind of a section into it."""
+    field = kind.model_fields.get(str(loc[0])) if loc else None
+    has_kind = field is not None and field.discriminator is not None
+    return [str(part) for index, part in enumerate(loc) if not (has_kind and index == 1)]
+
+
 def _faults(path: Path, kind: type[BaseModel], error: ValidationError) -> str:
     lines = [f"{path} does not fit {kind.__name__}:"]
     for fault in error.errors():
-        place = ".".join(str(part) for part in fault["loc"]) or "recipe"
+        place = ".".join(_field(kind, fault["loc"])) or "recipe"
         if fault["type"].startswith("union_tag"):
             lines.append(f"  {place}.{_unknown_kind(fault['ctx'])}")
             continue

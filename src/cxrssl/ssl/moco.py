@@ -1,12 +1,12 @@
 """MoCo v2: a view against a queue of other images' views, which a slow copy has embedded.
 
-The copy normalises with running statistics, not with those of its batch. Otherwise a query could
-recognise its key by the statistics that both share. The authors shuffle images among GPUs against
-that, which does not help a single process.
+Where BatchNorm takes its statistics from the batch, a query could recognise its key by those that
+both share. The authors shuffle the keys' images among GPUs against that; here each process splits
+them at random into two groups, and each group is normalised by itself.
 
 Shapes: B images, D the embedding's length, K rows in the queue.
-Source: MoCo, arXiv 1911.05722, algorithm 1; version 2, arXiv 2003.04297, section 3 (its head and
-views). Running statistics in the copy: EMAN, arXiv 2101.08482; here they are those of the network.
+Source: MoCo, arXiv 1911.05722, algorithm 1 and "Shuffling BN" in section 3.3; version 2, arXiv
+2003.04297, section 3 (its head).
 """
 
 import math
@@ -20,6 +20,8 @@ from cxrssl.ssl.gather import all_processes
 from cxrssl.ssl.losses import at_least_float32
 from cxrssl.ssl.losses.info_nce import info_nce
 from cxrssl.ssl.pretext import Batch, Couples, Losses, Outputs
+
+_NUM_GROUPS = 2
 
 
 class MoCo(nn.Module):
@@ -52,18 +54,17 @@ class MoCo(nn.Module):
         self.temperature, self.momentum = temperature, momentum
         self._new: tuple[Tensor, Tensor] | None = None
 
-    def train(self, mode: bool = True) -> "MoCo":
-        """Set the mode of all but the copy, which is always in evaluation mode."""
-        super().train(mode)
-        self.copy.eval()
-        return self
-
     def forward(self, batch: Batch) -> Outputs:
         """Return queries [B, D] of the first views and keys [B, D] of the second."""
         queries: Tensor = self.projector(self.encoder(batch["views"][:, 0]))
-        with torch.no_grad():
-            keys: Tensor = self.copy(batch["views"][:, 1])
-        return queries, keys
+        return queries, self._keys(batch["views"][:, 1])
+
+    @torch.no_grad()
+    def _keys(self, images: Tensor) -> Tensor:
+        """Return keys [B, D] of images [B, C, H, W], normalised in two random groups."""
+        order = torch.randperm(len(images))
+        keys = torch.cat([self.copy(images[group]) for group in order.chunk(_NUM_GROUPS)])
+        return keys[order.argsort()]
 
     def losses(self, outputs: Outputs, batch: Batch) -> Losses:
         """Return InfoNCE against the queue, and keep the keys for it."""

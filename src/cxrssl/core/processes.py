@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import random
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import connection, current_process, parent_process
@@ -51,6 +52,20 @@ def check_not_imported_by_worker() -> None:
             "a worker process imports this script and would do all of its work again. Put the "
             'calls of cxrssl below `if __name__ == "__main__":`.'
         )
+
+
+@contextmanager
+def ctrl_c_waits() -> Iterator[None]:
+    """Hold Ctrl-C back for a moment, such as while workers are started.
+
+    Broken off in the middle of it, a worker would be left that nobody knows of. Those that are
+    started inherit it, and leave Ctrl-C to their parent.
+    """
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def end_with_parent() -> None:

@@ -18,7 +18,7 @@ from typing import TypeVar
 from cxrssl.core.errors import DataError, RunError
 from cxrssl.core.files import write_text
 from cxrssl.core.images import one_thread
-from cxrssl.core.processes import end_with_parent
+from cxrssl.core.processes import ctrl_c_waits, end_with_parent
 from cxrssl.ingest.shards import Shard, decoded, write_shard
 
 Content = TypeVar("Content")
@@ -48,9 +48,10 @@ def written(shards: Iterable[Shard], *, num_workers: int) -> Iterator[Shard]:
     rounds = 0
     while waiting:
         with _pool(num_workers) as pool:
-            futures: dict[Future[None], int] = {
-                pool.submit(_write, shard): number for number, shard in waiting.items()
-            }
+            with ctrl_c_waits():
+                futures: dict[Future[None], int] = {
+                    pool.submit(_write, shard): number for number, shard in waiting.items()
+                }
             for future in as_completed(futures):
                 try:
                     future.result()

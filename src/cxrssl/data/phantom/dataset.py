@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import multiprocessing
-import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -22,7 +21,7 @@ from typing import Any
 from cxrssl.core.errors import DataError
 from cxrssl.core.files import replacing, write_json
 from cxrssl.core.labels import FINDINGS, NO_FINDING, class_id
-from cxrssl.core.processes import end_with_parent
+from cxrssl.core.processes import ctrl_c_waits, end_with_parent
 from cxrssl.data.dicom.write import FileIdentity, write_dicom
 from cxrssl.data.phantom.film import choose_form, develop
 from cxrssl.data.phantom.painting import paint_image
@@ -149,25 +148,15 @@ def _made_images(
         min(num_workers, num_images), mp_context=context, initializer=end_with_parent
     ) as pool:
         try:
-            yield from _mapped(pool, make, num_images)
+            with ctrl_c_waits():
+                rows = pool.map(make, range(num_images), chunksize=4)
+            yield from rows
         except BaseException:
             # Whoever leaves early, as on Ctrl-C, does not wait for what is still to be made.
             pool.shutdown(wait=False, cancel_futures=True)
             for process in set(multiprocessing.active_children()) - others:
                 process.kill()
             raise
-
-
-def _mapped(
-    pool: ProcessPoolExecutor, make: Callable[[int], list[Row]], num_images: int
-) -> Iterator[list[Row]]:
-    # Workers inherit the mask: Ctrl-C reaches the whole group, and the parent decides.
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        rows = pool.map(make, range(num_images), chunksize=4)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    return rows
 
 
 def _check(settings: PhantomSettings, *, num_images: int, num_workers: int) -> None:

@@ -86,8 +86,8 @@ def test_what_a_run_is_given_can_be_put_together_again(store: Store, store_folde
     [
         ("method.tile_px=25", r"tile_px is 25, more than a third of views\.size_px 72"),
         ("views.flip_probability=0.5", r"views\.flip_probability is 0\.5: .* Set it to 0"),
-        ("method.num_orders=1", r"method\.jigsaw\.num_orders: Input should be greater than"),
-        ("method.num_orders=1001", r"method\.jigsaw\.num_orders: Input should be less than"),
+        ("method.num_orders=1", r"method\.num_orders: Input should be greater than"),
+        ("method.num_orders=1001", r"method\.num_orders: Input should be less than"),
     ],
 )
 def test_a_recipe_that_can_not_be_played_is_refused(change: str, message: str) -> None:

@@ -10,7 +10,7 @@ DEV := $(VENV)/.dev
 PLAIN := build/plain
 
 .DEFAULT_GOAL := help
-.PHONY: help setup format check test reproduce hub-demo clean
+.PHONY: help setup format check test test-slow reproduce hub-demo clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -39,8 +39,11 @@ check: $(DEV)  ## Lint, types, import contracts, sizes
 	$(BIN)/lint-imports
 	$(BIN)/python .ci/sizes.py
 
-test: $(DEV)  ## All tests, the smoke plan among them; no network
-	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
+test: $(DEV)  ## All tests but the long ones: minutes, and no Slurm, browser or network
+	$(BIN)/python -m pytest -m 'not slow' --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
+
+test-slow: $(DEV)  ## The long tests: complete plans, kills, Slurm, a browser
+	$(BIN)/python -m pytest -m slow --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
 
 reproduce: $(RUNTIME)  ## Run all arms of PLAN and write its report
 	$(BIN)/cxrssl reproduce $(PLAN) $(if $(DATA),--set data.source=$(DATA))

@@ -79,6 +79,7 @@ def test_a_gpu_that_is_asked_for_and_not_there_is_no_cpu(
         device_of_one_process()
 
 
+@pytest.mark.slow
 def test_a_command_on_a_gpu_that_is_not_there_ends_with_a_sentence(tmp_path: Path) -> None:
     code = "from cxrssl.run.processes import start_processes; print(start_processes().device.type)"
 

@@ -29,11 +29,10 @@ def test_a_free_folder_is_taken_at_once_and_given_back(tmp_path: Path) -> None:
 
 def test_a_killed_holders_child_keeps_the_folder_until_it_ends(tmp_path: Path) -> None:
     command = [sys.executable, "-c", HOLDER, str(tmp_path)]
-    holder = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert holder.stdout is not None
-    child = int(holder.stdout.readline())
-    holder.kill()
-    holder.wait()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        child = int(holder.stdout.readline())
+        holder.kill()
     waits: list[int] = []
 
     def end_child() -> None:

@@ -87,6 +87,7 @@ def at_work(process: subprocess.Popen[bytes]) -> set[int]:
     return found
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_it_ends_bitwise_as_an_undisturbed_one(
     many: Path, whole: Path, tmp_path: Path
 ) -> None:
@@ -103,6 +104,7 @@ def test_killed_at_random_moments_it_ends_bitwise_as_an_undisturbed_one(
     assert contents(store) == contents(whole)
 
 
+@pytest.mark.slow
 def test_workers_end_with_the_call_that_was_killed(many: Path, tmp_path: Path) -> None:
     process = begun(many, tmp_path / "store")
     workers = at_work(process)
@@ -114,6 +116,7 @@ def test_workers_end_with_the_call_that_was_killed(many: Path, tmp_path: Path) -
     assert living == set(), f"these of {workers} outlive their parent, {process.pid}, by 20 s"
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_it_at_once_and_it_goes_on_later(
     many: Path, whole: Path, tmp_path: Path
 ) -> None:

@@ -305,6 +305,7 @@ def both_scores(case: Case) -> Callable[[Floats], list[float]]:
     ]
 
 
+@pytest.mark.slow
 def test_intervals_of_sensitivity_and_average_precision_cover_them() -> None:
     rng = np.random.default_rng(1)
     true = both_scores(labelled_images(rng, 20_000))(np.ones(20_000))

@@ -68,6 +68,7 @@ def num_lines(out: Path) -> int:
     return path.read_bytes().count(b"\n") if path.is_file() else 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lines", [1, 2, 4])
 def test_a_killed_call_goes_on_to_the_same_bytes(
     folder: Path, whole: dict[str, bytes], tmp_path: Path, lines: int
@@ -92,6 +93,7 @@ def test_a_killed_call_goes_on_to_the_same_bytes(
     assert content(out) == whole
 
 
+@pytest.mark.slow
 def test_a_line_that_was_cut_is_done_again(
     folder: Path, whole: dict[str, bytes], tmp_path: Path
 ) -> None:
@@ -127,6 +129,7 @@ def test_a_damaged_record_is_named(tmp_path: Path, line: int, text: bytes) -> No
         pytest.fail("a damaged record was taken")
 
 
+@pytest.mark.slow
 def test_a_call_that_asks_for_something_else_is_refused(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     run = subprocess.Popen(command(folder, out), start_new_session=True)
@@ -238,6 +241,7 @@ def test_a_second_call_at_the_same_time_is_refused(folder: Path, tmp_path: Path)
         pass
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told_and_the_same_call_goes_on(
     folder: Path, whole: dict[str, bytes], tmp_path: Path
 ) -> None:

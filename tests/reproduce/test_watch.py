@@ -153,6 +153,8 @@ def test_one_report_is_written_at_a_time_and_not_outlived(
     assert begun[2].poll() is not None
 
 
+# As after a kill, nobody waits for the report.
+@pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
 def test_a_report_that_outlives_a_killed_call_keeps_the_folder_held(
     watch: tuple[Watch, Status, io.StringIO], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -101,20 +101,20 @@ time.sleep(60)
 
 def test_a_run_is_written_by_one_process_and_free_once_that_is_killed(tmp_path: Path) -> None:
     command = [sys.executable, "-c", WORKS, str(tmp_path)]
-    first = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert first.stdout is not None
-    worker = int(first.stdout.readline())
-    try:
-        with pytest.raises(RunError, match=r"another process works in .*started by torchrun"):
-            open_run(tmp_path, recipe_yaml="a: 1\n", resume=True, writes=True)
-        open_run(tmp_path, recipe_yaml="a: 1\n", resume=True, writes=False)  # another rank
-        first.kill()
-        first.wait()
-        os.kill(worker, 0)  # it lives, and holds nothing
-        run = open_run(tmp_path, recipe_yaml="a: 1\n", resume=True, writes=True)
-    finally:
-        first.kill()
-        os.kill(worker, 9)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout is not None
+        worker = int(first.stdout.readline())
+        try:
+            with pytest.raises(RunError, match=r"another process works in .*started by torchrun"):
+                open_run(tmp_path, recipe_yaml="a: 1\n", resume=True, writes=True)
+            open_run(tmp_path, recipe_yaml="a: 1\n", resume=True, writes=False)  # another rank
+            first.kill()
+            first.wait()
+            os.kill(worker, 0)  # it lives, and holds nothing
+            run = open_run(tmp_path, recipe_yaml="a: 1\n", resume=True, writes=True)
+        finally:
+            first.kill()
+            os.kill(worker, 9)
     run.finish({"loss": 0.5})
     assert json.loads((tmp_path / "metrics.json").read_text()) == {"loss": 0.5}
 

@@ -21,6 +21,13 @@ from cxrssl.ingest import ingest
 from cxrssl.ingest.shards import Settings
 
 
+def pytest_report_header(config: pytest.Config) -> str:
+    """Say what a run leaves out."""
+    if config.option.markexpr != "not slow":
+        return ""
+    return "left out: the slow tests (make test-slow): plans, kills, processes, Slurm, a browser"
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what needs a GPU unless one is to be used, and begin with the files of slow tests.
 

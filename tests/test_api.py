@@ -95,6 +95,7 @@ def test_a_package_is_called_as_the_function_of_its_name(name: str) -> None:
         package()
 
 
+@pytest.mark.slow
 def test_importing_any_module_changes_nothing() -> None:
     code = """
 import importlib, pkgutil

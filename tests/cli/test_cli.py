@@ -58,6 +58,7 @@ def test_help_loads_nothing_heavy() -> None:
     assert done.stdout == "[]\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -197,6 +198,7 @@ def test_another_fault_of_the_system_keeps_its_traceback(monkeypatch: pytest.Mon
         cli.main()
 
 
+@pytest.mark.slow
 def test_a_plan_of_nothing_is_refused_before_anything_is_made(tmp_path: Path) -> None:
     arguments = ["reproduce", "corrected", "--out", str(tmp_path / "runs")]
     command = [sys.executable, "-m", "cxrssl", *arguments]

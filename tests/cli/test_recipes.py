@@ -51,6 +51,7 @@ def test_version(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, f"cxrssl {cxrssl.__version__}\n")
 
 
+@pytest.mark.slow
 def test_an_installed_package_has_its_recipes(tmp_path: Path) -> None:
     # As a wheel has them: inside of the package, and no checkout around it.
     package = tmp_path / "site/cxrssl"
@@ -89,6 +90,7 @@ def test_what_can_not_be_run_is_refused(arguments: list[str], message: str, tmp_
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_resume_alone_takes_the_recipe_of_its_own_run(store_folder: Path, tmp_path: Path) -> None:
     run = tmp_path / "smoke"
     run.mkdir()

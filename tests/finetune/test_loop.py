@@ -38,6 +38,7 @@ def fingerprint(detector: Detector) -> str:
     return tensors_sha256(state, order=sorted(state))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", ["best", "last"])
 def test_the_product_is_the_best_or_the_last_as_the_recipe_says(
     keep: str, store_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -152,6 +153,7 @@ def test_anchors_and_boxes_keep_their_pixels_in_half_precision(store: Store) -> 
     assert all(loss.dtype == torch.float32 for loss in losses.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("align", ["torchvision", "sparse"])
 def test_half_precision_trains(align: str, store_folder: Path, tmp_path: Path) -> None:
     changes = ("max_steps=3", f"model.roi_align={align}", "model.box_loss=l1")

@@ -142,6 +142,7 @@ def test_ctrl_c_ends_it_at_once_and_it_goes_on_later(
     assert contents(store) == contents(whole)
 
 
+@pytest.mark.slow
 def test_calls_that_share_the_work_make_the_same_store(
     many: Path, whole: Path, tmp_path: Path
 ) -> None:
@@ -155,6 +156,7 @@ def test_calls_that_share_the_work_make_the_same_store(
     assert contents(store) == contents(whole)
 
 
+@pytest.mark.slow
 def test_calls_that_share_the_work_at_once_make_the_same_store(
     many: Path, whole: Path, tmp_path: Path
 ) -> None:
@@ -247,6 +249,7 @@ def peak_mb(source: Path, store: Path) -> float:
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_files(
     many: Path, source: Path, tmp_path: Path
 ) -> None:

@@ -141,6 +141,7 @@ def test_no_path_is_written_into_a_store(tmp_path: Path) -> None:
         assert b"Doe" not in content
 
 
+@pytest.mark.slow
 def test_a_replacement_killed_at_any_step_leaves_one_of_the_two_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

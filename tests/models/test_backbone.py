@@ -44,6 +44,7 @@ def saved(folder: Path, architecture: str = "test_resnet") -> torch.nn.Module:
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "architecture",
     ["test_resnet", "resnet50", "resnet18", "convnext_atto", "efficientnet_lite0"],

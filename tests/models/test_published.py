@@ -93,6 +93,7 @@ def test_the_pipeline_finds_without_cxrssl_what_predict_finds_with_it(tmp_path: 
             assert np.allclose([x, y, x + w, y + h], np.add(box, 0.5), atol=0.5 + 0.011)
 
 
+@pytest.mark.slow
 def test_the_pipeline_with_cxrssl_asks_for_no_trust_and_complains_of_nothing(
     tmp_path: Path,
 ) -> None:

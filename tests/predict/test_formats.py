@@ -46,6 +46,7 @@ def content(out: Path) -> dict[str, bytes]:
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in paths}
 
 
+@pytest.mark.slow
 def test_each_format_is_written_alone_as_with_the_others(folder: Path, tmp_path: Path) -> None:
     assert set(FILES) == set(FORMATS)
     run(folder, tmp_path / "all")

@@ -158,6 +158,7 @@ def test_a_call_that_asks_for_something_else_is_refused(folder: Path, tmp_path: 
         ask(*same, threshold=0.0)
 
 
+@pytest.mark.slow
 def test_a_call_that_goes_on_may_ask_for_other_formats(
     folder: Path, whole: dict[str, bytes], tmp_path: Path
 ) -> None:
@@ -184,6 +185,7 @@ def cut_while_drawing(folder: Path, out: Path, num_drawn: int) -> list[Path]:
     return sorted(out.glob("overlays/*.png"))
 
 
+@pytest.mark.slow
 def test_a_call_that_is_killed_while_it_draws_keeps_what_is_drawn(
     folder: Path, whole: dict[str, bytes], tmp_path: Path
 ) -> None:
@@ -197,6 +199,7 @@ def test_a_call_that_is_killed_while_it_draws_keeps_what_is_drawn(
     assert {path: path.stat().st_mtime_ns for path in drawn} == drawn
 
 
+@pytest.mark.slow
 def test_a_file_that_can_not_be_drawn_any_more_is_listed_and_its_boxes_are_kept(
     folder: Path, whole: dict[str, bytes], tmp_path: Path
 ) -> None:

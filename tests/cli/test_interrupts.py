@@ -174,7 +174,8 @@ def test_among_several_processes_a_plain_kill_ends_one_at_once(tmp_path: Path) -
     assert process.stdout is not None
     assert process.stdout.readline() == "step\n"
     process.terminate()
-    assert process.wait(timeout=20) == -signal.SIGTERM
+    process.communicate(timeout=20)
+    assert process.returncode == -signal.SIGTERM
 
 
 def test_ctrl_c_again_ends_a_step_that_takes_too_long(tmp_path: Path) -> None:

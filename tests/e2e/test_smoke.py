@@ -166,8 +166,9 @@ def test_a_plan_that_is_killed_goes_on_to_the_same_numbers(
 
 def test_a_plan_that_is_asked_to_end_ends_its_runs(ran: tuple[Path, str], tmp_path: Path) -> None:
     process, runs = begun(ran, tmp_path), tmp_path / "runs/smoke"
-    process.terminate()
-    assert process.wait() == 128 + signal.SIGTERM
+    with process:
+        process.terminate()
+    assert process.returncode == 128 + signal.SIGTERM
     assert not is_held(runs / "lock")
     assert not (runs / "report.json").exists()
     assert json.loads((runs / "status.json").read_text())["state"] == "stopped"

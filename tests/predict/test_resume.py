@@ -239,7 +239,7 @@ def test_a_second_call_at_the_same_time_is_refused(folder: Path, tmp_path: Path)
             )
     finally:
         run.kill()
-        run.wait()
+        run.communicate()
     with claimed(tmp_path, [0]):  # it has left nothing that holds the folder
         pass
 

@@ -1,12 +1,14 @@
 """What a training says at its end: the numbers of its own files, and commands that work."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from cxrssl.cli.show_summary import print_finetuning, print_next_after_ingest, print_pretraining
-from cxrssl.core.files import write_json
+from cxrssl.core.files import write_json, write_text
+from support import ROOT
 
 TIMING = {"steps": 90, "seconds": 400.0, "share_waiting_for_data": 0.31}
 
@@ -27,7 +29,8 @@ def test_a_pretraining_tells_its_loss_against_chance_its_time_and_what_is_next(
     store = tmp_path / "store"
     store.mkdir()
     write_json(store / "manifest.json", {"classes": ["Nodule"]})
-    print_pretraining(run, store, recipe_name="pretrain/simclr_r50_paper")
+    shutil.copy(ROOT / "recipes/pretrain/simclr_r50_paper.yaml", run / "recipe.yaml")
+    print_pretraining(run, store)
     out, said = capsys.readouterr()
     assert out == ""
     lines = dict(line.split(": ", 1) for line in said.splitlines())
@@ -47,7 +50,8 @@ def test_a_method_without_chance_a_pool_without_boxes_and_an_old_run(
 ) -> None:
     run = pretrained(tmp_path / "run", chance_loss=None)
     (run / "backbone/config.json").write_text('{"architecture": "of nobody"}')
-    print_pretraining(run, tmp_path / "pool", recipe_name="mine.yaml")
+    write_text(run / "recipe.yaml", "task: pretrain\n")
+    print_pretraining(run, tmp_path / "pool")
     said = capsys.readouterr().err
     assert "loss: 3.215\n" in said
     assert "time:" not in said
@@ -87,5 +91,6 @@ def test_a_name_in_a_summary_can_not_command_the_terminal(
 ) -> None:
     run = pretrained(tmp_path / "run\x1b]0;pwn\x07", chance_loss=1.0)
     (run / "backbone/config.json").write_text(json.dumps({"architecture": "\x1b"}))
-    print_pretraining(run, tmp_path, recipe_name="x")
+    write_text(run / "recipe.yaml", "task: pretrain\n")
+    print_pretraining(run, tmp_path)
     assert "\x1b" not in capsys.readouterr().err

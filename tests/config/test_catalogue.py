@@ -79,8 +79,16 @@ def test_near_names_are_listed_first() -> None:
 
 def test_the_folder_of_a_run_is_told_from_a_recipe(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text("task: pretrain\n")
-    with pytest.raises(RecipeError, match=r"folder of a run.*cxrssl finetune --resume --out"):
+    with pytest.raises(RecipeError, match=r"folder of a run.*cxrssl pretrain --resume --out"):
         recipe_path(str(tmp_path), "finetune")
+
+
+def test_the_recipe_of_a_run_of_another_task_goes_on_as_that_run(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("task: pretrain\n")
+    (tmp_path / "provenance.json").write_text("{}")
+    follow = rf"go on with that run: cxrssl pretrain --resume --out {tmp_path}$"
+    with pytest.raises(RecipeError, match=follow):
+        load_recipe(tmp_path / "recipe.yaml", FinetuneRecipe, overrides=[])
 
 
 @pytest.mark.parametrize("found", KINDS)

@@ -412,3 +412,16 @@ def test_an_unknown_method_is_told_those_there_are() -> None:
         RecipeError, match=r"method\.name: unknown name 'simclr2'; expected simclr or moco"
     ):
         load_recipe(SMOKE, PretrainRecipe, overrides=["method.name=simclr2"])
+
+
+def test_a_rule_of_the_recipe_is_told_in_its_own_words_alone() -> None:
+    with pytest.raises(RecipeError) as error:
+        load_recipe(SMOKE, PretrainRecipe, overrides=["batch_size=1"])
+    assert "needs at least 2 images a batch" in str(error.value)
+    assert "Value error" not in str(error.value)
+    assert "(got" not in str(error.value)
+
+
+def test_another_method_by_override_is_told_to_begin_from_its_recipe() -> None:
+    with pytest.raises(RecipeError, match=r"fields section method has depends on its name: begin"):
+        load_recipe(SMOKE, PretrainRecipe, overrides=["method.name=moco"])

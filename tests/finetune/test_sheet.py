@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from cxrssl.finetune.labels import labels_of, training_images
 
 from cxrssl.data.loaders import detection_loader
 from cxrssl.data.store import Store
 from cxrssl.finetune.sheet import _panel, write_training_images
+from cxrssl.finetune.splits import labelled_splits, training_images
 from cxrssl.models.detector import detector_input
 from cxrssl.run.folder import RunFolder
 from support import finetune_recipe
@@ -19,7 +19,7 @@ def test_panels_are_the_batches_that_train_and_their_boxes(
     store: Store, store_folder: Path
 ) -> None:
     recipe = finetune_recipe(store_folder)
-    images, plan = training_images(store, labels_of(store, recipe).train, recipe)
+    images, plan = training_images(store, labelled_splits(store, recipe).train, recipe)
     batch = plan.batches()[0]
     pixels, targets = next(iter(detection_loader(images, [batch], num_workers=0)))
     for visit, trained_on, target in zip(batch, pixels, targets, strict=True):
@@ -36,7 +36,7 @@ def test_panels_are_the_batches_that_train_and_their_boxes(
 
 def test_a_flip_and_a_resize_move_pixels_and_boxes_alike(store: Store, store_folder: Path) -> None:
     recipe = finetune_recipe(store_folder, "data.flip_probability=0")
-    images, plan = training_images(store, labels_of(store, recipe).train, recipe)
+    images, plan = training_images(store, labelled_splits(store, recipe).train, recipe)
     visit = next(v for v in plan.batches()[0] if len(images.examples[v.row].boxes))
     straight = _panel(images, visit, 128)
     turned = _panel(replace(images, flip_probability=1.0), visit, 128)
@@ -53,7 +53,7 @@ def test_the_sheet_is_small_names_nobody_and_is_written_once(
     store: Store, store_folder: Path, tmp_path: Path
 ) -> None:
     recipe = finetune_recipe(store_folder)
-    images, plan = training_images(store, labels_of(store, recipe).train, recipe)
+    images, plan = training_images(store, labelled_splits(store, recipe).train, recipe)
     path = tmp_path / "training_images.png"
     write_training_images(RunFolder(tmp_path, writes=False), images, plan, 64)
     assert not path.exists()  # only the main process writes

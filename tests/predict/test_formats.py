@@ -76,6 +76,8 @@ def test_a_format_that_is_not_there_is_refused_with_those_that_are(
     assert "were both given. Use --write alone" in done.stderr
     with pytest.raises(DataError, match=r"No format to write is named\. Formats: coco"):
         checked_formats([])
+    with pytest.raises(DataError, match="--write '': no such format"):
+        checked_formats([""])
 
 
 def test_the_help_names_every_format() -> None:

@@ -181,7 +181,7 @@ def test_processes_of_a_launch_keep_the_group_that_is_theirs(
         [*TORCHRUN, str(script), start], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert [line[-len(said) :] for line in done.stdout.splitlines()] == [said] * 2
+    assert done.stdout.count(said) == 2  # lines of two processes may be mixed
 
 
 def test_the_tests_above_left_accelerate_alone() -> None:

@@ -23,13 +23,12 @@ _MUCH_WAITING = 0.2
 Rows = list[tuple[str, str]]
 
 
-def print_pretraining(run: Path, store: Path, *, recipe_name: str) -> None:
+def print_pretraining(run: Path, store: Path) -> None:
     """Print the end of a pretraining on stderr.
 
     Args:
         run: Its folder, finished.
         store: Where its images are.
-        recipe_name: Of its recipe; a fine-tuning recipe of a like name is proposed.
     """
     path, backbone = run / "metrics.json", run / "backbone"
     metrics = read_record(path, "loss", "rankme", "rankme_start")
@@ -39,7 +38,8 @@ def print_pretraining(run: Path, store: Path, *, recipe_name: str) -> None:
         rank = f"{metrics['rankme']:.1f} dimensions, {metrics['rankme_start']:.1f} at the start"
         rows = [("loss", f"{metrics['loss']:.4g}{against}"), ("RankMe", rank)]
     load = f'timm.create_model("local-dir:{backbone}", pretrained=True)'
-    name = _finetuning_for(str(read_record(backbone / "config.json")["architecture"]), recipe_name)
+    architecture = str(read_record(backbone / "config.json")["architecture"])
+    name = _finetuning_for(architecture, _packaged_like(run / "recipe.yaml"))
     follow = _command(
         *("finetune", name, "--set", f"data.store={_labelled(store)}"),
         *("--set", f"init.backbone={backbone}", "--out", "RUN"),
@@ -98,6 +98,20 @@ def _time(run: Path) -> Rows:
             waiting += " (more data.num_workers may help)"
         took = duration(float(timing["seconds"]))
         return [("time", f"{took} for {timing['steps']} steps, {waiting}")]
+
+
+def _packaged_like(path: Path) -> str:
+    """Return the name of the packaged pretraining recipe that has most fields of a run's recipe."""
+    content = read_yaml(path)
+
+    def num_equal(file: Path) -> int:
+        other = read_yaml(file)
+        if not isinstance(content, dict) or not isinstance(other, dict):
+            return 0
+        return sum(other.get(key) == value for key, value in content.items())
+
+    recipes = [recipe for recipe in packaged_recipes() if recipe.task == "pretrain"]
+    return max(recipes, key=lambda recipe: num_equal(recipe.path)).name
 
 
 def _finetuning_for(architecture: str, name: str) -> str:

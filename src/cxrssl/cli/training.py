@@ -52,8 +52,8 @@ def pretrain(
     if is_main_process():
         from cxrssl.cli.show_summary import print_pretraining
 
-        print_pretraining(folder, merged.data.store, recipe_name=recipe or folder.name)
-    say(product)
+        print_pretraining(folder, merged.data.store)
+        say(product)
 
 
 @app.command()
@@ -78,7 +78,7 @@ def finetune(
         from cxrssl.cli.show_summary import print_finetuning
 
         print_finetuning(folder, merged.data.store)
-    say(product)
+        say(product)
 
 
 def _read(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from cxrssl.config.yaml_text import read_yaml
 from cxrssl.core.errors import RecipeError
 from cxrssl.core.packaged import packaged_folder
 
@@ -110,20 +111,32 @@ def shown_name(path: Path) -> str:
 def wrong_task(path: Path, found: Task, expected: Task) -> str:
     """Say that a recipe is of another task than a command takes, and which command takes it."""
     name = shown_name(path)
+    if is_file(path.parent / "provenance.json"):
+        follow = f"go on with that run: {_resume(found, path.parent)}"
+    else:
+        follow = f"run it: cxrssl {COMMANDS[found]} {shlex.quote(name)}"
     return (
-        f"{name} is {KINDS[found]} (task: {found}), and {KINDS[expected]} is expected. "
-        f"To run it: cxrssl {COMMANDS[found]} {shlex.quote(name)}"
+        f"{name} is {KINDS[found]} (task: {found}), and {KINDS[expected]} is expected. To {follow}"
     )
+
+
+def _resume(task: Task, run: Path) -> str:
+    return f"cxrssl {COMMANDS[task]} --resume --out {shlex.quote(str(run))}"
+
+
+def _task_of_run(run: Path) -> Task | None:
+    content = read_yaml(run / "recipe.yaml")
+    found = content.get("task") if isinstance(content, dict) else None
+    return next((task for task in COMMANDS if task == found), None)
 
 
 def _not_found(name: str, task: Task | None) -> str:
     shown = name if len(name) <= 60 and name.isprintable() else f"{name[:57]!r}..."
     place = Path(name)
     if is_file(place / "recipe.yaml"):
-        return (
-            f"{shown} is the folder of a run, not a recipe. To go on with it: "
-            f"cxrssl {COMMANDS[task or 'pretrain']} --resume --out {shlex.quote(name)}"
-        )
+        found = _task_of_run(place) or task or "pretrain"
+        follow = _resume(found, place)
+        return f"{shown} is the folder of a run, not a recipe. To go on with it: {follow}"
     others = [other for other in _FOLDERS if other != task]
     elsewhere = [f"{_FOLDERS[other]}/{name}" for other in others] if task is not None else []
     for other, full in zip(others, elsewhere, strict=False):

@@ -80,7 +80,8 @@ def _merged(
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        raise RecipeError(_faults(path, kind, error)) from error
+        hint = _hint_on_kinds(overrides, kind)
+        raise RecipeError(f"{_faults(path, kind, error)}{hint}") from error
 
 
 def to_yaml(recipe: BaseModel) -> str:
@@ -164,12 +165,27 @@ def _field(kind: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
     return [str(part) for index, part in enumerate(loc) if not (has_kind and index == 1)]
 
 
+def _hint_on_kinds(overrides: Sequence[str], kind: type[BaseModel]) -> str:
+    """Say what to do where an override may have changed the kind of a section."""
+    changed = {override.partition("=")[0] for override in overrides}
+    for name, field in kind.model_fields.items():
+        if field.discriminator and changed & {name, f"{name}.{field.discriminator}"}:
+            return (
+                f"\n  Which fields section {name} has depends on its {field.discriminator}: begin "
+                "from a recipe that has it (`cxrssl recipes` lists them)"
+            )
+    return ""
+
+
 def _faults(path: Path, kind: type[BaseModel], error: ValidationError) -> str:
     lines = [f"{path} does not fit {kind.__name__}:"]
     for fault in error.errors():
         place = ".".join(_field(kind, fault["loc"])) or "recipe"
         if fault["type"].startswith("union_tag"):
             lines.append(f"  {place}.{_unknown_kind(fault['ctx'])}")
+            continue
+        if fault["type"] == "value_error" and not fault["loc"]:  # its text names the fields
+            lines.append(f"  {fault['ctx']['error']}")
             continue
         given = "" if fault["type"] == "missing" else f" (got {_short(fault['input'])})"
         lines.append(f"  {place}: {fault['msg']}{given}")

@@ -39,9 +39,11 @@ def checked_formats(names: Sequence[str]) -> tuple[Format, ...]:
     Raises:
         DataError: If a name is no format's, or none is given.
     """
-    unknown = ", ".join(name for name in names if name not in FORMATS)
+    unknown = [name or "''" for name in names if name not in FORMATS]
     if unknown:
-        raise DataError(f"--write {unknown}: no such format. Formats: {', '.join(FORMATS)}.")
+        raise DataError(
+            f"--write {', '.join(unknown)}: no such format. Formats: {', '.join(FORMATS)}."
+        )
     if not names:
         raise DataError(f"No format to write is named. Formats: {', '.join(FORMATS)}.")
     return tuple(name for name in FORMATS if name in names)

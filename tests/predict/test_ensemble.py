@@ -140,6 +140,7 @@ def test_detectors_of_other_classes_and_one_named_twice_are_refused(
         load_ensemble([folders["squash"], folders["squash"]], flip=False)
 
 
+@pytest.mark.slow
 def test_the_command_line_fuses_and_says_of_what(folders: dict[str, Path], tmp_path: Path) -> None:
     Image.effect_noise((80, 60), 90).save(tmp_path / "a.png")
     command = [

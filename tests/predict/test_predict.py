@@ -157,6 +157,7 @@ def test_the_lists_agree_and_pycocotools_reads_them(
     assert drawn == ["a-2.png", "a.png", "b.png"]
 
 
+@pytest.mark.slow
 def test_a_bad_file_is_listed_and_stops_no_folder(
     own: tuple[Path, Detector], tmp_path: Path
 ) -> None:
@@ -269,6 +270,7 @@ def test_no_cell_is_a_formula_and_numbers_stay_numbers(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_names_can_not_command_the_terminal_and_the_summary_counts_what_is_drawn(
     own: tuple[Path, Detector], tmp_path: Path
 ) -> None:

@@ -168,6 +168,7 @@ except RunError as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("start", "said"),
     [("joined", "twice"), ("alone", "init_process_group() before the first.")],

@@ -78,6 +78,7 @@ def alone() -> tuple[float, list[float]]:
     return ran("whole", processes=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["whole", "chunked"])
 def test_two_processes_equal_one(mode: str, alone: tuple[float, list[float]]) -> None:
     loss, gradient = ran(mode, processes=2)
@@ -85,6 +86,7 @@ def test_two_processes_equal_one(mode: str, alone: tuple[float, list[float]]) ->
     assert gradient == pytest.approx(alone[1], abs=1e-9)
 
 
+@pytest.mark.slow
 def test_a_gather_without_gradients_would_be_found_out(alone: tuple[float, list[float]]) -> None:
     loss, gradient = ran("no gradient", processes=2)
     assert loss == pytest.approx(alone[0], abs=1e-9)  # which is why it goes unnoticed

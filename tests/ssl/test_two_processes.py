@@ -96,6 +96,7 @@ def trained(
     return losses, state
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_two_processes_train_a_method_as_one_does(method: str, tmp_path: Path) -> None:
     losses, state = trained(method, tmp_path, processes=1, chunk_images=12)

@@ -69,6 +69,7 @@ def test_overrides_are_yaml_and_reach_nested_fields() -> None:
         ("body.start=run", "start: run needs weights: the backbone/ folder"),
         ("body.start=moco", "body.start: Input should be 'random', 'imagenet', 'coco' or 'run'"),
         ("method.projector_layers=4", "method.projector_layers: Input should be 2 or 3"),
+        ("method.temperature=1e-30", "method.temperature: Input should be greater than or equal"),
         ("max_chunk_images=0", "max_chunk_images: Input should be greater than or equal to 1"),
         ("optim.name=adam", "optim.name: Input should be 'sgd', 'lars' or 'adamw'"),
         ("optim.warmup_steps=51", "warmup_steps is 51, more than half of max_steps 100"),

@@ -6,11 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 
 from cxrssl.core.errors import TransferError
 from cxrssl.core.images import Intensity
 from cxrssl.models.backbone import (
+    check_sizes,
     encoder,
     load_backbone,
     pyramid_body,
@@ -107,6 +109,47 @@ def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
 def test_an_unknown_architecture_is_refused_with_its_neighbours() -> None:
     with pytest.raises(TransferError, match=r"no model called 'resnet5'.*resnet50"):
         encoder("resnet5")
+
+
+# One that resamples its positions, one of windows, and one that is built for its size.
+@pytest.mark.parametrize(
+    "architecture", ["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224", "pit_ti_224"]
+)
+def test_a_backbone_of_one_size_is_built_for_another_and_opens_in_timm(
+    architecture: str, tmp_path: Path
+) -> None:
+    model = encoder(architecture, sizes_px=[64])
+    check_sizes(model, [64], saved_px=64)
+    save_backbone(model, tmp_path, tag="test", size_px=64, intensity=INTENSITY)
+    opened = timm.create_model(f"local-dir:{tmp_path}", pretrained=True, num_classes=0).eval()
+    images = torch.linspace(-1, 1, 3 * 64 * 64).reshape(1, 3, 64, 64)
+    assert torch.equal(opened(images), model.eval()(images))
+    if architecture != "pit_ti_224":  # no detector has a body of it
+        body = pyramid_body(architecture, size_px=512)
+        assert transfer(body, model.state_dict(), source="test").arrived
+
+
+@pytest.mark.parametrize("architecture", ["resnet18", "test_vit3", "swin_tiny_patch4_window7_224"])
+def test_a_backbone_at_its_own_size_is_as_timm_makes_it(architecture: str) -> None:
+    size_px = timm.get_pretrained_cfg(architecture).input_size[-1]
+    torch.manual_seed(0)
+    model = encoder(architecture, sizes_px=[size_px])
+    torch.manual_seed(0)
+    plain = timm.create_model(architecture, num_classes=0)
+    assert str(model) == str(plain)
+    state = model.state_dict()
+    assert all(torch.equal(state[key], value) for key, value in plain.state_dict().items())
+
+
+def test_a_trial_of_sizes_leaves_no_trace() -> None:
+    model = encoder("test_efficientnet")
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    random_state = torch.get_rng_state()
+    check_sizes(model, [64, 32], saved_px=64)
+    assert torch.equal(torch.get_rng_state(), random_state)
+    assert all(torch.equal(state[key], value) for key, value in model.state_dict().items())
+    assert all(module.training for module in model.modules())
+    assert all(parameter.grad is None for parameter in model.parameters())
 
 
 def test_frozen_norms_take_the_statistics_of_the_images_at_hand() -> None:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from cxrssl.cli import app
 from cxrssl.config.load import to_yaml
+from cxrssl.core.errors import RecipeError, TrainingError
 from cxrssl.pretrain import pretrain
 from cxrssl.pretrain.preview import preview
 from cxrssl.pretrain.start import build_pretext
@@ -71,6 +72,48 @@ def test_a_method_runs_and_goes_on_bit_for_bit_after_an_interrupt(
     trained, start = encoder.state_dict(), pretext.encoder.state_dict()
     assert trained.keys() == start.keys()
     assert all(not torch.equal(value, trained[key]) for key, value in start.items())
+
+
+@pytest.mark.parametrize("name", ["byol_smoke", "jigsaw_smoke"])
+def test_a_transformer_is_trained_at_the_sizes_of_the_recipe(
+    name: str, store_folder: Path, tmp_path: Path
+) -> None:
+    changes = ["body.backbone=vit_tiny_patch16_224", "max_steps=1", "epochs=1"]
+    if name == "jigsaw_smoke":
+        changes += ["views.size_px=64", "method.tile_px=16"]
+    folder = pretrain(
+        pretrain_recipe(store_folder, *changes, name=name), tmp_path / "run", resume=False
+    )
+    opened = timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=0)
+    assert opened(torch.zeros(1, 3, 64, 64)).shape == (1, 192)
+
+
+@pytest.mark.parametrize(
+    ("name", "backbone", "message"),
+    [
+        ("byol_smoke", "levit_128", r"levit_128 can't take images of views.size_px 64 px: .* Set"),
+        ("jigsaw_smoke", "pit_ti_224", "of views.size_px 72 and method.tile_px 20 px: .* Set"),
+        ("jigsaw_smoke", "mvitv2_tiny", "method.tile_px 20 px: Requested image size"),
+        ("jigsaw_smoke", "vit_tiny_patch16_224", "72.* should be divisible by patch size"),
+    ],
+)
+def test_a_backbone_that_cannot_take_the_sizes_is_refused_before_there_is_a_run(
+    name: str, backbone: str, message: str, store_folder: Path, tmp_path: Path
+) -> None:
+    recipe = pretrain_recipe(store_folder, f"body.backbone={backbone}", name=name)
+    with pytest.raises(RecipeError, match=f"body.backbone .*{message}"):
+        pretrain(recipe, tmp_path / "run", resume=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_weights_that_are_no_numbers_after_the_last_step_are_no_success(
+    store_folder: Path, tmp_path: Path
+) -> None:
+    changes = ("max_steps=1", "epochs=1", "optim.name=sgd", "optim.peak_lr=1e38")
+    with pytest.raises(TrainingError, match=r"features .* not finite: .* Lower optim\.peak_lr"):
+        pretrain(pretrain_recipe(store_folder, *changes), tmp_path / "run", resume=False)
+    assert not (tmp_path / "run/metrics.json").exists()
+    assert not (tmp_path / "run/backbone").exists()
 
 
 @pytest.mark.parametrize("name", METHOD_RECIPES)

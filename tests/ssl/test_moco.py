@@ -2,6 +2,7 @@
 
 import copy
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -137,5 +138,10 @@ def test_a_queue_fits_batches_and_the_pool(store: Store, store_folder: Path) -> 
     with pytest.raises(RecipeError, match=r"18, no multiple of batch_size 4: .* Set it to 16"):
         pretrain_recipe(store_folder, "method.queue_images=18", name="moco_smoke")
     large = pretrain_recipe(store_folder, "method.queue_images=400", name="moco_smoke")
-    with pytest.raises(DataError, match=r"pool holds \d+ images, and method.queue_images is 400"):
+    held = "pool holds (?P<images>[0-9]+) images, and method.queue_images is 400: .* Set it to 20,"
+    with pytest.raises(DataError, match=held) as caught:
         pool_images(store, large)
+    images = re.search(held, str(caught.value))
+    assert images is not None
+    assert 20 <= int(images["images"]) < 24  # batches of 4
+    pool_images(store, pretrain_recipe(store_folder, "method.queue_images=20", name="moco_smoke"))

@@ -13,7 +13,8 @@ from cxrssl.data.cuts.tiles import GRID, Tiles
 from cxrssl.data.cuts.two_views import TwoViews, ViewRanges
 
 Width = Annotated[int, Field(gt=0, le=MOST)]
-Temperature = Annotated[float, Field(gt=0)]
+# Cosines lie in [-1, 1]: divided by less, a loss is of thousands, and its gradient noise.
+Temperature = Annotated[float, Field(ge=0.001)]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -33,8 +34,8 @@ class Method(Section):
             )
         return None
 
-    def pool_fault(self, num_images: int) -> str | None:  # noqa: ARG002 - most take any pool
-        """Say why the method can't work with a pool of so many images, or None."""
+    def pool_fault(self, num_images: int, batch_size: int) -> str | None:  # noqa: ARG002 - one does
+        """Say why the method can't work with a pool that fills at least a batch, or None."""
         return None
 
 
@@ -74,13 +75,13 @@ class MocoSection(Method):
             )
         return super().fault(batch_size, views)
 
-    def pool_fault(self, num_images: int) -> str | None:
+    def pool_fault(self, num_images: int, batch_size: int) -> str | None:
         """Say if the queue would hold an image twice."""
         if self.queue_images > num_images:
             return (
                 f"method.queue_images is {self.queue_images}: an image would be in the queue "
-                "twice. Set it to a multiple of batch_size that is at most the pool, or take more "
-                "images."
+                f"twice. Set it to {num_images // batch_size * batch_size}, as many as whole "
+                f"batches of {batch_size} the pool holds, or take more images."
             )
         return None
 

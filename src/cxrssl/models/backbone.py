@@ -4,9 +4,10 @@ A saved backbone is a folder that plain timm opens, without cxrssl:
 `timm.create_model("local-dir:RUN/backbone", pretrained=True, features_only=True)`.
 """
 
+import inspect
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,19 +29,77 @@ from cxrssl.models.ranges import LEAST_STD, MOST_STD
 from cxrssl.models.untrusted_config import read_mapping
 
 NUM_CHANNELS = 3
+SIZE_FAULTS = (
+    ArithmeticError,
+    AssertionError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What timm's models raise where they can't take a size."""
 _NAME = re.compile(r"\w+(\.\w+)?", re.ASCII)
 Model = TypeVar("Model", bound=nn.Module)
 
 
-def encoder(architecture: str) -> nn.Module:
+def encoder(architecture: str, *, sizes_px: Collection[int] = ()) -> nn.Module:
     """Return a timm backbone with random weights: images [B, 3, H, W] -> features [B, F].
+
+    Args:
+        architecture: timm's name.
+        sizes_px: Sides of the images that it will see, where they are known. A backbone that timm
+            builds for one size is built for these, if it can be.
 
     Raises:
         TransferError: If timm has no architecture of that name.
     """
     check_known(architecture)
-    model: nn.Module = timm.create_model(architecture, num_classes=0, in_chans=NUM_CHANNELS)
+    model: nn.Module = timm.create_model(
+        architecture,
+        num_classes=0,
+        in_chans=NUM_CHANNELS,
+        **_size_options(architecture, set(sizes_px)),
+    )
     return model
+
+
+def _size_options(architecture: str, sizes_px: set[int]) -> dict[str, int | bool]:
+    """Return what timm is to be told of image sizes; nothing where its own is all it sees."""
+    config = timm.get_pretrained_cfg(architecture)
+    if not config.fixed_input_size or sizes_px <= {config.input_size[-1]}:
+        return {}
+    with torch.device("meta"):  # without memory, and without random numbers
+        probe = timm.create_model(architecture, num_classes=0)
+    accepted = inspect.signature(type(probe).__init__).parameters
+    if "dynamic_img_size" in accepted:
+        # Tensors keep their shapes, so published weights fit, and so does a detector's body.
+        return {"dynamic_img_size": True}
+    if "img_size" in accepted and len(sizes_px) == 1:
+        return {"img_size": min(sizes_px)}
+    return {}
+
+
+def check_sizes(model: nn.Module, sizes_px: Collection[int], *, saved_px: int) -> None:
+    """Try an encoder that is not trained yet on a blank image of each size; it stays as it is.
+
+    Args:
+        model: The encoder.
+        sizes_px: Sides of the images that it will see.
+        saved_px: The one of them that `save_backbone` will be given.
+
+    Raises:
+        SIZE_FAULTS: If it can't take one; and whatever else a model raises.
+    """
+    # Some compute at any size, and timm saves them for one alone.
+    timm.data.resolve_input_data_config(
+        model, args={"input_size": (NUM_CHANNELS, saved_px, saved_px)}
+    )
+    was_training, place = model.training, next(model.parameters())
+    model.eval()  # so that BatchNorm takes no statistics of it
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        for size_px in sizes_px:
+            model(place.new_zeros((1, NUM_CHANNELS, size_px, size_px)))
+    model.train(was_training)
 
 
 def num_features(model: nn.Module) -> int:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cxrssl.config.schema import PretrainRecipe
+from cxrssl.core.errors import TrainingError
 from cxrssl.core.pixels import rescaled
 from cxrssl.data.cuts.two_views import TwoViews
 from cxrssl.data.detection import findings_of
@@ -73,6 +74,9 @@ class HealthCheck:
 
         So a detector would use it. In a run of lower precision the method's own `forward` computes
         in that one, and its parts do not.
+
+        Raises:
+            TrainingError: If features are not finite.
         """
         was_training = encoder.training
         encoder.eval()
@@ -96,6 +100,11 @@ class HealthCheck:
         device = next(encoder.parameters()).device
         wide = network_input(pixels.to(device), self.images.intensity, num_channels=NUM_CHANNELS)
         features: Tensor = encoder(wide)
+        if not bool(torch.isfinite(features).all()):
+            raise TrainingError(
+                "the encoder's features of an image are not finite: steps were too large for its "
+                "weights. Lower optim.peak_lr, or set optim.clip_norm."
+            )
         return features.float().cpu()
 
 

@@ -22,7 +22,7 @@ def pool_images(store: Store, recipe: PretrainRecipe) -> tuple[PoolImages, Batch
             f"a pool of {100 * recipe.data.pool_fraction:g}% holds {len(rows)} images, fewer than "
             f"one batch of {recipe.batch_size}. Take a larger pool or a smaller batch_size."
         )
-    fault = recipe.method.pool_fault(len(rows))
+    fault = recipe.method.pool_fault(len(rows), recipe.batch_size)
     if fault is not None:
         raise DataError(f"the pool holds {len(rows)} images, and {fault}")
     plan = BatchPlan(

@@ -8,12 +8,21 @@ from torch import Tensor, nn
 from cxrssl.config.body import BodySection
 from cxrssl.config.methods import ByolSection, JigsawSection, MocoSection, SimclrSection
 from cxrssl.config.schema import PretrainRecipe
+from cxrssl.core.errors import RecipeError
 from cxrssl.core.images import Intensity
+from cxrssl.core.printable import printable
 from cxrssl.data.cuts.tiles import NUM_TILES
 from cxrssl.hub.pull import fetched, fetched_weights
-from cxrssl.models.backbone import encoder, freeze_stages, num_features
+from cxrssl.models.backbone import (
+    SIZE_FAULTS,
+    check_sizes,
+    encoder,
+    freeze_stages,
+    num_features,
+)
 from cxrssl.models.initial_weights import coco_start, imagenet_start, run_start
 from cxrssl.models.weights import transfer
+from cxrssl.run.memory import is_out_of_memory
 from cxrssl.run.seed import INITIALISATION, seed_torch
 from cxrssl.ssl.byol import BYOL
 from cxrssl.ssl.followers import Queue
@@ -34,12 +43,13 @@ def build_pretext(
     A run that goes on from a checkpoint has no start to load, and its record is there: it is None.
 
     Raises:
+        RecipeError: If the backbone can't take images of the sizes that the recipe has.
         TransferError: If weights can't be had or do not arrive whole.
     """
     body, intensity = recipe.body, recipe.intensity.treatment
     loaded = None if is_resumed else _weights(body, intensity)
     seed_torch(recipe.seed, INITIALISATION)
-    backbone = encoder(body.backbone)
+    backbone = _encoder(recipe)
     audits = []
     if loaded is not None:  # before a method copies the backbone
         audits = [transfer(backbone, loaded[0], source=loaded[1]).as_json()]
@@ -47,6 +57,31 @@ def build_pretext(
     pretext = _method(recipe, backbone)
     pretext.to(memory_format=torch.channels_last)  # measured: a quarter less time for a small one
     return pretext, None if is_resumed else {"start": body.start, "transfers": audits}
+
+
+def _encoder(recipe: PretrainRecipe) -> nn.Module:
+    """Return the recipe's backbone, of random weights, for the sizes at which it is used.
+
+    Raises:
+        RecipeError: If it can't take one of them.
+    """
+    name, sizes = recipe.body.backbone, {"views.size_px": recipe.views.size_px}  # measured on views
+    if isinstance(recipe.method, JigsawSection):
+        sizes["method.tile_px"] = recipe.method.tile_px
+    try:
+        backbone = encoder(name, sizes_px=sizes.values())
+        check_sizes(backbone, sizes.values(), saved_px=recipe.views.size_px)
+    except SIZE_FAULTS as error:
+        if is_out_of_memory(error):
+            raise
+        listed = " and ".join(f"{field} {size_px}" for field, size_px in sizes.items())
+        reason = printable(str(error)).rstrip(".")
+        raise RecipeError(
+            f"body.backbone {name} can't take images of {listed} px: {reason}. Set "
+            f"{' and '.join(sizes)} to what it takes, or body.backbone to one that takes images of "
+            "any size, such as resnet50."
+        ) from error
+    return backbone
 
 
 def _method(recipe: PretrainRecipe, backbone: nn.Module) -> AnyMethod:

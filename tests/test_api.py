@@ -4,6 +4,7 @@ import ast
 import inspect
 import json
 import pickle
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+import torch
 from PIL import Image
 
 import cxrssl
@@ -235,6 +237,13 @@ def test_readers_boxes_are_fused() -> None:
         (lambda: cxrssl.fuse([[0, 0, 0, 1]], ["a"], ["R"]), r"1 box\(es\) without an area"),
         (lambda: cxrssl.fuse([[0, 0, 1, 1]], ["a"], ["R"], policy="x"), "fusion 'x' is unknown"),
         (lambda: cxrssl.fuse([[0, 0, 1, 1]], ["a"], ["R"], iou=1), "iou is 1; expected"),
+        (lambda: cxrssl.fuse([[1, 2, 3]], ["a"], ["R"]), r"boxes have shape \[1, 3\]; expected"),
+        (lambda: cxrssl.fuse([1, 2, 3, 4], ["a"], ["R"]), r"boxes have shape \[4\]; expected"),
+        (
+            lambda: cxrssl.fuse(np.tile([0, 0, 1, 1], (2, 2)), ["a"] * 4, ["R"] * 4),
+            r"boxes have shape \[2, 8\]; expected \[N, 4\] numbers",
+        ),
+        (lambda: cxrssl.fuse([[0, 0, 1, 1], [2]], [], []), "boxes are no array of numbers"),
         (lambda: cxrssl.read_dicom("absent.dcm"), r"absent\.dcm: "),
         (lambda: cxrssl.open_store("absent"), "absent"),
         (lambda: cxrssl.load_detector("absent"), "absent is no detector"),
@@ -242,11 +251,26 @@ def test_readers_boxes_are_fused() -> None:
         (lambda: cxrssl.ingest("a", "b", fit="crop"), "fit is 'crop'; expected squash, letterbox"),
         (lambda: cxrssl.ingest("a", "b", num_workers=0), "num_workers is 0; expected 1 or more"),
         (lambda: cxrssl.predict("a", "b", "c", threshold=2), "threshold is 2; expected"),
+        (lambda: cxrssl.predict([], "b", "c"), "no detector is named: checkpoint is empty"),
+        (lambda: cxrssl.predict("a", [], "c"), "no input is named: inputs is empty"),
+        (lambda: cxrssl.predict("a", 3, "c"), "inputs is 3; expected a path or a list of paths"),
+        (lambda: cxrssl.predict("a", "b", "c", formats="tsv"), "formats is 'tsv'; expected coco"),
+        (lambda: cxrssl.predict("a", "b", "c", formats=[]), "formats is empty; expected .*csv"),
         (lambda: cxrssl.evaluate({}, [], replicates=10), "replicates is 10; .* 50 and more"),
         (lambda: cxrssl.evaluate({}, [], consensus_iou=0), "consensus_iou is 0; expected"),
         (lambda: cxrssl.evaluate({"a": b"b"}, []), "truth are no content of a COCO file"),
         (lambda: cxrssl.recipe("pretrain/demu"), "Did you mean pretrain/demo"),
         (lambda: cxrssl.recipe("pretrain/demo", **{"data.stor": 1}), "Did you mean data.store"),
+        (
+            lambda: cxrssl.recipe("pretrain/demo", data_store="st"),
+            r"^'data_store=\"st\"': a recipe has no key data_store\. Did you mean data\.store\? A "
+            r'dotted name is given so: recipe\(name, \*\*\{"data\.store"',
+        ),
+        (lambda: cxrssl.recipe(None), "None is no name of a recipe. Give the path of a YAML file"),
+        (lambda: cxrssl.recipe(3), "3 is no name of a recipe"),
+        (lambda: cxrssl.recipe("pretrain/demo", epochs={1}), r"epochs is \{1\}, a set, which a"),
+        (lambda: cxrssl.recipe("pretrain/demo", epochs=np.ones(2)), r"epochs is array\(\[1., 1.\]"),
+        (lambda: cxrssl.recipe("pretrain/demo", seed=np.longdouble(1)), "seed is .*longdouble"),
         (lambda: cxrssl.pretrain("finetune/smoke", "x"), "cxrssl finetune finetune/smoke"),
         (
             lambda: cxrssl.finetune(cxrssl.recipe("plans/smoke"), "x"),
@@ -281,6 +305,22 @@ def test_a_recipe_is_the_command_line_s(store_folder: Path) -> None:
     )
     assert cxrssl.recipe("pretrain/smoke", **changes) == expected
     assert cxrssl.recipe(path, **changes) == expected
+
+
+@pytest.mark.parametrize("scalar", [np.int64, np.uint8, np.array, torch.tensor])
+def test_a_recipe_takes_scalars_of_numpy_and_torch(scalar: Callable[[int], object]) -> None:
+    recipe = cxrssl.recipe("pretrain/smoke", epochs=scalar(3), seed=scalar(5))
+    assert recipe == cxrssl.recipe("pretrain/smoke", epochs=3, seed=5)
+
+
+@pytest.mark.parametrize("out", ["t.txt", "t.txt/run", "to_nothing"])
+def test_a_run_is_not_begun_in_a_file(out: str, store_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("mine")
+    (tmp_path / "to_nothing").symlink_to(tmp_path / "absent")
+    recipe = cxrssl.recipe("pretrain/smoke", **{"data.store": store_folder})
+    with pytest.raises(RunError, match=r"(t\.txt|to_nothing) is a file; expected a new folder"):
+        cxrssl.pretrain(recipe, tmp_path / out)
+    assert (tmp_path / "t.txt").read_text() == "mine"
 
 
 def test_an_interrupted_training_goes_on_in_the_same_process(
@@ -333,9 +373,10 @@ def test_a_call_finds_what_predict_writes(
     png = tmp_path / "film.png"
     Image.fromarray(cxrssl.read_dicom(film)).save(png)
     summary = cxrssl.predict(
-        checkpoint, [film, png], tmp_path / "out", threshold=0.1, formats=["coco"], flip=flip
+        checkpoint, [film, png], tmp_path / "out", threshold=0.1, formats="coco", flip=flip
     )
     assert summary.num_files == 2
+    assert summary.formats == ("coco",)
     written = json.loads((tmp_path / "out/predictions.json").read_text())
     names = {entry["id"]: entry["name"] for entry in written["categories"]}
     assert tuple(names.values()) == detector.classes
@@ -389,6 +430,10 @@ def test_a_call_takes_a_path_an_array_or_several(detector: cxrssl.Detector, film
         (np.zeros((4, 4)), r"shape \[4, 4\] and type float64; expected grey levels \[H, W\] uint8"),
         (np.zeros((4, 4, 3), np.uint8), r"shape \[4, 4, 3\]"),
         (np.zeros((0, 4), np.uint8), r"shape \[0, 4\]"),
+        (Image.new("L", (4, 4)), r"got PIL\.Image\.Image; .* np\.asarray\(image\.convert"),
+        (torch.zeros(4, 4, dtype=torch.uint8), r"got torch\.Tensor; .* tensor\.numpy\(\)"),
+        (None, "got NoneType; expected the path of an image file"),
+        (b"film.png", "got bytes; expected the path of an image file"),
     ],
 )
 def test_what_is_no_image_is_told(
@@ -396,6 +441,8 @@ def test_what_is_no_image_is_told(
 ) -> None:
     with pytest.raises(cxrssl.CxrsslError, match=told):
         detector([film, image])  # type: ignore[list-item]
+    with pytest.raises(cxrssl.CxrsslError, match=told):
+        detector(image)  # type: ignore[call-overload]
     with pytest.raises(ArgumentError, match="threshold is 30"):
         detector(film, threshold=30)
 
@@ -432,8 +479,11 @@ def test_objects_are_scored_as_files(tmp_path: Path) -> None:
     assert found.to_pandas().loc["AP50", "value"] == 0.5
     assert found.per_class().loc[("a", "AP50"), "value"] == 1
     assert "AP50" in found._repr_html_()
-    with pytest.raises(KeyError):
-        found["AP51"]
+    for look_up in (found.__getitem__, found.interval):
+        with pytest.raises(KeyError) as told:
+            look_up("AP55")
+        assert isinstance(told.value, cxrssl.CxrsslError)
+        assert re.match(r"there is no score 'AP55'\. Did you mean .*AP50.*\?", str(told.value))
 
 
 def test_messages_name_an_object_and_no_file_of_ours(tmp_path: Path) -> None:

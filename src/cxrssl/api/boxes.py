@@ -56,9 +56,10 @@ def fuse(
         images: N numbers >= 0, the image of each box; None if all are of one.
 
     Raises:
-        CxrsslError: If lengths differ, a box has no area, or there is no such policy.
+        CxrsslError: If `boxes` is not [N, 4], lengths differ, a box has no area, or there is no
+            such policy.
     """
-    corners = np.asarray(boxes, np.float64).reshape(-1, 4)
+    corners = _corners(boxes)
     numbers = np.zeros(len(corners), np.int64) if images is None else np.asarray(images, np.int64)
     counts = {len(corners), len(labels), len(readers), len(numbers)}
     if len(counts) > 1:
@@ -71,6 +72,24 @@ def fuse(
     label_numbers = np.array([number_of[name] for name in labels], np.int64)
     marks = Marks(corners, label_numbers, reader_array(list(readers)), numbers)
     return fused_boxes(marks, names, policy=policy, iou=iou)
+
+
+def _corners(boxes: ArrayLike) -> NDArray[np.float64]:
+    """Return boxes as [N, 4] float64; an empty list is no box.
+
+    Raises:
+        ArgumentError: If they are no numbers or have another shape.
+    """
+    expected = "expected [N, 4] numbers: x_min, y_min, x_max, y_max of each box"
+    try:
+        corners = np.asarray(boxes, np.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ArgumentError(f"boxes are no array of numbers ({error}); {expected}.") from error
+    if corners.shape == (0,):
+        return corners.reshape(0, 4)
+    if corners.ndim != 2 or corners.shape[1] != 4:
+        raise ArgumentError(f"boxes have shape {list(corners.shape)}; {expected}.")
+    return corners
 
 
 def fused_boxes(marks: Marks, names: Sequence[str], *, policy: str, iou: float) -> FusedBoxes:

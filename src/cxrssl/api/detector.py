@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias, overload
+from typing import TypeAlias, TypeGuard, overload
 
 import numpy as np
 import torch
@@ -106,7 +106,8 @@ class Detector:
             threshold: Least score of what is returned; 0 for all, as scores such as AP need it.
 
         Raises:
-            CxrsslError: If a file can't be read, an array is not [H, W] uint8, or memory runs out.
+            CxrsslError: If a file can't be read, an array is not [H, W] uint8, something is neither
+                a path nor an array, or memory runs out.
 
         Warns:
             DecodeWarning: For everything that had to be guessed or looks wrong; also in `warnings`
@@ -114,8 +115,10 @@ class Detector:
         """
         if not 0 <= threshold <= 1:
             raise ArgumentError(f"threshold is {threshold}; expected a number from 0 to 1.")
-        is_one = isinstance(images, str | os.PathLike | np.ndarray)
-        several = [images] if isinstance(images, str | os.PathLike | np.ndarray) else images
+        is_one = _is_image(images)
+        several = [images] if _is_image(images) else images
+        if not isinstance(several, Sequence) or isinstance(several, bytes | bytearray):
+            raise _no_image(several)
         size = batch_size_on(self.device)
         found = [
             detections
@@ -148,6 +151,8 @@ class Detector:
     def _picture(self, image: ImageInput) -> Picture:
         """Return an image as the detectors' processors take it."""
         squares = self._ensemble.squares
+        if not _is_image(image):
+            raise _no_image(image)
         if not isinstance(image, np.ndarray):
             return read_picture(Path(image), squares)
         if image.ndim != 2 or image.dtype != np.uint8 or not image.size:
@@ -156,6 +161,23 @@ class Detector:
                 "levels [H, W] uint8 in which bone is bright, such as `cxrssl.read_dicom` returns."
             )
         return Picture(dict.fromkeys(squares, image), image.shape[1], image.shape[0])
+
+
+def _is_image(value: object) -> TypeGuard[ImageInput]:
+    """Return whether a value is the path of an image or an array, of whatever shape."""
+    return isinstance(value, str | os.PathLike | np.ndarray)
+
+
+def _no_image(value: object) -> ArgumentError:
+    """Return the error for what is neither a path nor an array, nor a list of such."""
+    kind = type(value)
+    module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+    return ArgumentError(
+        f"a detector got {module}{kind.__qualname__}; expected the path of an image file, "
+        "a NumPy array of grey levels [H, W] uint8 in which bone is bright, or a list of "
+        'such. For a PIL image, give np.asarray(image.convert("L")); for a torch tensor of that '
+        "shape and type, tensor.numpy()."
+    )
 
 
 @process_restored()

@@ -3,7 +3,7 @@
 import json
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
@@ -35,20 +35,28 @@ def recipe(name: PathLike, **changes: object) -> AnyRecipe:
     Args:
         name: A YAML file, or a packaged recipe: `pretrain/demo`, `finetune/smoke`, `plans/demo`.
         **changes: Fields by their dotted names, as in `recipe("pretrain/demo", **{"data.store":
-            "stores/mine", "epochs": 10})`.
+            "stores/mine", "epochs": 10})`. A value is what YAML can hold, a path, or a scalar of
+            NumPy or torch.
 
     Raises:
         CxrsslError: If there is no such recipe, or a field or a value is wrong; all are named.
     """
+    if not isinstance(name, str | os.PathLike):
+        raise ArgumentError(
+            f"{name!r} is no name of a recipe. Give the path of a YAML file, or the name of a "
+            "packaged recipe, such as pretrain/demo."
+        )
     path = recipe_path(os.fspath(name))
     content = read_yaml(path)
     task = content.get("task") if isinstance(content, dict) else None
     kinds = {known: kind for kind, known in _TASKS.items()}
     if task not in kinds:
         raise RecipeError(f"{path}: task is {task!r}; expected {', '.join(kinds)}.")
-    # JSON is YAML, in which an override has its value.
-    overrides = [f"{key}={json.dumps(value, default=os.fspath)}" for key, value in changes.items()]
-    return load_recipe(path, kinds[task], overrides=overrides)
+    overrides = [f"{key}={_yaml_value(key, value)}" for key, value in changes.items()]
+    try:
+        return load_recipe(path, kinds[task], overrides=overrides)
+    except RecipeError as error:
+        raise RecipeError(_of_a_call(str(error))) from error
 
 
 @random_state_restored()
@@ -197,7 +205,7 @@ def predict(
     out: PathLike,
     *,
     threshold: float = 0.3,
-    formats: Sequence[str] = ("coco", "csv", "pictures"),
+    formats: str | Sequence[str] = ("coco", "csv", "pictures"),
     flip: bool = False,
     resume: bool = False,
 ) -> "Summary":
@@ -212,7 +220,7 @@ def predict(
         inputs: Image files, and folders that are searched for images.
         out: A new folder for what is found, or with `resume` one to go on with.
         threshold: Least score of what is drawn; the lists hold all.
-        formats: What to write: "coco" (JSON), "csv", "pictures" (PNG).
+        formats: What to write: "coco" (JSON), "csv", "pictures" (PNG); one, or a list of them.
         flip: Whether to detect in each image flipped left to right too; boxes are fused.
         resume: Whether to go on with a prediction that was cut short.
 
@@ -228,23 +236,79 @@ def predict(
     """
     if not 0 <= threshold <= 1:
         raise ArgumentError(f"threshold is {threshold}; expected a number from 0 to 1.")
+    checkpoints = _paths(checkpoint, "checkpoint", "no detector is named")
+    files = _paths(inputs, "inputs", "no input is named")
+    from cxrssl.predict import FORMATS
     from cxrssl.predict import predict as run
     from cxrssl.run.process_state import process_restored
 
-    paths = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
-    several = [checkpoint] if isinstance(checkpoint, str | os.PathLike) else checkpoint
+    names = [formats] if isinstance(formats, str) else list(formats)
+    if not names:
+        raise ArgumentError(f"formats is empty; expected some of {', '.join(FORMATS)}.")
+    for name in names:
+        _check_one_of("a name in formats", name, FORMATS)
     with process_restored():
         summary = run(
-            [Path(path) for path in several],
-            [Path(path) for path in paths],
+            checkpoints,
+            files,
             Path(out),
             threshold=threshold,
-            formats=formats,
+            formats=names,
             flip=flip,
             resume=resume,
         )
     _warn_of(summary.failures, "file(s) can't be read")
     return summary
+
+
+def _yaml_value(key: str, value: object) -> str:
+    """Return the value of a field as JSON, which is YAML.
+
+    Raises:
+        ArgumentError: If it is nothing that YAML can hold.
+    """
+    try:
+        return json.dumps(value, default=_plain)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ArgumentError(
+            f"{key} is {value!r}, a {type(value).__name__}, which a recipe can't hold. Give a "
+            "number, text, a bool, None, a path, or a list or dict of such."
+        ) from error
+
+
+def _plain(value: object) -> object:
+    """Return a path as text, and a scalar of NumPy, torch and the like as Python's."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if getattr(value, "shape", None) == () and callable(item := getattr(value, "item", None)):
+        number = item()
+        if isinstance(number, bool | int | float | str):
+            return number
+    raise TypeError(type(value).__name__)
+
+
+def _of_a_call(text: str) -> str:
+    """Return the message on a `--set` as one on an argument of `recipe`."""
+    if not text.startswith("--set "):
+        return text
+    how = 'A dotted name is given so: recipe(name, **{"data.store": "stores/mine"}).'
+    return f"{text.removeprefix('--set ')} {how}"
+
+
+def _paths(value: PathLike | Iterable[PathLike], name: str, missing: str) -> list[Path]:
+    """Return the paths of an argument that is one path or several.
+
+    Raises:
+        ArgumentError: If there is none, or something is no path.
+    """
+    several = [value] if isinstance(value, str | os.PathLike) else value
+    try:
+        paths = [Path(path) for path in several]
+    except TypeError as error:
+        raise ArgumentError(f"{name} is {value!r}; expected a path or a list of paths.") from error
+    if not paths:
+        raise ArgumentError(f"{missing}: {name} is empty. Give a path or a list of paths.")
+    return paths
 
 
 def _warn_of(failures: Mapping[str, str], what: str) -> None:

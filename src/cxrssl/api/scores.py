@@ -1,5 +1,6 @@
 """`cxrssl.evaluate`: scores of detections against a truth, with intervals."""
 
+import difflib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,14 @@ _LEAST_REPLICATES = 50
 _COLUMNS = ("value", "low", "high", "reason")
 
 
+class UnknownScoreError(ArgumentError, KeyError):
+    """A name that is no score's."""
+
+    def __str__(self) -> str:
+        """Return the text, which a KeyError would show as a quoted key."""
+        return str(self.args[0])
+
+
 @dataclass(frozen=True)
 class Scores:
     """Scores with their 95 % intervals: `scores["AP50"]` is its value.
@@ -41,18 +50,19 @@ class Scores:
         """Return the value of a score by its name, None where it can't be computed.
 
         Raises:
-            KeyError: If there is no score of this name.
+            UnknownScoreError: If there is no score of this name; it is a KeyError.
         """
-        value: float | None = self._metrics[name]["value"]
+        value: float | None = self._entry(name)["value"]
         return value
 
     def interval(self, name: str) -> tuple[float, float] | None:
         """Return the 95 % interval of a score by its name, None where there is none.
 
         Raises:
-            KeyError: If there is no score of this name.
+            UnknownScoreError: If there is no score of this name; it is a KeyError.
         """
-        low, high = (self._metrics[name][end] for end in ("low", "high"))
+        entry = self._entry(name)
+        low, high = entry["low"], entry["high"]
         return None if low is None or high is None else (low, high)
 
     @property
@@ -77,6 +87,15 @@ class Scores:
     def _repr_html_(self) -> str:
         """Return the table that a notebook shows for this object."""
         return str(self.to_pandas().drop(columns="reason").to_html(float_format="{:.3f}".format))
+
+    def _entry(self, name: str) -> dict[str, Any]:
+        if name in self._metrics:
+            return self._metrics[name]
+        known = list(self._metrics)
+        near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
+        hint = f" Did you mean {', '.join(near)}?" if near else ""
+        text = ", ".join(known) or "none, as in a process that is not the main one"
+        raise UnknownScoreError(f"there is no score {name!r}.{hint} There are: {text}.")
 
     @property
     def _metrics(self) -> dict[str, dict[str, Any]]:

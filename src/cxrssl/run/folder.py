@@ -107,11 +107,16 @@ def check_run(path: Path, *, recipe_yaml: str, resume: bool, writes: bool = True
     Only the process that writes looks: for others the run may have begun already.
 
     Raises:
-        RunError: If the run there is finished, or is not to be resumed, or has another recipe.
+        RunError: If the run there is finished, or is not to be resumed, or has another recipe, or
+            the path or one above it is a file.
     """
     recipe = path / "recipe.yaml"
     if not writes:
         return
+    # A link to nothing is there, too: no folder can be made in its place.
+    there = next(place for place in (path, *path.parents) if os.path.lexists(place))
+    if not there.is_dir():
+        raise RunError(f"{there} is a file; expected a new folder. Name another one with --out.")
     if is_finished(path):
         raise RunError(f"{path} holds a finished run. Name another folder with --out.")
     if recipe.is_file():

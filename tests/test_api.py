@@ -271,6 +271,7 @@ def test_readers_boxes_are_fused() -> None:
         (lambda: cxrssl.recipe("pretrain/demo", epochs={1}), r"epochs is \{1\}, a set, which a"),
         (lambda: cxrssl.recipe("pretrain/demo", epochs=np.ones(2)), r"epochs is array\(\[1., 1.\]"),
         (lambda: cxrssl.recipe("pretrain/demo", seed=np.longdouble(1)), "seed is .*longdouble"),
+        (lambda: cxrssl.recipe("pretrain/demo", **{"data.x": 1}), r"no key data\.x\.( Did .*\?)?$"),
         (lambda: cxrssl.pretrain("finetune/smoke", "x"), "cxrssl finetune finetune/smoke"),
         (
             lambda: cxrssl.finetune(cxrssl.recipe("plans/smoke"), "x"),
@@ -320,6 +321,8 @@ def test_a_run_is_not_begun_in_a_file(out: str, store_folder: Path, tmp_path: Pa
     recipe = cxrssl.recipe("pretrain/smoke", **{"data.store": store_folder})
     with pytest.raises(RunError, match=r"(t\.txt|to_nothing) is a file; expected a new folder"):
         cxrssl.pretrain(recipe, tmp_path / out)
+    with pytest.raises(RunError, match=r"(t\.txt|to_nothing) is a file; expected a new folder"):
+        cxrssl.reproduce("smoke", tmp_path / out)
     assert (tmp_path / "t.txt").read_text() == "mine"
 
 

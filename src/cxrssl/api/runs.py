@@ -291,8 +291,10 @@ def _of_a_call(text: str) -> str:
     """Return the message on a `--set` as one on an argument of `recipe`."""
     if not text.startswith("--set "):
         return text
-    how = 'A dotted name is given so: recipe(name, **{"data.store": "stores/mine"}).'
-    return f"{text.removeprefix('--set ')} {how}"
+    text = text.removeprefix("--set ")
+    if "." in text.partition("=")[0]:
+        return text
+    return f'{text} A dotted name is given so: recipe(name, **{{"data.store": "stores/mine"}}).'
 
 
 def _paths(value: PathLike | Iterable[PathLike], name: str, missing: str) -> list[Path]:

@@ -14,6 +14,7 @@ from cxrssl.core.files import write_text
 from cxrssl.core.hub_address import is_on_hub
 from cxrssl.hub.pull import fetched
 from cxrssl.reproduce.jobs import Training, flat
+from cxrssl.run.folder import check_no_file
 
 # A plan may grow by these, and its jobs may ask for other machines: what is done stays true.
 _MAY_GROW = ("label_fractions", "seeds", "faults")
@@ -26,8 +27,9 @@ def check_folder(out: Path, plan: Plan) -> None:
     """Check that a folder is free, or holds this plan or one that it has grown from.
 
     Raises:
-        RunError: If the folder holds something else.
+        RunError: If the folder holds something else, or is a file.
     """
+    check_no_file(out)
     path = out / "plan.yaml"
     if not path.is_file():
         found = [name for name in _MADE if (out / name).exists()]

@@ -113,16 +113,25 @@ def check_run(path: Path, *, recipe_yaml: str, resume: bool, writes: bool = True
     recipe = path / "recipe.yaml"
     if not writes:
         return
-    # A link to nothing is there, too: no folder can be made in its place.
-    there = next(place for place in (path, *path.parents) if os.path.lexists(place))
-    if not there.is_dir():
-        raise RunError(f"{there} is a file; expected a new folder. Name another one with --out.")
+    check_no_file(path)
     if is_finished(path):
         raise RunError(f"{path} holds a finished run. Name another folder with --out.")
     if recipe.is_file():
         _check_resumable(recipe, recipe_yaml, resume=resume)
     elif path.is_dir() and any(file.name != LOCK_NAME for file in path.iterdir()):
         raise RunError(f"{path} is not empty and holds no run. Name another folder with --out.")
+
+
+def check_no_file(path: Path) -> None:
+    """Check that neither a path nor one above it is a file, so that a folder can be made.
+
+    Raises:
+        RunError: If one is.
+    """
+    # A link to nothing is there, too: no folder can be made in its place.
+    there = next((place for place in (path, *path.parents) if os.path.lexists(place)), path)
+    if os.path.lexists(there) and not there.is_dir():
+        raise RunError(f"{there} is a file; expected a new folder. Name another one with --out.")
 
 
 def what_is_there(path: Path) -> str:

@@ -73,7 +73,7 @@ def test_the_report_shows_both_arms_and_asks_for_nothing_outside(ran: tuple[Path
     page = (ran[0] / "report.html").read_text()
     assert "no SSL" in page
     assert "no number here means anything clinical" in page
-    assert page.count("<svg") == 8
+    assert page.count("<svg") == 12
     links = set(re.findall(r'(?:src|href)="([^"#][^"]*)"', page))
     beside = {name for name in links if not name.startswith("data:")}
     assert beside == {f"./report.{kind}" for kind in ("csv", "md", "tex", "png", "json")}

@@ -56,6 +56,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
     with commands(hub, tmp_path_factory.mktemp("served") / "home") as run:
         yield run
     server.shutdown()
+    server.server_close()
 
 
 @pytest.fixture

@@ -174,7 +174,7 @@ def test_two_processes_train_a_detector_as_one_does(store_folder: Path, tmp_path
         [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
         for run in runs
     ]
-    assert len(logs[0]) == len(logs[1]) == 6
+    assert len(logs[0]) == len(logs[1]) == 7  # six steps and the scores of a validation
     for first, second in zip(*logs, strict=True):
         assert first == pytest.approx(second, rel=1e-4, abs=1e-6)
     weights = [load_file(run / "detector" / "model.safetensors") for run in runs]

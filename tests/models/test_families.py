@@ -83,7 +83,7 @@ def test_nothing_outside_a_family_and_its_section_knows_it() -> None:
 def test_a_recipe_of_no_family_is_told_which_there_are(
     change: str, message: str, store_folder: Path
 ) -> None:
-    with pytest.raises(RecipeError, match=rf"model\.family: {message}$"):
+    with pytest.raises(RecipeError, match=rf"model\.family: {message}\n"):
         finetune_recipe(store_folder, change)
 
 

@@ -12,14 +12,18 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from cxrssl.config.load import to_yaml
 from cxrssl.core.errors import RunError, TrainingError
 from cxrssl.core.state import load_own_state
+from cxrssl.finetune import finetune
+from cxrssl.pretrain import pretrain
 from cxrssl.run.checkpoint import Checkpoints
 from cxrssl.run.folder import open_run, what_is_there
 from cxrssl.run.log import Log
 from cxrssl.run.optimizer import build_optimizer
 from cxrssl.run.processes import start_accelerator
 from cxrssl.run.schedule import LearningRate
+from support import finetune_recipe, pretrain_recipe
 
 FINE = {"loss": torch.tensor(1.0)}
 
@@ -211,12 +215,28 @@ def test_a_finished_an_unfinished_and_another_recipes_run_are_not_overwritten(
     run = open_run(folder, recipe_yaml="a: 1\n", resume=False, writes=True)
     with pytest.raises(RunError, match="has not ended"):
         open_run(folder, recipe_yaml="a: 1\n", resume=False, writes=True)
-    with pytest.raises(RunError, match="begun with another recipe"):
+    with pytest.raises(RunError, match=r"begun with another recipe .*:\n  -a: 1\n  \+a: 2\n"):
         open_run(folder, recipe_yaml="a: 2\n", resume=True, writes=True)
+    long = "".join(f"line{number}\n" for number in range(20))
+    with pytest.raises(RunError, match=r"  \+line8\n  and 11 lines more\nName another"):
+        open_run(folder, recipe_yaml=long, resume=True, writes=True)
     assert open_run(folder, recipe_yaml="a: 1\n", resume=True, writes=True) == run
     run.finish({"loss": 0.5})
     with pytest.raises(RunError, match="holds a finished run"):
         open_run(folder, recipe_yaml="a: 1\n", resume=True, writes=True)
+
+
+def test_the_recipe_of_another_run_is_told_before_a_store_that_is_not_there(
+    store_folder: Path, tmp_path: Path
+) -> None:
+    changed = f"data.store={tmp_path / 'nowhere'}"
+    message = r"another recipe .*:\n  -  store: .*\n  \+  store: .*nowhere\n"
+    (tmp_path / "recipe.yaml").write_text(to_yaml(pretrain_recipe(store_folder)))
+    with pytest.raises(RunError, match=message):
+        pretrain(pretrain_recipe(store_folder, changed), tmp_path, resume=True)
+    (tmp_path / "recipe.yaml").write_text(to_yaml(finetune_recipe(store_folder)))
+    with pytest.raises(RunError, match=message):
+        finetune(finetune_recipe(store_folder, changed), tmp_path, resume=True)
 
 
 def test_a_folder_with_other_things_is_not_taken(tmp_path: Path) -> None:

@@ -55,12 +55,12 @@ def set_up(recipe: FinetuneRecipe, out: Path, *, resume: bool) -> Setup:
     """
     accelerator = start_accelerator(recipe.precision, batch_size=recipe.batch_size)
     writes, recipe_yaml = accelerator.is_main_process, to_yaml(recipe)
+    check_run(out, recipe_yaml=recipe_yaml, resume=resume, writes=writes)
     store, optim = Store(recipe.data.store), recipe.optim
     splits = labelled_splits(store, recipe)
     images, plan = training_images(store, splits.train, recipe)
     drops = plan.starts_of(optim.drop_epochs)
     rate = LearningRate(optim.schedule, optim.peak_lr, optim.warmup_steps, plan.num_steps, drops)
-    check_run(out, recipe_yaml=recipe_yaml, resume=resume, writes=writes)
     checkpoints = Checkpoints(
         out / "checkpoints", recipe.checkpoint_every_steps, writes, accelerator.scaler
     )

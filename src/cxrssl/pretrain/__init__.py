@@ -47,11 +47,11 @@ def pretrain(recipe: PretrainRecipe, out: Path, *, resume: bool) -> Path:
     accelerator = start_accelerator(recipe.precision, batch_size=recipe.batch_size)
     rank, is_main = accelerator.process_index, accelerator.is_main_process
     device, num_processes = accelerator.device, accelerator.num_processes
+    check_folder(out, recipe, resume=resume, writes=is_main)
     store, optim, every = Store(recipe.data.store), recipe.optim, recipe.log_every_steps
     images, plan = pool_images(store, recipe)
     drops = plan.starts_of(optim.drop_epochs)
     rate = LearningRate(optim.schedule, optim.peak_lr, optim.warmup_steps, plan.num_steps, drops)
-    check_folder(out, recipe, resume=resume, writes=is_main)
     checkpoints = Checkpoints(
         out / "checkpoints", recipe.checkpoint_every_steps, is_main, accelerator.scaler
     )

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from difflib import unified_diff
 from pathlib import Path
 from typing import Any
 from weakref import finalize
@@ -164,8 +165,18 @@ def _check_resumable(recipe: Path, recipe_yaml: str, *, resume: bool) -> None:
             f"{recipe.parent} holds a run that has not ended. Go on with --resume, "
             "or name another folder with --out."
         )
-    if recipe.read_text(encoding="utf-8") != recipe_yaml:
+    begun_with = recipe.read_text(encoding="utf-8")
+    if begun_with != recipe_yaml:
         raise RunError(
-            f"{recipe.parent} was begun with another recipe (see {recipe}). Name another folder "
-            "with --out, or resume with the recipe that is there."
+            f"{recipe.parent} was begun with another recipe (see {recipe}):\n"
+            f"{_differing_lines(begun_with, recipe_yaml)}\nName another folder "
+            "with --out, or resume with the recipe that is there: --resume without a recipe."
         )
+
+
+def _differing_lines(there: str, here: str, *, at_most: int = 10) -> str:
+    """Return the lines in which two recipes differ, those of the run first with a minus."""
+    diff = [*unified_diff(there.splitlines(), here.splitlines(), lineterm="", n=0)]
+    lines = [f"  {line}" for line in diff if not line.startswith(("---", "+++", "@@"))]
+    more = [f"  and {len(lines) - at_most} lines more"] if len(lines) > at_most else []
+    return "\n".join(lines[:at_most] + more)

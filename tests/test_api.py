@@ -326,6 +326,7 @@ def test_a_run_is_not_begun_in_a_file(out: str, store_folder: Path, tmp_path: Pa
     assert (tmp_path / "t.txt").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_goes_on_in_the_same_process(
     store_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -200,6 +200,7 @@ def described(folder: Path, out: Path) -> tuple[dict[str, Any], list[str]]:
     return found, lines
 
 
+@pytest.mark.slow
 def test_figures_are_drawn_where_images_lie_beside_the_table(source: Path, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     _, lines = described(source, one)

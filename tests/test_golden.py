@@ -191,6 +191,7 @@ def test_fusion_gives_the_papers_boxes(published: dict[str, Any]) -> None:
     assert shares == [54.0, 20.9, 25.0]
 
 
+@pytest.mark.slow
 def test_the_order_of_readers_moves_the_published_fusion(marks: Marks) -> None:
     ensemble_boxes = pytest.importorskip(
         "ensemble_boxes", reason="the paper's fusion, as an oracle"

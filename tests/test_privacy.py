@@ -149,6 +149,7 @@ def test_ingest_leaves_them_out_of_store_and_words(planted: Path, tmp_path: Path
         assert_clean(path.name.encode(), "a file name")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("--json",)], ids=["text", "json"])
 def test_doctor_says_nothing_of_them(planted: Path, options: tuple[str, ...]) -> None:
     code, words = spoken("doctor", str(planted), *options)
@@ -156,6 +157,7 @@ def test_doctor_says_nothing_of_them(planted: Path, options: tuple[str, ...]) ->
     assert_clean(words, "what doctor says")
 
 
+@pytest.mark.slow
 def test_describe_says_nothing_of_them(planted: Path, tmp_path: Path) -> None:
     table = str(planted / "train.csv")
     code, words = spoken("describe", table, "--out", str(tmp_path / "out"))

@@ -179,6 +179,7 @@ def test_a_detector_learns_four_images_by_heart(store_folder: Path, store: Store
     assert score > 0.9
 
 
+@pytest.mark.slow
 def test_the_published_protocol_trains_on_what_its_pool_leaves_and_is_tested_on_its_own_split(
     store: Store, store_folder: Path, tmp_path: Path
 ) -> None:

@@ -109,6 +109,7 @@ def test_a_command_without_a_run_says_how_to_go_on(tmp_path: Path) -> None:
     assert assert_ended(process, 130) == "cxrssl phantom 'made up' --images 500"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_pool_of_workers_that_has_just_begun_is_not_waited_for(
     number: int, tmp_path: Path

@@ -77,6 +77,7 @@ def test_many_copies_of_one_image_are_each_compared_with_the_first(
     assert pairs(images) == [(1, row) for row in range(2, 2001)]
 
 
+@pytest.mark.slow
 def test_thirty_thousand_hashes_are_compared_in_seconds_not_hours() -> None:
     hashes = np.random.default_rng(0).random((30_000, 256)) < 0.5
     hashes[7] = hashes[20_000]

@@ -67,6 +67,7 @@ def test_same_seed_gives_the_same_bytes(phantom: Path, tmp_path: Path) -> None:
     assert bytes_of(tmp_path / "again") == bytes_of(phantom)
 
 
+@pytest.mark.slow
 def test_two_workers_give_the_same_bytes_as_one(phantom: Path, tmp_path: Path) -> None:
     make(tmp_path / "two", workers=2)
     assert bytes_of(tmp_path / "two") == bytes_of(phantom)
@@ -254,6 +255,7 @@ def test_progress_is_told_once_an_image(tmp_path: Path) -> None:
     assert len(calls) == 3
 
 
+@pytest.mark.slow
 def test_workers_end_with_a_command_that_is_killed(tmp_path: Path) -> None:
     arguments = ["phantom", str(tmp_path / "made"), "--images", "500", "--workers", "2"]
     command = subprocess.Popen([sys.executable, "-m", "cxrssl", *arguments])

@@ -56,6 +56,7 @@ def numbers(content: object) -> Iterator[float]:
         yield content
 
 
+@pytest.mark.slow
 def test_shipped_numbers_are_those_of_the_real_table() -> None:
     torchxrayvision = pytest.importorskip("torchxrayvision")
     pandas = pytest.importorskip("pandas")
@@ -67,6 +68,7 @@ def test_shipped_numbers_are_those_of_the_real_table() -> None:
     np.testing.assert_allclose(list(numbers(computed)), list(numbers(shipped)), atol=2e-4)
 
 
+@pytest.mark.slow
 def test_support_shares_are_near_the_real_ones(fused_supports: list[int]) -> None:
     shares = np.bincount(fused_supports, minlength=4)[1:] / len(fused_supports)
     np.testing.assert_allclose(shares, [0.540, 0.209, 0.250], atol=0.025)

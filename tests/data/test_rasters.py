@@ -249,6 +249,7 @@ def test_more_than_150_megapixels_are_refused_by_the_header(side: int) -> None:
         pixels(huge_png(side))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error")
 def test_a_large_film_is_no_warning() -> None:
     content = encoded(Image.new("L", (10_000, 9_500), 77), compress_level=1)

@@ -87,6 +87,7 @@ except RunError as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="others have no /dev/shm")
 def test_a_worker_that_dies_of_it_becomes_advice() -> None:
     done = subprocess.run([sys.executable, "-c", DIES], capture_output=True, text=True, check=True)

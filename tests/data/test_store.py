@@ -201,6 +201,7 @@ def test_a_record_that_is_none_is_refused(copy: Path, text: str) -> None:
     assert_refused(copy, name, "is damaged")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [SHARD, BOXES, MANIFEST, SHARD.replace("arrow", "json")])
 def test_whatever_is_cut_or_overwritten_opens_or_is_told(
     copy: Path, store_folder: Path, name: str

@@ -77,6 +77,7 @@ def test_scores_are_written_even_if_nobody_reads_them(files: Path) -> None:
     assert json.loads((files / "out.json").read_text())["n_images"] == 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [FILES, ()])
 def test_without_replicates_there_are_values_alone(files: Path, options: tuple[str, ...]) -> None:
     given = (*options, "--readers", "r.json", "--replicates", "0", "--json", "out.json")

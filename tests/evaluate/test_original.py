@@ -180,6 +180,7 @@ def test_settings_are_those_of_the_run_and_what_is_asked_for_wins(tmp_path: Path
     assert "the settings of the run are not known" in remarks.warnings[0]
 
 
+@pytest.mark.slow
 def test_settings_are_in_the_scores(
     store: Store, examples: list[Example], found: list[ImageDetections]
 ) -> None:

@@ -64,6 +64,7 @@ def test_a_coco_start_fills_all_but_the_classes_and_takes_torchvisions_eps(
     assert detector.config.norm_eps == 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", ["recalibrated", "bn"])
 def test_a_coco_start_goes_with_norms_that_take_statistics(
     norm: str, coco: Path, store: Store
@@ -91,6 +92,7 @@ def test_no_start_of_batch_norms_goes_into_a_body_of_group_norms(
     assert started(store, "model.norm=gn")[1] == []
 
 
+@pytest.mark.slow
 def test_an_ssl_body_comes_on_top_of_a_coco_detector(
     coco: Path, pretrained: Path, store: Store
 ) -> None:

@@ -82,6 +82,7 @@ def test_a_broken_evaluation_fails_before_the_first_step(
     assert lines_of(tmp_path / "run") == []
 
 
+@pytest.mark.slow
 def test_a_validation_before_training_changes_nothing_of_it(
     store_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,6 +93,7 @@ def test_a_validation_before_training_changes_nothing_of_it(
     assert fingerprint(load_detector(with_trial)) == fingerprint(load_detector(without))
 
 
+@pytest.mark.slow
 def test_the_rate_falls_after_the_epochs_that_the_recipe_names(
     store_folder: Path, tmp_path: Path
 ) -> None:
@@ -122,6 +124,7 @@ def test_an_rtdetr_whose_weights_broke_says_so(store_folder: Path, tmp_path: Pat
         finetune(recipe, tmp_path / "run", resume=False)
 
 
+@pytest.mark.slow
 def test_a_best_detector_there_is_whenever_epochs_end(store_folder: Path, tmp_path: Path) -> None:
     changes = ("validate_every_epochs=9", "keep=best", "max_steps=2")
     run = tmp_path / "run"

@@ -166,6 +166,7 @@ def test_calls_that_share_the_work_at_once_make_the_same_store(
     assert contents(store) == contents(whole)
 
 
+@pytest.mark.slow
 def test_two_calls_on_the_same_shards_are_one_too_many(many: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     process = begun(many, store)
@@ -177,6 +178,7 @@ def test_two_calls_on_the_same_shards_are_one_too_many(many: Path, tmp_path: Pat
     assert process.wait() == 0
 
 
+@pytest.mark.slow
 def test_a_store_stays_whole_until_the_one_that_replaces_it_is(
     many: Path, whole: Path, tmp_path: Path
 ) -> None:
@@ -224,6 +226,7 @@ def test_a_file_that_crashes_its_decoder_is_listed_and_the_rest_is_stored(
     assert len(Store(tmp_path / "store")) == summary.num_images
 
 
+@pytest.mark.slow
 def test_processes_that_end_without_a_culprit_are_given_up_on(
     many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -234,6 +234,7 @@ def test_what_a_table_without_boxes_left_out_is_said(tmp_path: Path) -> None:
         run(source, tmp_path / "store")
 
 
+@pytest.mark.slow
 def test_the_command_says_what_it_took_and_what_not(tmp_path: Path) -> None:
     source, store = pool(tmp_path / "source", "ab"), tmp_path / "store"
     Image.new("L", (40, 40), 255).save(source / "white.png")

@@ -42,6 +42,7 @@ def images(tmp_path: Path) -> Path:
     return tmp_path / "images"
 
 
+@pytest.mark.slow
 def test_a_failed_job_stops_only_those_that_need_it(tmp_path: Path, images: Path) -> None:
     jobs = [
         ingest_job(tmp_path, "bad", source=tmp_path / "nowhere"),

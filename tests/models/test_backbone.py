@@ -112,6 +112,7 @@ def test_an_unknown_architecture_is_refused_with_its_neighbours() -> None:
 
 
 # One that resamples its positions, one of windows, and one that is built for its size.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "architecture", ["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224", "pit_ti_224"]
 )

@@ -29,6 +29,7 @@ def test_an_encoder_arrives_whole_in_a_body(architecture: str) -> None:
     assert torch.equal(ours[0], [m for m in maps if m.shape == ours[0].shape][-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"])
 def test_a_transformer_arrives_whole_in_a_body_for_images_of_another_size(
     architecture: str,

@@ -103,6 +103,7 @@ def test_no_score_depends_on_what_else_is_looked_at(
                 assert torch.equal(found[name], other[name])  # type: ignore[literal-required]
 
 
+@pytest.mark.slow
 def test_lists_of_many_files_take_no_more_memory_than_those_of_few(tmp_path: Path) -> None:
     class Done:
         """Files as a record has them, one in memory at a time."""
@@ -319,6 +320,7 @@ def test_a_name_that_is_no_utf8_loses_nothing(own: tuple[Path, Detector], tmp_pa
     assert [path.name for path in (tmp_path / "out/overlays").iterdir()] == ["J\\udcfcrgen.png"]
 
 
+@pytest.mark.slow
 def test_a_reader_that_dies_or_has_no_memory_costs_one_file_at_most(tmp_path: Path) -> None:
     files = [Path(name) for name in ("a", "large", "b")]
     found = dict(read_apart(files, out_of_memory))

@@ -119,6 +119,7 @@ def test_what_torch_says_when_the_machine_has_no_more_is_known() -> None:
     assert is_out_of_memory(fault.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("recipe_name", "kind"), [("smoke", SimCLR), ("moco_smoke", MoCo), ("byol_smoke", BYOL)]
 )

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from support import ROOT
 
 MEASURE = """
@@ -28,6 +30,7 @@ print(json.dumps(health.measure(pretext.encoder).as_json()))
 """
 
 
+@pytest.mark.slow
 def test_features_are_measured_in_full_precision(store_folder: Path) -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([f"{ROOT}/src", f"{ROOT}/tests"])}
     said = []

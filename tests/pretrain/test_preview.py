@@ -1,29 +1,26 @@
 """The preview shows the views that training would be given, and trains nothing."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from typer.testing import CliRunner
 
+from cxrssl.cli import app
 from cxrssl.data.sampling import Visit
 from cxrssl.data.store import Store
 from cxrssl.pretrain.pool import pool_images
 from cxrssl.pretrain.preview import _row, write_training_images
 from cxrssl.run.folder import RunFolder
-from support import ROOT, pretrain_recipe
+from support import pretrain_recipe
 
 
 def test_a_preview_is_a_picture_and_no_run(store_folder: Path, tmp_path: Path) -> None:
     sheet = tmp_path / "sheet.png"
-    arguments = ["recipes/pretrain/smoke.yaml", "--set", f"data.store={store_folder}"]
-    command = [sys.executable, "-m", "cxrssl", "pretrain", *arguments, "--preview", str(sheet)]
-    done = subprocess.run(
-        [*command, "--out", str(tmp_path / "run")],
-        capture_output=True, text=True, check=True, cwd=ROOT,
-    )  # fmt: skip
-    assert done.stdout.strip() == str(sheet)
+    arguments = ["pretrain", "smoke", "--set", f"data.store={store_folder}"]
+    arguments += ["--preview", str(sheet), "--out", str(tmp_path / "run")]
+    done = CliRunner().invoke(app, arguments)
+    assert (done.exit_code, done.stdout.strip()) == (0, str(sheet)), done.output
     assert not (tmp_path / "run").exists()
     with Image.open(sheet) as picture:
         pixels = np.asarray(picture.convert("L"))

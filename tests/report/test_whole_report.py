@@ -102,6 +102,7 @@ def test_a_plan_at_work_shows_how_far_it_is(runs: Path) -> None:
     assert "it needs another" not in page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("age_s", "state"), [(301, "running"), (1, "stopped")])
 def test_a_plan_that_was_killed_is_not_at_work(runs: Path, age_s: float, state: str) -> None:
     status(runs, age_s=1)

@@ -146,6 +146,7 @@ def test_a_damaged_checkpoint_is_named(name: str, content: bytes | None, tmp_pat
         checkpoints.restore(*begin(0.0))
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told_as_the_system_does_and_costs_no_checkpoint(tmp_path: Path) -> None:
     code = """
 import resource, signal, sys

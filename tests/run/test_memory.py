@@ -71,6 +71,7 @@ def test_exhausted_memory_becomes_advice_and_other_faults_stay() -> None:
         raise RuntimeError("shapes do not match")
 
 
+@pytest.mark.slow
 def test_a_process_at_its_limit_of_memory_says_so() -> None:
     code = """
 import resource, torch

@@ -73,6 +73,7 @@ def test_inside_a_call_torch_has_the_settings_it_starts_with_and_the_callers_thr
             weight.sum().backward()
 
 
+@pytest.mark.slow
 def test_a_caller_that_set_a_backend_s_precision_by_itself_is_no_error() -> None:
     # In a process of its own: how torch answers depends on what was set before.
     code = """

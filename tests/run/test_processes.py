@@ -33,6 +33,7 @@ if processes.is_main_process:
 """
 
 
+@pytest.mark.slow
 def test_a_process_that_left_early_stops_nobody(tmp_path: Path) -> None:
     file = tmp_path / "script.py"
     file.write_text(PARTING)

@@ -109,6 +109,7 @@ def test_without_a_repository_or_without_git_there_is_no_commit(
     assert recorded(package)["git"] is None
 
 
+@pytest.mark.slow
 def test_a_process_that_imports_an_installed_copy_has_no_commit(tmp_path: Path) -> None:
     (tmp_path / "site-packages").mkdir()
     package = copied(tmp_path / "site-packages")

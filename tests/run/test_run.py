@@ -148,6 +148,7 @@ def test_half_floats_need_a_gpu() -> None:
         start_accelerator("fp16", batch_size=2)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is glibc that is told")
 def test_freed_memory_is_kept_and_used_again() -> None:
     code = """

@@ -139,6 +139,7 @@ def stated(pixels: Pixels, draw: ViewDraw) -> torch.Tensor:
     return (view + noise).clamp(0, 255)[0]
 
 
+@pytest.mark.slow
 def test_views_have_the_moments_and_detail_of_the_stated_transforms() -> None:
     painted = paint_image(plan_image(PhantomSettings(seed=5), 0), seed=5)
     whole = rescaled(np.rint(255 * painted).astype(np.uint8), height=512, width=512)

@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
@@ -90,6 +91,36 @@ def test_a_killed_call_goes_on_to_the_same_bytes(
     said: list[str] = []
     resume(resume=True, say=said.append)
     assert said[0].startswith(f"{out}: {done} of 6 files" if done else f"{out} holds no file that")
+    assert content(out) == whole
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -15)])
+def test_ctrl_c_and_a_plain_kill_say_how_to_go_on_to_the_same_bytes(
+    folder: Path, whole: dict[str, bytes], tmp_path: Path, number: int, code: int
+) -> None:
+    out = tmp_path / "out folder"
+    run = subprocess.Popen(
+        command(folder, out),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # A shell's background jobs ignore Ctrl-C, and so does all that they start.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.default_int_handler),
+    )
+    while num_lines(out) < 2 and run.poll() is None:
+        time.sleep(0.001)
+    os.killpg(run.pid, number)
+    _, text = run.communicate(timeout=120)
+    assert run.returncode == code, text
+    assert "Traceback" not in text
+    *_, kept, go_on = text.splitlines()
+    assert kept.endswith("Kept: the files that are done. To go on:")
+    program, *arguments = shlex.split(go_on)
+    assert program == "cxrssl"
+    again = [sys.executable, "-m", "cxrssl", *arguments]
+    assert subprocess.run(again, check=False, capture_output=True).returncode == 1  # one is broken
     assert content(out) == whole
 
 

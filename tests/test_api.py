@@ -3,6 +3,7 @@
 import ast
 import inspect
 import json
+import os
 import pickle
 import re
 import subprocess
@@ -40,7 +41,10 @@ PACKAGES = ("evaluate", "finetune", "ingest", "predict", "pretrain", "reproduce"
 def python(code: str, *arguments: object) -> str:
     """Run a program of its own and return what it prints."""
     command = [sys.executable, "-c", code, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "tests")}
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 

@@ -29,15 +29,17 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs a GPU unless one is to be used, and begin with the files of slow tests.
+    """Skip what needs a GPU unless one is to be used, and begin with the files that take longest.
 
-    Left for the end, one of these would keep a single worker.
+    These have slow tests, and are those of whole commands in this folder before others. Left for
+    the end, one of them would keep a single worker.
     """
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     for item in items:
         if item.get_closest_marker("gpu") and os.environ.get("CXRSSL_TEST_GPU") != "1":
             item.add_marker(pytest.mark.skip(reason="needs a GPU and CXRSSL_TEST_GPU=1"))
-    items.sort(key=lambda item: item.path not in slow)
+    here = Path(__file__).parent
+    items.sort(key=lambda item: (item.path not in slow, item.path.parent != here))
 
 
 @pytest.fixture(autouse=True)

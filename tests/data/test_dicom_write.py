@@ -1,7 +1,5 @@
 """A written DICOM file reads back as what was written, and says what it is."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

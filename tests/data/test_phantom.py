@@ -1,7 +1,5 @@
 """The made data set: the same bytes every time, in Kaggle's layout, in many DICOM forms."""
 
-from __future__ import annotations
-
 import csv
 import json
 import subprocess

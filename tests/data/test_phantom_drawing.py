@@ -1,7 +1,5 @@
 """Findings show where they are said to be, and each in its own way."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The shipped numbers are the real table's, and the made annotations follow them."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -14,8 +12,8 @@ import pytest
 
 from cxrssl.core.labels import FINDINGS
 from cxrssl.data.phantom.plan import ImagePlan, PhantomSettings, plan_image
-from cxrssl.data.phantom.shipped import TRIO, load_statistics
-from cxrssl.data.phantom.statistics import group_boxes, summarise
+from cxrssl.data.phantom.statistics import TRIO, load_statistics
+from vindr_statistics import group_boxes, summarise
 
 NUM_PLANS = 1200
 

@@ -8,8 +8,6 @@ Shapes: pixels [H, W] unsigned integers, as stored (a MONOCHROME1 file's are inv
 caller).
 """
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path

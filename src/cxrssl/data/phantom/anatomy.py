@@ -8,8 +8,6 @@ the right organs.
 Shapes: any one shape S for u, v, x, y; boxes [4] xyxy relative to the image.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import numpy as np

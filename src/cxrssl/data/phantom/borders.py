@@ -4,8 +4,6 @@ Shapes: patch planes [h, w] float32; outward is 1 at the lateral edge of the box
 one.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from cxrssl.data.phantom.canvas import Patch, Plane, blur, bump, noise, step

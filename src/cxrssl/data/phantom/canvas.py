@@ -7,8 +7,6 @@ means dense.
 Shapes: canvas [h, w] float32; a patch is the part of a canvas under a finding's box, plus a margin.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

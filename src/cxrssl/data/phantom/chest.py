@@ -6,8 +6,6 @@ through the anatomy's boxes.
 Shapes: canvas planes [h, w] float32.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from cxrssl.data.phantom.anatomy import DOME_V, MIDLINE_U, Anatomy, diaphragm_v

@@ -5,8 +5,6 @@ reader who saw nothing) and `OUT/phantom.json`. The images teach nothing about p
 so that every command runs, and can be checked, without real data.
 """
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import multiprocessing

@@ -7,8 +7,6 @@ and none depends on length.
 Shapes: film [H, W] float32 in [0, 1]; stored [H, W] uint8 or uint16.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

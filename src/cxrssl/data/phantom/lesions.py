@@ -5,8 +5,6 @@ Decides, draws nothing: `opacities` and `borders` paint what is decided here, `r
 Shapes: boxes [4] xyxy relative to the image, float64; K = 14 classes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -16,7 +14,7 @@ import numpy as np
 from cxrssl.core.boxes import iou_matrix
 from cxrssl.core.labels import FINDINGS
 from cxrssl.data.phantom.anatomy import LEFT, RIGHT, Anatomy, lung_share, rim_u
-from cxrssl.data.phantom.shipped import (
+from cxrssl.data.phantom.statistics import (
     MIDLINE_CLASSES,
     ClassStatistics,
     FloatArray,
@@ -32,7 +30,7 @@ _MIN_SIDE, _MAX_SIDE = 0.022, 0.62
 _MAX_OVERLAP = 0.05
 _ENOUGH_LUNG = 0.6
 _NUM_CANDIDATES = 24
-# Standard normal deviates of shipped.QUANTILE_LEVELS.
+# Standard normal deviates of statistics.QUANTILE_LEVELS.
 _DEVIATES = np.array([-1.64485, -1.28155, -0.67449, 0.0, 0.67449, 1.28155, 1.64485])
 _TAIL = 2.2
 

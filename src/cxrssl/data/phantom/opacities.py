@@ -4,8 +4,6 @@ Shapes: patch planes [h, w] float32; `amount` is added density, already scaled b
 strength.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from cxrssl.data.phantom.canvas import Patch, Plane, Point, blur, bump, noise, step, stroke

@@ -3,8 +3,6 @@
 Shapes: image [H, W] float32, 0 (dark) to 1 (bright); canvas [h, w] is smaller.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -4,8 +4,6 @@ A plan is a function of (seed, index, settings) only, so that a data set of any 
 same and workers can be any number. Planning is cheap beside painting: a few milliseconds an image.
 """
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 

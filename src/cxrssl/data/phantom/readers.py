@@ -5,8 +5,6 @@ Turns findings into the rows of an annotation table. Draws no pixels.
 Shapes: boxes [4] xyxy, whole pixels of the image.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -15,7 +13,7 @@ import numpy as np
 from cxrssl.core.boxes import iou_matrix
 from cxrssl.core.labels import FINDINGS
 from cxrssl.data.phantom.lesions import Lesion
-from cxrssl.data.phantom.shipped import TRIO, FloatArray, load_statistics
+from cxrssl.data.phantom.statistics import TRIO, FloatArray, load_statistics
 
 READERS_AN_IMAGE = 3
 _KEEP_IOU = 0.4

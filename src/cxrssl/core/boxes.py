@@ -10,8 +10,9 @@ Boxes = NDArray[np.float32]
 
 
 def iou_matrix(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return the overlaps [N, M], in [0, 1], of boxes `first` [N, 4] with boxes `second` [M, 4]."""
-    a, b = np.asarray(first, np.float64)[:, None, :], np.asarray(second, np.float64)[None, :, :]
+    """Return IoUs [..., N, M], in [0, 1], of `first` [..., N, 4] with `second` [..., M, 4]."""
+    a = np.asarray(first, np.float64)[..., :, None, :]
+    b = np.asarray(second, np.float64)[..., None, :, :]
     sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
     shared = np.prod(np.clip(sides, 0, None), axis=-1)
     area_a = np.prod(a[..., 2:] - a[..., :2], axis=-1)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from cxrssl.core.boxes import iou_matrix
 from cxrssl.data.fusion.marks import Floats, Fused, Integers, Marks, gathered
 
 # Of boxes that are compared at once; each takes some 100 bytes.
@@ -70,7 +71,9 @@ def _merged(boxes: Floats, *, iou: float) -> tuple[Floats, Integers]:
     busy = np.arange(num_groups)
     while size > 1 and len(busy):
         alive = owner[busy] == np.arange(size)
-        overlap = _overlaps(means[busy]) * (upper & alive[:, :, None] & alive[:, None, :])
+        overlap = iou_matrix(means[busy], means[busy]) * (
+            upper & alive[:, :, None] & alive[:, None, :]
+        )
         best = overlap.reshape(len(busy), -1).argmax(axis=1)
         first, second = best // size, best % size
         found = overlap[np.arange(len(busy)), first, second] > iou
@@ -82,13 +85,3 @@ def _merged(boxes: Floats, *, iou: float) -> tuple[Floats, Integers]:
         total = np.where(members[:, :, None], boxes[busy], 0.0).sum(axis=1)
         means[busy, first] = total / members.sum(axis=1)[:, None]
     return means, owner
-
-
-def _overlaps(boxes: Floats) -> Floats:
-    """Return the overlap [G, n, n] of every two boxes of each group [G, n, 4]."""
-    low = np.maximum(boxes[:, :, None, :2], boxes[:, None, :, :2])
-    high = np.minimum(boxes[:, :, None, 2:], boxes[:, None, :, 2:])
-    shared = np.prod(np.clip(high - low, 0, None), axis=-1)
-    area = np.prod(boxes[..., 2:] - boxes[..., :2], axis=-1)
-    overlap: Floats = shared / (area[:, :, None] + area[:, None, :] - shared)
-    return overlap

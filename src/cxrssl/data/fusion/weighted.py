@@ -17,6 +17,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from cxrssl.core.boxes import iou_matrix
 from cxrssl.data.fusion.marks import Floats, Fused, Integers, Marks, gathered
 
 
@@ -72,7 +73,7 @@ def _placed(boxes: Floats, sizes: Integers, *, iou: float) -> tuple[Integers, Fl
         target = starts[:active] + num_clusters[:active]
         if visit:
             places = starts[:active, None] + np.arange(visit)
-            overlap = _overlaps(means[places], drawn)
+            overlap = iou_matrix(means[places], drawn[:, None])[..., 0]
             overlap[counts[places] == 0] = -1
             best = overlap.argmax(axis=1)
             joins = overlap[np.arange(active), best] > iou
@@ -88,17 +89,6 @@ def _placed(boxes: Floats, sizes: Integers, *, iou: float) -> tuple[Integers, Fl
     return place, means
 
 
-def _overlaps(means: Floats, drawn: Floats) -> Floats:
-    """Return the overlaps [G, K] of boxes [G, K, 4] with one box each [G, 4]; empty ones are 0."""
-    x_min, y_min, x_max, y_max = drawn.T[:, :, None]
-    width = np.minimum(means[..., 2], x_max) - np.maximum(means[..., 0], x_min)
-    height = np.minimum(means[..., 3], y_max) - np.maximum(means[..., 1], y_min)
-    shared = np.maximum(width, 0) * np.maximum(height, 0)
-    areas = (means[..., 2] - means[..., 0]) * (means[..., 3] - means[..., 1])
-    overlap: Floats = shared / (areas + (x_max - x_min) * (y_max - y_min) - shared)
-    return overlap
-
-
 def _overlapping_readers(fused: Fused, marks: Marks, kind: Integers, *, iou: float) -> Integers:
     """Return [M] how many readers drew a box of the class over each fused box."""
     reader = np.unique(marks.readers, return_inverse=True)[1].reshape(-1)
@@ -111,7 +101,7 @@ def _overlapping_readers(fused: Fused, marks: Marks, kind: Integers, *, iou: flo
     box = np.repeat(np.arange(len(fused.boxes)), num_pairs)
     within = np.arange(len(box)) - np.repeat(np.cumsum(num_pairs) - num_pairs, num_pairs)
     mark = order[starts[kind_of_box[box]] + within]
-    overlap = _overlaps(fused.boxes[box][:, None], marks.boxes[mark])[:, 0]
+    overlap = iou_matrix(fused.boxes[box][:, None], marks.boxes[mark][:, None])[:, 0, 0]
     width = int(reader.max()) + 1
     votes = np.unique((box * width + reader[mark])[overlap > iou])
     # A mean may lie beside all its members; whoever drew one still stands behind it.

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from cxrssl.core.errors import DataError
-from cxrssl.data.rasters import decode_raster, read_raster
+from cxrssl.data.image_file import read_image
+from cxrssl.data.rasters import decode_raster
 
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
 
@@ -274,6 +275,6 @@ def test_a_file_cut_anywhere_is_refused_or_whole() -> None:
 
 def test_a_file_is_called_by_its_name(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a\.png: not a readable file \(No such file"):
-        read_raster(tmp_path / "a.png", size_px=8)
+        read_image(tmp_path / "a.png", size_px=8)
     (tmp_path / "a.png").write_bytes(encoded(Image.fromarray(RAMP)))
-    assert read_raster(tmp_path / "a.png", size_px=8).pixels.shape == (8, 8)
+    assert read_image(tmp_path / "a.png", size_px=8).pixels.shape == (8, 8)

@@ -15,7 +15,7 @@ from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForObjectDetection
 
 from cxrssl.core.images import Fit, placement
-from cxrssl.data.rasters import read_raster
+from cxrssl.data.image_file import read_image
 from cxrssl.models.detector import Detector
 from cxrssl.models.detector_folder import save_detector
 from cxrssl.models.published import image_processing_cxr
@@ -165,7 +165,7 @@ def test_a_square_is_what_an_ingest_stores(
     processor = CxrImageProcessor(size_px=64, fit=fit)
     with Image.open(path) as picture:
         ours = processor.square(image_processing_cxr.grey(picture)).astype(int)
-    stored = read_raster(path, size_px=64, fit=fit).pixels.astype(int)
+    stored = read_image(path, size_px=64, fit=fit).pixels.astype(int)
     # Both round the same average, summed in another order.
     assert np.abs(ours - stored).max() <= 1
     assert (ours != stored).mean() < 0.001
@@ -200,7 +200,7 @@ def test_pictures_of_every_mode_become_the_grey_levels_of_an_ingest(
     picture.save(tmp_path / "chest.png")
     with Image.open(tmp_path / "chest.png") as opened:
         ours = image_processing_cxr.grey(opened)
-    assert np.array_equal(ours, read_raster(tmp_path / "chest.png", size_px=None).pixels)
+    assert np.array_equal(ours, read_image(tmp_path / "chest.png", size_px=None).pixels)
 
 
 def test_a_processor_says_what_it_can_not_take() -> None:

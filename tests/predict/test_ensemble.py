@@ -12,7 +12,7 @@ from PIL import Image
 
 from cxrssl.core.errors import DataError
 from cxrssl.core.images import Fit
-from cxrssl.data.image_file import Picture
+from cxrssl.data.image_file import DetectorImage
 from cxrssl.models.detector import Detector
 from cxrssl.models.detector_folder import save_detector
 from cxrssl.predict import predict
@@ -94,7 +94,7 @@ def test_a_flipped_image_is_looked_at_as_its_mirror_image_and_boxes_come_back(fi
     height, width = pixels.shape
     square = made.processor.size_px, fit
     picture, mirrored = (
-        Picture({square: levels}, width, height)  # type: ignore[dict-item]
+        DetectorImage({square: levels}, width, height)  # type: ignore[dict-item]
         for levels in (pixels, np.ascontiguousarray(pixels[:, ::-1]))
     )
     (flipped,) = detections(made, [picture], CPU, flipped=True)
@@ -112,7 +112,7 @@ def test_one_detector_without_flip_is_not_fused_and_flip_halves_what_one_view_sh
 ) -> None:
     pixels = np.random.default_rng(1).integers(0, 255, (64, 64), dtype=np.uint8)
     square = detector(rcnn(norm="frozen")).processor.size_px, "squash"
-    picture = Picture({square: pixels}, 64, 64)  # type: ignore[dict-item]
+    picture = DetectorImage({square: pixels}, 64, 64)  # type: ignore[dict-item]
     plain, flipping = (load_ensemble([folders["squash"]], flip=flip) for flip in (False, True))
     plain.to(CPU)
     flipping.to(CPU)

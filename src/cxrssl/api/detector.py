@@ -20,7 +20,7 @@ from cxrssl.api.images import DecodeWarning
 from cxrssl.core.devices import device_of_one_process
 from cxrssl.core.errors import ArgumentError
 from cxrssl.core.images import Pixels, opencv_threads_restored
-from cxrssl.data.image_file import Picture, read_picture, read_shown
+from cxrssl.data.image_file import DetectorImage, read_for_detectors, read_image
 from cxrssl.drawing.overlay import overlay_image
 from cxrssl.evaluate.detect import batch_size_on
 from cxrssl.predict.ensemble import Ensemble, load_ensemble
@@ -52,7 +52,9 @@ class Detections(Found):
 
         The file is read again, whole.
         """
-        pixels = read_shown(self.file) if self._pixels is None else self._pixels
+        pixels = self._pixels
+        if pixels is None:
+            pixels = read_image(self.file, size_px=None, exact=True).pixels
         return overlay_image(pixels, self.findings, classes=self.classes, title=self.file.name)
 
     def _repr_png_(self) -> bytes:
@@ -148,19 +150,19 @@ class Detector:
             for image, picture, found in zip(images, pictures, findings, strict=True)
         ]
 
-    def _picture(self, image: ImageInput) -> Picture:
+    def _picture(self, image: ImageInput) -> DetectorImage:
         """Return an image as the detectors' processors take it."""
         squares = self._ensemble.squares
         if not _is_image(image):
             raise _no_image(image)
         if not isinstance(image, np.ndarray):
-            return read_picture(Path(image), squares)
+            return read_for_detectors(Path(image), squares)
         if image.ndim != 2 or image.dtype != np.uint8 or not image.size:
             raise ArgumentError(
                 f"an array of shape {list(image.shape)} and type {image.dtype}; expected grey "
                 "levels [H, W] uint8 in which bone is bright, such as `cxrssl.read_dicom` returns."
             )
-        return Picture(dict.fromkeys(squares, image), image.shape[1], image.shape[0])
+        return DetectorImage(dict.fromkeys(squares, image), image.shape[1], image.shape[0])
 
 
 def _is_image(value: object) -> TypeGuard[ImageInput]:

@@ -6,10 +6,12 @@ orientation is turned, as an ingest does and every viewer: H, W and boxes are of
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from cxrssl.core.images import Fit, Pixels
+from cxrssl.core.images import Fit, Pixels, Radiograph
+from cxrssl.core.sizes import Size
 from cxrssl.data.blank_images import blank_warning
 from cxrssl.data.dicom.read import decode_dicom
 from cxrssl.data.file_content import file_content
@@ -30,24 +32,70 @@ class Square(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Picture:
+class DetectorImage:
     """One decoded file.
 
     Attributes:
-        levels: For each square asked for, what the detector's image processor takes: [S, S] of a
-            DICOM file, laid into the square as an ingest does, and [H, W] of any other, uint8.
+        pixels: By square, uint8, what the image processor of a detector with that square takes:
+            [S, S] of a DICOM file, laid into the square as an ingest does, [H, W] of any other.
         width: W.
         height: H.
         warnings: What had to be guessed, was changed, or looks wrong; a sentence each.
     """
 
-    levels: dict[Square, Pixels]
+    pixels: dict[Square, Pixels]
     width: int
     height: int
     warnings: tuple[str, ...] = ()
 
 
-def read_picture(path: Path, squares: Sequence[Square]) -> Picture:
+def is_raster(path: Path) -> bool:
+    """Return whether a file is PNG, JPEG, TIFF or BMP by its suffix; any other is DICOM."""
+    return path.suffix.lower() in RASTER_SUFFIXES
+
+
+def decode_image(
+    content: bytes,
+    path: Path,
+    *,
+    name: str,
+    size_px: int | None,
+    fit: Fit,
+    exact: bool,
+    stated: Size | None = None,
+) -> Radiograph:
+    """Decode the content of a file by `decode_raster` or `decode_dicom`, as its suffix says.
+
+    For DICOM `stated` is not used, and for rasters `exact`.
+
+    Raises:
+        DataError: If it can't be decoded.
+    """
+    if is_raster(path):
+        return decode_raster(content, name=name, size_px=size_px, fit=fit, stated=stated)
+    return decode_dicom(content, name=name, size_px=size_px, fit=fit, exact=exact)
+
+
+def read_image(
+    path: Path,
+    *,
+    size_px: int | None,
+    fit: Fit = "squash",
+    exact: bool = False,
+    stated: Size | None = None,
+) -> Radiograph:
+    """Read and decode an image file; messages call it by its name. See `decode_image`.
+
+    Raises:
+        DataError: If it can't be read or decoded.
+    """
+    content = file_content(path, name=path.name)
+    return decode_image(
+        content, path, name=path.name, size_px=size_px, fit=fit, exact=exact, stated=stated
+    )
+
+
+def read_for_detectors(path: Path, squares: Sequence[Square]) -> DetectorImage:
     """Decode a file for detectors; messages call it by its name.
 
     Args:
@@ -58,33 +106,15 @@ def read_picture(path: Path, squares: Sequence[Square]) -> Picture:
         DataError: If it can't be read or decoded.
     """
     content = file_content(path, name=path.name)
-    is_raster = _is_raster(path)
-    if is_raster:
-        whole = decode_raster(content, name=path.name, size_px=None, fit="squash")
-        decoded = dict.fromkeys(squares, whole)
+    decode = partial(decode_image, content, path, name=path.name, exact=False)
+    if is_raster(path):
+        decoded = dict.fromkeys(squares, decode(size_px=None, fit="squash"))
     else:
-        decoded = {
-            square: decode_dicom(content, name=path.name, **square._asdict(), exact=False)
-            for square in squares
-        }
+        decoded = {square: decode(size_px=square.size_px, fit=square.fit) for square in squares}
     first = decoded[squares[0]]
-    blank = blank_warning(first, content, name=path.name, fit=squares[0].fit, is_raster=is_raster)
+    blank = blank_warning(
+        first, content, name=path.name, fit=squares[0].fit, is_raster=is_raster(path)
+    )
     warnings = first.warnings if blank is None else (*first.warnings, blank)
-    levels = {square: image.pixels for square, image in decoded.items()}
-    return Picture(levels, first.original_width, first.original_height, warnings)
-
-
-def read_shown(path: Path) -> Pixels:
-    """Decode a file at its own size, [H, W] uint8, bone bright; messages call it by its name.
-
-    Raises:
-        DataError: If it can't be read or decoded.
-    """
-    content = file_content(path, name=path.name)
-    if _is_raster(path):
-        return decode_raster(content, name=path.name, size_px=None, fit="squash").pixels
-    return decode_dicom(content, name=path.name, size_px=None, fit="squash", exact=True).pixels
-
-
-def _is_raster(path: Path) -> bool:
-    return path.suffix.lower() in RASTER_SUFFIXES
+    pixels = {square: image.pixels for square, image in decoded.items()}
+    return DetectorImage(pixels, first.original_width, first.original_height, warnings)

@@ -11,7 +11,6 @@ import warnings
 import zlib
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin
@@ -20,7 +19,6 @@ from cxrssl.core.errors import DataError
 from cxrssl.core.grey_levels import is_of_few_levels
 from cxrssl.core.images import Fit, Levels, Pixels, Radiograph, placed, placement, resized
 from cxrssl.core.sizes import Size, is_resize_of
-from cxrssl.data.file_content import file_content
 
 _MAX_PIXELS = 150_000_000
 # A JPEG with further pictures behind it (MPO) is opened as a JPEG.
@@ -60,17 +58,6 @@ class _Picture:
     scale: float
     route: str
     warnings: tuple[str, ...]
-
-
-def read_raster(
-    path: Path, *, size_px: int | None, fit: Fit = "squash", stated: Size | None = None
-) -> Radiograph:
-    """Decode a PNG, JPEG, TIFF or BMP file; messages call it by its file name.
-
-    See `decode_raster`.
-    """
-    content = file_content(path, name=path.name)
-    return decode_raster(content, name=path.name, size_px=size_px, fit=fit, stated=stated)
 
 
 def decode_raster(

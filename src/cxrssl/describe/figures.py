@@ -10,8 +10,7 @@ from cxrssl.core.boxes import rescaled
 from cxrssl.core.errors import DataError
 from cxrssl.core.images import Radiograph
 from cxrssl.core.sizes import Size
-from cxrssl.data.dicom.read import read_dicom
-from cxrssl.data.rasters import read_raster
+from cxrssl.data.image_file import read_image
 from cxrssl.data.stated_sizes import scale_of_boxes
 from cxrssl.data.tables.rows import RASTER_SUFFIXES
 from cxrssl.describe.findings import Findings
@@ -80,7 +79,7 @@ def _examples(
             continue
         try:
             stated = sizes.get(seen.ids[image])
-            radiograph = _opened(file, stated)
+            radiograph = read_image(file, size_px=_SIZE_PX, stated=stated)
             readings = _readings(seen, image, radiograph, stated)
         except DataError as error:
             say(f"left out of figure 1: {error}")
@@ -92,12 +91,6 @@ def _examples(
 def _file_of(image_id: str, folder: Path) -> Path | None:
     paths = [folder / f"{image_id}{suffix}" for suffix in _SUFFIXES]
     return next((path for path in paths if path.is_file()), None)
-
-
-def _opened(file: Path, stated: Size | None) -> Radiograph:
-    if file.suffix in RASTER_SUFFIXES:
-        return read_raster(file, size_px=_SIZE_PX, stated=stated)
-    return read_dicom(file, size_px=_SIZE_PX)
 
 
 def _readings(seen: Findings, image: int, radiograph: Radiograph, stated: Size | None) -> Readings:

@@ -21,13 +21,12 @@ from cxrssl.core.errors import DataError
 from cxrssl.core.files import replacing, write_json
 from cxrssl.core.images import Fit
 from cxrssl.data.blank_images import blank_warning
-from cxrssl.data.dicom.read import decode_dicom
 from cxrssl.data.file_content import file_content
-from cxrssl.data.rasters import decode_raster
+from cxrssl.data.image_file import decode_image, is_raster
 from cxrssl.data.stated_sizes import SAME, Scale, scale_of_boxes, scale_warning
 from cxrssl.data.store import SCHEMA, STORE_VERSION
 from cxrssl.data.tables import Source
-from cxrssl.data.tables.rows import BOX_COLUMNS, RASTER_SUFFIXES
+from cxrssl.data.tables.rows import BOX_COLUMNS
 
 SHARD_IMAGES = 64
 _DECODERS = (
@@ -221,17 +220,18 @@ def decoded(shard: Shard, name: str) -> StoredRow:
     Raises:
         DataError: If it, its stated size, or a box on it, is faulty.
     """
-    content = file_content(shard.files[name], name=name)
+    path = shard.files[name]
+    content = file_content(path, name=name)
     settings, stated = shard.settings, shard.sizes.get(name)
-    is_raster = shard.files[name].suffix.lower() in RASTER_SUFFIXES
-    if is_raster:
-        image = decode_raster(
-            content, name=name, size_px=settings.size_px, fit=settings.fit, stated=stated
-        )
-    else:
-        image = decode_dicom(
-            content, name=name, size_px=settings.size_px, fit=settings.fit, exact=settings.exact
-        )
+    image = decode_image(
+        content,
+        path,
+        name=name,
+        size_px=settings.size_px,
+        fit=settings.fit,
+        exact=settings.exact,
+        stated=stated,
+    )
     size = image.original_width, image.original_height
     boxes, warnings = shard.boxes.get(name), image.warnings
     scale = scale_of_boxes(boxes, stated=stated, size=size)
@@ -247,7 +247,7 @@ def decoded(shard: Shard, name: str) -> StoredRow:
         "part": shard.parts[name],
         "route": image.route,
     }
-    blank = blank_warning(image, content, name=name, fit=settings.fit, is_raster=is_raster)
+    blank = blank_warning(image, content, name=name, fit=settings.fit, is_raster=is_raster(path))
     if blank is not None:
         warnings = (*warnings, blank)
     return StoredRow(row, hashlib.sha256(content).hexdigest(), warnings, scale)

@@ -15,7 +15,7 @@ from cxrssl.core.devices import device_of_one_process
 from cxrssl.core.errors import RunError
 from cxrssl.core.files import write_json
 from cxrssl.core.printable import valid_text
-from cxrssl.data.image_file import Picture, read_picture
+from cxrssl.data.image_file import DetectorImage, read_for_detectors
 from cxrssl.evaluate.detect import batch_size_on
 from cxrssl.ingest.workers import read_apart
 from cxrssl.predict.ensemble import Ensemble, load_ensemble
@@ -157,10 +157,10 @@ def _detect_rest(ensemble: Ensemble, files: Sequence[Path], record: Record) -> N
         return
     device = device_of_one_process()
     ensemble.to(device)
-    read = partial(read_picture, squares=ensemble.squares)
+    read = partial(read_for_detectors, squares=ensemble.squares)
     with progress("predict", total=len(files), done=record.num_done) as meter:
         for batch in _batches(read_apart(rest, read), batch_size_on(device)):
-            pictures = [picture for _, picture in batch if isinstance(picture, Picture)]
+            pictures = [picture for _, picture in batch if isinstance(picture, DetectorImage)]
             results = iter(ensemble.findings(pictures, device))
             for file, picture in batch:
                 if isinstance(picture, str):
@@ -173,14 +173,14 @@ def _detect_rest(ensemble: Ensemble, files: Sequence[Path], record: Record) -> N
 
 
 def _batches(
-    pictures: Iterator[tuple[Path, Picture | str]], size: int
-) -> Iterator[list[tuple[Path, Picture | str]]]:
+    pictures: Iterator[tuple[Path, DetectorImage | str]], size: int
+) -> Iterator[list[tuple[Path, DetectorImage | str]]]:
     """Yield files as they come, `size` at a time, fewer where their pictures are large."""
-    batch: list[tuple[Path, Picture | str]] = []
+    batch: list[tuple[Path, DetectorImage | str]] = []
     num_pixels = 0
     for file, picture in pictures:
         batch.append((file, picture))
-        if isinstance(picture, Picture):
+        if isinstance(picture, DetectorImage):
             num_pixels += picture.width * picture.height
         if len(batch) >= size or num_pixels > _MOST_WAITING_PIXELS:
             yield batch

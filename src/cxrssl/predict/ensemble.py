@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from cxrssl.core.errors import DataError
-from cxrssl.data.image_file import Picture, Square
+from cxrssl.data.image_file import DetectorImage, Square
 from cxrssl.hub.pull import FILES, fetched
 from cxrssl.models.detector import Detector, detector_input
 from cxrssl.models.detector_folder import folder_of, load_detector
@@ -53,7 +53,7 @@ class Ensemble:
             detector.model.to(device).eval()
 
     def findings(
-        self, pictures: Sequence[Picture], device: torch.device
+        self, pictures: Sequence[DetectorImage], device: torch.device
     ) -> list[tuple[Finding, ...]]:
         """Return what is found in each picture, highest score first.
 
@@ -141,7 +141,11 @@ def square_of(detector: Detector) -> Square:
 
 @torch.no_grad()
 def detections(
-    detector: Detector, pictures: Sequence[Picture], device: torch.device, *, flipped: bool = False
+    detector: Detector,
+    pictures: Sequence[DetectorImage],
+    device: torch.device,
+    *,
+    flipped: bool = False,
 ) -> list[tuple[Finding, ...]]:
     """Return what a detector finds in pictures, highest score first.
 
@@ -154,7 +158,7 @@ def detections(
     if not pictures:
         return []
     processor, square = detector.processor, square_of(detector)
-    levels = [processor.square(picture.levels[square]) for picture in pictures]
+    levels = [processor.square(picture.pixels[square]) for picture in pictures]
     if flipped:
         levels = [np.ascontiguousarray(one[:, ::-1]) for one in levels]
     images = [torch.from_numpy(one)[None].to(device) for one in levels]

@@ -6,9 +6,10 @@ not drawn again, so that a call that was cut goes on.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
-from cxrssl.data.image_file import read_shown
+from cxrssl.data.image_file import read_image
 from cxrssl.data.tables.rows import IMAGE_SUFFIXES
 from cxrssl.drawing.overlay import write_overlay
 from cxrssl.ingest.workers import read_apart
@@ -24,18 +25,20 @@ def write(
     """Draw each file that could be read, with the findings that score the threshold or more."""
     folder = out / "overlays"
     names = overlay_names([image.file for image in found])
-    read = (image for image in found if not image.failure)
-    missing = [image.file for image in read if not (folder / names[image.file]).exists()]
-    wanted = set(missing)
-    rest = (image for image in found if image.file in wanted)
+    readable = (image for image in found if not image.failure)
+    missing = [image.file for image in readable if not (folder / names[image.file]).exists()]
+    to_draw = set(missing)
+    undrawn = (image for image in found if image.file in to_draw)
+    read = partial(read_image, size_px=None, exact=True)
     failures: dict[str, str] = {}
     with progress("draw", total=len(missing)) as meter:
-        decoded = zip(rest, read_apart(missing, read_shown), strict=True)
-        for number, (image, (_, pixels)) in enumerate(decoded, start=1):
-            if isinstance(pixels, str):
-                failures[image.name] = f"it can't be drawn: {pixels}"
+        decoded = zip(undrawn, read_apart(missing, read), strict=True)
+        for number, (image, (_, radiograph)) in enumerate(decoded, start=1):
+            if isinstance(radiograph, str):
+                failures[image.name] = f"it can't be drawn: {radiograph}"
             else:
-                path, strong = folder / names[image.file], image.at_least(threshold).findings
+                path, pixels = folder / names[image.file], radiograph.pixels
+                strong = image.at_least(threshold).findings
                 write_overlay(path, pixels, strong, classes=classes, title=image.file.name)
             meter.at(number)
     return failures
@@ -49,11 +52,11 @@ def overlay_names(files: Sequence[Path]) -> dict[Path, str]:
         plain = file.stem if file.suffix.lower() in IMAGE_SUFFIXES else file.name
         # File systems take 255 bytes, and a temporary file has a longer name.
         plain = plain.encode(errors="backslashreplace")[:_MOST_NAME_BYTES].decode(errors="ignore")
-        same = plain.casefold()  # one name on shares that don't tell capitals
-        taken[same] += 1
-        while taken[same] > 1 and taken[f"{same}-{taken[same]}"]:
-            taken[same] += 1
-        number = taken[same]
+        folded = plain.casefold()  # one name on shares that don't tell capitals
+        taken[folded] += 1
+        while taken[folded] > 1 and taken[f"{folded}-{taken[folded]}"]:
+            taken[folded] += 1
+        number = taken[folded]
         name = plain if number == 1 else f"{plain}-{number}"
         if number > 1:
             taken[name.casefold()] += 1

@@ -82,9 +82,10 @@ def make(
     )
 
 
-def pick(found: Detections, rows: Integers) -> Detections:
+def pick(detections: Detections, rows: Integers) -> Detections:
     """Return some rows of detections, in this order."""
-    return Detections(found.images[rows], found.labels[rows], found.boxes[rows], found.scores[rows])
+    d = detections
+    return Detections(d.images[rows], d.labels[rows], d.boxes[rows], d.scores[rows])
 
 
 @dataclass(frozen=True)
@@ -124,21 +125,21 @@ def random_case(kind: Kind, seed: int) -> Case:
     Images without anything, and those with detections only, come by themselves.
     """
     rng = np.random.default_rng([seed, 77])
-    truth, found = [], []
+    truth, detections = [], []
     for image in range(kind.num_images):
-        own = [(image, int(rng.integers(4)), _box(rng, kind)) for _ in range(rng.poisson(2.5))]
-        own = own if rng.random() < 0.7 else []
-        truth += own
+        boxes = [(image, int(rng.integers(4)), _box(rng, kind)) for _ in range(rng.poisson(2.5))]
+        boxes = boxes if rng.random() < 0.7 else []
+        truth += boxes
         for _ in range(rng.poisson(5)):
             label, box = int(rng.choice([0, 1, 2, 4])), _box(rng, kind)
-            if own and rng.random() < 0.7:
-                _, label, near = own[rng.integers(len(own))]
+            if boxes and rng.random() < 0.7:
+                _, label, near = boxes[rng.integers(len(boxes))]
                 label, box = 0 if label == 3 else label, _beside(rng, kind, near)
             score = rng.integers(11) / 10 if kind.tied else rng.random()
-            found.append((image, label, box, float(score)))
+            detections.append((image, label, box, float(score)))
     return make(
         truth,
-        found,
+        detections,
         num_images=kind.num_images,
         num_classes=5,
         crowd=rng.random(len(truth)) < kind.crowds,
@@ -180,8 +181,8 @@ def spread_scores(case: Case, seed: int) -> Case:
     rng = np.random.default_rng(seed)
     scores = np.empty(len(case.found.scores))
     for image in range(case.truth.num_images):
-        own = case.found.images == image
-        scores[own] = rng.permutation(32)[: own.sum()] / 32
+        in_image = case.found.images == image
+        scores[in_image] = rng.permutation(32)[: in_image.sum()] / 32
     return replace(case, found=replace(case.found, scores=scores))
 
 
@@ -196,13 +197,13 @@ def repeated(case: Case, counts: Integers) -> Case:
     number = np.arange(len(images))
     return Case(
         Truth(
-            np.repeat(number, [len(own) for own in rows]),
+            np.repeat(number, list(map(len, rows))),
             *(column[row] for column in (truth.labels, truth.boxes, truth.areas)),
             *(column[row] for column in (truth.crowd, truth.support)),
             num_images=len(images),
             num_classes=truth.num_classes,
         ),
-        replace(pick(found, found_row), images=np.repeat(number, [len(own) for own in found_rows])),
+        replace(pick(found, found_row), images=np.repeat(number, list(map(len, found_rows)))),
     )
 
 
@@ -251,8 +252,8 @@ def coco_truth(case: Case) -> dict[str, list[dict[str, object]]]:
 
 def coco_results(case: Case) -> list[dict[str, object]]:
     """Return COCO's results."""
-    found = case.found
-    columns = (found.images, found.labels, found.boxes, found.scores)
+    detections = case.found
+    columns = (detections.images, detections.labels, detections.boxes, detections.scores)
     return [
         {"image_id": image + 1, "category_id": label + 1, "bbox": box, "score": score}
         for image, label, box, score in zip(*(c.tolist() for c in columns), strict=True)
@@ -267,8 +268,8 @@ def pycoco(case: Case, **params: object) -> COCOeval:
         truth.createIndex()
         results = coco_results(case)
         # It can't load an empty list.
-        found = truth.loadRes(results) if results else COCO()
-        evaluation = COCOeval(truth, found, "bbox")
+        results_coco = truth.loadRes(results) if results else COCO()
+        evaluation = COCOeval(truth, results_coco, "bbox")
         for name, value in params.items():
             setattr(evaluation.params, name, value)
         evaluation.evaluate()

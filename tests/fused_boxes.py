@@ -51,8 +51,8 @@ def iou(one: Box, other: Box) -> float:
     return across * down / (sum(areas) - across * down)
 
 
-def assert_same(found: Sequence[Finding], expected: Sequence[Finding]) -> None:
-    assert [finding.label for finding in found] == [finding.label for finding in expected]
-    for mine, other in zip(found, expected, strict=True):
+def assert_same(findings: Sequence[Finding], expected: Sequence[Finding]) -> None:
+    assert [finding.label for finding in findings] == [finding.label for finding in expected]
+    for mine, other in zip(findings, expected, strict=True):
         assert mine.score == pytest.approx(other.score, abs=1e-6)
         assert mine.box == pytest.approx(other.box, abs=2e-3)

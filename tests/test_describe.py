@@ -45,23 +45,23 @@ def ten_images(folder: Path) -> Path:
 
 
 def test_images_boxes_and_splits_are_counted(tmp_path: Path) -> None:
-    found = describe(ten_images(tmp_path), protocol="published")
-    assert (found["images"], found["images_with_findings"], found["boxes"]) == (11, 10, 13)
-    assert found["readers"] == 2
-    assert found["images_per_reader"] == {"R1": 11, "R2": 3}
-    assert found["split"] == {"train": 7, "val": 1, "test": 2}
-    assert found["fused_boxes"] == 12
-    assert found["support"] == {"1": 11, "2": 1, "3": 0}
-    assert found["notes"][0].startswith("balance: no training image holds Aortic enlargement, ")
+    content = describe(ten_images(tmp_path), protocol="published")
+    assert (content["images"], content["images_with_findings"], content["boxes"]) == (11, 10, 13)
+    assert content["readers"] == 2
+    assert content["images_per_reader"] == {"R1": 11, "R2": 3}
+    assert content["split"] == {"train": 7, "val": 1, "test": 2}
+    assert content["fused_boxes"] == 12
+    assert content["support"] == {"1": 11, "2": 1, "3": 0}
+    assert content["notes"][0].startswith("balance: no training image holds Aortic enlargement, ")
 
 
 def test_repeat_factors_are_rounded_up_as_published_and_expected_otherwise(tmp_path: Path) -> None:
     path = ten_images(tmp_path)
     # A pneumothorax in one of seven training images: sqrt(0.4 * 7) = 1.673 visits.
-    found = describe(path, protocol="published")
-    assert found["oversampled_images_per_class"]["Pneumothorax"] == 2
-    assert found["oversampled_images_per_class"]["Cardiomegaly"] == 8
-    assert (found["oversampled_epoch"], found["oversampled_epoch_expected"]) == (8, 7.7)
+    content = describe(path, protocol="published")
+    assert content["oversampled_images_per_class"]["Pneumothorax"] == 2
+    assert content["oversampled_images_per_class"]["Cardiomegaly"] == 8
+    assert (content["oversampled_epoch"], content["oversampled_epoch_expected"]) == (8, 7.7)
     other = describe(path, protocol="described")
     assert other["oversampled_epoch"] == other["oversampled_epoch_expected"]
     assert isinstance(other["oversampled_epoch"], float)
@@ -111,11 +111,11 @@ def test_drift_compares_boxes_and_classes_of_train_and_test(tmp_path: Path) -> N
 
 def test_an_image_with_a_fault_is_left_out_and_listed(tmp_path: Path) -> None:
     good, bad = row("a", "Cardiomegaly", "R1"), row("b", "Cardiomegaly", "R1", (5, 5, 5, 9))
-    found = describe(
+    content = describe(
         table(tmp_path, good, bad, row("b", "Pneumothorax", "R2")), protocol="published"
     )
-    assert (found["images"], found["boxes"], found["readers"]) == (1, 1, 1)
-    assert list(found["faults"]) == ["b"]
+    assert (content["images"], content["boxes"], content["readers"]) == (1, 1, 1)
+    assert list(content["faults"]) == ["b"]
 
 
 def test_a_table_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
@@ -168,8 +168,8 @@ def test_a_poor_table_is_described_as_far_as_it_goes(tmp_path: Path, rows: list[
     ],
 )
 def test_what_cannot_be_computed_is_explained(tmp_path: Path, case: str, note: str) -> None:
-    found = describe(table(tmp_path, *POOR[case]), protocol="published")
-    assert note in found["notes"]
+    content = describe(table(tmp_path, *POOR[case]), protocol="published")
+    assert note in content["notes"]
 
 
 def test_readers_without_a_common_class_have_no_overlap_and_no_match(tmp_path: Path) -> None:
@@ -196,8 +196,8 @@ def test_the_summary_names_counts_classes_and_readers(tmp_path: Path) -> None:
 
 def described(folder: Path, out: Path) -> tuple[dict[str, Any], list[str]]:
     lines: list[str] = []
-    found = describe(folder / "train.csv", protocol="corrected", out=out, say=lines.append)
-    return found, lines
+    content = describe(folder / "train.csv", protocol="corrected", out=out, say=lines.append)
+    return content, lines
 
 
 @pytest.mark.slow
@@ -255,23 +255,23 @@ def test_figure_1_goes_by_the_size_that_the_table_states(tmp_path: Path) -> None
         path, out, said = tmp_path / "table.csv", tmp_path / f"out-{is_drawn}", []
         sized = [f"{line},{size}" for line in lines]
         path.write_text("\n".join([f"{HEADER},width,height", *sized]) + "\n")
-        found = describe(path, protocol="corrected", out=out, say=said.append)
+        content = describe(path, protocol="corrected", out=out, say=said.append)
         assert (out / "figure1_fusion.png").exists() == is_drawn
         assert any("50x100 pixels for it and the file has 100x50" in s for s in said) != is_drawn
-        assert "1 row(s) have a class that is not one of VinDr-CXR's" in found["notes"][0]
+        assert "1 row(s) have a class that is not one of VinDr-CXR's" in content["notes"][0]
 
 
 def test_an_image_with_too_many_boxes_of_a_class_is_left_out_and_listed(tmp_path: Path) -> None:
     path = ten_images(tmp_path)
     lines = path.read_text().splitlines()[1:]
     crowd = [row("z", "Cardiomegaly", "R9", (n, n, n + 5, n + 5)) for n in range(1001)]
-    found = describe(table(tmp_path, *lines, *crowd), protocol="corrected")
-    assert found["faults"] == {
+    content = describe(table(tmp_path, *lines, *crowd), protocol="corrected")
+    assert content["faults"] == {
         "z": "1,001 boxes of Cardiomegaly; at most 1,000 of one class are fused"
     }
-    assert found["boxes"] == 13
-    found = describe(table(tmp_path, *lines, *crowd[901:]), protocol="corrected")
-    assert (found["faults"], found["boxes"]) == ({}, 113)
+    assert content["boxes"] == 13
+    content = describe(table(tmp_path, *lines, *crowd[901:]), protocol="corrected")
+    assert (content["faults"], content["boxes"]) == ({}, 113)
 
 
 @pytest.mark.parametrize("ending", ["gz", "zip", "bz2", "xz"])
@@ -283,7 +283,7 @@ def test_a_broken_archive_is_no_table(tmp_path: Path, ending: str) -> None:
     half = len(content) // 2
     for broken in (content[:half], content[:half] + b"\0" * 9 + content[half + 9 :], b"", b"csv"):
         path.write_bytes(broken)
-        with pytest.raises(DataError, match=r"train\.csv\..* is no table|has no column"):
+        with pytest.raises(DataError, match=r"train\.csv\..* is not a table|has no column"):
             describe(path, protocol="corrected")
 
 

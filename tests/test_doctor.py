@@ -113,7 +113,7 @@ def test_a_table_that_can_not_be_read_is_a_fault_and_no_crash(copy: Path) -> Non
     found = doctor(copy, num_workers=1)
     assert "has no column" in found["table"][0]
     assert not found["ok"]
-    with pytest.raises(DataError, match="is no folder"):
+    with pytest.raises(DataError, match="is not a folder"):
         doctor(copy / "nowhere", num_workers=1)
 
 

@@ -54,7 +54,7 @@ def doctor(
         DataError: If there is no such folder.
     """
     if not source_folder.is_dir():
-        raise DataError(f"{source_folder} is no folder. Name one with a table and images.")
+        raise DataError(f"{source_folder} is not a folder. Name one with a table and images.")
     try:
         source = read_source(source_folder, layout=layout)
     except DataError as error:

@@ -62,13 +62,13 @@ def test_help_loads_nothing_heavy() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["describe", "nowhere.csv", "--json"], "Error: nowhere.csv is no file"),
-        (["ingest", "nowhere", "store"], "Error: nowhere is no folder"),
+        (["describe", "nowhere.csv", "--json"], "Error: nowhere.csv is not a file"),
+        (["ingest", "nowhere", "store"], "Error: nowhere is not a folder"),
         (["eval", "nowhere", "--data", "store"], "Error: nowhere is no detector"),
         (["predict", "nowhere", "x.png", "--out", "o"], "Error: nowhere is no detector"),
         (["push", "nowhere", "org/name"], "Error: nowhere is neither a finished run"),
-        (["push", "nowhere", "name"], "Error: 'name' is no repository: expected ORG/NAME"),
-        (["predict", "hf-hub:x", "x.png", "--out", "o"], "Error: hf-hub:x is no repository"),
+        (["push", "nowhere", "name"], "Error: 'name' is not a repository: expected ORG/NAME"),
+        (["predict", "hf-hub:x", "x.png", "--out", "o"], "Error: hf-hub:x is not a repository"),
         (["report", "nowhere"], "Error: nowhere holds no plan.yaml"),
         (["reproduce", "smoky"], "Error: Not found: smoky. Expected a file or the name"),
         (["pretrain", "recipes/pretrain/smoke.yaml", "--set", "seeds=1"], "Did you mean seed?"),

@@ -11,8 +11,8 @@ SIDE = st.floats(0, 100, width=32)
 
 
 def test_overlap_of_half_shifted_squares_is_a_third() -> None:
-    found = iou_matrix(np.array([[0, 0, 2, 2.0]]), np.array([[1, 0, 3, 2.0], [5, 5, 6, 6.0]]))
-    assert found.tolist() == [[pytest.approx(1 / 3), 0.0]]
+    result = iou_matrix(np.array([[0, 0, 2, 2.0]]), np.array([[1, 0, 3, 2.0], [5, 5, 6, 6.0]]))
+    assert result.tolist() == [[pytest.approx(1 / 3), 0.0]]
 
 
 def test_boxes_without_area_overlap_nothing() -> None:

@@ -119,8 +119,8 @@ def test_each_job_gets_a_gpu_that_was_granted(
     environment = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
     assert gpu_names(environment, num_gpus=shown) == expected
     has_gpus(monkeypatch, shown, usable=shown > 0, visible=visible)
-    found = [place.get("CUDA_VISIBLE_DEVICES") for place in places()]
-    assert found == expected if expected else set(found) == {None}
+    result = [place.get("CUDA_VISIBLE_DEVICES") for place in places()]
+    assert result == expected if expected else set(result) == {None}
 
 
 CUDA_13 = ("sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120", "compute_120")

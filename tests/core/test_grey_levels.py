@@ -22,7 +22,7 @@ def mostly(level: int, share: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("pixels", "words"),
+    ("pixels", "text"),
     [
         (np.full((9, 9), 255, np.uint8), "is blank: every pixel has grey level 255 (white)"),
         (np.full((9, 9), 0, np.uint8), "is blank: every pixel has grey level 0 (black)"),
@@ -34,8 +34,8 @@ def mostly(level: int, share: float) -> np.ndarray:
         (FILM // 4, "has hardly any contrast: its grey levels are 0 to 63 of 0 to 255"),
     ],
 )
-def test_what_no_radiograph_looks_like_is_named(pixels: np.ndarray, words: str) -> None:
-    assert words in str(grey_levels(pixels).fault)
+def test_what_no_radiograph_looks_like_is_named(pixels: np.ndarray, text: str) -> None:
+    assert text in str(grey_levels(pixels).fault)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.9, 0.97])

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cxrssl.core.errors import HubError
-from cxrssl.core.hub_address import check_repo, is_on_hub, parsed, without_secrets
+from cxrssl.core.hub_address import check_repo, is_on_hub, parse_address, without_secrets
 
 SECRET = "hf_" + "abcdefghijklmnop"
 
@@ -22,7 +22,7 @@ def test_a_place_is_a_repository_and_a_revision(
     text: str, expected: tuple[str, str | None]
 ) -> None:
     assert is_on_hub(Path(text))
-    assert parsed(Path(text)) == expected
+    assert parse_address(Path(text)) == expected
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_a_place_is_a_repository_and_a_revision(
 )
 def test_what_is_no_repository_is_refused(text: str) -> None:
     with pytest.raises(HubError, match="expected hf-hub:ORG/NAME"):
-        parsed(Path(text))
+        parse_address(Path(text))
 
 
 @pytest.mark.parametrize("repo", ["name", "a/b/c", "org/", "-x/y", f"https://{SECRET}@hub/x"])

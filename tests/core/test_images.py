@@ -28,9 +28,9 @@ def test_shrinking_by_a_whole_factor_averages_blocks() -> None:
 
 def test_equalising_fills_the_range_and_keeps_the_order() -> None:
     pixels = np.repeat(np.arange(100, 132, dtype=np.uint8), 32).reshape(32, 32)
-    found = equalized(pixels)
-    assert (found.min(), found.max()) == (0, 255)
-    assert (np.diff(found[:, 0].astype(int)) > 0).all()
+    result = equalized(pixels)
+    assert (result.min(), result.max()) == (0, 255)
+    assert (np.diff(result[:, 0].astype(int)) > 0).all()
 
 
 def test_intensity_without_equalisation_leaves_pixels_alone() -> None:
@@ -75,16 +75,16 @@ def averaged_slowly(line: np.ndarray, edges: np.ndarray) -> np.ndarray:
 def test_boxes_may_begin_and_end_anywhere(edges: tuple[float, float]) -> None:
     line = np.random.default_rng(0).random(11)
     cuts = np.linspace(*edges, 6)
-    whole = np.array([0.0, 5.0])
-    rows = box_averaged(np.tile(line[:, None], (1, 5)), row_edges=cuts, column_edges=whole)
-    columns = box_averaged(np.tile(line, (5, 1)), row_edges=whole, column_edges=cuts)
+    all_edges = np.array([0.0, 5.0])
+    rows = box_averaged(np.tile(line[:, None], (1, 5)), row_edges=cuts, column_edges=all_edges)
+    columns = box_averaged(np.tile(line, (5, 1)), row_edges=all_edges, column_edges=cuts)
     assert np.allclose(rows[:, 0], averaged_slowly(line, cuts), atol=2e-3)
     assert np.allclose(columns[0], rows[:, 0], atol=1e-6)
 
 
 def test_squashing_fills_the_square() -> None:
-    found = placement(2446, 2788, size_px=512, fit="squash")
-    assert found == Placement(512 / 2446, 512 / 2788, 0, 0, 512, 512)
+    result = placement(2446, 2788, size_px=512, fit="squash")
+    assert result == Placement(512 / 2446, 512 / 2788, 0, 0, 512, 512)
 
 
 @pytest.mark.parametrize(
@@ -98,8 +98,8 @@ def test_squashing_fills_the_square() -> None:
 def test_letterboxing_keeps_the_aspect_and_centres(
     size: tuple[int, int], expected: tuple[int, int, int, int]
 ) -> None:
-    found = placement(*size, size_px=100, fit="letterbox")
-    assert (found.x_offset_px, found.y_offset_px, found.width_px, found.height_px) == expected
+    result = placement(*size, size_px=100, fit="letterbox")
+    assert (result.x_offset_px, result.y_offset_px, result.width_px, result.height_px) == expected
 
 
 @pytest.mark.parametrize("fit", ["squash", "letterbox"])
@@ -107,19 +107,19 @@ def test_letterboxing_keeps_the_aspect_and_centres(
 def test_the_corners_of_an_image_land_on_the_corners_of_its_content(
     size: tuple[int, int], fit: Fit
 ) -> None:
-    where = placement(*size, size_px=64, fit=fit)
-    assert where.x_offset_px >= 0
-    assert where.y_offset_px >= 0
-    assert size[0] * where.x_scale == pytest.approx(where.width_px)
-    assert size[1] * where.y_scale == pytest.approx(where.height_px)
-    assert max(where.width_px, where.height_px) == 64
-    assert where.x_offset_px + where.width_px <= 64
-    assert where.y_offset_px + where.height_px <= 64
+    place = placement(*size, size_px=64, fit=fit)
+    assert place.x_offset_px >= 0
+    assert place.y_offset_px >= 0
+    assert size[0] * place.x_scale == pytest.approx(place.width_px)
+    assert size[1] * place.y_scale == pytest.approx(place.height_px)
+    assert max(place.width_px, place.height_px) == 64
+    assert place.x_offset_px + place.width_px <= 64
+    assert place.y_offset_px + place.height_px <= 64
 
 
 def test_content_is_laid_where_it_is_placed() -> None:
-    where = placement(30, 10, size_px=9, fit="letterbox")
-    content = np.full((where.height_px, where.width_px), 5, np.uint8)
-    found = placed(content, where, size_px=9)
-    assert found.sum() == 5 * content.size
-    assert (found[3:6] == 5).all()
+    place = placement(30, 10, size_px=9, fit="letterbox")
+    content = np.full((place.height_px, place.width_px), 5, np.uint8)
+    result = placed(content, place, size_px=9)
+    assert result.sum() == 5 * content.size
+    assert (result[3:6] == 5).all()

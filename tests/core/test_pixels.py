@@ -26,11 +26,11 @@ def as_float(pixels: Pixels) -> torch.Tensor:
 
 @pytest.mark.parametrize("sigma", [0.1, 0.3, 0.7, 1.0, 1.5, 2.0])
 def test_blur_is_torchvisions_to_a_grey_level(film: Pixels, sigma: float) -> None:
-    found = as_float(blurred(film, sigma_px=sigma, kernel_px=21))
+    result = as_float(blurred(film, sigma_px=sigma, kernel_px=21))
     expected = reference.gaussian_blur(as_float(film), [21, 21], [sigma, sigma])
     # torchvision reflects without repeating the edge, as OpenCV does: the border counts too.
-    assert float((found - expected).abs().max()) < 1.0
-    assert float((found - expected).abs().mean()) < 0.3
+    assert float((result - expected).abs().max()) < 1.0
+    assert float((result - expected).abs().mean()) < 0.3
 
 
 @pytest.mark.parametrize("sigma", [0.5, 1.0, 2.0])
@@ -57,19 +57,19 @@ def test_blur_narrower_than_a_pixel_leaves_the_image_alone(film: Pixels) -> None
 
 @pytest.mark.parametrize(("height", "width"), [(512, 512), (700, 1024), (300, 280)])
 def test_resampling_is_that_of_floats_rounded(film: Pixels, height: int, width: int) -> None:
-    found = rescaled(film, height=height, width=width).astype(np.float32)
+    result = rescaled(film, height=height, width=width).astype(np.float32)
     shrinks = height <= 512 and width <= 512
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     expected = cv2.resize(film.astype(np.float32), (width, height), interpolation=method)
-    assert found.shape == (height, width)
-    assert float(np.abs(found - expected).max()) <= 1.0
+    assert result.shape == (height, width)
+    assert float(np.abs(result - expected).max()) <= 1.0
 
 
 def test_enlarging_is_torchvisions_bilinear(film: Pixels) -> None:
     crop = film[100:330, 60:300]
-    found = as_float(rescaled(crop, height=512, width=512))
+    result = as_float(rescaled(crop, height=512, width=512))
     expected = reference.resize(as_float(crop), [512, 512], antialias=True)
-    assert float((found - expected).abs().max()) <= 1.0
+    assert float((result - expected).abs().max()) <= 1.0
 
 
 def test_mirroring_twice_is_nothing(film: Pixels) -> None:
@@ -89,11 +89,13 @@ def test_noise_is_normal_with_the_stated_sigma(sigma: float) -> None:
 
 def test_noise_of_neighbours_and_of_two_places_is_unrelated() -> None:
     grey = np.full((512, 512), 128, dtype=np.uint8)
-    one, two = (with_noise(grey, sigma=20, place=place).astype(float) - 128 for place in (0.1, 0.7))
-    assert abs(np.corrcoef(one.ravel(), two.ravel())[0, 1]) < 0.01
-    assert abs(np.corrcoef(one[:, 1:].ravel(), one[:, :-1].ravel())[0, 1]) < 0.01
-    assert abs(np.corrcoef(one[1:].ravel(), one[:-1].ravel())[0, 1]) < 0.01
-    assert np.array_equal(with_noise(grey, sigma=20, place=0.1).astype(float) - 128, one)
+    first, second = (
+        with_noise(grey, sigma=20, place=place).astype(float) - 128 for place in (0.1, 0.7)
+    )
+    assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.01
+    assert abs(np.corrcoef(first[:, 1:].ravel(), first[:, :-1].ravel())[0, 1]) < 0.01
+    assert abs(np.corrcoef(first[1:].ravel(), first[:-1].ravel())[0, 1]) < 0.01
+    assert np.array_equal(with_noise(grey, sigma=20, place=0.1).astype(float) - 128, first)
 
 
 def test_noise_is_clipped_and_can_be_none(film: Pixels) -> None:

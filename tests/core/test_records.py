@@ -14,7 +14,7 @@ from support import ROOT
 def test_what_is_no_record_is_named(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_bytes(content)
     with pytest.raises(
-        RunError, match=r"a\.json (is no JSON|holds no mapping).* same command again"
+        RunError, match=r"a\.json (is not JSON|holds no mapping).* same command again"
     ):
         read_record(tmp_path / "a.json")
 
@@ -47,7 +47,7 @@ def _without_encoding(tree: ast.AST) -> list[int]:
         called = node.func
         name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
         named = {keyword.arg for keyword in node.keywords}
-        modes = [ast.literal_eval(one) for one in node.args if isinstance(one, ast.Constant)]
+        modes = [ast.literal_eval(arg) for arg in node.args if isinstance(arg, ast.Constant)]
         modes = [mode for mode in modes if isinstance(mode, str)]
         is_text = name in ("read_text", "open") and not any("b" in mode for mode in modes)
         is_read = name == "read_text" and "utf-8" not in modes
@@ -58,12 +58,12 @@ def _without_encoding(tree: ast.AST) -> list[int]:
 
 
 def test_every_text_file_that_is_opened_is_utf8_by_name() -> None:
-    found = {
+    result = {
         str(path.relative_to(ROOT)): lines
         for path in sorted((ROOT / "src").rglob("*.py"))
         if (lines := _without_encoding(ast.parse(path.read_text(encoding="utf-8"))))
     }
-    assert found == {}
+    assert result == {}
     assert _without_encoding(ast.parse('Path("a").read_text(); x.open("a"); run(text=True)')) == [
         1, 1, 1,
     ]  # fmt: skip

@@ -81,18 +81,18 @@ def warnings_of(write: Callable[[Path], None], folder: Path, settings: Settings)
     assert not summary.failures
     manifest = json.loads((folder / "store/manifest.json").read_text())
     assert manifest["warnings"] == summary.warnings
-    found = doctor(source, num_workers=1)
+    result = doctor(source, num_workers=1)
     warnings = summary.warnings.get("a", [])
-    assert [found["files"]["a"].get("warnings", []), found["warnings"]] == [
+    assert [result["files"]["a"].get("warnings", []), result["warnings"]] == [
         warnings, len(summary.warnings),
     ]  # fmt: skip
-    assert found["ok"]
+    assert result["ok"]
     return warnings
 
 
 @pytest.mark.parametrize("fit", ["squash", "letterbox"])
 @pytest.mark.parametrize(
-    ("write", "what", "why"),
+    ("write", "fault", "reason"),
     [
         (dicom(FILM, window=(40.0, 100.0)), "blank: every pixel has grey level 255 (white)",
          "its window lies beside (nearly) all of its levels"),
@@ -116,13 +116,13 @@ def warnings_of(write: Callable[[Path], None], folder: Path, settings: Settings)
     ],
 )  # fmt: skip
 def test_whatever_the_cause_it_is_named_with_its_reason(
-    write: Callable[[Path], None], what: str, why: str, fit: str, tmp_path: Path
+    write: Callable[[Path], None], fault: str, reason: str, fit: str, tmp_path: Path
 ) -> None:
     settings = Settings(48, fit, exact=True)  # type: ignore[arg-type]
     (warning,) = warnings_of(write, tmp_path, settings)
     assert warning.startswith("the picture ")
-    assert what in warning
-    assert why in warning
+    assert fault in warning
+    assert reason in warning
 
 
 @pytest.mark.parametrize("size", [16, 48, 200])

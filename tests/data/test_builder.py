@@ -30,8 +30,8 @@ def built(store_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> datas
 
 
 def test_every_image_is_in_the_split_of_its_id(built: datasets.DatasetDict, store: Store) -> None:
-    found = {name: split for split, data in built.items() for name in data["image_id"]}
-    assert found == {image.image_id: split_of(image.image_id) for image in store.images}
+    result = {name: split for split, data in built.items() for name in data["image_id"]}
+    assert result == {image.image_id: split_of(image.image_id) for image in store.images}
 
 
 def test_examples_are_those_that_training_sees(built: datasets.DatasetDict, store: Store) -> None:
@@ -39,14 +39,14 @@ def test_examples_are_those_that_training_sees(built: datasets.DatasetDict, stor
     checked = 0
     for data in built.values():
         for row in data:
-            own = examples[row["image_id"]]
-            assert np.array_equal(np.array(row["image"]), store.pixels(own.row))
-            assert np.allclose(np.array(row["objects"]["bbox"]).reshape(-1, 4), own.boxes)
-            assert row["objects"]["category"] == own.labels.tolist()
-            assert row["objects"]["support"] == own.support.tolist()
-            assert row["readers"]["reader"] == list(own.readers)
-            assert row["readers"]["object"] == own.box_of_mark.tolist()
-            checked += len(own.boxes)
+            example = examples[row["image_id"]]
+            assert np.array_equal(np.array(row["image"]), store.pixels(example.row))
+            assert np.allclose(np.array(row["objects"]["bbox"]).reshape(-1, 4), example.boxes)
+            assert row["objects"]["category"] == example.labels.tolist()
+            assert row["objects"]["support"] == example.support.tolist()
+            assert row["readers"]["reader"] == list(example.readers)
+            assert row["readers"]["object"] == example.box_of_mark.tolist()
+            checked += len(example.boxes)
     assert checked > 50
 
 
@@ -108,14 +108,14 @@ def test_protocol_and_fusion_shape_the_examples(
     builder.download_and_prepare()
     data = builder.as_dataset()
     splits = splits_of(store, protocol="published", normals=False)
-    found = {name: split for split, part in data.items() for name in part["image_id"]}
+    result = {name: split for split, part in data.items() for name in part["image_id"]}
     read = set(store.findings.loc[store.findings["reader"].eq("R9"), "image_id"])
-    assert found == {name: split for name, split in splits.items() if name in read}
+    assert result == {name: split for name, split in splits.items() if name in read}
     for part in data.values():
         for row in part:
-            own = row["readers"]["reader"].count("R9")
-            assert len(row["objects"]["bbox"]) == own
-            assert sum(place >= 0 for place in row["readers"]["object"]) == own
+            example = row["readers"]["reader"].count("R9")
+            assert len(row["objects"]["bbox"]) == example
+            assert sum(place >= 0 for place in row["readers"]["object"]) == example
 
 
 def test_settings_that_do_not_go_together_are_refused(store_folder: Path, tmp_path: Path) -> None:

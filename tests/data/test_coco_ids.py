@@ -7,9 +7,9 @@ from cxrssl.data.coco.ids import normal_id
 
 @pytest.mark.parametrize("value", [7, 7.0, "7", "7.0", " 7 ", "7.000"])
 def test_a_number_is_the_same_id_in_every_form(value: object) -> None:
-    found = normal_id(value)
-    assert found == 7
-    assert type(found) is int
+    result = normal_id(value)
+    assert result == 7
+    assert type(result) is int
 
 
 @pytest.mark.parametrize(
@@ -31,5 +31,5 @@ def test_what_is_no_number_and_no_text_is_no_id(value: object) -> None:
 
 @pytest.mark.parametrize("value", [1.5, float("nan"), float("inf")])
 def test_a_number_that_is_not_whole_is_no_id(value: float) -> None:
-    with pytest.raises(ValueError, match="no whole number"):
+    with pytest.raises(ValueError, match="not a whole number"):
         normal_id(value)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from cxrssl.data.coco.shapes import clipped, segmentation_extent, turned_extent
+from cxrssl.data.coco.shapes import clipped, rotated_extent, segmentation_extent
 
 
 @pytest.mark.parametrize(
@@ -38,14 +38,14 @@ def test_the_extent_of_a_mask_is_that_of_pycocotools(seed: int, packed: bool) ->
     edges = np.flatnonzero(np.diff(np.concatenate([[0], column_wise]))).tolist()
     counts = np.diff([0, *edges, mask.size]).tolist()
     size = [int(side) for side in mask.shape]
-    found = segmentation_extent(
+    result = segmentation_extent(
         {"size": size, "counts": coded["counts"].decode() if packed else counts}
     )
     x, y, width, height = coco_mask.toBbox(coded).tolist()
     if mask.any():
-        assert found == (x, y, x + width, y + height)
+        assert result == (x, y, x + width, y + height)
     else:
-        assert all(map(math.isnan, found))
+        assert all(map(math.isnan, result))
 
 
 @pytest.mark.parametrize(
@@ -79,18 +79,18 @@ def test_what_has_no_extent_is_no_box(segmentation: object) -> None:
 def test_a_box_turned_about_its_centre_is_enclosed() -> None:
     # cos 30 = 0.866, sin 30 = 0.5: each side is 20 (0.866 + 0.5) = 27.32 long, about (20, 20).
     half = 10 * (math.cos(math.pi / 6) + 0.5)
-    found = turned_extent((10, 10, 30, 30), 30, around_corner=False)
-    assert found == pytest.approx((20 - half, 20 - half, 20 + half, 20 + half))
-    back = turned_extent((10, 10, 30, 30), -330, around_corner=False)
-    assert back == pytest.approx(found)
+    result = rotated_extent((10, 10, 30, 30), 30, around_corner=False)
+    assert result == pytest.approx((20 - half, 20 - half, 20 + half, 20 + half))
+    back = rotated_extent((10, 10, 30, 30), -330, around_corner=False)
+    assert back == pytest.approx(result)
 
 
 def test_a_quarter_turn_exchanges_the_sides_exactly() -> None:
-    assert turned_extent((10, 10, 50, 30), 90, around_corner=False) == (20, 0, 40, 40)
+    assert rotated_extent((10, 10, 50, 30), 90, around_corner=False) == (20, 0, 40, 40)
     # Clockwise about (10, 10): what went to the right goes down, what went down goes to the left.
-    assert turned_extent((10, 10, 50, 30), 90, around_corner=True) == (-10, 10, 10, 50)
-    assert turned_extent((10, 10, 50, 30), 270, around_corner=True) == (10, -30, 30, 10)
-    assert turned_extent((10, 10, 50, 30), 180, around_corner=True) == (-30, -10, 10, 10)
+    assert rotated_extent((10, 10, 50, 30), 90, around_corner=True) == (-10, 10, 10, 50)
+    assert rotated_extent((10, 10, 50, 30), 270, around_corner=True) == (10, -30, 30, 10)
+    assert rotated_extent((10, 10, 50, 30), 180, around_corner=True) == (-30, -10, 10, 10)
 
 
 def test_boxes_are_cut_at_edges_that_are_known() -> None:

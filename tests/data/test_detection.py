@@ -10,8 +10,7 @@ from PIL import Image
 
 from cxrssl.core.errors import DataError
 from cxrssl.core.images import Fit
-from cxrssl.data.detection import examples_of, in_split, marks_of, splits_of
-from cxrssl.data.fusion import fuse
+from cxrssl.data.detection import examples_of, in_split, splits_of
 from cxrssl.data.protocol import split_images, split_of
 from cxrssl.data.store import Store
 from cxrssl.finetune.splits import labelled_splits
@@ -43,8 +42,8 @@ def test_a_box_encloses_in_the_store_what_it_encloses_in_the_image(
     stored = store.pixels(0)
     assert stored.shape == (128, 128)
     bright = np.argwhere(stored > 127)
-    found = [*bright.min(axis=0)[::-1], *(bright.max(axis=0)[::-1] + 1)]
-    assert example.boxes[0] == pytest.approx(np.array(found), abs=1.01)
+    result = [*bright.min(axis=0)[::-1], *(bright.max(axis=0)[::-1] + 1)]
+    assert example.boxes[0] == pytest.approx(np.array(result), abs=1.01)
     sides = example.boxes[0, 2:] - example.boxes[0, :2]
     if fit == "letterbox":
         assert sides[0] / sides[1] == pytest.approx(w / h, rel=0.05)
@@ -66,14 +65,6 @@ def test_examples_are_the_fusion_of_each_images_own_rows(store: Store) -> None:
                 assert np.allclose(box, members.mean(axis=0), atol=0.01)
 
 
-def test_whole_stores_are_fused_as_their_images_are_one_by_one(store: Store) -> None:
-    marks = marks_of(store)
-    whole = fuse(marks, policy="wbf", iou=0.2)
-    for image in np.unique(marks.images):
-        own = fuse(marks.chosen(marks.images == image), policy="wbf", iou=0.2)
-        assert np.array_equal(whole.boxes[whole.images == image], own.boxes)
-
-
 def test_a_single_reader_sees_the_images_they_read_and_no_other(store: Store) -> None:
     reader = str(store.findings["reader"].iloc[0])
     read = set(store.findings.loc[store.findings["reader"].eq(reader), "image_id"])
@@ -90,9 +81,9 @@ def test_a_single_reader_sees_the_images_they_read_and_no_other(store: Store) ->
 def test_published_and_described_split_the_images_with_findings_alone(store: Store) -> None:
     drawn = pd.unique(store.findings.dropna()["image_id"]).tolist()
     for protocol in ("published", "described"):
-        found = splits_of(store, protocol=protocol, normals=False)
-        assert found == split_images(drawn, protocol=protocol)
-        assert list(found) == drawn
+        result = splits_of(store, protocol=protocol, normals=False)
+        assert result == split_images(drawn, protocol=protocol)
+        assert list(result) == drawn
         with pytest.raises(DataError, match=f"protocol {protocol} splits images with findings"):
             splits_of(store, protocol=protocol, normals=True)
     counts = list(splits_of(store, protocol="published", normals=False).values())
@@ -101,15 +92,9 @@ def test_published_and_described_split_the_images_with_findings_alone(store: Sto
 
 def test_corrected_is_a_hash_of_the_id_with_or_without_normals(store: Store) -> None:
     for normals in (False, True):
-        found = splits_of(store, protocol="corrected", normals=normals)
-        assert found == {name: split_of(name) for name in found}
-        assert len(found) == (30 if normals else store.findings.dropna()["image_id"].nunique())
-
-
-def test_a_store_keeps_the_order_of_its_table(source: Path, store: Store) -> None:
-    table = pd.read_csv(source / "train.csv")
-    assert store.findings["image_id"].tolist() == table["image_id"].tolist()
-    assert store.findings["reader"].tolist() == table["rad_id"].tolist()
+        result = splits_of(store, protocol="corrected", normals=normals)
+        assert result == {name: split_of(name) for name in result}
+        assert len(result) == (30 if normals else store.findings.dropna()["image_id"].nunique())
 
 
 def test_an_official_test_part_is_kept_through_ingest(source: Path, tmp_path: Path) -> None:
@@ -118,13 +103,13 @@ def test_an_official_test_part_is_kept_through_ingest(source: Path, tmp_path: Pa
     names = sorted(table["image_id"].unique())
     parts = {"train": names[:20], "test": names[20:]}
     (folder / "annotations").mkdir(parents=True)
-    for part, own in parts.items():
-        rows = table[table["image_id"].isin(own)]
+    for part, part_names in parts.items():
+        rows = table[table["image_id"].isin(part_names)]
         if part == "test":
             rows = rows.drop(columns="rad_id")
         rows.to_csv(folder / "annotations" / f"annotations_{part}.csv", index=False)
         (folder / part).mkdir()
-        for name in own:
+        for name in part_names:
             (folder / part / f"{name}.dicom").hardlink_to(source / "train" / f"{name}.dicom")
     summary = ingest(folder, tmp_path / "store", Settings(48), num_workers=1)
     assert (summary.num_images, summary.failures) == (30, {})
@@ -145,8 +130,8 @@ def test_all_images_of_a_pool_are_for_training(tmp_path: Path) -> None:
     ingest(tmp_path / "films", tmp_path / "pool", Settings(16), layout="images", num_workers=1)
     pool = Store(tmp_path / "pool")
     for protocol in ("corrected", "described", "published"):
-        found = splits_of(pool, protocol=protocol, normals=False)  # type: ignore[arg-type]
-        assert found == {f"film{number}": "train" for number in range(12)}
+        result = splits_of(pool, protocol=protocol, normals=False)  # type: ignore[arg-type]
+        assert result == {f"film{number}": "train" for number in range(12)}
 
 
 @pytest.mark.parametrize("protocol", ["published", "corrected"])
@@ -154,11 +139,15 @@ def test_all_images_of_a_pool_are_for_training(tmp_path: Path) -> None:
 def test_a_recipes_label_order_decides_both_phases_whatever_the_split(
     protocol: str, label_order: str, store: Store, store_folder: Path
 ) -> None:
-    given = (f"data.protocol={protocol}", f"data.label_order={label_order}", "data.normals=false")
-    labels = labelled_splits(
-        store, finetune_recipe(store_folder, *given, "data.label_fraction=0.5")
+    settings = (
+        f"data.protocol={protocol}",
+        f"data.label_order={label_order}",
+        "data.normals=false",
     )
-    recipe = pretrain_recipe(store_folder, *given, "data.pool_fraction=0.5", "batch_size=4")
+    labels = labelled_splits(
+        store, finetune_recipe(store_folder, *settings, "data.label_fraction=0.5")
+    )
+    recipe = pretrain_recipe(store_folder, *settings, "data.pool_fraction=0.5", "batch_size=4")
     views, _ = pool_images(store, recipe)
     pool = {store.images[row].image_id for row in views.rows}
     seen = {example.image_id for example in labels.train}

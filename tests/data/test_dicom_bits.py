@@ -78,16 +78,16 @@ def test_levels_end_at_the_high_bit(
     samples |= (0x7 << (high_bit + 1)) & 0xFFFF  # above
     values = {"BitsStored": stored, "HighBit": high_bit, "PixelRepresentation": int(signed)}
     path = dicom_file(tmp_path / "x", samples.astype(np.uint16), codec, **values)
-    found, remarks = levels_of(path)
-    assert np.array_equal(found, levels)
+    result, remarks = levels_of(path)
+    assert np.array_equal(result, levels)
     assert f"levels are bits {shift} to {high_bit} of a pixel, as HighBit says" in remarks
 
 
 def test_jpeg_extended_is_masked_and_shifted_as_well(tmp_path: Path) -> None:
     levels = SMOOTH // 4 + 100  # of 10 bits
     plain = extended(tmp_path / "a", levels | 0xC00, BitsStored=10, HighBit=9)
-    found, remarks = levels_of(plain)
-    assert np.abs(found.astype(int) - levels).max() <= 8
+    result, remarks = levels_of(plain)
+    assert np.abs(result.astype(int) - levels).max() <= 8
     assert "bits above BitsStored are set in 4096 of 4096 pixels" in remarks[0]
     shifted = extended(tmp_path / "b", SMOOTH // 16 << 4 | 8, BitsStored=8, HighBit=11)
     assert np.abs(levels_of(shifted)[0].astype(int) - SMOOTH // 16).max() <= 1
@@ -149,9 +149,9 @@ def test_an_overlay_is_not_seen_in_a_small_picture(tmp_path: Path) -> None:
     for high_bit, shift in ((11, 0), (15, 4)):
         samples = levels << shift if shift else levels | overlay
         path = dicom_file(tmp_path / "b", samples, "jpeg 2000", **(window | {"HighBit": high_bit}))
-        found = read_dicom(path, size_px=64)
-        assert "reduce" not in found.route
-        assert np.array_equal(found.pixels, read_dicom(clean, size_px=64).pixels)
+        result = read_dicom(path, size_px=64)
+        assert "reduce" not in result.route
+        assert np.array_equal(result.pixels, read_dicom(clean, size_px=64).pixels)
 
 
 @pytest.mark.parametrize("stored", [8, 12, 16])
@@ -164,8 +164,8 @@ def test_a_jpeg_of_eight_bits_may_be_allocated_sixteen(
     stream = bytes(imagecodecs.jpeg8_encode(pixels, level=100))
     if syntax == JPEGExtended12Bit:
         stream = stream.replace(b"\xff\xc0", b"\xff\xc1", 1)
-    found, remarks = levels_of(with_frame(path, stream, syntax))
-    assert np.abs(found.astype(int) - pixels).max() <= 2
+    result, remarks = levels_of(with_frame(path, stream, syntax))
+    assert np.abs(result.astype(int) - pixels).max() <= 2
     assert not remarks
 
 
@@ -193,14 +193,14 @@ def test_more_bits_than_are_allocated_are_refused(codec: str, syntax: str, tmp_p
 
 
 def test_a_scan_header_that_ends_its_spectrum_at_nought_is_read(tmp_path: Path) -> None:
-    whole = extended(tmp_path / "a", SMOOTH, BitsStored=12, HighBit=11)
-    stream = pydicom.encaps.get_frame(pydicom.dcmread(whole).PixelData, 0)
+    plain = extended(tmp_path / "a", SMOOTH, BitsStored=12, HighBit=11)
+    stream = pydicom.encaps.get_frame(pydicom.dcmread(plain).PixelData, 0)
     scan = stream.index(b"\xff\xda")
     assert stream[scan + 7 : scan + 10] == bytes((0, 63, 0))  # Ss, Se, Ah and Al
     odd = stream[: scan + 8] + b"\0" + stream[scan + 9 :]
     path = dicom_file(tmp_path / "b", SMOOTH, BitsStored=12, HighBit=11)
     with_frame(path, odd, JPEGExtended12Bit)
-    assert np.array_equal(levels_of(path)[0], levels_of(whole)[0])
+    assert np.array_equal(levels_of(path)[0], levels_of(plain)[0])
     assert np.abs(levels_of(path)[0].astype(int) - SMOOTH).max() <= 8
 
 
@@ -215,13 +215,13 @@ def test_a_sign_that_the_stream_has_no_room_for_is_guessed_and_said(
         coded(levels.astype(np.uint8), codec),
         pydicom.dcmread(path).file_meta.TransferSyntaxUID,
     )
-    found, remarks = levels_of(path)
-    assert np.array_equal(found, levels)
+    result, remarks = levels_of(path)
+    assert np.array_equal(result, levels)
     assert "the header says 16 with one: the highest of them was taken for it" in remarks[0]
 
 
 def test_a_signed_stream_of_unsigned_levels_is_said(tmp_path: Path) -> None:
     path = dicom_file(tmp_path / "x", RAMP << 4, "jpeg 2000 signed")
-    found, remarks = levels_of(path)
-    assert np.array_equal(found, RAMP << 4)
+    result, remarks = levels_of(path)
+    assert np.array_equal(result, RAMP << 4)
     assert remarks == ("the stream's samples are signed, the header says that they are not",)

@@ -102,11 +102,11 @@ def test_damage_that_a_decoder_can_see_is_refused(
     for mutant in mutants(stream, 200):
         try:
             decode(mutant)
-            whole = True
+            decodes_alone = True
         except RuntimeError:
-            whole = False
+            decodes_alone = False
         ours = decodes(film(tmp_path, mutant, syntax).read_bytes())
-        assert whole or not ours
+        assert decodes_alone or not ours
         refused += not ours
     assert refused >= lowest
 
@@ -136,27 +136,27 @@ def is_related(kind: str, other: str) -> bool:
 
 
 @pytest.mark.parametrize("kind", STREAMS)
-@pytest.mark.parametrize("said", SYNTAXES)
-def test_a_stream_of_another_kind_is_named(kind: str, said: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("stated", SYNTAXES)
+def test_a_stream_of_another_kind_is_named(kind: str, stated: str, tmp_path: Path) -> None:
     stream, _ = STREAMS[kind]
     path = film(tmp_path, stream, RLELossless)
-    if SYNTAXES[said] != RLELossless:
-        renamed(path, RLELossless, SYNTAXES[said])
-    if kind == said == "uncompressed":
+    if SYNTAXES[stated] != RLELossless:
+        renamed(path, RLELossless, SYNTAXES[stated])
+    if kind == stated == "uncompressed":
         with pytest.raises(DataError, match="pixel data in fragments; Explicit VR Little Endian"):
             read_dicom(path, size_px=None)
         return
-    name = SYNTAXES[said].name
-    if not is_related(kind, said):
+    name = SYNTAXES[stated].name
+    if not is_related(kind, stated):
         with pytest.raises(DataError) as error:
             read_dicom(path, size_px=None)
         subject = "the pixel data is" if kind == "uncompressed" else "the stream is"
         assert f"{subject} {kind}, the header says {name}. Correct the" in str(error.value)
         return
-    found = read_dicom(path, size_px=None)
-    lossless = {kind, said} - {"JPEG lossless"} != {kind, said}
+    result = read_dicom(path, size_px=None)
+    lossless = {kind, stated} - {"JPEG lossless"} != {kind, stated}
     text = f"the stream is {kind}, the header says {name}"
-    assert (text in found.warnings) == (lossless and kind != said)
+    assert (text in result.warnings) == (lossless and kind != stated)
 
 
 @pytest.mark.parametrize("syntax", [JPEGLosslessSV1, JPEG2000Lossless, RLELossless, JPEGLossless])
@@ -269,8 +269,8 @@ def test_padding_behind_the_pixels_is_left_out_and_said(
 
 def rle(*segments: bytes) -> memoryview:
     """Return an RLE frame of segments as they are."""
-    starts = np.cumsum([64, *map(len, segments[:-1])]).tolist()
-    table = struct.pack("<16I", len(segments), *starts, *[0] * (15 - len(segments)))
+    segment_starts = np.cumsum([64, *map(len, segments[:-1])]).tolist()
+    table = struct.pack("<16I", len(segments), *segment_starts, *[0] * (15 - len(segments)))
     return memoryview(table + b"".join(segments))
 
 

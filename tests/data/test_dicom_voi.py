@@ -3,27 +3,20 @@
 from pathlib import Path
 
 import numpy as np
-import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
 from cxrssl.core.errors import DataError
 from cxrssl.core.images import Radiograph
 from cxrssl.data.dicom.read import decode_dicom, read_dicom
-from cxrssl.data.dicom.write import FileIdentity, PixelForm, write_dicom
+from dicom_files import dicom_file
 
 RAMP = np.linspace(0, 4095, 48 * 64).reshape(48, 64).astype(np.uint16)
-NUMBER_FAULT = "WindowCenter or WindowWidth is no number"
+NUMBER_FAULT = "WindowCenter or WindowWidth is not a number"
 
 
 def film(folder: Path, **values: object) -> Path:
-    path = folder / "image.dcm"
-    write_dicom(path, RAMP, form=PixelForm(), identity=FileIdentity(key="test"))
-    dataset = pydicom.dcmread(path)
-    for keyword, value in values.items():
-        setattr(dataset, keyword, value)
-    dataset.save_as(path)
-    return path
+    return dicom_file(folder / "image.dcm", RAMP, BitsStored=12, HighBit=11, **values)
 
 
 def with_window(folder: Path, centre: str, width: str, **values: object) -> Radiograph:
@@ -68,10 +61,10 @@ def table(entries: np.ndarray, *, bits: int, stated: int | None = None) -> Datas
 def test_a_window_that_is_no_number_gives_way_to_the_percentile_range(
     centre: str, width: str, tmp_path: Path
 ) -> None:
-    found = with_window(tmp_path, centre, width)
-    assert np.array_equal(found.pixels, shown(film(tmp_path)).pixels)
-    assert "percentile range" in found.route
-    assert found.warnings == (f"{NUMBER_FAULT}: the percentile range was used",)
+    result = with_window(tmp_path, centre, width)
+    assert np.array_equal(result.pixels, shown(film(tmp_path)).pixels)
+    assert "percentile range" in result.route
+    assert result.warnings == (f"{NUMBER_FAULT}: the percentile range was used",)
 
 
 @pytest.mark.parametrize(
@@ -84,22 +77,24 @@ def test_a_window_that_is_no_number_gives_way_to_the_percentile_range(
     ],
 )
 def test_the_window_beside_it_is_tried_first(centre: str, width: str, tmp_path: Path) -> None:
-    found = with_window(tmp_path, centre, width)
-    assert np.array_equal(found.pixels, windowed(1000, 501))
-    assert found.warnings[0].endswith(f"{NUMBER_FAULT}: a window was used")
+    result = with_window(tmp_path, centre, width)
+    assert np.array_equal(result.pixels, windowed(1000, 501))
+    assert result.warnings[0].endswith(f"{NUMBER_FAULT}: a window was used")
 
 
-@pytest.mark.parametrize(("width", "function"), [("0", "LINEAR"), ("0.5", ""), ("-5", "SIGMOID")])
+@pytest.mark.parametrize(
+    ("width", "function"), [("0", "LINEAR"), ("0.5", ""), ("0", "LINEAR_EXACT"), ("-5", "SIGMOID")]
+)
 def test_a_window_that_is_too_narrow_is_said(width: str, function: str, tmp_path: Path) -> None:
-    found = with_window(tmp_path, "1000", width, VOILUTFunction=function)
-    assert "percentile range" in found.route
+    result = with_window(tmp_path, "1000", width, VOILUTFunction=function)
+    assert "percentile range" in result.route
     fault = f"WindowWidth is too small for a {function or 'LINEAR'} window"
-    assert found.warnings == (f"{fault}: the percentile range was used",)
+    assert result.warnings == (f"{fault}: the percentile range was used",)
 
 
 def test_half_a_window_is_said(tmp_path: Path) -> None:
-    found = shown(film(tmp_path, WindowCenter=1000))
-    assert "a window has only one of WindowCenter and WindowWidth" in found.warnings[0]
+    result = shown(film(tmp_path, WindowCenter=1000))
+    assert "a window has only one of WindowCenter and WindowWidth" in result.warnings[0]
 
 
 def test_what_is_whole_needs_no_word(tmp_path: Path) -> None:
@@ -129,21 +124,21 @@ FAULTY_TABLES["empty"] = Dataset()
 @pytest.mark.parametrize("fault", FAULTY_TABLES)
 def test_a_faulty_table_gives_way_to_the_window(fault: str, tmp_path: Path) -> None:
     item = FAULTY_TABLES[fault]
-    found = shown(film(tmp_path, VOILUTSequence=[item], WindowCenter=1000, WindowWidth=501))
-    assert np.array_equal(found.pixels, windowed(1000, 501))
-    assert "a VOI LUT is " in found.warnings[0]
-    assert found.warnings[0].endswith(": a window was used")
-    found = shown(film(tmp_path, VOILUTSequence=[item]))
-    assert np.array_equal(found.pixels, shown(film(tmp_path)).pixels)
-    assert found.warnings[0].endswith(": the percentile range was used")
+    result = shown(film(tmp_path, VOILUTSequence=[item], WindowCenter=1000, WindowWidth=501))
+    assert np.array_equal(result.pixels, windowed(1000, 501))
+    assert "a VOI LUT is " in result.warnings[0]
+    assert result.warnings[0].endswith(": a window was used")
+    result = shown(film(tmp_path, VOILUTSequence=[item]))
+    assert np.array_equal(result.pixels, shown(film(tmp_path)).pixels)
+    assert result.warnings[0].endswith(": the percentile range was used")
 
 
 def test_a_faulty_table_gives_way_to_the_next(tmp_path: Path) -> None:
     entries = np.arange(4096)[::-1]
     items = [FAULTY_TABLES["short"], table(entries, bits=12)]
-    found = shown(film(tmp_path, VOILUTSequence=items, WindowCenter=1000, WindowWidth=501))
-    assert np.array_equal(found.pixels, np.rint(entries[RAMP] / 4095 * 255))
-    assert found.warnings[0].endswith("than its descriptor says: another VOI LUT was used")
+    result = shown(film(tmp_path, VOILUTSequence=items, WindowCenter=1000, WindowWidth=501))
+    assert np.array_equal(result.pixels, np.rint(entries[RAMP] / 4095 * 255))
+    assert result.warnings[0].endswith("than its descriptor says: another VOI LUT was used")
 
 
 @pytest.mark.parametrize(("says", "holds"), [(16, 12), (16, 14), (16, 8), (12, 10), (8, 12)])
@@ -202,10 +197,10 @@ def test_functional_groups_hold_window_and_rescale(group: str, tmp_path: Path) -
     )
     expected = shown(flat)
     groups = grouped(group, FrameVOILUTSequence=window, PixelValueTransformationSequence=rescale)
-    found = shown(film(tmp_path, **groups))
-    assert np.array_equal(found.pixels, expected.pixels)
-    assert found.route == expected.route
-    assert found.warnings == ()
+    result = shown(film(tmp_path, **groups))
+    assert np.array_equal(result.pixels, expected.pixels)
+    assert result.route == expected.route
+    assert result.warnings == ()
 
 
 def test_a_window_in_the_header_goes_before_one_in_a_group(tmp_path: Path) -> None:
@@ -213,11 +208,11 @@ def test_a_window_in_the_header_goes_before_one_in_a_group(tmp_path: Path) -> No
         "SharedFunctionalGroupsSequence",
         FrameVOILUTSequence=item_of(WindowCenter=3000, WindowWidth=101),
     )
-    found = shown(film(tmp_path, WindowCenter=1000, WindowWidth=501, **groups))
-    assert np.array_equal(found.pixels, windowed(1000, 501))
-    found = with_window(tmp_path, "AUTO", "AUTO", **groups)
-    assert np.array_equal(found.pixels, windowed(3000, 101))
-    assert found.warnings == (f"{NUMBER_FAULT}: a window was used",)
+    result = shown(film(tmp_path, WindowCenter=1000, WindowWidth=501, **groups))
+    assert np.array_equal(result.pixels, windowed(1000, 501))
+    result = with_window(tmp_path, "AUTO", "AUTO", **groups)
+    assert np.array_equal(result.pixels, windowed(3000, 101))
+    assert result.warnings == (f"{NUMBER_FAULT}: a window was used",)
 
 
 def test_a_table_in_a_group_is_read(tmp_path: Path) -> None:
@@ -230,7 +225,7 @@ def test_a_table_in_a_group_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("photometric", "shape", "said"),
+    ("photometric", "shape", "is_warned"),
     [
         ("MONOCHROME2", "INVERSE", True),
         ("MONOCHROME1", "IDENTITY", True),
@@ -240,9 +235,11 @@ def test_a_table_in_a_group_is_read(tmp_path: Path) -> None:
     ],
 )
 def test_a_shape_that_contradicts_the_photometric_interpretation_is_said(
-    photometric: str, shape: str, said: bool, tmp_path: Path
+    photometric: str, shape: str, is_warned: bool, tmp_path: Path
 ) -> None:
-    found = shown(film(tmp_path, PhotometricInterpretation=photometric, PresentationLUTShape=shape))
+    result = shown(
+        film(tmp_path, PhotometricInterpretation=photometric, PresentationLUTShape=shape)
+    )
     text = f"PresentationLUTShape {shape} contradicts {photometric}, which was followed"
-    assert [text in warning for warning in found.warnings] == ([True] if said else [])
-    assert (found.pixels[0, 0] < found.pixels[-1, -1]) == (photometric == "MONOCHROME2")
+    assert [text in warning for warning in result.warnings] == ([True] if is_warned else [])
+    assert (result.pixels[0, 0] < result.pixels[-1, -1]) == (photometric == "MONOCHROME2")

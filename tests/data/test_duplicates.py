@@ -59,9 +59,9 @@ def test_a_changed_copy_is_found_and_nothing_else(chests: list[np.ndarray], chan
 def test_a_pair_is_named_once_with_its_bits_and_correlation(chests: list[np.ndarray]) -> None:
     thumbnails = [thumbnail(image) for image in (chests[0], chests[1], chests[0])]
     hashes = np.array([perceptual_hash(image) for image in thumbnails])
-    (found,) = near_duplicates(hashes, thumbnails)
-    assert (found.first, found.second, found.num_bits) == (0, 2, 0)
-    assert found.correlation == pytest.approx(1)
+    (result,) = near_duplicates(hashes, thumbnails)
+    assert (result.first, result.second, result.num_bits) == (0, 2, 0)
+    assert result.correlation == pytest.approx(1)
 
 
 def test_empty_images_and_no_images_are_no_trouble() -> None:
@@ -83,5 +83,5 @@ def test_thirty_thousand_hashes_are_compared_in_seconds_not_hours() -> None:
     hashes[7] = hashes[20_000]
     hashes[7, :20] ^= True
     thumbnails = [np.array([[0, 1]], np.uint8)] * len(hashes)
-    (found,) = near_duplicates(hashes, thumbnails)
-    assert (found.first, found.second, found.num_bits) == (7, 20_000, 20)
+    (result,) = near_duplicates(hashes, thumbnails)
+    assert (result.first, result.second, result.num_bits) == (7, 20_000, 20)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cxrssl.core.boxes import iou_matrix
 from cxrssl.core.errors import DataError
 from cxrssl.data.fusion import (
-    MOST_OF_ONE_KIND,
+    MAX_BOXES_PER_CLASS,
     Fused,
     Marks,
     crowded_images,
@@ -56,9 +56,14 @@ def tables(draw: st.DrawFn) -> Marks:
     )
 
 
-def same(first: Fused, second: Fused) -> bool:
-    names = ("boxes", "labels", "support", "images")
-    return all(np.array_equal(getattr(first, name), getattr(second, name)) for name in names)
+def are_equal(first: Fused, second: Fused) -> bool:
+    fields = ("boxes", "labels", "support", "images")
+    return all(np.array_equal(getattr(first, name), getattr(second, name)) for name in fields)
+
+
+def members(fused: Fused, box: int) -> np.ndarray:
+    """Return the rows of the marks behind one box."""
+    return np.flatnonzero(fused.box_of_mark == box)
 
 
 def shuffled(marks: Marks, order: list[int]) -> Marks:
@@ -83,23 +88,23 @@ def merged_one_by_one(boxes: np.ndarray, *, iou: float) -> list[list[float]]:
 def test_consensus_equals_the_plain_merging_of_each_class_of_each_image(
     marks: Marks, iou: float
 ) -> None:
-    found = fuse(marks, policy="consensus", iou=iou)
+    fused = fuse(marks, policy="consensus", iou=iou)
     for image in range(3):
         for label in range(3):
-            own = (marks.images == image) & (marks.labels == label)
-            mine = (found.images == image) & (found.labels == label)
-            assert found.boxes[mine].tolist() == merged_one_by_one(marks.boxes[own], iou=iou)
+            mask = (marks.images == image) & (marks.labels == label)
+            mine = (fused.images == image) & (fused.labels == label)
+            assert fused.boxes[mine].tolist() == merged_one_by_one(marks.boxes[mask], iou=iou)
 
 
 @settings(max_examples=200, deadline=None)
 @given(tables(), st.sampled_from([0.1, 0.2, 0.55]))
 def test_wbf_equals_ensemble_boxes_image_by_image_bit_for_bit(marks: Marks, iou: float) -> None:
-    found = fuse(marks, policy="wbf", iou=iou)
+    fused = fuse(marks, policy="wbf", iou=iou)
     scale = 2.0 ** np.ceil(np.log2(max(1.0, marks.boxes.max(initial=0.0))))
     for image in range(3):
-        own, mine = marks.images == image, found.images == image
-        kinds = np.unique(marks.labels[own])
-        by_class = [marks.boxes[own & (marks.labels == kind)] / scale for kind in kinds]
+        mask, mine = marks.images == image, fused.images == image
+        kinds = np.unique(marks.labels[mask])
+        by_class = [marks.boxes[mask & (marks.labels == kind)] / scale for kind in kinds]
         boxes, _, labels = weighted_boxes_fusion(
             by_class,
             [np.ones(len(part)) for part in by_class],
@@ -107,7 +112,7 @@ def test_wbf_equals_ensemble_boxes_image_by_image_bit_for_bit(marks: Marks, iou:
             iou_thr=iou,
         )
         theirs = sorted(zip(labels.tolist(), (boxes * scale).tolist(), strict=True))
-        ours = zip(found.labels[mine].tolist(), found.boxes[mine].tolist(), strict=True)
+        ours = zip(fused.labels[mine].tolist(), fused.boxes[mine].tolist(), strict=True)
         assert theirs == list(ours)
 
 
@@ -118,9 +123,9 @@ def test_any_order_of_rows_gives_the_same_consensus(marks: Marks, random: object
     random.shuffle(order)  # type: ignore[attr-defined]
     first = fuse(marks, policy="consensus", iou=IOU)
     second = fuse(shuffled(marks, order), policy="consensus", iou=IOU)
-    assert same(first, second)
-    assert [marks.boxes[first.members(box)].sum() for box in range(len(first.boxes))] == [
-        pytest.approx(shuffled(marks, order).boxes[second.members(box)].sum())
+    assert are_equal(first, second)
+    assert [marks.boxes[members(first, box)].sum() for box in range(len(first.boxes))] == [
+        pytest.approx(shuffled(marks, order).boxes[members(second, box)].sum())
         for box in range(len(first.boxes))
     ]
 
@@ -154,24 +159,24 @@ def test_fusing_a_consensus_again_changes_nothing(marks: Marks) -> None:
 def test_every_box_lies_in_the_hull_of_its_members_who_are_of_its_class_and_image(
     marks: Marks, policy: str
 ) -> None:
-    found = fuse(marks, policy=policy, iou=IOU)
-    for row, box in enumerate(found.boxes):
-        members = found.members(row)
-        assert len(members) >= 1
-        assert set(marks.labels[members]) == {found.labels[row]}
-        assert set(marks.images[members]) == {found.images[row]}
-        own = marks.boxes[members]
-        assert (box >= own.min(axis=0) - 1e-4).all()
-        assert (box <= own.max(axis=0) + 1e-4).all()
+    fused = fuse(marks, policy=policy, iou=IOU)
+    for row, box in enumerate(fused.boxes):
+        rows = members(fused, row)
+        assert len(rows) >= 1
+        assert set(marks.labels[rows]) == {fused.labels[row]}
+        assert set(marks.images[rows]) == {fused.images[row]}
+        drawn_boxes = marks.boxes[rows]
+        assert (box >= drawn_boxes.min(axis=0) - 1e-4).all()
+        assert (box <= drawn_boxes.max(axis=0) + 1e-4).all()
 
 
 @settings(max_examples=100, deadline=None)
 @given(tables())
 def test_support_counts_the_readers_among_the_members_of_a_consensus(marks: Marks) -> None:
-    found = fuse(marks, policy="consensus", iou=IOU)
-    counted = [len(set(marks.readers[found.members(row)])) for row in range(len(found.boxes))]
-    assert found.support.tolist() == counted
-    assert sorted(np.concatenate([found.members(row) for row in range(len(counted))] or [[]])) == (
+    fused = fuse(marks, policy="consensus", iou=IOU)
+    counted = [len(set(marks.readers[members(fused, row)])) for row in range(len(fused.boxes))]
+    assert fused.support.tolist() == counted
+    assert sorted(np.concatenate([members(fused, row) for row in range(len(counted))] or [[]])) == (
         list(range(len(marks)))
     )
 
@@ -181,26 +186,26 @@ def test_support_counts_the_readers_among_the_members_of_a_consensus(marks: Mark
 def test_support_under_wbf_counts_the_readers_whose_boxes_overlap_the_fused_one(
     marks: Marks,
 ) -> None:
-    found = fuse(marks, policy="wbf", iou=IOU)
-    for row, box in enumerate(found.boxes):
-        own = (marks.labels == found.labels[row]) & (marks.images == found.images[row])
-        over = iou_matrix(box[None], marks.boxes[own])[0] > IOU
-        assert found.support[row] == max(1, len(set(marks.readers[own][over])))
+    fused = fuse(marks, policy="wbf", iou=IOU)
+    for row, box in enumerate(fused.boxes):
+        mask = (marks.labels == fused.labels[row]) & (marks.images == fused.images[row])
+        over = iou_matrix(box[None], marks.boxes[mask])[0] > IOU
+        assert fused.support[row] == max(1, len(set(marks.readers[mask][over])))
 
 
 @settings(max_examples=100, deadline=None)
 @given(tables())
 def test_a_majority_keeps_the_consensus_boxes_that_so_many_readers_drew(marks: Marks) -> None:
-    whole = fuse(marks, policy="consensus", iou=IOU)
+    consensus = fuse(marks, policy="consensus", iou=IOU)
     sets = [fuse(marks, policy=f"majority:{least}", iou=IOU) for least in (1, 2, 3)]
-    assert same(sets[0], whole)
-    for least, found in enumerate(sets, start=1):
-        assert found.boxes.tolist() == whole.boxes[whole.support >= least].tolist()
-        for mark, box in enumerate(found.box_of_mark):
-            expected = whole.boxes[whole.box_of_mark[mark]]
-            enough = whole.support[whole.box_of_mark[mark]] >= least
+    assert are_equal(sets[0], consensus)
+    for least, fused in enumerate(sets, start=1):
+        assert fused.boxes.tolist() == consensus.boxes[consensus.support >= least].tolist()
+        for row, box in enumerate(fused.box_of_mark):
+            expected = consensus.boxes[consensus.box_of_mark[row]]
+            enough = consensus.support[consensus.box_of_mark[row]] >= least
             assert (box >= 0) == enough
-            assert not enough or np.array_equal(found.boxes[box], expected)
+            assert not enough or np.array_equal(fused.boxes[box], expected)
     assert all(len(fewer.boxes) <= len(more.boxes) for more, fewer in pairwise(sets))
 
 
@@ -210,12 +215,12 @@ def test_union_and_single_keep_boxes_as_they_were_drawn(marks: Marks) -> None:
     union, single = (fuse(marks, policy=policy, iou=IOU) for policy in ("union", "single:R2"))
     assert sorted(union.boxes.tolist()) == sorted(marks.boxes.tolist())
     assert set(union.support.tolist()) <= {1}
-    own = marks.readers == "R2"
-    assert sorted(single.boxes.tolist()) == sorted(marks.boxes[own].tolist())
-    assert ((single.box_of_mark >= 0) == own).all()
-    for found in (union, single):
-        kept = found.box_of_mark >= 0
-        assert np.array_equal(found.boxes[found.box_of_mark[kept]], marks.boxes[kept])
+    mask = marks.readers == "R2"
+    assert sorted(single.boxes.tolist()) == sorted(marks.boxes[mask].tolist())
+    assert ((single.box_of_mark >= 0) == mask).all()
+    for fused in (union, single):
+        is_kept = fused.box_of_mark >= 0
+        assert np.array_equal(fused.boxes[fused.box_of_mark[is_kept]], marks.boxes[is_kept])
 
 
 def test_three_readers_boxes_become_their_mean_with_support_three() -> None:
@@ -228,14 +233,14 @@ def test_three_readers_boxes_become_their_mean_with_support_three() -> None:
         ([0, 0, 10, 10], 4, "R9", 8),
     )
     for policy in ("consensus", "wbf"):
-        found = fuse(marks, policy=policy, iou=IOU)
-        assert found.boxes.tolist() == [
+        fused = fuse(marks, policy=policy, iou=IOU)
+        assert fused.boxes.tolist() == [
             [1, 0, 11, 10], [50, 50, 60, 60], [0, 0, 10, 10], [0, 0, 10, 10],
         ]  # fmt: skip
-        assert found.support.tolist() == [3, 1, 1, 1]
-        assert found.images.tolist() == [7, 7, 7, 8]
-        assert found.box_of_mark.tolist() == [0, 0, 0, 1, 2, 3]
-        assert found.members(0).tolist() == [0, 1, 2]
+        assert fused.support.tolist() == [3, 1, 1, 1]
+        assert fused.images.tolist() == [7, 7, 7, 8]
+        assert fused.box_of_mark.tolist() == [0, 0, 0, 1, 2, 3]
+        assert members(fused, 0).tolist() == [0, 1, 2]
 
 
 def test_one_reader_drawing_twice_counts_once() -> None:
@@ -246,9 +251,9 @@ def test_one_reader_drawing_twice_counts_once() -> None:
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_nothing_drawn_gives_nothing(policy: str) -> None:
-    found = fuse(drawn(), policy=policy, iou=IOU)
-    assert found.boxes.shape == (0, 4)
-    assert len(found.box_of_mark) == 0
+    fused = fuse(drawn(), policy=policy, iou=IOU)
+    assert fused.boxes.shape == (0, 4)
+    assert len(fused.box_of_mark) == 0
 
 
 def test_a_lower_threshold_merges_what_a_higher_one_keeps_apart() -> None:
@@ -283,7 +288,7 @@ def crowd(count: int, *, image: int) -> Marks:
 
 
 def test_a_crowd_of_one_class_is_refused_before_memory_is_asked_for() -> None:
-    assert len(fuse(crowd(MOST_OF_ONE_KIND, image=3), policy="wbf", iou=IOU).boxes) == 1000
+    assert len(fuse(crowd(MAX_BOXES_PER_CLASS, image=3), policy="wbf", iou=IOU).boxes) == 1000
     many = crowd(500_000, image=3)  # every box with every other would be 1.8 TiB
     tracemalloc.start()
     for policy in ("consensus", "wbf", "majority:2"):
@@ -306,11 +311,11 @@ def test_many_images_are_merged_some_at_a_time_with_the_same_outcome(
         np.array([f"R{number}" for number in chance.integers(0, 3, 400)]),
         np.arange(400) // 8,
     )
-    whole = fuse(marks, policy="consensus", iou=IOU)
-    monkeypatch.setattr(linkage, "_MOST_PAIRS", 30)
+    consensus = fuse(marks, policy="consensus", iou=IOU)
+    monkeypatch.setattr(linkage, "_MAX_PAIRS", 30)
     parts = fuse(marks, policy="consensus", iou=IOU)
-    assert same(whole, parts)
-    assert np.array_equal(whole.box_of_mark, parts.box_of_mark)
+    assert are_equal(consensus, parts)
+    assert np.array_equal(consensus.box_of_mark, parts.box_of_mark)
 
 
 def test_a_readers_id_of_megabytes_takes_no_room_for_each_box() -> None:

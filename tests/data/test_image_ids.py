@@ -43,10 +43,10 @@ def test_an_id_that_was_made_is_no_other_files_and_the_order_does_not_matter() -
 
 
 def test_a_folder_that_may_be_a_patients_is_not_carried_into_the_id() -> None:
-    found = ids("DOE^JANE/IM1.dcm", "ROE^JIM/IM1.dcm", "x" * 250 + "/IM1.dcm")
-    assert len(set(found)) == 3
-    assert "DOE" not in str(found)
-    assert all(name and is_id(name) and len(name) <= LONGEST_ID for name in found)
+    result = ids("DOE^JANE/IM1.dcm", "ROE^JIM/IM1.dcm", "x" * 250 + "/IM1.dcm")
+    assert len(set(result)) == 3
+    assert "DOE" not in str(result)
+    assert all(name and is_id(name) and len(name) <= LONGEST_ID for name in result)
 
 
 def test_ids_that_were_made_are_said_and_others_are_not() -> None:

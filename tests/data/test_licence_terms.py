@@ -28,13 +28,13 @@ def test_only_what_the_phantom_made_is_made(store_folder: Path, tmp_path: Path) 
     assert origin_of(changed(store_folder, tmp_path / "b", made=False, layout="coco")) == (
         "VinDr-CXR"
     )
-    own = changed(store_folder, tmp_path / "c", made=False, layout="coco")
+    foreign = changed(store_folder, tmp_path / "c", made=False, layout="coco")
     # Not on disk: a store whose boxes are of other classes is damaged.
-    own.manifest["classes"] = [f"lung {number}" for number in range(14)]
-    assert origin_of(own) == "unknown"
-    manifest = own.manifest
+    foreign.manifest["classes"] = [f"lung {number}" for number in range(14)]
+    assert origin_of(foreign) == "unknown"
+    manifest = foreign.manifest
     del manifest["made"]  # an older store
-    assert origin_of(own) == "unknown"
+    assert origin_of(foreign) == "unknown"
 
 
 @pytest.mark.parametrize("images", [True, False])

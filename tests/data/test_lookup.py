@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cxrssl.data.tables.lookup import located
+from cxrssl.data.tables.lookup import locate
 
 
 @pytest.fixture
@@ -29,12 +29,12 @@ def folder(tmp_path: Path) -> Path:
 
 
 def place(folder: Path, name: str) -> str | None:
-    location = located(folder, [name])[name]
-    return None if location.fault else str(location.place)
+    location = locate(folder, [name])[name]
+    return None if location.fault else str(location.path)
 
 
 @pytest.mark.parametrize(
-    ("name", "found"),
+    ("name", "path"),
     [
         ("top.png", "top.png"),
         ("./a.png", "images/a.png"),
@@ -59,8 +59,8 @@ def place(folder: Path, name: str) -> str | None:
         ("D:\\SITE2\\IM1.png", "site2/IM1.png"),
     ],
 )
-def test_a_name_leads_to_the_file_that_is_meant(folder: Path, name: str, found: str) -> None:
-    assert place(folder, name) == found
+def test_a_name_leads_to_the_file_that_is_meant(folder: Path, name: str, path: str) -> None:
+    assert place(folder, name) == path
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_a_name_leads_to_the_file_that_is_meant(folder: Path, name: str, found: 
     ],
 )
 def test_what_is_not_there_outside_or_one_of_several_is_one_line(folder: Path, name: str) -> None:
-    location = located(folder, [name])[name]
+    location = locate(folder, [name])[name]
     assert location.fault
     assert "\n" not in location.fault
     assert len(location.fault) < 600
@@ -92,7 +92,7 @@ def test_what_is_not_there_outside_or_one_of_several_is_one_line(folder: Path, n
 
 def test_what_was_looked_for_is_said(folder: Path) -> None:
     names = ["x/none.png", "../none.png", "IM1.png"]
-    assert [found.fault for found in located(folder, names).values()] == [
+    assert [result.fault for result in locate(folder, names).values()] == [
         "there is no file x/none.png in the folder or its images/, and none in the folders below "
         "is called none.png",
         "../none.png leads out of the folder, which is not followed, and none in the folders below "
@@ -108,7 +108,7 @@ def test_no_link_out_of_the_folder_is_followed(folder: Path) -> None:
     assert place(folder, "in.png") == "in.png"
     for name in ("out.png", "deep/secret.png", "x/out.png", "x/secret.png"):
         assert place(folder, name) is None
-    assert "is a link out of the folder" in located(folder, ["out.png"])["out.png"].fault
+    assert "is a link out of the folder" in locate(folder, ["out.png"])["out.png"].fault
 
 
 def test_a_source_that_is_a_link_itself_is_read(folder: Path) -> None:
@@ -118,9 +118,9 @@ def test_a_source_that_is_a_link_itself_is_read(folder: Path) -> None:
 
 def test_a_file_is_guessed_for_one_name_only(folder: Path) -> None:
     uploads = ["/data/upload/1/11111111-c.png", "/data/upload/1/22222222-c.png"]
-    found = located(folder, uploads)
-    assert all("c.png is what other names mean as well" in found[name].fault for name in uploads)
+    result = locate(folder, uploads)
+    assert all("c.png is what other names mean as well" in result[name].fault for name in uploads)
     # The file of a name that is right is not taken for another film of that name.
-    found = located(folder, ["images/c.png", "site9/c.png"])
-    assert not found["images/c.png"].fault
-    assert "other names mean" in found["site9/c.png"].fault
+    result = locate(folder, ["images/c.png", "site9/c.png"])
+    assert not result["images/c.png"].fault
+    assert "other names mean" in result["site9/c.png"].fault

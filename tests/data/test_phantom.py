@@ -20,9 +20,9 @@ from cxrssl.core.errors import DataError
 from cxrssl.core.labels import FINDINGS
 from cxrssl.data.phantom import PhantomSummary, make_phantom
 from cxrssl.data.phantom.dataset import in_table_order, table_rows
-from cxrssl.data.phantom.film import choose_form, develop
 from cxrssl.data.phantom.painting import paint_image
 from cxrssl.data.phantom.plan import PhantomSettings, plan_image
+from cxrssl.data.phantom.storage import choose_form, stored_pixels
 
 NUM_IMAGES = 24
 MIN_SIDE_PX, MAX_SIDE_PX = 300, 400
@@ -109,15 +109,15 @@ def test_another_seed_gives_other_images(phantom: Path, tmp_path: Path) -> None:
 
 def test_a_longer_data_set_starts_with_the_shorter_one(phantom: Path, tmp_path: Path) -> None:
     make(tmp_path / "short", num_images=5)
-    whole = bytes_of(phantom)
+    longer = bytes_of(phantom)
     short = bytes_of(tmp_path / "short")
     images = {name: content for name, content in short.items() if name.startswith("train/")}
     assert len(images) == 5
-    assert all(whole[name] == content for name, content in images.items())
+    assert all(longer[name] == content for name, content in images.items())
     # More images come in between; those there were keep their order.
-    rows = whole["train.csv"].splitlines()
-    kept = set(short["train.csv"].splitlines())
-    assert [row for row in rows if row in kept] == short["train.csv"].splitlines()
+    rows = longer["train.csv"].splitlines()
+    short_rows = set(short["train.csv"].splitlines())
+    assert [row for row in rows if row in short_rows] == short["train.csv"].splitlines()
 
 
 def test_images_with_many_boxes_come_first_as_in_the_real_table() -> None:
@@ -146,7 +146,7 @@ def test_every_image_has_three_readers(phantom: Path) -> None:
     readers = defaultdict(set)
     for row in rows_of(phantom):
         readers[row["image_id"]].add(row["rad_id"])
-    assert {len(who) for who in readers.values()} == {3}
+    assert {len(names) for names in readers.values()} == {3}
 
 
 def test_a_reader_without_a_box_has_one_empty_row(phantom: Path) -> None:
@@ -212,7 +212,7 @@ def test_decoding_gives_what_was_painted(phantom: Path) -> None:
     for index in range(4):
         plan = plan_image(settings, index)
         dataset = pydicom.dcmread(phantom / "train" / f"{plan.image_id}.dicom")
-        pixels, _ = develop(paint_image(plan, 5), choose_form(5, index))
+        pixels, _ = stored_pixels(paint_image(plan, 5), choose_form(5, index))
         np.testing.assert_array_equal(dataset.pixel_array, pixels)
 
 
@@ -292,7 +292,7 @@ def test_a_file_in_the_place_of_the_folder_is_an_error(tmp_path: Path) -> None:
     [
         ("num_images", 0, "num_images is 0; expected at least 1"),
         ("seed", -1, "seed is -1; expected 0 or more"),
-        ("normal_share", 1.5, "normal_share is 1.5; expected a share from 0 to 1"),
+        ("normal_share", 1.5, "normal_share is 1.5; expected a fraction from 0 to 1"),
         ("min_side_px", 64, "min_side_px is 64; expected at least 128"),
         ("max_side_px", 700, "max_side_px is 700; expected at least min_side_px, 800"),
         ("num_workers", 0, "num_workers is 0; expected at least 1"),

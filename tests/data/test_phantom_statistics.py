@@ -81,7 +81,7 @@ def test_boxes_an_image_are_near_the_real_ones(
 
 def test_class_shares_are_near_the_real_ones(plans: list[ImagePlan]) -> None:
     counts = Counter(name for plan in plans for name in {mark.name for mark in plan.marks})
-    real = [one.image_share for one in load_statistics().classes]
+    real = [statistics.image_fraction for statistics in load_statistics().classes]
     made = [counts[name] / NUM_PLANS for name in FINDINGS]
     np.testing.assert_allclose(made, real, atol=0.04)
 
@@ -91,11 +91,11 @@ def test_positions_are_near_the_real_ones(plans: list[ImagePlan]) -> None:
     for plan in plans:
         for lesion in plan.lesions:
             boxes[lesion.name].append(lesion.box)
-    for one in load_statistics().classes:
-        drawn = np.stack(boxes[one.name])
+    for statistics in load_statistics().classes:
+        drawn = np.stack(boxes[statistics.name])
         centres = (drawn[:, :2] + drawn[:, 2:]) / 2
-        real = sum(place.share * place.mean[:2] for place in one.places)
-        np.testing.assert_allclose(centres.mean(axis=0), real, atol=0.07, err_msg=one.name)
+        real = sum(place.fraction * place.mean[:2] for place in statistics.places)
+        np.testing.assert_allclose(centres.mean(axis=0), real, atol=0.07, err_msg=statistics.name)
 
 
 def test_the_usual_readers_read_most_images_with_findings(plans: list[ImagePlan]) -> None:

@@ -49,17 +49,17 @@ def test_corrected_and_described_do_not_depend_on_the_order_of_rows(
 
 
 def test_published_takes_the_order_of_the_table() -> None:
-    found = split_images(IDS[:10], protocol="published")
-    assert list(found.values()) == ["train"] * 7 + ["val"] + ["test"] * 2
+    result = split_images(IDS[:10], protocol="published")
+    assert list(result.values()) == ["train"] * 7 + ["val"] + ["test"] * 2
     assert next(iter(split_images(IDS[9::-1], protocol="published"))) == "image-9"
 
 
 def test_described_shuffles_before_it_cuts() -> None:
-    found = split_images(IDS, protocol="described")
-    assert [list(found.values()).count(split) for split in ("train", "val", "test")] == [
+    result = split_images(IDS, protocol="described")
+    assert [list(result.values()).count(split) for split in ("train", "val", "test")] == [
         1400, 200, 400,
     ]  # fmt: skip
-    train = [split == "train" for split in found.values()]
+    train = [split == "train" for split in result.values()]
     assert 0.6 < sum(train[:1000]) / 1000 < 0.8
 
 
@@ -69,8 +69,8 @@ def test_an_official_test_part_is_the_test_split_of_corrected_and_no_part_of_the
     assert all((corrected[name] == "test") == (parts[name] == "test") for name in IDS)
     assert list(corrected.values()).count("val") == pytest.approx(200, abs=40)
     for protocol in ("published", "described"):
-        found = split_images(IDS, protocol=protocol, parts=parts)
-        assert set(found) == {name for name in IDS if parts[name] == "train"}
+        result = split_images(IDS, protocol=protocol, parts=parts)
+        assert set(result) == {name for name in IDS if parts[name] == "train"}
 
 
 @settings(max_examples=50)

@@ -27,9 +27,9 @@ def pixels(content: bytes, size_px: int | None = None) -> np.ndarray:
 
 
 def test_grey_of_eight_bits_is_itself() -> None:
-    found = decode_raster(encoded(Image.fromarray(RAMP)), name="x", size_px=None, fit="squash")
-    assert np.array_equal(found.pixels, RAMP)
-    assert (found.original_width, found.original_height, found.route) == (16, 16, "PNG; L")
+    result = decode_raster(encoded(Image.fromarray(RAMP)), name="x", size_px=None, fit="squash")
+    assert np.array_equal(result.pixels, RAMP)
+    assert (result.original_width, result.original_height, result.route) == (16, 16, "PNG; L")
 
 
 def test_grey_of_sixteen_bits_is_scaled_by_its_full_range() -> None:
@@ -61,9 +61,9 @@ def test_a_palette_is_looked_up() -> None:
 def test_what_is_transparent_is_laid_on_black() -> None:
     image = Image.new("LA", (4, 4), (200, 255))
     image.putpixel((1, 2), (200, 0))
-    found = pixels(encoded(image))
-    assert found[2, 1] == 0
-    assert found[0, 0] == 200
+    result = pixels(encoded(image))
+    assert result[2, 1] == 0
+    assert result[0, 0] == 200
 
 
 def test_jpeg_is_near_what_was_encoded() -> None:
@@ -103,21 +103,21 @@ def test_a_picture_is_turned_as_viewers_show_it_unless_the_table_says_otherwise(
     shown = SHOWN[orientation](FILM)
 
     def decoded(stated: tuple[int, int] | None) -> tuple[np.ndarray, tuple[str, ...]]:
-        found = decode_raster(content, name="x", size_px=None, fit="squash", stated=stated)
-        assert (found.original_width, found.original_height) == found.pixels.shape[::-1]
-        return found.pixels.astype(int), found.warnings
+        result = decode_raster(content, name="x", size_px=None, fit="squash", stated=stated)
+        assert (result.original_width, result.original_height) == result.pixels.shape[::-1]
+        return result.pixels.astype(int), result.warnings
 
     for stated in (None, shown.shape[::-1], (shown.shape[1] * 4, shown.shape[0] * 4), (7, 900)):
-        pixels, said = decoded(stated)
+        pixels, warnings = decoded(stated)
         assert np.abs(pixels - shown).max() <= 2
-        assert len(said) == (orientation != 1)
-        assert all("the picture is turned, as viewers show it" in sentence for sentence in said)
-    pixels, said = decoded((15, 10))
+        assert len(warnings) == (orientation != 1)
+        assert all("the picture is turned, as viewers show it" in sentence for sentence in warnings)
+    pixels, warnings = decoded((15, 10))
     if orientation < 5:  # the same size as it is stored and as it is shown
         assert np.abs(pixels - shown).max() <= 2
     else:
         assert np.abs(pixels - FILM).max() <= 2
-        assert "is not applied: the size that the table states" in said[0]
+        assert "is not applied: the size that the table states" in warnings[0]
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
@@ -199,17 +199,17 @@ def test_bmp_is_read(mode: str) -> None:
 def test_sixteen_bits_that_hold_few_keep_their_scale() -> None:
     levels = RAMP.astype(np.uint16) * 16
     content = encoded(Image.fromarray(levels))
-    found = decode_raster(content, name="x", size_px=None, fit="squash")
-    assert np.array_equal(found.pixels, np.rint(levels / 257))  # ingest warns of what is left
+    result = decode_raster(content, name="x", size_px=None, fit="squash")
+    assert np.array_equal(result.pixels, np.rint(levels / 257))  # ingest warns of what is left
 
 
 def test_a_letterboxed_picture_is_centred_in_black() -> None:
     content = encoded(Image.new("L", (40, 20), 90))
-    found = decode_raster(content, name="x", size_px=20, fit="letterbox").pixels
-    assert found.shape == (20, 20)
-    assert (found[5:15] == 90).all()
-    assert (found[:5] == 0).all()
-    assert (found[15:] == 0).all()
+    result = decode_raster(content, name="x", size_px=20, fit="letterbox").pixels
+    assert result.shape == (20, 20)
+    assert (result[5:15] == 90).all()
+    assert (result[:5] == 0).all()
+    assert (result[15:] == 0).all()
 
 
 @pytest.mark.parametrize("kind", ["TIFF", "PNG"])
@@ -226,9 +226,9 @@ def test_of_a_picture_with_previews_the_first_is_taken_and_that_is_said(kind: st
     preview.encoderinfo = {"tiffinfo": {254: 1}}  # TIFF 6.0: a reduced copy
     image = Image.fromarray(RAMP)
     content = encoded(image, kind, save_all=True, append_images=[preview], quality=100)
-    found = decode_raster(content, name="x", size_px=None, fit="squash")
-    assert np.abs(found.pixels.astype(int) - RAMP).max() <= 2
-    assert found.warnings == (
+    result = decode_raster(content, name="x", size_px=None, fit="squash")
+    assert np.abs(result.pixels.astype(int) - RAMP).max() <= 2
+    assert result.warnings == (
         "the file holds 2 pictures; the first, which is the full one, is taken",
     )
 

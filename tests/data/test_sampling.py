@@ -14,16 +14,16 @@ def plan(num_images: int = 10, **changes: object) -> BatchPlan:
 
 
 def test_an_epoch_covers_every_image_and_epochs_differ() -> None:
-    whole = plan()
-    assert sorted(whole.order(0).tolist()) == list(range(10))
-    assert whole.order(0).tolist() != whole.order(1).tolist()
+    full = plan()
+    assert sorted(full.order(0).tolist()) == list(range(10))
+    assert full.order(0).tolist() != full.order(1).tolist()
 
 
 def test_a_run_that_goes_on_has_the_batches_it_would_have_had() -> None:
-    whole = plan().batches()
-    assert len(whole) == plan().num_steps == 9
+    full = plan().batches()
+    assert len(full) == plan().num_steps == 9
     for step in range(10):
-        assert plan().batches(from_step=step) == whole[step:]
+        assert plan().batches(from_step=step) == full[step:]
 
 
 def test_a_short_last_batch_is_filled_from_its_own_epoch_or_left_out() -> None:
@@ -34,9 +34,9 @@ def test_a_short_last_batch_is_filled_from_its_own_epoch_or_left_out() -> None:
 
 
 def test_processes_share_out_the_same_global_batch() -> None:
-    whole = plan().batches()
+    full = plan().batches()
     slices = [plan().batches(rank=rank, num_processes=2) for rank in (0, 1)]
-    for batch, first, second in zip(whole, *slices, strict=True):
+    for batch, first, second in zip(full, *slices, strict=True):
         assert sorted(first + second) == sorted(batch)
         assert len(first) == len(second) == 2
 
@@ -76,27 +76,27 @@ def test_repeat_factor_is_that_of_the_rarest_class() -> None:
 
 def test_repeat_factors_are_met_on_average() -> None:
     factors = np.array([1.0, 1.5, 2.25])
-    whole = BatchPlan(3, batch_size=1, num_epochs=400, seed=0, factors=factors)
-    counts = sum(np.bincount(whole.order(epoch), minlength=3) for epoch in range(400)) / 400
+    full = BatchPlan(3, batch_size=1, num_epochs=400, seed=0, factors=factors)
+    counts = sum(np.bincount(full.order(epoch), minlength=3) for epoch in range(400)) / 400
     assert counts == pytest.approx(factors, abs=0.08)
-    assert whole.num_steps == sum(len(whole.order(epoch)) for epoch in range(400))
+    assert full.num_steps == sum(len(full.order(epoch)) for epoch in range(400))
 
 
 def test_rounding_up_repeats_every_image_by_the_next_whole_number() -> None:
     factors = np.array([1.0, 1.2, 2.5])
-    whole = BatchPlan(3, batch_size=1, num_epochs=2, seed=0, factors=factors, rounding="ceil")
+    full = BatchPlan(3, batch_size=1, num_epochs=2, seed=0, factors=factors, rounding="ceil")
     for epoch in (0, 1):
-        assert np.bincount(whole.order(epoch)).tolist() == [1, 2, 3]
-    assert whole.num_steps == 12
+        assert np.bincount(full.order(epoch)).tolist() == [1, 2, 3]
+    assert full.num_steps == 12
 
 
 def test_repeats_of_an_image_in_an_epoch_are_numbered_and_others_are_not() -> None:
     factors = np.array([1.0, 3.0, 2.0, 1.0])
     settings = {"batch_size": 3, "num_epochs": 2, "seed": 0}
-    whole = BatchPlan(4, factors=factors, **settings)  # type: ignore[arg-type]
+    full = BatchPlan(4, factors=factors, **settings)  # type: ignore[arg-type]
     for epoch in (0, 1):
-        visits = whole.visits(epoch)
-        assert [visit.row for visit in visits] == whole.order(epoch).tolist()
+        visits = full.visits(epoch)
+        assert [visit.row for visit in visits] == full.order(epoch).tolist()
         numbers: dict[int, list[int]] = {}
         for visit in visits:
             numbers.setdefault(visit.row, []).append(visit.repeat)
@@ -106,10 +106,10 @@ def test_repeats_of_an_image_in_an_epoch_are_numbered_and_others_are_not() -> No
 
 
 def test_batches_that_go_on_have_the_repeats_they_would_have_had() -> None:
-    whole = plan(factors=np.full(10, 2.5))
-    for step in (0, 3, 7, whole.num_steps - 1):
+    full = plan(factors=np.full(10, 2.5))
+    for step in (0, 3, 7, full.num_steps - 1):
         again = plan(factors=np.full(10, 2.5)).batches(from_step=step)
-        assert list(again) == list(whole.batches())[step:]
+        assert list(again) == list(full.batches())[step:]
 
 
 def test_batches_are_a_sequence_that_holds_none_of_them() -> None:

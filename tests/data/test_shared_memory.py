@@ -54,19 +54,19 @@ def test_loaders_check_what_their_workers_hand_over(
     views = PoolImages(store, range(8), TwoViews(ranges), grey, 0)
     examples = examples_of(store, fusion="consensus", iou=0.2)
     images = DetectionImages(store, examples, grey, 0.0, 0)
-    asked: list[tuple[int, int]] = []
+    calls: list[tuple[int, int]] = []
     has_free(monkeypatch, 2**40)
 
     def record(batch_bytes: int, *, num_workers: int) -> None:
-        asked.append((batch_bytes, num_workers))
+        calls.append((batch_bytes, num_workers))
 
     monkeypatch.setattr("cxrssl.data.loaders.check_shared_memory", record)
     first = next(iter(pool_loader(views, batches, 0, pin=False)))
-    assert asked == [(sum(part.nbytes for part in first.values()), 0)]
+    assert calls == [(sum(part.nbytes for part in first.values()), 0)]
     pixels, _ = next(iter(detection_loader(images, batches, num_workers=0)))
-    assert asked[1] == (sum(image.nbytes for image in pixels), 0)
+    assert calls[1] == (sum(image.nbytes for image in pixels), 0)
     pool_loader(views, [], 2, pin=False)
-    assert len(asked) == 2
+    assert len(calls) == 2
 
 
 # A worker of the real loader that dies as one does where shared memory ends.

@@ -16,7 +16,7 @@ from cxrssl.core.errors import DataError
 from cxrssl.data.dicom.kind import kind_without_image
 from cxrssl.data.dicom.write import FileIdentity, PixelForm, write_dicom
 from cxrssl.data.tables import read_source
-from cxrssl.data.tables.files import contents
+from cxrssl.data.tables.files import list_folder
 from cxrssl.data.tables.source import image_files
 
 COCO = {
@@ -45,7 +45,7 @@ def film(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("files", "words"),
+    ("files", "texts"),
     [
         ({"labels.csv": KAGGLE, "images/a.png": ""},
          ["labels.csv", "name it train.csv, and put the images into train/"]),
@@ -70,13 +70,13 @@ def film(path: Path) -> None:
     ],
 )  # fmt: skip
 def test_a_folder_with_a_table_that_no_layout_reads_is_no_pool_unless_it_is_said(
-    files: dict[str, str], words: list[str], tmp_path: Path
+    files: dict[str, str], texts: list[str], tmp_path: Path
 ) -> None:
     folder = fill(tmp_path / "source", files)
     with pytest.raises(DataError, match="no layout reads them") as caught:
         read_source(folder)
-    for word in (*words, "say --layout images to take all its images as a pool"):
-        assert word in str(caught.value)
+    for text in (*texts, "say --layout images to take all its images as a pool"):
+        assert text in str(caught.value)
     assert "Doe" not in str(caught.value)
     pool = read_source(folder, layout="images")
     assert pool.layout == "images"
@@ -99,9 +99,9 @@ def test_a_folder_with_a_table_that_no_layout_reads_is_no_pool_unless_it_is_said
 def test_a_folder_of_images_with_words_about_it_is_a_pool(
     files: dict[str, str], tmp_path: Path
 ) -> None:
-    found = read_source(fill(tmp_path / "source", {**files, "deeper/a.png": ""}))
-    assert (found.layout, set(found.files)) == ("images", {"a"})
-    assert len(found.notes) == 1  # files that are not read, or are passed over
+    result = read_source(fill(tmp_path / "source", {**files, "deeper/a.png": ""}))
+    assert (result.layout, set(result.files)) == ("images", {"a"})
+    assert len(result.notes) == 1  # files that are not read, or are passed over
 
 
 def test_more_tables_than_fit_a_line_are_counted(tmp_path: Path) -> None:
@@ -121,9 +121,9 @@ def test_what_an_annotated_source_does_not_use_is_said(tmp_path: Path) -> None:
             "sample_submission.csv": "image_id\n", "coco.json": json.dumps(COCO), "clip.webp": "",
         },
     )  # fmt: skip
-    found = read_source(folder)
-    assert (found.layout, set(found.files)) == ("kaggle", {"a"})
-    assert found.notes == (
+    result = read_source(folder)
+    assert (result.layout, set(result.files)) == ("kaggle", {"a"})
+    assert result.notes == (
         "tables that are not used: coco.json, sample_submission.csv",
         "2 image file(s) that the kaggle layout does not use: test/b.png, test/c.png",
         "files that are not read: .webp (1)",
@@ -132,9 +132,9 @@ def test_what_an_annotated_source_does_not_use_is_said(tmp_path: Path) -> None:
 
 def test_images_that_a_coco_json_does_not_list_are_said(tmp_path: Path) -> None:
     files = {"coco.json": json.dumps(COCO), "._coco.json": "", "a.png": "", "more/b.png": ""}
-    found = read_source(fill(tmp_path / "source", files))
-    assert set(found.files) == {"a"}
-    assert found.notes == (
+    result = read_source(fill(tmp_path / "source", files))
+    assert set(result.files) == {"a"}
+    assert result.notes == (
         "1 image file(s) that the coco layout does not use: more/b.png",
         "passed over, as no images: hidden files or leftovers of an operating system (1)",
     )
@@ -165,9 +165,9 @@ def test_what_an_archive_puts_beside_its_images_is_passed_over_and_counted(tmp_p
     files.add(dataset)
     files.write(tmp_path / "set")
     shutil.copy(tmp_path / "set/DICOMDIR", folder / "DICOMDIR")
-    found = read_source(folder)
-    assert (set(found.files), found.faults) == ({"IM1", "IM2"}, {})
-    assert found.notes == (
+    result = read_source(folder)
+    assert (set(result.files), result.faults) == ({"IM1", "IM2"}, {})
+    assert result.notes == (
         "passed over, as no images: DICOM without an image: Basic Text SR (1), "
         "DICOM without an image: Media Storage Directory (1), DICOM without an image: RT Plan (1), "
         "hidden files or leftovers of an operating system (6)",
@@ -182,9 +182,9 @@ def test_pipes_and_links_are_not_followed_where_they_lead_nowhere(tmp_path: Path
     (folder / "broken.png").symlink_to(tmp_path / "nowhere.png")
     (folder / "loop").symlink_to(folder)
     (folder / "b.png").symlink_to(tmp_path / "elsewhere/b.png")
-    found = read_source(folder)
-    assert set(found.files) == {"a", "b"}
-    assert found.notes == (
+    result = read_source(folder)
+    assert set(result.files) == {"a", "b"}
+    assert result.notes == (
         "passed over, as no images: linked folders, which are not entered (1), "
         "links that lead to no file (1), pipes, sockets or devices (1)",
     )
@@ -193,7 +193,7 @@ def test_pipes_and_links_are_not_followed_where_they_lead_nowhere(tmp_path: Path
 def test_a_folder_that_can_not_be_listed_is_refused(tmp_path: Path) -> None:
     folder = fill(tmp_path / "source", {"a.png": ""})
     with pytest.raises(DataError, match=r"gone can't be listed .*images in it would be missed"):
-        contents(folder / "gone")
+        list_folder(folder / "gone")
 
 
 def test_only_what_says_that_it_is_no_image_is_passed_over(tmp_path: Path) -> None:
@@ -211,9 +211,9 @@ def test_only_what_says_that_it_is_no_image_is_passed_over(tmp_path: Path) -> No
     dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = "1.2.826.0.1.3680043.2.1143.7"
     dataset.save_as(tmp_path / "no_rows.dcm")
     assert kind_without_image(tmp_path / "no_rows.dcm") == "a private object without rows"
-    whole = (tmp_path / "film.dcm").read_bytes()
+    content = (tmp_path / "film.dcm").read_bytes()
     for end in (0, 100, 132, 140, 200, 300, 700):
-        (tmp_path / "cut.dcm").write_bytes(whole[:end])
+        (tmp_path / "cut.dcm").write_bytes(content[:end])
         assert kind_without_image(tmp_path / "cut.dcm") is None
     assert kind_without_image(tmp_path / "nowhere.dcm") is None
 

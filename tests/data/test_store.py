@@ -206,24 +206,24 @@ def test_a_record_that_is_none_is_refused(copy: Path, text: str) -> None:
 def test_whatever_is_cut_or_overwritten_opens_or_is_told(
     copy: Path, store_folder: Path, name: str
 ) -> None:
-    whole = (copy / name).read_bytes()
-    chance = random.Random(name)
-    told = 0
+    data = (copy / name).read_bytes()
+    rng = random.Random(name)
+    num_refused = 0
     # The ends hold what describes the rest; in between lie values that no store can check.
-    places = [*range(0, min(len(whole), 400), 7), *range(max(0, len(whole) - 900), len(whole), 7)]
-    mutants = [whole[:cut] for cut in (0, 1, 8, 100, len(whole) // 2, len(whole) - 1)]
-    for place in places:
-        byte = bytes([whole[place] ^ (1 << chance.randrange(8))])
-        mutants.append(whole[:place] + byte + whole[place + 1 :])
-        mutants.append(whole[:place] + b"\xff" * 8 + whole[place + 8 :])
+    offsets = [*range(0, min(len(data), 400), 7), *range(max(0, len(data) - 900), len(data), 7)]
+    mutants = [data[:cut] for cut in (0, 1, 8, 100, len(data) // 2, len(data) - 1)]
+    for offset in offsets:
+        byte = bytes([data[offset] ^ (1 << rng.randrange(8))])
+        mutants.append(data[:offset] + byte + data[offset + 1 :])
+        mutants.append(data[:offset] + b"\xff" * 8 + data[offset + 8 :])
     for mutant in mutants:
         (copy / name).write_bytes(mutant)
         try:
             content_of(copy)
         except DataError as error:
-            told += str(copy) in str(error)
-    assert told > len(mutants) // 8
-    (copy / name).write_bytes(whole)
+            num_refused += str(copy) in str(error)
+    assert num_refused > len(mutants) // 8
+    (copy / name).write_bytes(data)
     pixels, findings, images, hashes = content_of(copy)
     expected = content_of(store_folder)
     assert (pixels, images, hashes) == (expected[0], expected[2], expected[3])

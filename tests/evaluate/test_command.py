@@ -94,8 +94,8 @@ def test_without_replicates_there_are_values_alone(files: Path, options: tuple[s
     ("options", "message"),
     [
         ((*FILES, "--json", "p.json"), "p.json is read by this command, and would be lost"),
-        ((*FILES, "--json", "."), "is no file that can be written"),
-        ((*FILES, "--json", "/dev/null"), "is no file that can be written"),
+        ((*FILES, "--json", "."), "is not a file that can be written"),
+        ((*FILES, "--json", "/dev/null"), "is not a file that can be written"),
         ((*FILES, "--json", "t.json/out.json"), "can't be written: "),
         ((*FILES, "--json", "x" * 300), "can't be written: "),
         ((*FILES, "--replicates", "5"), "5 draws say nothing: 0, or 50 and more"),

@@ -76,7 +76,7 @@ def test_a_cut_ingest_goes_on_and_ends_as_an_undisturbed_one(
         (tmp_path / "cut" / name).unlink()
     (tmp_path / "cut" / "images-00003-of-00004.arrow").write_bytes(b"")
     (tmp_path / "cut" / "images-00003-of-00004.json").unlink()
-    with pytest.raises(DataError, match="is no finished store"):
+    with pytest.raises(DataError, match="is not a finished store"):
         Store(tmp_path / "cut")
     summary = run(source, tmp_path / "cut")
     assert summary.num_reused == 16
@@ -91,10 +91,12 @@ def test_a_second_ingest_reuses_all_and_another_size_none(source: Path, tmp_path
     assert Store(tmp_path / "store").pixels(0).shape == (32, 32)
 
 
-def test_a_store_keeps_every_readers_rows(source: Path, store: Store) -> None:
+def test_a_store_keeps_every_readers_rows_in_the_order_of_the_table(
+    source: Path, store: Store
+) -> None:
     table = pd.read_csv(source / "train.csv")
-    assert len(store.findings) == len(table)
-    assert set(store.findings["reader"]) == set(table["rad_id"])
+    assert store.findings["image_id"].tolist() == table["image_id"].tolist()
+    assert store.findings["reader"].tolist() == table["rad_id"].tolist()
     assert store.findings["x_min"].isna().sum() == table["class_id"].eq(14).sum()
     assert sorted(image.image_id for image in store.images) == sorted(table["image_id"].unique())
 
@@ -125,11 +127,11 @@ def test_a_fault_that_was_mended_is_forgotten(source: Path, tmp_path: Path) -> N
     folder = tmp_path / "source"
     shutil.copytree(source, folder)
     path = sorted((folder / "train").iterdir())[0]
-    whole, times = path.read_bytes(), path.stat()
-    path.write_bytes(bytes(len(whole)))
+    content, times = path.read_bytes(), path.stat()
+    path.write_bytes(bytes(len(content)))
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     assert set(run(folder, tmp_path / "store").failures) == {path.stem}
-    path.write_bytes(whole)
+    path.write_bytes(content)
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     assert run(folder, tmp_path / "store").failures == {}
     run(folder, tmp_path / "fresh")

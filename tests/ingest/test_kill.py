@@ -16,7 +16,7 @@ import pytest
 from cxrssl.core.errors import DataError, RunError
 from cxrssl.data.store import Store
 from cxrssl.data.tables import read_source
-from cxrssl.ingest import ingest, share_of, workers
+from cxrssl.ingest import ingest, part_of, workers
 from cxrssl.ingest.shards import Settings
 from support import DeadlyPath, killed
 
@@ -44,7 +44,7 @@ def many(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(many: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def intact(many: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the store of an ingest that nothing disturbed."""
     folder = tmp_path_factory.mktemp("whole") / "store"
     assert ingest(many, folder, Settings(64), num_workers=2).num_images == 30 * NUM_COPIES
@@ -58,15 +58,15 @@ def begun(source: Path, store: Path, *options: str) -> subprocess.Popen[bytes]:
 
 def parents() -> dict[int, int]:
     """Return every live process with its parent."""
-    found = {}
+    result = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             state, parent = path.read_text().rpartition(")")[2].split()[:2]
         except OSError:
             continue
         if state != "Z":
-            found[int(path.parent.name)] = int(parent)
-    return found
+            result[int(path.parent.name)] = int(parent)
+    return result
 
 
 def descendants(pid: int) -> set[int]:
@@ -81,15 +81,15 @@ def descendants(pid: int) -> set[int]:
 
 def at_work(process: subprocess.Popen[bytes]) -> set[int]:
     """Wait until two workers are there, besides two processes that look after them."""
-    while len(found := descendants(process.pid)) < 4:
+    while len(result := descendants(process.pid)) < 4:
         assert process.poll() is None
         time.sleep(0.01)
-    return found
+    return result
 
 
 @pytest.mark.slow
 def test_killed_at_random_moments_it_ends_bitwise_as_an_undisturbed_one(
-    many: Path, whole: Path, tmp_path: Path
+    many: Path, intact: Path, tmp_path: Path
 ) -> None:
     store = tmp_path / "killed"
     generator = random.Random(0)
@@ -101,7 +101,7 @@ def test_killed_at_random_moments_it_ends_bitwise_as_an_undisturbed_one(
         process.kill()
         process.wait()
     assert begun(many, store).wait() == 0
-    assert contents(store) == contents(whole)
+    assert contents(store) == contents(intact)
 
 
 @pytest.mark.slow
@@ -118,7 +118,7 @@ def test_workers_end_with_the_call_that_was_killed(many: Path, tmp_path: Path) -
 
 @pytest.mark.slow
 def test_ctrl_c_ends_it_at_once_and_it_goes_on_later(
-    many: Path, whole: Path, tmp_path: Path
+    many: Path, intact: Path, tmp_path: Path
 ) -> None:
     store = tmp_path / "store"
     command = [sys.executable, "-m", "cxrssl", "ingest", str(many), str(store), "--size", "64"]
@@ -133,37 +133,37 @@ def test_ctrl_c_ends_it_at_once_and_it_goes_on_later(
     signal.signal(signal.SIGINT, before)
     workers = at_work(process)
     os.killpg(process.pid, signal.SIGINT)
-    _, words = process.communicate(timeout=60)
+    _, output = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert b"Traceback" not in words
-    assert b"Interrupted. Kept: the parts of the store that are done. To go on:" in words
+    assert b"Traceback" not in output
+    assert b"Interrupted. Kept: the parts of the store that are done. To go on:" in output
     assert not workers & set(parents())
     assert begun(many, store).wait() == 0
-    assert contents(store) == contents(whole)
+    assert contents(store) == contents(intact)
 
 
 @pytest.mark.slow
 def test_calls_that_share_the_work_make_the_same_store(
-    many: Path, whole: Path, tmp_path: Path
+    many: Path, intact: Path, tmp_path: Path
 ) -> None:
     store = tmp_path / "shared"
-    first = ingest(many, store, Settings(64), num_workers=1, share=(2, 2))
+    first = ingest(many, store, Settings(64), num_workers=1, part=(2, 2))
     assert (first.num_images, first.num_missing) == (5 * 64 + 16, 6)
-    with pytest.raises(DataError, match="is no finished store"):
+    with pytest.raises(DataError, match="is not a finished store"):
         Store(store)
-    second = ingest(many, store, Settings(64), num_workers=1, share=(1, 2))
+    second = ingest(many, store, Settings(64), num_workers=1, part=(1, 2))
     assert (second.num_images, second.num_missing) == (6 * 64, 0)
-    assert contents(store) == contents(whole)
+    assert contents(store) == contents(intact)
 
 
 @pytest.mark.slow
 def test_calls_that_share_the_work_at_once_make_the_same_store(
-    many: Path, whole: Path, tmp_path: Path
+    many: Path, intact: Path, tmp_path: Path
 ) -> None:
     store = tmp_path / "shared"
     processes = [begun(many, store, "--shard", f"{number}/3") for number in (1, 2, 3)]
     assert [process.wait() for process in processes] == [0, 0, 0]
-    assert contents(store) == contents(whole)
+    assert contents(store) == contents(intact)
 
 
 @pytest.mark.slow
@@ -180,15 +180,15 @@ def test_two_calls_on_the_same_shards_are_one_too_many(many: Path, tmp_path: Pat
 
 @pytest.mark.slow
 def test_a_store_stays_whole_until_the_one_that_replaces_it_is(
-    many: Path, whole: Path, tmp_path: Path
+    many: Path, intact: Path, tmp_path: Path
 ) -> None:
     store = tmp_path / "store"
-    shutil.copytree(whole, store)
+    shutil.copytree(intact, store)
     first, second = (1, 2), (2, 2)
-    ingest(many, store, Settings(32), num_workers=1, share=first, replace=True)
+    ingest(many, store, Settings(32), num_workers=1, part=first, replace=True)
     assert Store(store).pixels(0).shape == (64, 64)
-    assert {name: (store / name).read_bytes() for name in contents(whole)} == contents(whole)
-    ingest(many, store, Settings(32), num_workers=1, share=second, replace=True)
+    assert {name: (store / name).read_bytes() for name in contents(intact)} == contents(intact)
+    ingest(many, store, Settings(32), num_workers=1, part=second, replace=True)
     assert Store(store).pixels(0).shape == (32, 32)
     ingest(many, tmp_path / "fresh", Settings(32), num_workers=1)
     assert contents(store) == contents(tmp_path / "fresh")
@@ -196,22 +196,22 @@ def test_a_store_stays_whole_until_the_one_that_replaces_it_is(
 
 @pytest.mark.parametrize("text", ["0/4", "5/4", "1", "a/b", "1/0", "-1/4", ""])
 def test_a_share_is_counted_from_one(text: str) -> None:
-    assert share_of("2/8") == (2, 8)
+    assert part_of("2/8") == (2, 8)
     with pytest.raises(DataError, match="expected I/N with I from 1 to N"):
-        share_of(text)
+        part_of(text)
 
 
 def test_a_file_that_crashes_its_decoder_is_listed_and_the_rest_is_stored(
     many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = read_source(many)
-    names = sorted(found.files)
+    result = read_source(many)
+    names = sorted(result.files)
     numbers = {names[3]: signal.SIGSEGV, names[70]: signal.SIGABRT, names[71]: signal.SIGALRM}
     for name, number in numbers.items():
         deadly = DeadlyPath(tmp_path / f"{name}.{int(number)}")
         deadly.write_bytes(b"")
-        found.files[name] = deadly
-    monkeypatch.setattr("cxrssl.ingest.read_source", lambda *_, **__: found)
+        result.files[name] = deadly
+    monkeypatch.setattr("cxrssl.ingest.read_source", lambda *_, **__: result)
     summary = ingest(many, tmp_path / "store", Settings(64), num_workers=2)
     assert summary.num_images == 30 * NUM_COPIES - 3
     assert summary.failures == {
@@ -240,11 +240,11 @@ def peak_mb(source: Path, store: Path) -> float:
     code = (
         "import resource, sys; from pathlib import Path; import cxrssl.ingest as command\n"
         "from cxrssl.ingest.shards import Settings, write_shard\n"
-        "def written(shards, *, num_workers):\n"
+        "def write_shards(shards, *, num_workers):\n"
         "    for shard in shards:\n"
         "        write_shard(shard, before_image=lambda name: None)\n"
         "        yield shard\n"
-        "command.written = written\n"
+        "command.write_shards = write_shards\n"
         "command.ingest(Path(sys.argv[1]), Path(sys.argv[2]), Settings(256), num_workers=1)\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
     )
@@ -261,6 +261,6 @@ def test_memory_does_not_grow_with_the_number_of_files(
 
 
 def test_a_worker_may_not_take_all_memory(tmp_path: Path) -> None:
-    code = "from cxrssl.ingest.workers import protect; protect(); bytearray(7 << 30)"
+    code = "from cxrssl.ingest.workers import limit_worker; limit_worker(); bytearray(7 << 30)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "MemoryError" in done.stderr

@@ -47,12 +47,12 @@ def test_other_settings_are_refused_with_both_and_the_store_is_untouched(tmp_pat
     source, store = pool(tmp_path / "pool", "abc"), tmp_path / "store"
     run(source, store)
     before = contents(store)
-    for settings, words in (
+    for settings, text in (
         (Settings(32), "was made with size 16, and this call has size 32"),
         (Settings(16, "letterbox"), "was made with fit squash, and this call has fit letterbox"),
         (Settings(16, exact=True), "was made with exact off, and this call has exact on"),
     ):
-        with pytest.raises(RunError, match=f"{words}. .* or say --replace"):
+        with pytest.raises(RunError, match=f"{text}. .* or say --replace"):
             ingest(source, store, settings, num_workers=1)
     assert contents(store) == before
     assert run(source, store).num_reused == 3
@@ -212,10 +212,10 @@ def test_a_table_without_boxes_is_refused_unless_its_images_are_wanted(tmp_path:
     with pytest.raises(DataError, match=r"gives no box: 2 images .* say --layout images"):
         run(source, tmp_path / "store")
     assert not (tmp_path / "store").exists()
-    found = doctor(source, num_workers=1)
-    assert not found["ok"]
-    assert "gives no box" in found["table"][-1]
-    assert (found["boxes"], found["images"]) == (0, 2)
+    result = doctor(source, num_workers=1)
+    assert not result["ok"]
+    assert "gives no box" in result["table"][-1]
+    assert (result["boxes"], result["images"]) == (0, 2)
     summary = run(source, tmp_path / "store", layout="images")
     assert str(summary.marks) == "layout images: 2 images, taken without boxes"
 

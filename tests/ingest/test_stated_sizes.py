@@ -63,11 +63,11 @@ def test_boxes_of_another_size_of_the_same_shape_are_scaled_and_that_is_said(
     rows = store.findings
     assert rows.iloc[0, 3:].tolist() == [50, 20, 80, 40]
     assert (store.images[0].original_width, store.images[0].original_height) == (100, 60)
-    said = (
+    warning = (
         "the table states 400x240 pixels and the file has 100x60, of the same shape: 1 box(es) "
         "are scaled to the file"
     )
-    assert store.manifest["warnings"] == summary.warnings == {"a": [said]}
+    assert store.manifest["warnings"] == summary.warnings == {"a": [warning]}
     assert summary.notes == tuple(store.manifest["notes"])
     assert "boxes of 1 image(s) are scaled, because the table states another" in summary.notes[0]
     again = ingest(tmp_path, tmp_path / "store", Settings(60), num_workers=1)
@@ -116,11 +116,11 @@ def test_a_box_drawn_on_the_stored_array_stays_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("width", "height", "words"),
+    ("width", "height", "text"),
     [(60, 100, ", with the sides exchanged: boxes"), (100, 100, ": boxes"), (100, 75, ": boxes")],
 )
 def test_a_size_of_another_picture_is_refused_with_both_sizes(
-    tmp_path: Path, width: int, height: int, words: str
+    tmp_path: Path, width: int, height: int, text: str
 ) -> None:
     film(100, 60, (50, 20, 80, 40)).save(tmp_path / "a.png")
     film(100, 60, (50, 20, 80, 40)).save(tmp_path / "b.png")
@@ -130,7 +130,7 @@ def test_a_size_of_another_picture_is_refused_with_both_sizes(
     ]
     store, summary = stored(tmp_path, images, {1: [10, 10, 20, 20], 2: [10, 10, 20, 20]})
     assert [image.image_id for image in store.images] == ["b"]
-    start = f"the table states {width}x{height} pixels for it and the file has 100x60{words}"
+    start = f"the table states {width}x{height} pixels for it and the file has 100x60{text}"
     assert summary.failures["a"].startswith(start)
 
 

@@ -56,7 +56,7 @@ def test_a_failed_job_stops_only_those_that_need_it(tmp_path: Path, images: Path
     assert set(faults) == {"bad", "child", "grandchild"}
     assert faults["grandchild"] == "not run, because bad failed"
     log = tmp_path / "logs" / "bad.log"
-    assert faults["bad"].startswith(f"exit code 2: Error: {tmp_path / 'nowhere'} is no folder. ")
+    assert faults["bad"].startswith(f"exit code 2: Error: {tmp_path / 'nowhere'} is not a folder. ")
     assert faults["bad"].endswith(f"(full log: {log})")
     assert {one.job.name: one.ok for one in notes.outcomes} == {
         **dict.fromkeys(("bad", "child", "grandchild"), False),

@@ -80,7 +80,7 @@ def test_a_folder_that_sbatch_would_read_otherwise_is_refused(
 @pytest.mark.parametrize("content", ["[1]", '{"a": 7}', '{"a": "--me"}', '{"a": "7;x"}', "\xff"])
 def test_a_damaged_list_of_jobs_is_named(programs: Path, tmp_path: Path, content: str) -> None:
     submitted_before(tmp_path, content)
-    with pytest.raises(RunError, match=r"queue\.json (is damaged|is no JSON|holds no mapping)"):
+    with pytest.raises(RunError, match=r"queue\.json (is damaged|is not JSON|holds no mapping)"):
         check_idle(tmp_path)
 
 
@@ -231,6 +231,6 @@ def test_a_task_whose_command_makes_no_product_fails(
     left_over.mkdir()
     arguments = ("ingest", str(tmp_path / "nowhere"), str(tmp_path / "store"), "--size", "16")
     unfinished = Job("x", arguments, tmp_path / "product", not_resumable=left_over)
-    with pytest.raises(RunError, match=r"^exit code 2: Error: .*nowhere is no folder\."):
+    with pytest.raises(RunError, match=r"^exit code 2: Error: .*nowhere is not a folder\."):
         SlurmTask(unfinished, tmp_path)()
     assert not left_over.exists()

@@ -28,15 +28,15 @@ CPU = torch.device("cpu")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Save detectors of the classes a and b that differ in family, fit, and order of classes."""
     folder = tmp_path_factory.mktemp("detectors")
-    made: dict[str, Detector] = {
+    detectors: dict[str, Detector] = {
         "squash": detector(rcnn(norm="frozen")),
         "letterbox": detector(rcnn(norm="frozen", id2label={0: "b", 1: "a"}), fit="letterbox"),
         "rtdetr": detector(rtdetr()),
         "other": detector(rcnn(norm="frozen", id2label={0: "a", 1: "c", 2: "d"})),
     }
-    for name, one in made.items():
-        save_detector(one, folder / name)
-    return {name: folder / name for name in made}
+    for name, trained in detectors.items():
+        save_detector(trained, folder / name)
+    return {name: folder / name for name in detectors}
 
 
 def findings_of(out: Path) -> dict[str, list[Finding]]:
@@ -70,10 +70,10 @@ def test_boxes_of_several_detectors_are_those_of_each_fused(
         assert_near(findings, expected[: len(findings)])
 
 
-def assert_near(found: list[Finding], expected: list[Finding]) -> None:
+def assert_near(result: list[Finding], expected: list[Finding]) -> None:
     """Compare by score, then box: lists have 2 decimals of a box and 5 of a score."""
-    assert len(found) == len(expected) > 0
-    for mine in found:
+    assert len(result) == len(expected) > 0
+    for mine in result:
         same = [
             other
             for other in expected

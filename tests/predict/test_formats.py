@@ -83,9 +83,9 @@ def test_a_format_that_is_not_there_is_refused_with_those_that_are(
 
 
 def test_the_help_names_every_format() -> None:
-    said = CliRunner().invoke(cli.app, ["predict", "--help"], terminal_width=200).output
+    output = CliRunner().invoke(cli.app, ["predict", "--help"], terminal_width=200).output
     for name in FORMATS:
-        assert name in said.partition("--write")[2].partition("--overlays")[0]
+        assert name in output.partition("--write")[2].partition("--overlays")[0]
 
 
 @pytest.mark.slow

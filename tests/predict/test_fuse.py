@@ -4,10 +4,9 @@ import warnings
 
 import numpy as np
 import pytest
-from ensemble_boxes import weighted_boxes_fusion
 
 from cxrssl.predict.found import Finding
-from cxrssl.predict.fuse import IOU, fused
+from cxrssl.predict.fuse import fused
 from fused_boxes import assert_same, by_the_paper
 
 
@@ -19,7 +18,7 @@ def test_two_passes_worked_out_by_hand() -> None:
         [Finding((12, 10, 52, 50), "a", 0.6), Finding((10, 10, 50, 50), "b", 0.3)],
     ]
     assert_same(
-        fused(passes, width=100, height=200, most=100),
+        fused(passes, width=100, height=200, max_findings=100),
         [
             Finding((10.8, 10, 50.8, 50), "a", 0.75),  # (0.9 + 0.6) / 2
             Finding((60, 60, 90, 90), "a", 0.4),  # of one pass of two: 0.8 / 2
@@ -31,10 +30,10 @@ def test_two_passes_worked_out_by_hand() -> None:
 def test_the_score_counts_passes_not_boxes() -> None:
     # Two boxes of one pass in one place count as two of two passes: min(T, N) / N = 1.
     twice = [Finding((10, 10, 50, 50), "a", 0.8), Finding((10, 10, 50, 51), "a", 0.4)]
-    (only,) = fused([twice, []], width=100, height=100, most=100)
+    (only,) = fused([twice, []], width=100, height=100, max_findings=100)
     assert only.score == pytest.approx(0.6)
     # Three boxes of two passes count as two.
-    (only,) = fused([twice, twice[:1]], width=100, height=100, most=100)
+    (only,) = fused([twice, twice[:1]], width=100, height=100, max_findings=100)
     assert only.score == pytest.approx((0.8 + 0.4 + 0.8) / 3)
 
 
@@ -50,10 +49,10 @@ def test_findings_of_no_area_or_at_the_edge_raise_no_warning_and_are_cut_to_the_
     ]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        both = fused(passes, width=100, height=200, most=9)
+        both = fused(passes, width=100, height=200, max_findings=9)
         assert [finding.score for finding in both] == [0.25, 0.1]
-        assert fused(passes, width=100, height=200, most=1) == both[:1]
-        assert fused([[], []], width=100, height=200, most=9) == ()
+        assert fused(passes, width=100, height=200, max_findings=1) == both[:1]
+        assert fused([[], []], width=100, height=200, max_findings=9) == ()
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -71,18 +70,6 @@ def test_random_passes_are_fused_as_the_paper_says(seed: int) -> None:
             findings.append(Finding(corners, "abc"[rng.integers(3)], float(rng.uniform(0.05, 1))))
         passes.append(sorted(findings, key=lambda finding: -finding.score))
     assert_same(
-        fused(passes, width=width, height=height, most=1000), by_the_paper(passes, len(passes))
+        fused(passes, width=width, height=height, max_findings=1000),
+        by_the_paper(passes, len(passes)),
     )
-
-
-def test_it_is_what_the_library_returns_for_the_same_boxes_in_pixels_of_a_square() -> None:
-    passes = [[Finding((1, 2, 30, 40), "a", 0.9)], [Finding((2, 2, 31, 44), "a", 0.7)]]
-    boxes, scores, _ = weighted_boxes_fusion(
-        [[np.array(finding.box) / 64 for finding in findings] for findings in passes],
-        [[0.9], [0.7]],
-        [[0], [0]],
-        iou_thr=IOU,
-    )
-    (only,) = fused(passes, width=64, height=64, most=9)
-    assert only.box == tuple((boxes[0] * 64).tolist())
-    assert only.score == scores[0]

@@ -28,7 +28,7 @@ from cxrssl.data.store import Store
 from cxrssl.evaluate.detect import detect, detections_of
 from cxrssl.ingest import ingest
 from cxrssl.ingest.shards import Settings
-from cxrssl.ingest.workers import read_apart
+from cxrssl.ingest.workers import read_in_worker
 from cxrssl.models.detector import Detector
 from cxrssl.models.detector_folder import save_detector
 from cxrssl.predict import predict
@@ -42,7 +42,7 @@ from support import DeadlyPath, ends_idle, out_of_memory, size_of
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Detector]:
+def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Detector]:
     folder = tmp_path_factory.mktemp("detector")
     made = detector(rcnn(norm="frozen"), fit="letterbox")
     save_detector(made, folder)
@@ -50,9 +50,9 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Detector]:
 
 
 def test_what_is_found_in_dicom_files_is_what_eval_finds_in_their_store(
-    own: tuple[Path, Detector], source: Path, tmp_path: Path
+    saved: tuple[Path, Detector], source: Path, tmp_path: Path
 ) -> None:
-    folder, made = own
+    folder, made = saved
     ingest(source, tmp_path / "store", Settings(64, "letterbox"), num_workers=1)
     store = Store(tmp_path / "store")
     nothing = np.empty((0, 4), np.float32), np.empty(0, np.int64)
@@ -62,15 +62,15 @@ def test_what_is_found_in_dicom_files_is_what_eval_finds_in_their_store(
     ]
     files = [source / "train" / f"{example.image_id}.dicom" for example in examples]
     predict([folder], files, tmp_path / "out", threshold=0.5, formats=["coco"])
-    found = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    result = json.loads((tmp_path / "out" / "predictions.json").read_text())
     for number, (example, theirs) in enumerate(
-        zip(examples, ([one] for one in detect(made, store, examples)), strict=True), start=1
+        zip(examples, ([entry] for entry in detect(made, store, examples)), strict=True), start=1
     ):
         place = store.placement(example.row)
-        ours = [one for one in found["annotations"] if one["image_id"] == number]
+        ours = [entry for entry in result["annotations"] if entry["image_id"] == number]
         expected = detections_of(theirs)
         assert len(ours) == len(expected.labels) > 0
-        image = found["images"][number - 1]
+        image = result["images"][number - 1]
         for number_of_box, mine in enumerate(ours):
             assert mine["category_id"] == expected.labels[number_of_box] + 1
             assert mine["score"] == pytest.approx(expected.scores[number_of_box], abs=2e-5)
@@ -86,21 +86,21 @@ def test_what_is_found_in_dicom_files_is_what_eval_finds_in_their_store(
 
 
 def test_no_score_depends_on_what_else_is_looked_at(
-    own: tuple[Path, Detector], store: Store
+    saved: tuple[Path, Detector], store: Store
 ) -> None:
     nothing = np.empty((0, 4), np.float32), np.empty(0, np.int64)
     examples = [
         Example(row, image.image_id, *nothing, nothing[1], *nothing, (), nothing[1])
         for row, image in enumerate(store.images[:11])
     ]
-    whole = detect(own[1], store, examples)
-    alone = [detect(own[1], store, [example])[0] for example in examples]
-    shares = [detect(own[1], store, examples[rank::2]) for rank in (0, 1)]
-    for number, found in enumerate(whole):
-        assert len(found["scores"])
+    whole = detect(saved[1], store, examples)
+    alone = [detect(saved[1], store, [example])[0] for example in examples]
+    shares = [detect(saved[1], store, examples[rank::2]) for rank in (0, 1)]
+    for number, result in enumerate(whole):
+        assert len(result["scores"])
         for other in (alone[number], shares[number % 2][number // 2]):
             for name in ("boxes", "scores", "labels"):
-                assert torch.equal(found[name], other[name])  # type: ignore[literal-required]
+                assert torch.equal(result[name], other[name])  # type: ignore[literal-required]
 
 
 @pytest.mark.slow
@@ -128,13 +128,13 @@ def test_lists_of_many_files_take_no_more_memory_than_those_of_few(tmp_path: Pat
 
 
 def test_the_lists_agree_and_pycocotools_reads_them(
-    own: tuple[Path, Detector], tmp_path: Path
+    saved: tuple[Path, Detector], tmp_path: Path
 ) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (70, 90), dtype=np.uint8)
     for name in ("a.png", "deeper/a.png", "deeper/b.jpg"):
         (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(tmp_path / "in" / name)
-    summary = predict([own[0]], [tmp_path / "in"], tmp_path / "out", threshold=0.0)
+    summary = predict([saved[0]], [tmp_path / "in"], tmp_path / "out", threshold=0.0)
     coco = COCO(str(tmp_path / "out" / "predictions.json"))
     assert [image["file_name"] for image in coco.dataset["images"]] == [
         str(tmp_path / "in" / name) for name in ("a.png", "deeper/a.png", "deeper/b.jpg")
@@ -147,12 +147,12 @@ def test_the_lists_agree_and_pycocotools_reads_them(
     with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(annotations)
-    for row, one in zip(rows, annotations, strict=True):
-        x, y, w, h = one["bbox"]
-        given = [float(row[name]) for name in ("x_min", "y_min", "x_max", "y_max")]
-        assert given == pytest.approx([x, y, x + w, y + h], abs=0.011)
+    for row, entry in zip(rows, annotations, strict=True):
+        x, y, w, h = entry["bbox"]
+        corners = [float(row[name]) for name in ("x_min", "y_min", "x_max", "y_max")]
+        assert corners == pytest.approx([x, y, x + w, y + h], abs=0.011)
         assert (float(row["score"]), row["class"]) == (
-            one["score"], coco.cats[one["category_id"]]["name"],
+            entry["score"], coco.cats[entry["category_id"]]["name"],
         )  # fmt: skip
     drawn = sorted(path.name for path in (tmp_path / "out" / "overlays").iterdir())
     assert drawn == ["a-2.png", "a.png", "b.png"]
@@ -160,7 +160,7 @@ def test_the_lists_agree_and_pycocotools_reads_them(
 
 @pytest.mark.slow
 def test_a_bad_file_is_listed_and_stops_no_folder(
-    own: tuple[Path, Detector], tmp_path: Path
+    saved: tuple[Path, Detector], tmp_path: Path
 ) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
@@ -170,7 +170,7 @@ def test_a_bad_file_is_listed_and_stops_no_folder(
     (folder / "notes.txt").write_text("no image, and not asked for")
     no_image = pydicom.data.get_testdata_file("rtplan.dcm")
     (folder / "plan.dcm").write_bytes(Path(str(no_image)).read_bytes())
-    command = [sys.executable, "-m", "cxrssl", "predict", str(own[0]), str(folder)]
+    command = [sys.executable, "-m", "cxrssl", "predict", str(saved[0]), str(folder)]
     done = subprocess.run(
         [*command, "--out", str(tmp_path / "out")], capture_output=True, text=True, check=False
     )
@@ -181,8 +181,8 @@ def test_a_bad_file_is_listed_and_stops_no_folder(
     failures = json.loads((tmp_path / "out" / "failures.json").read_text())
     assert {Path(name).name for name in failures} == {"cut.png", "empty.dcm"}
     assert "can't be decoded" in failures[str(folder / "cut.png")]
-    found = json.loads((tmp_path / "out" / "predictions.json").read_text())
-    assert [Path(image["file_name"]).name for image in found["images"]] == ["good.png"]
+    result = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert [Path(image["file_name"]).name for image in result["images"]] == ["good.png"]
 
 
 def test_a_file_that_ends_its_decoder_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
@@ -191,9 +191,9 @@ def test_a_file_that_ends_its_decoder_is_named_and_the_rest_is_read(tmp_path: Pa
         path = tmp_path / name
         path.write_bytes(b"1234")
         files.append(DeadlyPath(path) if "." in name else path)
-    found = list(read_apart(files, size_of))
-    assert [path.name for path, _ in found] == ["a", "b", "bad.11", "c", "worse.9", "d"]
-    assert [one for _, one in found if one != 4] == [
+    result = list(read_in_worker(files, size_of))
+    assert [path.name for path, _ in result] == ["a", "b", "bad.11", "c", "worse.9", "d"]
+    assert [entry for _, entry in result if entry != 4] == [
         "its decoder ended the process, or took too long"
     ] * 2
 
@@ -201,7 +201,7 @@ def test_a_file_that_ends_its_decoder_is_named_and_the_rest_is_read(tmp_path: Pa
 def test_each_file_is_taken_once_and_what_is_missing_is_said(tmp_path: Path) -> None:
     Image.new("L", (8, 8)).save(tmp_path / "a.png")
     assert files_in([tmp_path, tmp_path / "a.png"]) == [tmp_path / "a.png"]
-    with pytest.raises(DataError, match=r"b\.png is no file and no folder"):
+    with pytest.raises(DataError, match=r"b\.png does not exist"):
         files_in([tmp_path / "b.png"])
     (tmp_path / "nothing").mkdir()
     with pytest.raises(DataError, match="nothing holds no DICOM, PNG, JPEG, TIFF or BMP file"):
@@ -209,7 +209,7 @@ def test_each_file_is_taken_once_and_what_is_missing_is_said(tmp_path: Path) -> 
 
 
 def test_what_is_no_regular_file_is_never_waited_for(
-    own: tuple[Path, Detector], tmp_path: Path
+    saved: tuple[Path, Detector], tmp_path: Path
 ) -> None:
     Image.new("L", (8, 8)).save(tmp_path / "a.png")
     os.mkfifo(tmp_path / "pipe.dicom")
@@ -218,10 +218,10 @@ def test_what_is_no_regular_file_is_never_waited_for(
     (tmp_path / "loop").symlink_to(tmp_path)
     (tmp_path / "round.png").symlink_to("round.png")
     assert files_in([tmp_path]) == [tmp_path / "a.png"]
-    for name, what in (("pipe.dicom", "a named pipe"), ("s.png", "a socket")):
-        with pytest.raises(DataError, match=f"{name} is no regular file but {what}"):
+    for name, kind in (("pipe.dicom", "a named pipe"), ("s.png", "a socket")):
+        with pytest.raises(DataError, match=f"{name} is not a regular file but {kind}"):
             files_in([tmp_path / name])
-    with pytest.raises(DataError, match=r"/dev/zero is no regular file but a device"):
+    with pytest.raises(DataError, match=r"/dev/zero is not a regular file but a device"):
         files_in([Path("/dev/zero")])
     with pytest.raises(DataError, match=r"round\.png can't be opened \(Too many levels"):
         files_in([tmp_path / "round.png"])
@@ -231,15 +231,15 @@ def test_what_is_no_regular_file_is_never_waited_for(
 
 
 def test_a_file_that_becomes_a_pipe_or_is_too_large_is_listed(
-    own: tuple[Path, Detector], tmp_path: Path
+    saved: tuple[Path, Detector], tmp_path: Path
 ) -> None:
     os.mkfifo(tmp_path / "pipe.dicom")
-    with pytest.raises(DataError, match=r"pipe: no regular file \(a named pipe\)"):
+    with pytest.raises(DataError, match=r"pipe: not a regular file \(a named pipe\)"):
         file_content(tmp_path / "pipe.dicom", name="pipe")
     with (tmp_path / "big.dcm").open("wb") as file:
         file.truncate((1 << 30) + 1)
     summary = predict(
-        [own[0]], [tmp_path / "big.dcm"], tmp_path / "out", threshold=0.0, formats=["coco"]
+        [saved[0]], [tmp_path / "big.dcm"], tmp_path / "out", threshold=0.0, formats=["coco"]
     )
     assert summary.failures == {
         str(tmp_path / "big.dcm"): "big.dcm: the file has 1024 MiB; at most 1024 are read"
@@ -273,46 +273,46 @@ def test_no_cell_is_a_formula_and_numbers_stay_numbers(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_names_can_not_command_the_terminal_and_the_summary_counts_what_is_drawn(
-    own: tuple[Path, Detector], tmp_path: Path
+    saved: tuple[Path, Detector], tmp_path: Path
 ) -> None:
     (tmp_path / "in").mkdir()
     Image.new("L", (80, 60), 90).save(tmp_path / "in/good.png")
     (tmp_path / "in" / "bad\x1b]0;pwn\x07a.png").write_bytes(b"no picture")
     (tmp_path / "in" / "line\nfeed\u202egnp.png").write_bytes(b"no picture")
-    command = [sys.executable, "-m", "cxrssl", "predict", str(own[0]), str(tmp_path / "in")]
+    command = [sys.executable, "-m", "cxrssl", "predict", str(saved[0]), str(tmp_path / "in")]
     done = subprocess.run(
         [*command, "--out", str(tmp_path / "out"), "--threshold", "0.5"],
         capture_output=True,
         check=False,
     )
     assert done.returncode == 1, done.stderr
-    said = (done.stdout + done.stderr).decode()
-    assert not set("\x1b\x07\u202e") & set(said)
-    assert "bad\\x1b]0;pwn\\x07a.png" in said
-    assert "line\\nfeed\\u202egnp.png" in said
-    found = json.loads((tmp_path / "out/predictions.json").read_text())
-    scores = [one["score"] for one in found["annotations"]]
+    output = (done.stdout + done.stderr).decode()
+    assert not set("\x1b\x07\u202e") & set(output)
+    assert "bad\\x1b]0;pwn\\x07a.png" in output
+    assert "line\\nfeed\\u202egnp.png" in output
+    result = json.loads((tmp_path / "out/predictions.json").read_text())
+    scores = [entry["score"] for entry in result["annotations"]]
     strong = sum(score >= 0.5 for score in scores)
     assert (
         f"{strong} boxes at score >= 0.5 drawn on {int(strong > 0)} of 1 images; "
-        f"{len(scores)} findings in 1 of 3 files are in the lists" in said
+        f"{len(scores)} findings in 1 of 3 files are in the lists" in output
     )
 
 
 def test_pictures_of_one_name_get_numbers() -> None:
-    given = ("a/x.png", "b/x.dcm", "c/X.jpg", "1.2.840", "y.dicom", "d/x-2.png", "e/x.png")
-    names = list(overlay_names([Path(name) for name in given]).values())
+    corners = ("a/x.png", "b/x.dcm", "c/X.jpg", "1.2.840", "y.dicom", "d/x-2.png", "e/x.png")
+    names = list(overlay_names([Path(name) for name in corners]).values())
     assert names == ["x.png", "x-2.png", "X-3.png", "1.2.840.png", "y.png", "x-2-2.png", "x-4.png"]
     long = list(overlay_names([Path(f"{n}/{'n' * 250}") for n in range(10_000)]).values())
     assert len(set(long)) == 10_000
     assert max(len(name) for name in long) < 230
 
 
-def test_a_name_that_is_no_utf8_loses_nothing(own: tuple[Path, Detector], tmp_path: Path) -> None:
+def test_a_name_that_is_no_utf8_loses_nothing(saved: tuple[Path, Detector], tmp_path: Path) -> None:
     name = os.fsdecode(b"J\xfcrgen.png")
     Image.new("L", (80, 60), 90).save(tmp_path / "a.png")
     (tmp_path / "a.png").rename(tmp_path / name)
-    predict([own[0]], [tmp_path / name], tmp_path / "out", threshold=0.0)
+    predict([saved[0]], [tmp_path / name], tmp_path / "out", threshold=0.0)
     assert "J\\udcfcrgen.png" in (tmp_path / "out" / "predictions.csv").read_text()
     # Strict readers refuse half a character in JSON, as an escape too.
     lists = msgspec.json.decode((tmp_path / "out" / "predictions.json").read_bytes())
@@ -323,24 +323,24 @@ def test_a_name_that_is_no_utf8_loses_nothing(own: tuple[Path, Detector], tmp_pa
 @pytest.mark.slow
 def test_a_reader_that_dies_or_has_no_memory_costs_one_file_at_most(tmp_path: Path) -> None:
     files = [Path(name) for name in ("a", "large", "b")]
-    found = dict(read_apart(files, out_of_memory))
-    assert found[Path("large")] == "large: reading it takes more memory than there is"
-    assert [found[Path(name)] for name in "ab"] == [1, 1]
-    reader = read_apart([Path(name) for name in ("a", "b", "c", "d")], ends_idle)
+    result = dict(read_in_worker(files, out_of_memory))
+    assert result[Path("large")] == "large: reading it takes more memory than there is"
+    assert [result[Path(name)] for name in "ab"] == [1, 1]
+    reader = read_in_worker([Path(name) for name in ("a", "b", "c", "d")], ends_idle)
     again = []
-    for one in reader:
-        again.append(one)
-        if one[0].name == "b":
+    for entry in reader:
+        again.append(entry)
+        if entry[0].name == "b":
             time.sleep(0.8)  # its process ends meanwhile
     assert [path.name for path, _ in again] == ["a", "b", "c", "d"]
     assert [value for _, value in again].count(1) >= 3
 
 
 def test_a_folder_that_is_not_new_is_not_written(
-    own: tuple[Path, Detector], tmp_path: Path
+    saved: tuple[Path, Detector], tmp_path: Path
 ) -> None:
     Image.new("L", (8, 8)).save(tmp_path / "a.png")
-    run = partial(predict, [own[0]], [tmp_path / "a.png"], threshold=0.3, formats=["coco"])
+    run = partial(predict, [saved[0]], [tmp_path / "a.png"], threshold=0.3, formats=["coco"])
     run(tmp_path / "out")
     with pytest.raises(RunError, match=r"out is not empty. Name another folder with --out"):
         run(tmp_path / "out")

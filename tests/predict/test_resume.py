@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from cxrssl.core.lock import claimed
 from cxrssl.models.detector_folder import save_detector
 from cxrssl.predict import predict
 from cxrssl.predict.found import Found
-from cxrssl.predict.record import Asked, recorded
+from cxrssl.predict.record import PredictionSettings, recorded
 from detectors import detector, rcnn
 
 NUM_FILES = 6
@@ -47,13 +48,13 @@ def content(out: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def whole(folder: Path) -> dict[str, bytes]:
+def intact(folder: Path) -> dict[str, bytes]:
     out = folder / "whole"
     predict([folder / "detector"], [folder / "in"], out, threshold=0.0)
-    found = content(out)
-    assert {"predictions.json", "predictions.csv", "failures.json", ".lock"} < set(found)
-    assert "unfinished.jsonl" not in found
-    return found
+    result = content(out)
+    assert {"predictions.json", "predictions.csv", "failures.json", ".lock"} < set(result)
+    assert "unfinished.jsonl" not in result
+    return result
 
 
 def command(folder: Path, out: Path, *more: str) -> list[str]:
@@ -69,17 +70,22 @@ def num_lines(out: Path) -> int:
     return path.read_bytes().count(b"\n") if path.is_file() else 0
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("lines", [1, 2, 4])
-def test_a_killed_call_goes_on_to_the_same_bytes(
-    folder: Path, whole: dict[str, bytes], tmp_path: Path, lines: int
-) -> None:
-    out = tmp_path / "out"
-    run = subprocess.Popen(command(folder, out), start_new_session=True)
-    while num_lines(out) < lines and run.poll() is None:
+def kill_when(folder: Path, out: Path, is_due: Callable[[], bool], *more: str) -> None:
+    """Begin a call and kill it as soon as what is asked for is so."""
+    run = subprocess.Popen(command(folder, out, *more), start_new_session=True)
+    while not is_due() and run.poll() is None:
         time.sleep(0.001)
     os.killpg(run.pid, signal.SIGKILL)
     run.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lines", [1, 2, 4])
+def test_a_killed_call_goes_on_to_the_same_bytes(
+    folder: Path, intact: dict[str, bytes], tmp_path: Path, lines: int
+) -> None:
+    out = tmp_path / "out"
+    kill_when(folder, out, lambda: num_lines(out) >= lines)
     assert num_lines(out), "it had ended before it could be killed"
     resume = partial(predict, [folder / "detector"], [folder / "in"], out, threshold=0.0)
     done = num_lines(out) - 1
@@ -88,10 +94,10 @@ def test_a_killed_call_goes_on_to_the_same_bytes(
             RunError, match=rf"has not ended; files that are done: {done}\. Go on with --r"
         ):
             resume()
-    said: list[str] = []
-    resume(resume=True, say=said.append)
-    assert said[0].startswith(f"{out}: {done} of 6 files" if done else f"{out} holds no file that")
-    assert content(out) == whole
+    lines: list[str] = []
+    resume(resume=True, say=lines.append)
+    assert lines[0].startswith(f"{out}: {done} of 6 files" if done else f"{out} holds no file that")
+    assert content(out) == intact
 
 
 @pytest.mark.slow
@@ -126,36 +132,32 @@ def test_ctrl_c_and_a_plain_kill_say_how_to_go_on_to_the_same_bytes(
 
 @pytest.mark.slow
 def test_a_line_that_was_cut_is_done_again(
-    folder: Path, whole: dict[str, bytes], tmp_path: Path
+    folder: Path, intact: dict[str, bytes], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    run = subprocess.Popen(command(folder, out), start_new_session=True)
-    while num_lines(out) < 3 and run.poll() is None:
-        time.sleep(0.001)
-    os.killpg(run.pid, signal.SIGKILL)
-    run.wait()
+    kill_when(folder, out, lambda: num_lines(out) >= 3)
     path = out / "unfinished.jsonl"
     path.write_bytes(path.read_bytes()[:-5])
     (out / "overlays").mkdir()
     (out / "overlays/0.png.123.tmp").write_bytes(b"half a picture")
     predict([folder / "detector"], [folder / "in"], out, threshold=0.0, resume=True)
-    assert content(out) == whole
+    assert content(out) == intact
 
 
 @pytest.mark.parametrize("line", [0, 1])
 @pytest.mark.parametrize("text", [b"no JSON", b"[1]", b"7", b'{"version":', b"[" * 100_000])
 def test_a_damaged_record_is_named(tmp_path: Path, line: int, text: bytes) -> None:
     out = tmp_path / "out"
-    asked = Asked("1", "a", False, 0.0, "b")
+    settings = PredictionSettings("1", "a", False, 0.0, "b")
     path = out / "unfinished.jsonl"
-    with recorded(out, asked, resume=False) as record:
+    with recorded(out, settings, resume=False) as record:
         record.add(Found(Path("0.png"), failure="broken"))
         lines = path.read_bytes().splitlines(keepends=True)
     lines[line] = text + b"\n"
     path.write_bytes(b"".join(lines))
     with (
         pytest.raises(RunError, match=r"unfinished\.jsonl is damaged"),
-        recorded(out, asked, resume=True),
+        recorded(out, settings, resume=True),
     ):
         pytest.fail("a damaged record was taken")
 
@@ -163,17 +165,13 @@ def test_a_damaged_record_is_named(tmp_path: Path, line: int, text: bytes) -> No
 @pytest.mark.slow
 def test_a_call_that_asks_for_something_else_is_refused(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    run = subprocess.Popen(command(folder, out), start_new_session=True)
-    while num_lines(out) < 3 and run.poll() is None:
-        time.sleep(0.001)
-    os.killpg(run.pid, signal.SIGKILL)
-    run.wait()
+    kill_when(folder, out, lambda: num_lines(out) >= 3)
     ask = partial(predict, resume=True, out=out)
-    same = [folder / "detector"], [folder / "in"]
+    inputs = [folder / "detector"], [folder / "in"]
     with pytest.raises(RunError, match=r"was begun with --threshold 0\.0\. Call it as"):
-        ask(*same, threshold=0.5)
+        ask(*inputs, threshold=0.5)
     with pytest.raises(RunError, match=r"was begun with no --flip\."):
-        ask(*same, threshold=0.0, flip=True)
+        ask(*inputs, threshold=0.0, flip=True)
     with pytest.raises(RunError, match=r"was begun with other input files"):
         ask([folder / "detector"], [folder / "in/1.png"], threshold=0.0)
     other = detector(rcnn(norm="frozen", score_threshold=0.3))
@@ -186,39 +184,31 @@ def test_a_call_that_asks_for_something_else_is_refused(folder: Path, tmp_path: 
     older = {key: value for key, value in json.loads(head).items() if key != "flip"}
     record.write_text("".join([json.dumps(older) + "\n", *lines]))
     with pytest.raises(RunError, match=r"was begun with another version of cxrssl\."):
-        ask(*same, threshold=0.0)
+        ask(*inputs, threshold=0.0)
 
 
 @pytest.mark.slow
 def test_a_call_that_goes_on_may_ask_for_other_formats(
-    folder: Path, whole: dict[str, bytes], tmp_path: Path
+    folder: Path, intact: dict[str, bytes], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    run = subprocess.Popen(command(folder, out, "--write", "coco"), start_new_session=True)
-    while num_lines(out) < 3 and run.poll() is None:
-        time.sleep(0.001)
-    os.killpg(run.pid, signal.SIGKILL)
-    run.wait()
+    kill_when(folder, out, lambda: num_lines(out) >= 3, "--write", "coco")
     again = command(folder, out, "--resume", "--write", "csv", "--write", "pictures")
     done = subprocess.run(again, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stderr
-    assert content(out) == {name: whole[name] for name in whole if name != "predictions.json"}
+    assert content(out) == {name: intact[name] for name in intact if name != "predictions.json"}
 
 
 def cut_while_drawing(folder: Path, out: Path, num_drawn: int) -> list[Path]:
     """Kill a call when it has drawn so many pictures, and return those that are there."""
-    run = subprocess.Popen(command(folder, out), start_new_session=True)
-    while len(list(out.glob("overlays/*.png"))) < num_drawn and run.poll() is None:
-        time.sleep(0.001)
-    os.killpg(run.pid, signal.SIGKILL)
-    run.wait()
+    kill_when(folder, out, lambda: len(list(out.glob("overlays/*.png"))) >= num_drawn)
     assert (out / "unfinished.jsonl").is_file(), "it had ended before it could be killed"
     return sorted(out.glob("overlays/*.png"))
 
 
 @pytest.mark.slow
 def test_a_call_that_is_killed_while_it_draws_keeps_what_is_drawn(
-    folder: Path, whole: dict[str, bytes], tmp_path: Path
+    folder: Path, intact: dict[str, bytes], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     drawn = {path: path.stat().st_mtime_ns for path in cut_while_drawing(folder, out, 2)}
@@ -226,13 +216,13 @@ def test_a_call_that_is_killed_while_it_draws_keeps_what_is_drawn(
         command(folder, out, "--resume"), capture_output=True, text=True, check=False
     )
     assert f"{out}: 6 of 6 files are done; going on with the rest." in done.stderr
-    assert content(out) == whole
+    assert content(out) == intact
     assert {path: path.stat().st_mtime_ns for path in drawn} == drawn
 
 
 @pytest.mark.slow
 def test_a_file_that_can_not_be_drawn_any_more_is_listed_and_its_boxes_are_kept(
-    folder: Path, whole: dict[str, bytes], tmp_path: Path
+    folder: Path, intact: dict[str, bytes], tmp_path: Path
 ) -> None:
     shutil.copytree(folder, tmp_path / "copy")
     out, film = tmp_path / "out", tmp_path / "copy/in/5.png"
@@ -249,7 +239,7 @@ def test_a_file_that_can_not_be_drawn_any_more_is_listed_and_its_boxes_are_kept(
     assert json.loads((out / "failures.json").read_text()) == summary.failures
     assert (summary.num_read, len(summary.failures)) == (5, 2)
     for name in ("predictions.json", "predictions.csv"):
-        assert (out / name).read_bytes().count(b"5.png") == whole[name].count(b"5.png")
+        assert (out / name).read_bytes().count(b"5.png") == intact[name].count(b"5.png")
     assert len(list(out.glob("overlays/*.png"))) == 4
 
 
@@ -277,7 +267,7 @@ def test_a_second_call_at_the_same_time_is_refused(folder: Path, tmp_path: Path)
 
 @pytest.mark.slow
 def test_a_full_disk_is_told_and_the_same_call_goes_on(
-    folder: Path, whole: dict[str, bytes], tmp_path: Path
+    folder: Path, intact: dict[str, bytes], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
 
@@ -296,7 +286,7 @@ def test_a_full_disk_is_told_and_the_same_call_goes_on(
         command(folder, out, "--resume"), capture_output=True, text=True, check=False
     )
     assert again.returncode == 1, again.stderr
-    assert content(out) == whole
+    assert content(out) == intact
 
 
 def test_a_folder_that_can_not_be_written_is_told(folder: Path, tmp_path: Path) -> None:
@@ -325,5 +315,5 @@ def test_what_is_drawn_is_no_input_of_the_call_that_goes_on(folder: Path, tmp_pa
     (out / "predictions.csv").unlink()
     (out / "unfinished.jsonl").write_text("{}\n")
     predict([folder / "detector"], [tmp_path], out, threshold=0.0)
-    found = json.loads((out / "predictions.json").read_text())
-    assert [image["file_name"] for image in found["images"]] == [str(tmp_path / "a.png")]
+    result = json.loads((out / "predictions.json").read_text())
+    assert [image["file_name"] for image in result["images"]] == [str(tmp_path / "a.png")]

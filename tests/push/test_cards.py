@@ -182,7 +182,7 @@ def test_what_goes_along_holds_no_path_and_the_recipe_still_runs(tmp_path: Path)
         answer = read_evidence(run).answer
         assert (answer and answer.text) == text
     (run / "transfer.json").write_text("{")
-    with pytest.raises(RunError, match=r"transfer\.json is no JSON"):
+    with pytest.raises(RunError, match=r"transfer\.json is not JSON"):
         read_evidence(run)
 
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from cxrssl.config.load import to_yaml
 from cxrssl.core.errors import RunError, TrainingError
-from cxrssl.core.state import load_own_state
+from cxrssl.core.state import load_unique_tensors
 from cxrssl.finetune import finetune
 from cxrssl.pretrain import pretrain
 from cxrssl.run.checkpoint import Checkpoints
@@ -206,7 +206,7 @@ def test_a_tensor_of_two_names_is_saved_once_and_restored_as_one(tmp_path: Path)
     with pytest.raises(
         KeyError, match=r"2 tensors are missing or have no place: 0\.bias, 0\.weight"
     ):
-        load_own_state(nn.Identity(), {"0.bias": torch.ones(1), "0.weight": torch.ones(1)})
+        load_unique_tensors(nn.Identity(), {"0.bias": torch.ones(1), "0.weight": torch.ones(1)})
 
 
 def test_a_finished_an_unfinished_and_another_recipes_run_are_not_overwritten(

@@ -112,7 +112,7 @@ def ingest(
     from cxrssl.cli.show_summary import print_next_after_ingest
     from cxrssl.core.processes import available_cores
     from cxrssl.ingest import ingest as run
-    from cxrssl.ingest import share_of
+    from cxrssl.ingest import part_of
     from cxrssl.ingest.shards import Settings
     from cxrssl.run.progress import progress
 
@@ -122,7 +122,7 @@ def ingest(
             store,
             Settings(size, fit.value, exact),
             layout=layout.value,
-            share=share_of(shard),
+            part=part_of(shard),
             replace=replace,
             num_workers=workers or available_cores(),
             on_images=lambda done, total: meter.at(1000 * done // total, f"({done} images)"),

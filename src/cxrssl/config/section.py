@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from cxrssl.core.errors import HubError
-from cxrssl.core.hub_address import is_on_hub, parsed
+from cxrssl.core.hub_address import is_on_hub, parse_address
 from cxrssl.core.printable import printable
 
 Value = TypeVar("Value")
@@ -60,7 +60,7 @@ def _is_pinned(place: Path) -> Path:
     if not is_on_hub(place):
         return place
     try:
-        _, revision = parsed(place)
+        _, revision = parse_address(place)
     except HubError as error:
         raise ValueError(str(error)) from error
     if revision is None:

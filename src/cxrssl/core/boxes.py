@@ -35,10 +35,10 @@ def rescaled(
 
     Args:
         boxes_original_px: xyxy in the image.
-        x_scale: Pixels of the copy per pixel of the image.
-        y_scale: Likewise.
-        x_offset_px: Where in the copy the image's left edge lies.
-        y_offset_px: Where its upper edge does.
+        x_scale: Pixels of the copy per pixel of the image, along x.
+        y_scale: The same along y.
+        x_offset_px: x of the image's left edge in the copy.
+        y_offset_px: y of the image's upper edge in the copy.
     """
     factors = np.array([x_scale, y_scale, x_scale, y_scale], dtype=np.float64)
     shift = np.array([x_offset_px, y_offset_px, x_offset_px, y_offset_px], dtype=np.float64)

@@ -26,8 +26,8 @@ def has_accelerator() -> bool:
     """
     if torch.accelerator.is_available():
         return True
-    wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if wanted is not None and not gpu_names(os.environ, num_gpus=1):
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None and not gpu_names(os.environ, num_gpus=1):
         return False
     num_gpus = torch.cuda.device_count()
     if num_gpus:
@@ -37,9 +37,9 @@ def has_accelerator() -> bool:
             "Update the driver, or install the torch that fits it (https://pytorch.org). "
             f"{_CPU_INSTEAD}"
         )
-    if wanted:
+    if visible:
         raise RunError(
-            f"CUDA_VISIBLE_DEVICES names {printable(wanted)}, and torch sees no such GPU: "
+            f"CUDA_VISIBLE_DEVICES names {printable(visible)}, and torch sees no such GPU: "
             f"{_reason()} Expected numbers from `nvidia-smi -L`, or names. {_CPU_INSTEAD}"
         )
     return False
@@ -115,8 +115,8 @@ def gpu_names(environment: Mapping[str, str], *, num_gpus: int) -> list[str]:
     GPUs (MIG) it shows a process one alone, so that `num_gpus` is 1 whatever their number is.
 
     Args:
-        environment: Of this process.
-        num_gpus: As many as CUDA shows it.
+        environment: Environment variables of this process.
+        num_gpus: Number of GPUs that CUDA shows this process.
     """
     if "CUDA_VISIBLE_DEVICES" not in environment:
         return [str(number) for number in range(num_gpus)]

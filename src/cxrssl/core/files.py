@@ -28,7 +28,7 @@ def check_writable(path: Path, *, apart_from: Iterable[Path | None]) -> None:
     """Check, before long work, that a file can be written at its end.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
         apart_from: Files that it must not replace.
 
     Raises:
@@ -36,7 +36,7 @@ def check_writable(path: Path, *, apart_from: Iterable[Path | None]) -> None:
     """
     try:
         if path.exists() and not path.is_file():
-            raise DataError(f"{path} is no file that can be written. Name another.")
+            raise DataError(f"{path} is not a file that can be written. Name another.")
         if path.resolve() in {other.resolve() for other in apart_from if other is not None}:
             raise DataError(f"{path} is read by this command, and would be lost. Name another.")
         trial = _temporary(path)
@@ -72,4 +72,4 @@ def json_text(content: Any) -> str:  # noqa: ANN401 - whatever JSON can hold
     """Return the text of a JSON file, as `write_json` writes it."""
     text = json.dumps(content, indent=2, allow_nan=False)
     # Inside a JSON string a line break is written as \n, so what is found here is a list.
-    return _NUMBERS.sub(lambda found: f"[{' '.join(found[0][1:-1].split())}]", text) + "\n"
+    return _NUMBERS.sub(lambda match: f"[{' '.join(match[0][1:-1].split())}]", text) + "\n"

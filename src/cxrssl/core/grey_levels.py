@@ -12,9 +12,9 @@ import numpy as np
 from cxrssl.core.images import Levels, Pixels
 
 # 13 bits in the 16 of a PNG file leave 33 levels, 14 bits a range of 64.
-_FEWEST_LEVELS = 40
-_NARROWEST_RANGE = 65
-_LARGEST_SHARE = 0.98
+_MIN_LEVELS = 40
+_MIN_RANGE = 65
+_MAX_FRACTION = 0.98
 _SAMPLE_SIDE = 64
 
 
@@ -27,32 +27,33 @@ class GreyLevels:
         darkest: The lowest.
         brightest: The highest.
         most_common: The one that most pixels have.
-        share: The share of pixels that have it.
-        share_at_ends: The share of pixels that are at 0 or 255.
+        fraction: The fraction of pixels that have it.
+        fraction_at_ends: The fraction of pixels that are at 0 or 255.
     """
 
     count: int
     darkest: int
     brightest: int
     most_common: int
-    share: float
-    share_at_ends: float
+    fraction: float
+    fraction_at_ends: float
 
     @property
     def fault(self) -> str | None:
         """What is wrong with them, as the end of a sentence; None where nothing is."""
         if self.count == 1:
             return f"is blank: every pixel has grey level {_named(self.most_common)}"
-        if self.share > _LARGEST_SHARE:
+        if self.fraction > _MAX_FRACTION:
             return (
-                f"is nearly blank: {100 * self.share:.1f} % of it has grey level "
+                f"is nearly blank: {100 * self.fraction:.1f} % of it has grey level "
                 f"{_named(self.most_common)}"
             )
-        if self.share_at_ends > _LARGEST_SHARE:
-            return f"is black and white: {100 * self.share_at_ends:.1f} % of it has level 0 or 255"
-        if self.count < _FEWEST_LEVELS:
+        if self.fraction_at_ends > _MAX_FRACTION:
+            percent = f"{100 * self.fraction_at_ends:.1f} %"
+            return f"is black and white: {percent} of it has level 0 or 255"
+        if self.count < _MIN_LEVELS:
             return f"is posterised: {self.count} of 256 grey levels are left"
-        if self.brightest - self.darkest < _NARROWEST_RANGE:
+        if self.brightest - self.darkest < _MIN_RANGE:
             return (
                 f"has hardly any contrast: its grey levels are {self.darkest} to {self.brightest} "
                 "of 0 to 255"
@@ -63,15 +64,15 @@ class GreyLevels:
 def grey_levels(pixels: Pixels) -> GreyLevels:
     """Count the levels of pixels, uint8 of any shape, one or more."""
     counts = np.bincount(pixels.ravel(), minlength=256)
-    there = np.flatnonzero(counts)
-    most = int(counts.argmax())
+    present = np.flatnonzero(counts)
+    most_common = int(counts.argmax())
     return GreyLevels(
-        count=len(there),
-        darkest=int(there[0]),
-        brightest=int(there[-1]),
-        most_common=most,
-        share=float(counts[most] / pixels.size),
-        share_at_ends=float((counts[0] + counts[255]) / pixels.size),
+        count=len(present),
+        darkest=int(present[0]),
+        brightest=int(present[-1]),
+        most_common=most_common,
+        fraction=float(counts[most_common] / pixels.size),
+        fraction_at_ends=float((counts[0] + counts[255]) / pixels.size),
     )
 
 
@@ -83,7 +84,7 @@ def is_of_few_levels(levels: Levels) -> bool:
     """
     rows, columns = (max(1, side // _SAMPLE_SIDE) for side in levels.shape)
     sample = levels[::rows, ::columns]
-    return len(np.unique(sample)) < _FEWEST_LEVELS and len(np.unique(levels)) < _FEWEST_LEVELS
+    return len(np.unique(sample)) < _MIN_LEVELS and len(np.unique(levels)) < _MIN_LEVELS
 
 
 def _named(level: int) -> str:

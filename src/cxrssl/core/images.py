@@ -69,11 +69,11 @@ class Placement:
 
     Attributes:
         x_scale: Stored pixels per original pixel, along x.
-        y_scale: The same along y.
+        y_scale: Stored pixels per original pixel, along y.
         x_offset_px: Stored pixels left of the image.
         y_offset_px: Stored pixels above it.
         width_px: Stored pixels that the image takes along x.
-        height_px: The same along y.
+        height_px: Stored pixels that the image takes along y.
     """
 
     x_scale: float
@@ -113,13 +113,13 @@ def placement(original_width: int, original_height: int, *, size_px: int, fit: F
     )
 
 
-def placed(content: Pixels, where: Placement, *, size_px: int) -> Pixels:
+def placed(content: Pixels, place: Placement, *, size_px: int) -> Pixels:
     """Lay content [height_px, width_px] uint8 into its black square [size_px, size_px]."""
     if content.shape == (size_px, size_px):
         return content
     square = np.zeros((size_px, size_px), dtype=np.uint8)
-    x, y = where.x_offset_px, where.y_offset_px
-    square[y : y + where.height_px, x : x + where.width_px] = content
+    x, y = place.x_offset_px, place.y_offset_px
+    square[y : y + place.height_px, x : x + place.width_px] = content
     return square
 
 

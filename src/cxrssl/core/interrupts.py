@@ -18,7 +18,7 @@ class Interrupted(BaseException):
     """A signal has ended a command. No Exception, so that nothing takes it for a fault.
 
     Attributes:
-        number: Of the signal.
+        number: Number of the signal.
     """
 
     def __init__(self, number: int) -> None:
@@ -106,9 +106,9 @@ def _handle(number: int, _frame: FrameType | None) -> None:
         if number == signal.SIGINT:
             os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, _PENDING)
     elif number == signal.SIGINT or _state.pending is None:
-        # Whoever asks once more does not want to wait for what is tidied up now.
-        for asked_again in (signal.SIGINT, number):
-            signal.signal(asked_again, signal.SIG_DFL)
+        # A second signal ends the process at once, without tidying up.
+        for repeated in (signal.SIGINT, number):
+            signal.signal(repeated, signal.SIG_DFL)
         raise Interrupted(number)
 
 

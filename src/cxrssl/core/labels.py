@@ -62,14 +62,14 @@ def canonical_name(name: str, *, among: tuple[str, ...] = FINDINGS) -> str:
     Raises:
         DataError: If none is called that.
     """
-    found = _CANONICAL.get(name.strip().casefold())
-    if found is None or found not in (*among, NO_FINDING):
+    canonical = _CANONICAL.get(name.strip().casefold())
+    if canonical is None or canonical not in (*among, NO_FINDING):
         raise DataError(
             f"class {name!r} is not one of VinDr-CXR's: expected {', '.join(among)} "
             f"or {NO_FINDING}. "
             "Correct the spelling, or leave its rows out of the table."
         )
-    return found
+    return canonical
 
 
 def class_id(name: str) -> int:

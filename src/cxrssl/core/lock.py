@@ -13,7 +13,7 @@ LOCK_NAME = ".lock"
 
 @contextmanager
 def sole_user(folder: Path, *, on_wait: Callable[[], None]) -> Iterator[int]:
-    """Hold a folder; whoever comes second waits.
+    """Hold a folder; a second process waits.
 
     Args:
         folder: It must exist.
@@ -41,7 +41,7 @@ def sole_user(folder: Path, *, on_wait: Callable[[], None]) -> Iterator[int]:
 
 @contextmanager
 def claimed(
-    folder: Path, parts: Sequence[int], *, what: str = "shards"
+    folder: Path, parts: Sequence[int], *, subject: str = "shards"
 ) -> Iterator[Callable[[], None]]:
     """Hold numbered parts of a folder, which other processes and machines may work in as well.
 
@@ -51,7 +51,7 @@ def claimed(
     Args:
         folder: It must exist.
         parts: Numbers >= 0.
-        what: They are called in messages.
+        subject: What messages call the parts.
 
     Yields:
         A function that waits until this process alone may write what is common to all parts. Then
@@ -63,7 +63,7 @@ def claimed(
     descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         for part in parts:
-            _claim(descriptor, part, folder, what)
+            _claim(descriptor, part, folder, subject)
         yield lambda: fcntl.lockf(descriptor, fcntl.LOCK_EX, 1, 0)
     finally:
         os.close(descriptor)
@@ -84,7 +84,7 @@ def sole_writer(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def held(folder: Path) -> int | None:
+def hold(folder: Path) -> int | None:
     """Hold a folder for this process, and refuse if another one does.
 
     The hold is a record lock on `.lock`, which ends with the process, however that ends, and not
@@ -115,12 +115,12 @@ def held(folder: Path) -> int | None:
     return descriptor
 
 
-def _claim(descriptor: int, part: int, folder: Path, what: str) -> None:
+def _claim(descriptor: int, part: int, folder: Path, subject: str) -> None:
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, part + 1)
     except (BlockingIOError, PermissionError) as error:
         raise RunError(
-            f"another process works in {folder} on the same {what}. Wait until it has ended."
+            f"another process works in {folder} on the same {subject}. Wait until it has ended."
         ) from error
     except OSError as error:
         raise RunError(

@@ -16,7 +16,7 @@ def render_card(template: str, content: Mapping[str, Any]) -> str:
     """Fill a template of `hub/`.
 
     Args:
-        template: Its name without the ending, such as `card_detector`.
+        template: Name without suffix, such as `card_detector`.
         content: Every name that it uses. What people or files named goes through `plain` there.
 
     Raises:

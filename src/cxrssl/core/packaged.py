@@ -1,4 +1,4 @@
-"""Folders that come with cxrssl and are no code: `recipes/` and `hub/`."""
+"""Folders that come with cxrssl and are not code: `recipes/` and `hub/`."""
 
 from importlib import resources
 from pathlib import Path

@@ -49,8 +49,8 @@ def with_noise(pixels: Pixels, *, sigma: float, place: float) -> Pixels:
 
     Args:
         pixels: [H, W] uint8.
-        sigma: Of the noise, in grey levels, >= 0.
-        place: Where the table is cut, in [0, 1); equal places, equal noise.
+        sigma: Standard deviation of the noise in grey levels, >= 0.
+        place: Position of the cut in the table, in [0, 1); equal positions, equal noise.
     """
     one_thread()
     table = _normal_table(max(_TABLE_LENGTH, 4 * pixels.size))

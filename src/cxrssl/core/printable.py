@@ -16,7 +16,7 @@ _FORMULA = re.compile("[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 
 def printable(text: str) -> str:
     """Return a text on one line, its control characters as escapes: ESC is a backslash and x1b."""
-    return _UNSHOWN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+    return _UNSHOWN.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def printable_lines(text: str) -> str:
@@ -29,9 +29,9 @@ def printable_content(content: Any) -> Any:  # noqa: ANN401 - whatever JSON can 
     if isinstance(content, str):
         return printable(content)
     if isinstance(content, Mapping):
-        return {printable_content(key): printable_content(own) for key, own in content.items()}
+        return {printable_content(key): printable_content(value) for key, value in content.items()}
     if isinstance(content, list | tuple):
-        return [printable_content(own) for own in content]
+        return [printable_content(value) for value in content]
     return content
 
 

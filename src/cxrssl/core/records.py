@@ -20,14 +20,14 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - whatever JSON can hold
     """Return the content of a JSON file.
 
     Raises:
-        RunError: If it can't be read, or is no JSON.
+        RunError: If it can't be read, or is not JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RunError(f"{path} can't be read: {error.strerror}. {_ADVICE}") from error
     except (ValueError, RecursionError) as error:
-        raise RunError(f"{path} is no JSON ({printable(str(error))}). {_ADVICE}") from error
+        raise RunError(f"{path} is not JSON ({printable(str(error))}). {_ADVICE}") from error
 
 
 def read_record(path: Path, *keys: str) -> dict[str, Any]:
@@ -55,5 +55,5 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except _FAULTS as error:
-        what = f"{type(error).__name__}: {printable(str(error))[:200]}"
-        raise RunError(f"{path} is not as it was written ({what}). {_ADVICE}") from error
+        fault = f"{type(error).__name__}: {printable(str(error))[:200]}"
+        raise RunError(f"{path} is not as it was written ({fault}). {_ADVICE}") from error

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 Size = tuple[int, int]
 
-_MOST_PX = 1e7
+_MAX_PX = 1e7
 _NOT_STATED = {"", "0", "0.0", "-1", "-1.0", "nan", "none", "null"}
 
 
@@ -32,18 +32,20 @@ def _side(value: object) -> int | None:
         side = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         return None
-    return int(side) if side.is_integer() and 1 <= side <= _MOST_PX else None
+    return int(side) if side.is_integer() and 1 <= side <= _MAX_PX else None
 
 
 def is_unreadable(value: object) -> bool:
-    """Return whether a side is stated, and is no number of pixels that an image can have."""
-    is_left_open = str(value).strip().casefold() in _NOT_STATED
-    return not is_left_open and _side(value) is None
+    """Return whether a side is stated, and is not a number of pixels that an image can have."""
+    is_not_stated = str(value).strip().casefold() in _NOT_STATED
+    return not is_not_stated and _side(value) is None
 
 
 def unreadable_note(num_images: int) -> str:
-    """Return what is said of images of which a side can't be read."""
-    return f"width or height of {num_images} image(s) is no whole number of pixels, and is not used"
+    """Return the note on images of which a side can't be read."""
+    return (
+        f"width or height of {num_images} image(s) is not a whole number of pixels, and is not used"
+    )
 
 
 def agreed_size(sizes: Iterable[Size | None]) -> tuple[Size | None, str]:

@@ -5,24 +5,26 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 
-def own_state(module: nn.Module) -> dict[str, Tensor]:
+def unique_tensors(module: nn.Module) -> dict[str, Tensor]:
     """Return a network's tensors, contiguous; one that has several names is under its first."""
-    found: dict[str, Tensor] = {}
-    seen = set()
+    tensors: dict[str, Tensor] = {}
+    tensor_ids = set()
     for name, tensor in module.state_dict(keep_vars=True).items():
-        if id(tensor) not in seen:
-            seen.add(id(tensor))
-            found[name] = tensor.detach().contiguous()
-    return found
+        if id(tensor) not in tensor_ids:
+            tensor_ids.add(id(tensor))
+            tensors[name] = tensor.detach().contiguous()
+    return tensors
 
 
-def load_own_state(module: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Load what `own_state` returned, strictly.
+def load_unique_tensors(module: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Load what `unique_tensors` returned, strictly.
 
     Raises:
         KeyError: If tensors are missing or have no place; nothing is changed then.
     """
-    odd = sorted(set(state) ^ set(own_state(module)))
-    if odd:
-        raise KeyError(f"{len(odd)} tensors are missing or have no place: {', '.join(odd[:3])}")
+    mismatched = sorted(set(state) ^ set(unique_tensors(module)))
+    if mismatched:
+        raise KeyError(
+            f"{len(mismatched)} tensors are missing or have no place: {', '.join(mismatched[:3])}"
+        )
     module.load_state_dict(state, strict=False)  # other names of what is shared are absent

@@ -11,7 +11,7 @@ from cxrssl.core.boxes import Boxes, rescaled
 from cxrssl.core.errors import DataError
 from cxrssl.core.labels import NO_FINDING
 from cxrssl.data.fusion import (
-    MOST_OF_ONE_KIND,
+    MAX_BOXES_PER_CLASS,
     Fused,
     Marks,
     crowded_images,
@@ -29,8 +29,8 @@ class Example:
     """One image with its consensus and its readers' marks.
 
     Attributes:
-        row: Its row in the store.
-        image_id: Its id.
+        row: Row of the image in the store.
+        image_id: Id of the image.
         boxes: [N, 4] fused boxes, xyxy, store pixels, float32.
         labels: [N] 0-based class ids.
         support: [N] readers behind each box.
@@ -41,7 +41,7 @@ class Example:
         looked: Readers who looked at the image, whether they drew something or not.
         boxes_original_px: [N, 4] the fused boxes in the original image, float64, as they were
             before they were carried to the store.
-        reader_boxes_original_px: [R, 4] what the readers drew, likewise.
+        reader_boxes_original_px: [R, 4] the readers' boxes in the original image, float64.
     """
 
     row: int
@@ -104,8 +104,8 @@ def marks_of(store: Store) -> Marks:
     if len(crowded):
         raise DataError(
             f"image {store.images[crowded[0]].image_id} of {store.folder} has more than "
-            f"{MOST_OF_ONE_KIND:,} boxes of one class, and {len(crowded) - 1} other images. Leave "
-            "them out of the table, and ingest again."
+            f"{MAX_BOXES_PER_CLASS:,} boxes of one class, and {len(crowded) - 1} other images. "
+            "Leave them out of the table, and ingest again."
         )
     order = np.argsort(images, kind="stable")
     return Marks(
@@ -121,19 +121,19 @@ def findings_of(store: Store, rows: Sequence[int]) -> NDArray[np.bool_] | None:
     if not store.classes:
         return None
     marks = marks_of(store)
-    held = np.zeros((len(store), len(store.classes)), dtype=bool)
-    held[marks.images, marks.labels] = True
-    return held[np.asarray(rows, dtype=np.int64)]
+    has_class = np.zeros((len(store), len(store.classes)), dtype=bool)
+    has_class[marks.images, marks.labels] = True
+    return has_class[np.asarray(rows, dtype=np.int64)]
 
 
 def _rows_read_by(store: Store, reader: str | None) -> list[int]:
     if reader is None:
         return list(range(len(store)))
-    own = set(store.findings.loc[store.findings["reader"].eq(reader), "image_id"])
-    if not own:
+    read_ids = set(store.findings.loc[store.findings["reader"].eq(reader), "image_id"])
+    if not read_ids:
         readers = ", ".join(sorted(set(store.findings["reader"]))[:20]) or "none"
         raise DataError(f"no image was read by {reader!r}; the store's readers are {readers}.")
-    return [row for row, image in enumerate(store.images) if image.image_id in own]
+    return [row for row, image in enumerate(store.images) if image.image_id in read_ids]
 
 
 def _example(
@@ -144,33 +144,33 @@ def _example(
     part: tuple[slice, slice],
     looked: tuple[str, ...],
 ) -> Example:
-    mark, box = part
-    of_mark = fused.box_of_mark[mark]
+    drawn, fused_rows = part
+    of_mark = fused.box_of_mark[drawn]
     return Example(
         row,
         store.images[row].image_id,
-        store_px(fused.boxes[box], store, row),
-        fused.labels[box],
-        fused.support[box],
-        store_px(marks.boxes[mark], store, row),
-        marks.labels[mark],
-        tuple(marks.readers[mark].tolist()),
-        np.where(of_mark < 0, -1, of_mark - box.start),
+        store_px(fused.boxes[fused_rows], store, row),
+        fused.labels[fused_rows],
+        fused.support[fused_rows],
+        store_px(marks.boxes[drawn], store, row),
+        marks.labels[drawn],
+        tuple(marks.readers[drawn].tolist()),
+        np.where(of_mark < 0, -1, of_mark - fused_rows.start),
         looked,
-        fused.boxes[box],
-        marks.boxes[mark],
+        fused.boxes[fused_rows],
+        marks.boxes[drawn],
     )
 
 
 def store_px(boxes_original_px: NDArray[np.float64], store: Store, row: int) -> Boxes:
     """Carry boxes [N, 4] of an original image to its stored copy, float32."""
-    place = store.placement(row)
+    placement = store.placement(row)
     return rescaled(
         boxes_original_px,
-        x_scale=place.x_scale,
-        y_scale=place.y_scale,
-        x_offset_px=place.x_offset_px,
-        y_offset_px=place.y_offset_px,
+        x_scale=placement.x_scale,
+        y_scale=placement.y_scale,
+        x_offset_px=placement.x_offset_px,
+        y_offset_px=placement.y_offset_px,
     )
 
 
@@ -181,7 +181,7 @@ def splits_of(store: Store, *, protocol: Protocol, normals: bool) -> dict[str, S
 
     Args:
         store: An ingested data set.
-        protocol: By which rule.
+        protocol: Rule of the split.
         normals: Whether images without findings take part; only `corrected` knows how.
 
     Raises:
@@ -206,7 +206,7 @@ def training_ids(store: Store, *, protocol: Protocol, normals: bool, fusion: str
 
     Args:
         store: An ingested data set.
-        protocol: By which rule it is split.
+        protocol: Rule of the split.
         normals: Whether images without findings take part.
         fusion: As for `examples_of`: with a single reader, images that reader never read are none.
 

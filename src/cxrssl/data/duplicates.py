@@ -23,16 +23,16 @@ _SIDE = 16
 # correlated above 0.942. Copies (JPEG at quality 30, half the size, gamma 1.5, equalised, noise of
 # 8 levels) differed in at most 20 bits and correlated above 0.985, 99 times of 100. A copy that is
 # cropped, or so windowed that much of it is clipped, may pass.
-_MOST_BITS = 23
-_LEAST_CORRELATION = 0.97
+_MAX_BITS = 23
+_MIN_CORRELATION = 0.97
 # Two hashes that differ in at most 23 of 256 bits are equal in one of 24 bands at least.
-_NUM_BANDS = _MOST_BITS + 1
+_NUM_BANDS = _MAX_BITS + 1
 
 Hashes = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Twins:
+class DuplicatePair:
     """Two images that are one: rows, bits in which their hashes differ, and correlation."""
 
     first: int
@@ -53,7 +53,7 @@ def perceptual_hash(pixels: Pixels) -> Hashes:
     return np.asarray(waves > np.median(waves)).reshape(-1)
 
 
-def near_duplicates(hashes: Hashes, thumbnails: Sequence[Pixels]) -> list[Twins]:
+def near_duplicates(hashes: Hashes, thumbnails: Sequence[Pixels]) -> list[DuplicatePair]:
     """Return the pairs of images that are one, each once, sorted by rows.
 
     Of several images with one hash, each is paired with the first of them alone.
@@ -64,43 +64,44 @@ def near_duplicates(hashes: Hashes, thumbnails: Sequence[Pixels]) -> list[Twins]
     """
     # Images of one hash stand behind the first of them: many copies of one image are compared with
     # that one, not all with all. Images without a picture are no copies of each other.
-    told = np.flatnonzero([np.ptp(image) > 0 for image in thumbnails])
-    _, first_of, kind = np.unique(hashes[told], axis=0, return_index=True, return_inverse=True)
-    same = np.stack([first_of[kind.reshape(-1)], np.arange(len(told))], axis=1)
-    among = [first_of[pairs] for pairs in _candidates(hashes[told][first_of])]
-    pairs = np.concatenate([np.zeros((0, 2), np.int64), *among, same[same[:, 0] != same[:, 1]]])
-    pairs = np.sort(told[pairs], axis=1)
-    found = []
+    rows = np.flatnonzero([np.ptp(image) > 0 for image in thumbnails])
+    _, first_of, group = np.unique(hashes[rows], axis=0, return_index=True, return_inverse=True)
+    copies = np.stack([first_of[group.reshape(-1)], np.arange(len(rows))], axis=1)
+    candidates = [first_of[pairs] for pairs in _candidates(hashes[rows][first_of])]
+    copies = copies[copies[:, 0] != copies[:, 1]]
+    pairs = np.concatenate([np.zeros((0, 2), np.int64), *candidates, copies])
+    pairs = np.sort(rows[pairs], axis=1)
+    duplicates = []
     for first, second in np.unique(pairs, axis=0).tolist():
         num_bits = int((hashes[first] != hashes[second]).sum())
         correlation = _correlation(thumbnails[first], thumbnails[second])
-        if correlation >= _LEAST_CORRELATION:
-            found.append(Twins(first, second, num_bits, correlation))
-    return found
+        if correlation >= _MIN_CORRELATION:
+            duplicates.append(DuplicatePair(first, second, num_bits, correlation))
+    return duplicates
 
 
 def _candidates(hashes: Hashes) -> list[NDArray[np.int64]]:
-    """Return pairs [P, 2] of rows whose hashes differ in at most `_MOST_BITS`, some repeatedly."""
+    """Return pairs [P, 2] of rows whose hashes differ in at most `_MAX_BITS`, some repeatedly."""
     packed = np.packbits(hashes, axis=1)
-    found = []
+    candidates = []
     for band in np.array_split(np.arange(hashes.shape[1]), _NUM_BANDS):
         key = hashes[:, band] @ (1 << np.arange(len(band)))
         order = np.argsort(key, kind="stable")
         # Equal keys are neighbours now: compare each row with the next, then the one after it, ...
-        here = np.arange(len(order))
+        starts = np.arange(len(order))
         for step in range(1, len(order)):
-            here = here[here + step < len(order)]
-            here = here[key[order[here]] == key[order[here + step]]]
-            if not len(here):
+            starts = starts[starts + step < len(order)]
+            starts = starts[key[order[starts]] == key[order[starts + step]]]
+            if not len(starts):
                 break
-            pairs = np.stack([order[here], order[here + step]], axis=1)
-            apart = np.bitwise_count(packed[pairs[:, 0]] ^ packed[pairs[:, 1]]).sum(axis=1)
-            found.append(np.sort(pairs[apart <= _MOST_BITS], axis=1))
-    return found
+            pairs = np.stack([order[starts], order[starts + step]], axis=1)
+            distances = np.bitwise_count(packed[pairs[:, 0]] ^ packed[pairs[:, 1]]).sum(axis=1)
+            candidates.append(np.sort(pairs[distances <= _MAX_BITS], axis=1))
+    return candidates
 
 
 def _correlation(first: Pixels, second: Pixels) -> float:
     levels = [equalized(image).astype(np.float64) for image in (first, second)]
-    one, other = (image - image.mean() for image in levels)
-    norm = np.sqrt((one**2).sum() * (other**2).sum())
-    return float((one * other).sum() / norm) if norm > 0 else 1.0
+    a, b = (image - image.mean() for image in levels)
+    norm = np.sqrt((a**2).sum() * (b**2).sum())
+    return float((a * b).sum() / norm) if norm > 0 else 1.0

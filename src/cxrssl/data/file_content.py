@@ -6,8 +6,8 @@ from pathlib import Path
 
 from cxrssl.core.errors import DataError
 
-# 150 megapixels of 16 bits are 300 MB; a file of more is no radiograph that can be decoded here.
-MOST_BYTES = 1 << 30
+# 150 megapixels of 16 bits are 300 MB; a larger file can not be a radiograph that is decoded here.
+MAX_BYTES = 1 << 30
 
 
 def file_content(path: Path, *, name: str) -> bytes:
@@ -16,11 +16,11 @@ def file_content(path: Path, *, name: str) -> bytes:
     A named pipe, device or socket is never waited for.
 
     Args:
-        path: Of the file, or of a link to one.
+        path: Path of the file, or of a link to one.
         name: What messages call it.
 
     Raises:
-        DataError: If it can't be read, is no regular file, or has more than 1 GiB.
+        DataError: If it can't be read, is not a regular file, or has more than 1 GiB.
     """
     try:
         # Without O_NONBLOCK, opening a named pipe waits for someone to write into it.
@@ -29,14 +29,14 @@ def file_content(path: Path, *, name: str) -> bytes:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise DataError(
-                    f"{name}: no regular file ({kind_of(status.st_mode)}). Name an image file."
+                    f"{name}: not a regular file ({kind_of(status.st_mode)}). Name an image file."
                 )
-            if status.st_size > MOST_BYTES:
+            if status.st_size > MAX_BYTES:
                 raise DataError(
                     f"{name}: the file has {status.st_size >> 20} MiB; "
-                    f"at most {MOST_BYTES >> 20} are read"
+                    f"at most {MAX_BYTES >> 20} are read"
                 )
-            return file.read(MOST_BYTES + 1)
+            return file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise DataError(f"{name}: not a readable file ({why})") from error

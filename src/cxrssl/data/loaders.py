@@ -39,7 +39,7 @@ class PoolImages(Dataset[dict[str, Tensor]]):
     """What is cut from each image of a pool for pretraining.
 
     Attributes:
-        store: Where the images are.
+        store: Store of the images.
         rows: The pool, as rows of the store.
         cut: What an item holds.
         intensity: How grey levels reach the network.

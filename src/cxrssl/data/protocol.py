@@ -28,7 +28,7 @@ LabelOrder = Literal["table", "seeded"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 PROTOCOLS: tuple[Protocol, ...] = ("published", "described", "corrected")
 
-TRAIN_SHARE = 0.7
+TRAIN_FRACTION = 0.7
 """Of the images that no official part divides: 70/10/20, the paper's section II.A."""
 _VAL_BELOW = 0.8
 # Of an official training part, which needs no test images of its own: 70 to 10.
@@ -41,15 +41,15 @@ def split_of(image_id: str, *, part: str = "") -> Split:
     """Return the split of an image under `corrected`: a function of its id and official part.
 
     Args:
-        image_id: Of the image.
+        image_id: Id of the image.
         part: "train" or "test" if the source itself divides its images, else "".
     """
-    place = _hash_in_unit(f"split/{image_id}")
+    position = _hash_in_unit(f"split/{image_id}")
     if part:
-        return "test" if part == "test" else "train" if place < _OFFICIAL_TRAIN_BELOW else "val"
-    if place < TRAIN_SHARE:
+        return "test" if part == "test" else "train" if position < _OFFICIAL_TRAIN_BELOW else "val"
+    if position < TRAIN_FRACTION:
         return "train"
-    return "val" if place < _VAL_BELOW else "test"
+    return "val" if position < _VAL_BELOW else "test"
 
 
 def split_images(
@@ -60,7 +60,7 @@ def split_images(
     Args:
         ids: Distinct images in the order of their table; for `published` and `described` those with
             findings alone.
-        protocol: By which rule.
+        protocol: Rule of the split.
         parts: Official part of each image, "train" or "test", where the source has such.
 
     Returns:
@@ -74,11 +74,11 @@ def split_images(
         shuffled = np.random.default_rng(_SPLIT_SEED).permutation(len(order))
         by_id = sorted(order)
         order = [by_id[place] for place in shuffled]
-    ends = int(TRAIN_SHARE * len(order)), int(_VAL_BELOW * len(order))
-    found: dict[str, Split] = dict.fromkeys(order[: ends[0]], "train")
-    found |= dict.fromkeys(order[ends[0] : ends[1]], "val")
-    found |= dict.fromkeys(order[ends[1] :], "test")
-    return {name: found[name] for name in ids if name in found}
+    ends = int(TRAIN_FRACTION * len(order)), int(_VAL_BELOW * len(order))
+    splits: dict[str, Split] = dict.fromkeys(order[: ends[0]], "train")
+    splits |= dict.fromkeys(order[ends[0] : ends[1]], "val")
+    splits |= dict.fromkeys(order[ends[1] :], "test")
+    return {name: splits[name] for name in ids if name in splits}
 
 
 def labelled_ids(
@@ -93,23 +93,23 @@ def labelled_ids(
 
     Args:
         train_ids: Training images, in the order of their table.
-        fraction: Share of them.
-        seed: Of the run; the order of the table takes no notice of it.
-        protocol: By which rule.
-        label_order: Whose labels are seen first; None for what the protocol says, which is `table`
-            for `published`, and else `seeded`.
+        fraction: Fraction of them whose labels are used.
+        seed: Seed of the run; not used for `table`.
+        protocol: Rule of the split.
+        label_order: Whose labels are used first; None for the protocol's own order, `table`
+            for `published` and `seeded` for the others.
 
     Raises:
         DataError: If that is no image at all.
     """
     order = _order(train_ids, seed, order_of(protocol, label_order))
-    kept = order[: _count(order, fraction, protocol)]
-    if not kept:
+    labelled = order[: _count(order, fraction, protocol)]
+    if not labelled:
         raise DataError(
             f"{100 * fraction:g}% of {len(order)} training images is none. "
             "Take a larger fraction or more images."
         )
-    return sorted(kept)
+    return sorted(labelled)
 
 
 def pool_ids(
@@ -126,9 +126,9 @@ def pool_ids(
     Args:
         train_ids: Training images of the pool, in the order of their table.
         fraction: Share in (0, 1] of the training images whose labels are hidden.
-        seed: Of the run.
-        protocol: By which rule.
-        label_order: Whose labels are seen first; see `labelled_ids`.
+        seed: Seed of the run.
+        protocol: Rule of the split.
+        label_order: Whose labels are used first; see `labelled_ids`.
         labelled_of: Training images of which the others are labelled, in the order of their table,
             where they are not those of the pool: one may hold images without findings and the other
             not.

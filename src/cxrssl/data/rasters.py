@@ -47,11 +47,11 @@ _TURNS = {
 _OPPOSITES = {6: 8, 8: 6}
 _LYING = (5, 6, 7, 8)
 _REDUCED_PAGE = 1
-_MOST_PAGES = 32
+_MAX_PAGES = 32
 
 
 @dataclass(frozen=True)
-class _Picture:
+class _Decoded:
     """Levels [H, W], uint8 or wider; `scale` of them make one of 0..255."""
 
     levels: Levels
@@ -85,7 +85,7 @@ def decode_raster(
         warnings.simplefilter("ignore")
         try:
             with Image.open(BytesIO(content), formats=_FORMATS) as image:
-                picture = _decoded(image, name, stated)
+                decoded = _decoded(image, name, stated)
         except DataError:
             raise
         except Image.DecompressionBombError as error:
@@ -97,16 +97,16 @@ def decode_raster(
             ) from error
         except MemoryError as error:
             raise DataError(f"{name}: decoding it takes more memory than there is") from error
-    levels, scale = picture.levels, picture.scale
+    levels, scale = decoded.levels, decoded.scale
     height, width = levels.shape
     few = is_of_few_levels(levels)
     if size_px is None:
         pixels = _rounded(levels, scale)
     else:
-        where = placement(width, height, size_px=size_px, fit=fit)
-        small = resized(levels, height=where.height_px, width=where.width_px)
-        pixels = placed(_rounded(small, scale), where, size_px=size_px)
-    return Radiograph(pixels, width, height, picture.route, picture.warnings, has_few_levels=few)
+        place = placement(width, height, size_px=size_px, fit=fit)
+        small = resized(levels, height=place.height_px, width=place.width_px)
+        pixels = placed(_rounded(small, scale), place, size_px=size_px)
+    return Radiograph(pixels, width, height, decoded.route, decoded.warnings, has_few_levels=few)
 
 
 def _rounded(levels: Levels, scale: float) -> Pixels:
@@ -115,8 +115,8 @@ def _rounded(levels: Levels, scale: float) -> Pixels:
     return np.rint(np.clip(levels / np.float32(scale), 0, 255)).astype(np.uint8)
 
 
-def _decoded(image: Image.Image, name: str, stated: Size | None) -> _Picture:
-    said = _checked(image, name)
+def _decoded(image: Image.Image, name: str, stated: Size | None) -> _Decoded:
+    warnings = _checked(image, name)
     route = f"{image.format}; {image.mode}"
     # Both before anything is decoded: Pillow turns a TIFF as it loads it, and forgets the tag.
     orientation = _orientation(image)
@@ -127,7 +127,7 @@ def _decoded(image: Image.Image, name: str, stated: Size | None) -> _Picture:
         stored = stored[1], stored[0]
     is_to_turn = orientation in _TURNS and not _is_stated_as_stored(stated, stored, orientation)
     if orientation in _TURNS:
-        said.append(
+        warnings.append(
             f"orientation {orientation}: the picture is turned, as viewers show it"
             if is_to_turn
             else f"orientation {orientation} is not applied: the size that the table states is "
@@ -143,14 +143,14 @@ def _decoded(image: Image.Image, name: str, stated: Size | None) -> _Picture:
         scale = (2**num_bits - 1) / 255
     if is_white_zero and levels.dtype != np.uint8:  # of 8 bits and less, Pillow has turned them
         levels = (2**num_bits - 1) - levels
-    return _Picture(levels, scale, route, tuple(said))
+    return _Decoded(levels, scale, route, tuple(warnings))
 
 
 def _checked(image: Image.Image, name: str) -> list[str]:
     """Refuse by the header alone what is too large, not one picture or of no known range.
 
     Returns:
-        What is to be said of it.
+        Warnings about it.
     """
     if image.width * image.height > _MAX_PIXELS:
         raise _too_large(name)
@@ -169,7 +169,7 @@ def _checked(image: Image.Image, name: str) -> list[str]:
 
 def _are_reduced_copies(image: Image.Image, frames: int) -> bool:
     """Return whether this is a TIFF, and every page but the first is marked as a smaller copy."""
-    if not isinstance(image, TiffImagePlugin.TiffImageFile) or frames > _MOST_PAGES:
+    if not isinstance(image, TiffImagePlugin.TiffImageFile) or frames > _MAX_PAGES:
         return False
     pages = []
     for number in range(1, frames):

@@ -38,18 +38,18 @@ def repeat_factors(
     """Return how often each image should be seen an epoch, [N] float64, >= 1.
 
     An image counts as much as its rarest class: r = max over its classes of sqrt(threshold / f),
-    where f is the share of images that hold the class. An image without boxes counts 1.
+    where f is the fraction of images that hold the class. An image without boxes counts 1.
 
     Source: LVIS, arXiv 1908.03195, appendix B.2; the paper's threshold is 0.4.
     """
     present = [np.unique(labels) for labels in labels_per_image]
-    held = np.concatenate(present) if present else np.empty(0, np.int64)
-    classes, counts = np.unique(held, return_counts=True)
+    all_labels = np.concatenate(present) if present else np.empty(0, np.int64)
+    classes, counts = np.unique(all_labels, return_counts=True)
     factor = {
         int(label): max(1.0, float(np.sqrt(threshold / (count / len(present)))))
         for label, count in zip(classes, counts, strict=True)
     }
-    return np.array([max((factor[int(c)] for c in own), default=1.0) for own in present])
+    return np.array([max((factor[int(c)] for c in labels), default=1.0) for labels in present])
 
 
 class BatchPlan:
@@ -75,11 +75,11 @@ class BatchPlan:
         """Plan `num_epochs` over `num_images` rows.
 
         Args:
-            num_images: Rows to visit.
+            num_images: Number of rows to visit.
             batch_size: Images in a global batch, over all processes.
-            num_epochs: Epochs in all.
-            seed: Of the run.
-            max_steps: Where the run ends at the latest, >= 1; None for after `num_epochs`.
+            num_epochs: Number of epochs.
+            seed: Seed of the run.
+            max_steps: Limit of optimizer steps, >= 1; None for `num_epochs` alone.
             factors: [num_images] repeat factors.
             rounding: `stochastic` rounds each up or down at random every epoch, so that the mean is
                 right; `ceil` rounds all up, as the paper's code does.
@@ -107,9 +107,9 @@ class BatchPlan:
         generator = np.random.default_rng(np.random.SeedSequence((self._seed, epoch, 0xB47C)))
         rows = np.arange(self._num_images)
         if self._factors is not None:
-            whole = np.floor(self._factors).astype(np.int64)
-            extra = generator.random(self._num_images) < self._factors - whole
-            rows = np.repeat(rows, whole + extra)
+            repeats = np.floor(self._factors).astype(np.int64)
+            extra = generator.random(self._num_images) < self._factors - repeats
+            rows = np.repeat(rows, repeats + extra)
         return generator.permutation(rows)
 
     def epochs(self, *, from_step: int) -> range:
@@ -122,7 +122,7 @@ class BatchPlan:
         first, end = int(self._first_steps[epoch]), int(self._first_steps[epoch + 1])
         return range(max(first, from_step), end)
 
-    def starts_of(self, epochs: Sequence[int]) -> tuple[int, ...]:
+    def first_steps_of(self, epochs: Sequence[int]) -> tuple[int, ...]:
         """Return the first step of each epoch that the run reaches, counted from 0."""
         return tuple(int(self._first_steps[epoch]) for epoch in epochs if epoch < self.num_epochs)
 
@@ -135,12 +135,12 @@ class BatchPlan:
         rows = self.order(epoch)
         if self._factors is None:
             return [Visit(epoch, row) for row in rows.tolist()]
-        seen: Counter[int] = Counter()
-        found = []
+        num_visits: Counter[int] = Counter()
+        visits = []
         for row in rows.tolist():
-            found.append(Visit(epoch, row, seen[row]))
-            seen[row] += 1
-        return found
+            visits.append(Visit(epoch, row, num_visits[row]))
+            num_visits[row] += 1
+        return visits
 
     def batch_of(self, visits: Sequence[Visit], step: int) -> list[Visit]:
         """Return the global batch of a step out of the visits of its epoch.
@@ -166,10 +166,10 @@ class Batches(Sequence[list[Visit]]):
     """One process's slices of a plan's batches, each made when it is asked for.
 
     Attributes:
-        plan: Whose batches.
-        from_step: The step of the first of them.
-        rank: Which process.
-        num_processes: How many share a batch.
+        plan: The plan whose batches these are.
+        from_step: Step of the first batch.
+        rank: Index of the process.
+        num_processes: Number of processes that share a batch.
     """
 
     plan: BatchPlan
@@ -186,7 +186,7 @@ class Batches(Sequence[list[Visit]]):
         for epoch in self.plan.epochs(from_step=self.from_step):
             visits = self.plan.visits(epoch)
             for step in self.plan.steps_of(epoch, from_step=self.from_step):
-                yield self._share(visits, step)
+                yield self._slice(visits, step)
 
     @overload
     def __getitem__(self, place: int) -> list[Visit]: ...
@@ -199,17 +199,17 @@ class Batches(Sequence[list[Visit]]):
             IndexError: If there are fewer batches.
         """
         if isinstance(place, slice):
-            return [self[one] for one in range(*place.indices(len(self)))]
+            return [self[index] for index in range(*place.indices(len(self)))]
         step = self.from_step + range(len(self))[place]
-        return self._share(self.plan.visits(self.plan.epochs(from_step=step)[0]), step)
+        return self._slice(self.plan.visits(self.plan.epochs(from_step=step)[0]), step)
 
     def __eq__(self, other: object) -> bool:
         """Return whether another sequence has the same batches."""
         if not isinstance(other, Sequence) or len(self) != len(other):
             return False
-        return all(mine == theirs for mine, theirs in zip(self, other, strict=True))
+        return all(batch == other_batch for batch, other_batch in zip(self, other, strict=True))
 
     __hash__ = None  # type: ignore[assignment]
 
-    def _share(self, visits: Sequence[Visit], step: int) -> list[Visit]:
+    def _slice(self, visits: Sequence[Visit], step: int) -> list[Visit]:
         return self.plan.batch_of(visits, step)[self.rank :: self.num_processes]

@@ -29,8 +29,8 @@ def check_shared_memory(batch_bytes: int, *, num_workers: int) -> None:
     Docker gives a container 64 MB, and a worker that finds no room is killed without a word.
 
     Args:
-        batch_bytes: Of one batch.
-        num_workers: Of this process; other processes of a launch on this machine have as many.
+        batch_bytes: Bytes of one batch.
+        num_workers: Workers of this process; each process of a launch here has as many.
 
     Raises:
         RunError: If not even one batch of each worker fits.
@@ -42,14 +42,14 @@ def check_shared_memory(batch_bytes: int, *, num_workers: int) -> None:
         return
     processes = int(os.environ.get("LOCAL_WORLD_SIZE") or 1)
     free = shutil.disk_usage(SHARED_MEMORY).free
-    least = batch_bytes * num_workers * processes
-    if least <= free and least * PREFETCHED <= free:
+    needed_bytes = batch_bytes * num_workers * processes
+    if needed_bytes <= free and needed_bytes * PREFETCHED <= free:
         return
     workers = f"{num_workers * processes} workers that hand over batches of {_mb(batch_bytes)}"
     has = f"{SHARED_MEMORY} has {_mb(free)} left, and {workers} fill"
-    if least > free:
-        raise RunError(f"{has} at least {_mb(least)} of it. {_ADVICE}")
-    text = f"{has} up to {_mb(least * PREFETCHED)} of it: a worker may be killed. {_ADVICE}"
+    if needed_bytes > free:
+        raise RunError(f"{has} at least {_mb(needed_bytes)} of it. {_ADVICE}")
+    text = f"{has} up to {_mb(needed_bytes * PREFETCHED)} of it: a worker may be killed. {_ADVICE}"
     warnings.warn(text, SharedMemoryWarning, stacklevel=2)
 
 
@@ -65,12 +65,12 @@ def shared_memory_faults() -> Iterator[None]:
     except RuntimeError as error:
         # Of a worker that was killed, the reason is in what its error comes from.
         texts = [str(error), str(error.__cause__ or "")]
-        said = next((text for text in texts if any(s in text.lower() for s in _SIGNS)), None)
-        if said is None:
+        message = next((text for text in texts if any(s in text.lower() for s in _SIGNS)), None)
+        if message is None:
             raise
         raise RunError(
             "a worker that loads images had no room to hand them over "
-            f"({said.splitlines()[0]}). {_ADVICE} If it says ancdata, allow more open files: "
+            f"({message.splitlines()[0]}). {_ADVICE} If it says ancdata, allow more open files: "
             "ulimit -n 65536."
         ) from error
 

@@ -7,7 +7,7 @@ from cxrssl.core.errors import DataError
 from cxrssl.core.sizes import Size, is_resize_of
 
 Scale = tuple[float, float]
-SAME: Scale = (1.0, 1.0)
+UNSCALED: Scale = (1.0, 1.0)
 # A box may end on the last pixel's far edge, and readers' tools round; more outside is a fault.
 _EDGE_TOLERANCE_PX = 1.0
 
@@ -32,21 +32,21 @@ def scale_of_boxes(boxes: NDArray[np.float64] | None, *, stated: Size | None, si
             "correct the size"
         )
     if boxes is None:
-        return SAME
+        return UNSCALED
     width, height = drawn_on
     limits = np.array([width, height, width, height]) + _EDGE_TOLERANCE_PX
-    bad = (boxes < -_EDGE_TOLERANCE_PX).any(axis=1) | (boxes > limits).any(axis=1)
-    if bad.any():
-        box = ", ".join(f"{value:g}" for value in boxes[bad][0])
+    is_outside = (boxes < -_EDGE_TOLERANCE_PX).any(axis=1) | (boxes > limits).any(axis=1)
+    if is_outside.any():
+        box = ", ".join(f"{value:g}" for value in boxes[is_outside][0])
         raise DataError(
-            f"{int(bad.sum())} box(es) outside the image of {_text(drawn_on)} pixels, "
+            f"{int(is_outside.sum())} box(es) outside the image of {_text(drawn_on)} pixels, "
             f"the first ({box})"
         )
     return size[0] / width, size[1] / height
 
 
 def scale_warning(num_boxes: int, *, stated: Size, size: Size) -> str:
-    """Return what is said of an image whose boxes were scaled."""
+    """Return the warning about an image whose boxes were scaled."""
     return (
         f"the table states {_text(stated)} pixels and the file has {_text(size)}, of the same "
         f"shape: {num_boxes} box(es) are scaled to the file"

@@ -45,7 +45,7 @@ class Store:
     """Random access to an ingested data set; pixels stay on disk until they are asked for.
 
     Attributes:
-        folder: Where it lies.
+        folder: Folder of the store.
         manifest: Settings, classes, counts and failures of the ingest.
         images: A row an image, sorted by image id.
         findings: Every reader's marks in the order of the source's table, columns of

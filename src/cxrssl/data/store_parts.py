@@ -40,9 +40,9 @@ MANIFEST, BOXES = "manifest.json", "boxes.parquet"
 _MEND = "Ingest its source again: that redoes only what is gone or damaged."
 _SHARD_NAME = re.compile(r"images-[0-9]{5,9}-of-[0-9]{5,9}\.arrow")
 # A million images, each with a fault of a line, have a manifest of a third of that.
-_MOST_JSON_BYTES = 1 << 28
+_MAX_JSON_BYTES = 1 << 28
 # Readers of VinDr-CXR leave 5 rows an image; a store of a thousand is a mistake or worse.
-_MOST_ROWS_AN_IMAGE = 1000
+_MAX_ROWS_AN_IMAGE = 1000
 _PARTS = ("", "train", "test")
 _TEXTS = (pa.string(), pa.large_string())
 # What pyarrow and pandas raise of files that are not what they seem.
@@ -95,7 +95,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     if not path.is_file():
         raise DataError(
-            f"{folder} is no finished store ({MANIFEST} is missing). "
+            f"{folder} is not a finished store ({MANIFEST} is missing). "
             f"Run `cxrssl ingest SOURCE {folder}`."
         )
     content = _json_content(folder, MANIFEST)
@@ -105,18 +105,18 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"{folder} was written as store version {version}; "
             f"this cxrssl reads {STORE_VERSION}. Ingest it again."
         )
-    manifest = _checked(path, content, _Manifest)
-    if len(set(manifest.classes)) < len(manifest.classes):
+    checked = _checked(path, content, _Manifest)
+    if len(set(checked.classes)) < len(checked.classes):
         raise _damaged(path, "it has one class twice")
-    for name in manifest.shards:
+    for name in checked.shards:
         if not _SHARD_NAME.fullmatch(name):
             raise _damaged(
                 path,
                 f"shard name {name[:100]!r}: expected a file of the store itself, such as "
                 "images-00000-of-00001.arrow",
             )
-    whole: dict[str, Any] = _checked(path, content, dict[str, Any])
-    return {"warnings": {}, "notes": []} | whole
+    manifest: dict[str, Any] = _checked(path, content, dict[str, Any])
+    return {"warnings": {}, "notes": []} | manifest
 
 
 def read_shards(folder: Path, manifest: dict[str, Any]) -> pa.Table:
@@ -141,7 +141,7 @@ def read_shards(folder: Path, manifest: dict[str, Any]) -> pa.Table:
     ids = table.column("image_id").to_pylist()
     for before, name in zip(["", *ids], ids, strict=False):
         if name <= before or not is_id(name):
-            raise _damaged(folder, f"image id {name[:100]!r} is no id, or stands out of order")
+            raise _damaged(folder, f"image id {name[:100]!r} is not valid, or is out of order")
     return table
 
 
@@ -162,9 +162,9 @@ def read_boxes(folder: Path, ids: Sequence[str], classes: Sequence[str]) -> pd.D
     typed = all(kind in _TEXTS for kind in texts) and all(kind == pa.float64() for kind in numbers)
     if schema.names != list(COLUMNS) or not (is_empty or typed):
         raise _damaged(path, f"expected the columns {', '.join(COLUMNS)} as text and numbers")
-    if num_rows > _MOST_ROWS_AN_IMAGE * max(1, len(ids)):
+    if num_rows > _MAX_ROWS_AN_IMAGE * max(1, len(ids)):
         raise DataError(
-            f"{path} holds {num_rows:,} rows for {len(ids)} images; at most {_MOST_ROWS_AN_IMAGE} "
+            f"{path} holds {num_rows:,} rows for {len(ids)} images; at most {_MAX_ROWS_AN_IMAGE} "
             "an image are read. Leave out the images with a crowd of boxes, and ingest again."
         )
     with _reading(path):
@@ -179,20 +179,20 @@ def read_records(folder: Path, manifest: dict[str, Any]) -> dict[str, str]:
     Raises:
         DataError: If the record of a shard is missing or damaged.
     """
-    found: dict[str, str] = {}
+    sha256s: dict[str, str] = {}
     for name in manifest["shards"]:
         record = Path(name).with_suffix(".json").name
         content = _json_content(folder, record)
         images = _checked(folder / record, content, _Record).images
-        found |= {image.image_id: image.source_sha256 for image in images}
-    return found
+        sha256s |= {image.image_id: image.source_sha256 for image in images}
+    return sha256s
 
 
 def part(folder: Path, name: str) -> Path:
     """Return the path of a file of a store.
 
     Raises:
-        DataError: If it is not there, or no regular file, or a link that leads out of the store.
+        DataError: If it is missing, not a regular file, or a link that leads out of the store.
     """
     path = folder / name
     if not path.is_file():
@@ -224,9 +224,9 @@ def _json_content(folder: Path, name: str) -> bytes:
     path = part(folder, name)
     with _reading(path):
         size = path.stat().st_size
-        if size > _MOST_JSON_BYTES:
+        if size > _MAX_JSON_BYTES:
             raise DataError(
-                f"{path} has {size >> 20} MiB; at most {_MOST_JSON_BYTES >> 20} are read. {_MEND}"
+                f"{path} has {size >> 20} MiB; at most {_MAX_JSON_BYTES >> 20} are read. {_MEND}"
             )
         return path.read_bytes()
 

@@ -34,7 +34,7 @@ def describe(
 
     Args:
         path: The table, in Kaggle's or PhysioNet's columns.
-        protocol: By which rules images are divided, fused and oversampled.
+        protocol: Rule by which images are split, fused and oversampled.
         out: Folder for `describe.json` and the figures; None for neither.
         say: Called with a line for each thing that was written to `out` or could not be.
 
@@ -47,16 +47,16 @@ def describe(
     if out is not None and out.exists() and not out.is_dir():
         raise DataError(f"{out} is a file; --out needs a folder, which may be absent.")
     table = read_table(path)
-    seen = findings_of(table, protocol=protocol)
+    findings = findings_of(table, protocol=protocol)
     notes = list(table.notes)
-    found = {
+    content = {
         "protocol": protocol,
-        "fusion": {"policy": seen.policy, "iou": FUSION_IOU},
+        "fusion": {"policy": findings.policy, "iou": FUSION_IOU},
         "table_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        **counts(seen),
-        **balance(seen, protocol=protocol, notes=notes),
-        "inter_reader": agreement(seen, notes=notes),
-        "split_drift": drift(seen, notes=notes),
+        **counts(findings),
+        **balance(findings, protocol=protocol, notes=notes),
+        "inter_reader": agreement(findings, notes=notes),
+        "split_drift": drift(findings, notes=notes),
         "faults": table.faults | crowds(table),
         "notes": notes,
     }
@@ -68,7 +68,7 @@ def describe(
         # Matplotlib takes longer to load than all of the above to run.
         from cxrssl.describe.figures import draw
 
-        write_json(out / "describe.json", found)
+        write_json(out / "describe.json", content)
         say_plainly(f"wrote {out / 'describe.json'}")
-        draw(seen, found, table.sizes, pixels=path.parent / "train", out=out, say=say_plainly)
-    return found
+        draw(findings, content, table.sizes, pixels=path.parent / "train", out=out, say=say_plainly)
+    return content

@@ -24,8 +24,8 @@ _SUFFIXES = (".dicom", ".dcm", ".png", ".jpg", *sorted(RASTER_SUFFIXES - {".png"
 
 
 def draw(
-    seen: Findings,
-    found: dict[str, Any],
+    findings: Findings,
+    content: dict[str, Any],
     sizes: Mapping[str, Size],
     *,
     pixels: Path,
@@ -35,15 +35,15 @@ def draw(
     """Write figure 3, and figure 1 where there are images.
 
     Args:
-        seen: The table.
-        found: Its description.
+        findings: The findings of the table.
+        content: The description that `describe` returns.
         sizes: Image id -> (width, height) that the table states.
         pixels: Folder of the image files, named by image id; it need not be there.
         out: Folder of the figures.
         say: Called with a line for each file written, and for what could not be.
     """
-    before, after = found["train_images_per_class"], found["oversampled_images_per_class"]
-    if found["split"]["train"]:
+    before, after = content["train_images_per_class"], content["oversampled_images_per_class"]
+    if content["split"]["train"]:
         files = write_class_balance(
             out / "figure3_class_balance",
             list(before),
@@ -53,7 +53,7 @@ def draw(
         say(f"wrote {', '.join(map(str, files))}")
     else:
         say("no figure 3: the training split is empty")
-    examples = list(_examples(seen, sizes, pixels, say))
+    examples = list(_examples(findings, sizes, pixels, say))
     if examples:
         files = write_readings(out / "figure1_fusion", examples)
         say(f"wrote {', '.join(map(str, files))}")
@@ -62,25 +62,25 @@ def draw(
 
 
 def _examples(
-    seen: Findings, sizes: Mapping[str, Size], pixels: Path, say: Callable[[str], None]
+    findings: Findings, sizes: Mapping[str, Size], pixels: Path, say: Callable[[str], None]
 ) -> Iterator[Readings]:
     """Yield the images of which most marks were merged, crowded ones left out."""
-    num_images = len(seen.ids)
-    num_fused = np.bincount(seen.fused.images, minlength=num_images)
-    merged = np.bincount(seen.marks.images, minlength=num_images) - num_fused
+    num_images = len(findings.ids)
+    num_fused = np.bincount(findings.fused.images, minlength=num_images)
+    merged = np.bincount(findings.marks.images, minlength=num_images) - num_fused
     # Whatever the order of the table, the same images: ties go by id.
-    ranked = sorted(range(num_images), key=lambda image: (-int(merged[image]), seen.ids[image]))
+    ranked = sorted(range(num_images), key=lambda image: (-int(merged[image]), findings.ids[image]))
     yielded = 0
     for image in ranked:
         if yielded == _NUM_EXAMPLES or not merged[image]:
             return
-        file = _file_of(seen.ids[image], pixels) if num_fused[image] <= _CROWDED else None
+        file = _file_of(findings.ids[image], pixels) if num_fused[image] <= _CROWDED else None
         if file is None:
             continue
         try:
-            stated = sizes.get(seen.ids[image])
+            stated = sizes.get(findings.ids[image])
             radiograph = read_image(file, size_px=_SIZE_PX, stated=stated)
-            readings = _readings(seen, image, radiograph, stated)
+            readings = _readings(findings, image, radiograph, stated)
         except DataError as error:
             say(f"left out of figure 1: {error}")
             continue
@@ -93,18 +93,20 @@ def _file_of(image_id: str, folder: Path) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
-def _readings(seen: Findings, image: int, radiograph: Radiograph, stated: Size | None) -> Readings:
+def _readings(
+    findings: Findings, image: int, radiograph: Radiograph, stated: Size | None
+) -> Readings:
     width, height = radiograph.original_width, radiograph.original_height
-    drawn, fused = seen.marks.images == image, seen.fused.images == image
-    boxes = seen.marks.boxes[drawn]
+    drawn, fused = findings.marks.images == image, findings.fused.images == image
+    boxes = findings.marks.boxes[drawn]
     x_scale, y_scale = scale_of_boxes(boxes, stated=stated, size=(width, height))
     scale = {"x_scale": x_scale * _SIZE_PX / width, "y_scale": y_scale * _SIZE_PX / height}
     return Readings(
         pixels=radiograph.pixels,
         height_per_width=height / width,
         drawn=rescaled(boxes, **scale),
-        readers=seen.marks.readers[drawn].tolist(),
-        fused=rescaled(seen.fused.boxes[fused], **scale),
-        names=[seen.classes[label] for label in seen.fused.labels[fused]],
-        support=seen.fused.support[fused].tolist(),
+        readers=findings.marks.readers[drawn].tolist(),
+        fused=rescaled(findings.fused.boxes[fused], **scale),
+        names=[findings.classes[label] for label in findings.fused.labels[fused]],
+        support=findings.fused.support[fused].tolist(),
     )

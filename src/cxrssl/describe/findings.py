@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cxrssl.core.labels import NO_FINDING
-from cxrssl.data.fusion import MOST_OF_ONE_KIND, Fused, Marks, fuse, reader_array
+from cxrssl.data.fusion import MAX_BOXES_PER_CLASS, Fused, Marks, fuse, reader_array
 from cxrssl.data.protocol import Protocol, split_images
 from cxrssl.data.tables import Table
 
@@ -58,9 +58,9 @@ def findings_of(table: Table, *, protocol: Protocol) -> Findings:
     split_of = split_images(ids, protocol=protocol, parts=table.parts)
     marks = Marks(
         drawn[["x_min", "y_min", "x_max", "y_max"]].to_numpy(np.float64),
-        _places(drawn["category"], table.classes),
+        _indices(drawn["category"], table.classes),
         reader_array(drawn["reader"].tolist()),
-        _places(drawn["image_id"], ids),
+        _indices(drawn["image_id"], ids),
     )
     present = np.zeros((len(ids), len(table.classes)), bool)
     present[marks.images, marks.labels] = True
@@ -82,10 +82,10 @@ def crowds(table: Table) -> dict[str, str]:
     drawn = table.rows[table.rows["category"].ne(NO_FINDING)]
     counts = Counter(zip(drawn["image_id"], drawn["category"], strict=True))
     return {
-        image_id: f"{count:,} boxes of {category}; at most {MOST_OF_ONE_KIND:,} of one class are "
-        "fused"
+        image_id: f"{count:,} boxes of {category}; at most {MAX_BOXES_PER_CLASS:,} of one class "
+        "are fused"
         for (image_id, category), count in sorted(counts.items())
-        if count > MOST_OF_ONE_KIND
+        if count > MAX_BOXES_PER_CLASS
     }
 
 
@@ -103,6 +103,6 @@ def reader_groups(readings: pd.DataFrame) -> list[tuple[str, ...]]:
     return [tuple(sorted(readers, key=reader_order)) for readers in of_image.values()]
 
 
-def _places(names: "pd.Series[str]", among: Sequence[str]) -> NDArray[np.int64]:
-    place_of = {name: place for place, name in enumerate(among)}
-    return np.array([place_of[name] for name in names], dtype=np.int64)
+def _indices(names: "pd.Series[str]", among: Sequence[str]) -> NDArray[np.int64]:
+    index = {name: place for place, name in enumerate(among)}
+    return np.array([index[name] for name in names], dtype=np.int64)

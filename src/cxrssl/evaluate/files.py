@@ -5,7 +5,7 @@ from typing import Any
 
 from cxrssl.data.coco.files import read_annotations, read_results
 from cxrssl.data.coco.index import Remarks
-from cxrssl.data.coco.match import Matched, matched_document
+from cxrssl.data.coco.match import MatchedIds, match_document
 from cxrssl.evaluate.inputs import as_detections, inputs_of_file, readings_of
 from cxrssl.evaluate.intervals import Bootstrap
 from cxrssl.evaluate.paired import read_other_run
@@ -42,7 +42,7 @@ def evaluate_files(
     readings = None
     if readers is not None:
         own, drawn = read_annotations(readers, of_readers=True)
-        ids = matched_document(own, index)
+        ids = match_document(own, index)
         readings = readings_of(own, drawn, index, ids)
         remarks += own.remarks + ids.remarks
     inputs = inputs_of_file(index, boxes, readings)
@@ -64,7 +64,7 @@ def evaluate_readers(
 ) -> dict[str, Any]:
     """Score the readers of a COCO data set against each other; see `evaluate_files`."""
     index, drawn = read_annotations(readers, of_readers=True)
-    readings = readings_of(index, drawn, index, Matched(index.images, index.categories))
+    readings = readings_of(index, drawn, index, MatchedIds(index.images, index.categories))
     return scored_readers(
         readings, index.names, bootstrap, consensus_iou=consensus_iou, remarks=index.remarks
     )

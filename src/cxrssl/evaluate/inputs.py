@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from cxrssl.core.errors import DataError
-from cxrssl.data.coco.files import CocoMarks, CocoResults
+from cxrssl.data.coco.files import CocoAnnotations, CocoResults
 from cxrssl.data.coco.index import Index
-from cxrssl.data.coco.match import Matched
+from cxrssl.data.coco.match import MatchedIds
 from cxrssl.data.fusion import Marks
 from cxrssl.metrics.annotations import Detections, Flags, Truth
 
@@ -56,7 +56,9 @@ class EvaluationInputs:
         return self.index.names
 
 
-def inputs_of_file(index: Index, boxes: CocoMarks, readings: Readings | None) -> EvaluationInputs:
+def inputs_of_file(
+    index: Index, boxes: CocoAnnotations, readings: Readings | None
+) -> EvaluationInputs:
     """Return the truth of a COCO document."""
     truth = Truth(
         boxes.images,
@@ -71,7 +73,7 @@ def inputs_of_file(index: Index, boxes: CocoMarks, readings: Readings | None) ->
     return EvaluationInputs(index, truth, readings)
 
 
-def readings_of(own: Index, boxes: CocoMarks, index: Index, ids: Matched) -> Readings:
+def readings_of(own: Index, boxes: CocoAnnotations, index: Index, ids: MatchedIds) -> Readings:
     """Return what readers drew, from a COCO document whose annotations name a `reader`.
 
     Who looked at an image its entry in `images` may say, as `"readers": ["R8", "R9"]`. If none

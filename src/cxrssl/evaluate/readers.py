@@ -168,7 +168,7 @@ def _side(marks: Marks, rows: Flags) -> Side:
 
 
 def _consensus(marks: Marks, rows: Flags, images: Flags, *, iou: float) -> Side:
-    fused = fuse(marks.chosen(rows & images[marks.images]), policy="consensus", iou=iou)
+    fused = fuse(marks.select(rows & images[marks.images]), policy="consensus", iou=iou)
     return Side(fused.boxes, fused.labels, fused.images)
 
 

@@ -59,7 +59,7 @@ def set_up(recipe: FinetuneRecipe, out: Path, *, resume: bool) -> Setup:
     store, optim = Store(recipe.data.store), recipe.optim
     splits = labelled_splits(store, recipe)
     images, plan = training_images(store, splits.train, recipe)
-    drops = plan.starts_of(optim.drop_epochs)
+    drops = plan.first_steps_of(optim.drop_epochs)
     rate = LearningRate(optim.schedule, optim.peak_lr, optim.warmup_steps, plan.num_steps, drops)
     checkpoints = Checkpoints(
         out / "checkpoints", recipe.checkpoint_every_steps, writes, accelerator.scaler

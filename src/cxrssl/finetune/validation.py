@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cxrssl.config.schema import FinetuneRecipe
-from cxrssl.core.state import load_own_state, own_state
+from cxrssl.core.state import load_unique_tensors, unique_tensors
 from cxrssl.data.detection import Example
 from cxrssl.evaluate.checkpoint import scores_of, values_of
 from cxrssl.evaluate.detect import BATCH_SIZE, ImageDetections, detect_in_turn
@@ -77,7 +77,7 @@ class Validation:
         """
         detector, accelerator = self.setup.detector, self.setup.accelerator
         model = build_detector(detector.config).to(accelerator.device)
-        load_own_state(model, own_state(detector.model))
+        load_unique_tensors(model, unique_tensors(detector.model))
         from_main(accelerator, model.state_dict().values())
         return replace(detector, model=model)
 

@@ -25,7 +25,7 @@ from huggingface_hub.errors import (
 )
 
 from cxrssl.core.errors import HubError
-from cxrssl.core.hub_address import PREFIX, is_on_hub, parsed, without_secrets
+from cxrssl.core.hub_address import PREFIX, is_on_hub, parse_address, without_secrets
 
 FILES = ("config.json", "preprocessor_config.json", "model.safetensors")
 
@@ -69,7 +69,7 @@ def fetched(place: Path) -> Fetched:
     """
     if not is_on_hub(place):
         return Fetched(place, str(place))
-    repo, revision = parsed(place)
+    repo, revision = parse_address(place)
     branch = revision or constants.DEFAULT_REVISION
     folder = ask_hub(lambda: _snapshot(repo, branch), f"{repo}@{branch}")
     for name in FILES:

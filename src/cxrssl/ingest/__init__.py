@@ -19,10 +19,10 @@ import pandas as pd
 from cxrssl.core.errors import DataError, RunError
 from cxrssl.core.files import replacing, write_json
 from cxrssl.core.lock import claimed, sole_writer
-from cxrssl.data.stated_sizes import SAME
+from cxrssl.data.stated_sizes import UNSCALED
 from cxrssl.data.store import STORE_VERSION
 from cxrssl.data.tables import Layout, Source, read_source
-from cxrssl.data.tables.marks import Marks, marks_on
+from cxrssl.data.tables.annotation_counts import AnnotationCounts, count_annotations
 from cxrssl.data.tables.rows import BOX_COLUMNS
 from cxrssl.data.tables.unread import POOL_ADVICE
 from cxrssl.ingest.origin import (
@@ -33,7 +33,7 @@ from cxrssl.ingest.origin import (
     put_in_place,
 )
 from cxrssl.ingest.shards import Settings, Shard, plan_shards
-from cxrssl.ingest.workers import written
+from cxrssl.ingest.workers import write_shards
 
 _NO_FILE = "the table has rows for this image, and there is no file"
 _NO_ROWS = (
@@ -48,12 +48,12 @@ class IngestSummary:
 
     Attributes:
         num_images: Images stored by this call's shards.
-        num_reused: Of them, those that were there already.
-        failures: Why, for every image id that could not be stored; of the whole source if `done`.
-        num_missing: Shards that other calls have still to write; the store is whole at 0.
+        num_reused: Those of them that an earlier call had stored.
+        failures: Reason by image id, for images that could not be stored.
+        num_missing: Shards that other calls have still to write; at 0 the store is complete.
         warnings: What was guessed, changed or looks wrong, for image ids that were stored; of the
             whole source if `done`.
-        notes: The same about the source as a whole.
+        notes: What was guessed or left out of the source as a whole, a sentence each.
         marks: What readers marked on the images that were stored; of the whole source if `done`.
     """
 
@@ -63,7 +63,7 @@ class IngestSummary:
     num_missing: int
     warnings: dict[str, list[str]]
     notes: tuple[str, ...]
-    marks: Marks
+    marks: AnnotationCounts
 
 
 def ingest(
@@ -73,7 +73,7 @@ def ingest(
     *,
     layout: Layout = "auto",
     num_workers: int,
-    share: tuple[int, int] = (1, 1),
+    part: tuple[int, int] = (1, 1),
     replace: bool = False,
     on_images: Callable[[int, int], None] | None = None,
 ) -> IngestSummary:
@@ -82,11 +82,11 @@ def ingest(
     Args:
         source_folder: Kaggle VinBigData or PhysioNet VinDr-CXR layout, a COCO JSON with images, or
             a folder of images.
-        store_folder: Where the store is written, or goes on.
+        store_folder: Folder of the store, new or to be continued.
         settings: Size and shape of what is stored.
         layout: Which of these it is, or "auto".
         num_workers: Processes, >= 1.
-        share: (i, n) for the i-th of n calls that share the work, counted from 1.
+        part: (i, n) for the i-th of n calls that share the work, counted from 1.
         replace: Whether a store of another source or other settings is to be replaced; it stays
             whole until the new one is.
         on_images: Called with (images done, images in all) after each shard.
@@ -107,7 +107,7 @@ def ingest(
         origin = origin_of(source_folder, source, settings)
         folder = _place(store_folder, origin, source, replace=replace)
         summary = write_store(
-            source, folder, settings, num_workers=num_workers, share=share, on_images=on_images
+            source, folder, settings, num_workers=num_workers, part=part, on_images=on_images
         )
         _exchange(store_folder)
         return summary
@@ -123,15 +123,15 @@ def fault_of_boxes(source: Source) -> str | None:
     usable, faults = usable_images(source)
     if source.layout == "images" or not usable:
         return None  # without a usable image every fault is listed
-    if marks_on(source, usable).num_boxes:
+    if count_annotations(source, usable).num_boxes:
         return None
     first = next(iter(faults.items()), None)
     failed = f", and {len(faults)} can't be used (first {first[0]}: {first[1]})" if first else ""
     images = "1 image" if len(usable) == 1 else f"{len(usable)} images"
-    left_out = f" Of the table: {'; '.join(source.table.notes)}." if source.table.notes else ""
+    notes = f" Of the table: {'; '.join(source.table.notes)}." if source.table.notes else ""
     return (
         f"its table ({source.layout} layout) gives no box: {images} can be used, none with a "
-        f"box{failed}.{left_out} Expected at least one box. Mend the table, or {POOL_ADVICE}."
+        f"box{failed}.{notes} Expected at least one box. Mend the table, or {POOL_ADVICE}."
     )
 
 
@@ -142,14 +142,14 @@ def _place(store_folder: Path, origin: Origin, source: Source, *, replace: bool)
         RunError: If there is a store of another source or other settings, and `replace` is unset.
     """
     _exchange(store_folder)
-    why = difference(store_folder, origin, source)
-    if why is not None and not replace:
+    reason = difference(store_folder, origin, source)
+    if reason is not None and not replace:
         raise RunError(
-            f"{store_folder} {why}. Name another folder for the new store, or say --replace to "
+            f"{store_folder} {reason}. Name another folder for the new store, or say --replace to "
             "put it in the place of what is there."
         )
     folder = store_folder
-    if why is not None and (store_folder / "manifest.json").is_file():
+    if reason is not None and (store_folder / "manifest.json").is_file():
         folder = store_folder / REPLACEMENT_FOLDER
         folder.mkdir(exist_ok=True)
     origin.write(folder)
@@ -172,46 +172,46 @@ def write_store(
     settings: Settings,
     *,
     num_workers: int,
-    share: tuple[int, int] = (1, 1),
+    part: tuple[int, int] = (1, 1),
     on_images: Callable[[int, int], None] | None = None,
 ) -> IngestSummary:
     """Decode the images of a source that was read into a folder; see `ingest`."""
     usable, failures = usable_images(source)
     shards = list(plan_shards(source, usable, folder, settings=settings))
-    own = _own(shards, share)
+    assigned = _shards_of_part(shards, part)
     folder.mkdir(parents=True, exist_ok=True)
-    with claimed(folder, [shard.number for shard in own]) as claim_all:
-        there = {shard.number for shard in own if shard.is_settled}
-        if len(there) < len(own):
+    with claimed(folder, [shard.number for shard in assigned]) as claim_all:
+        settled = {shard.number for shard in assigned if shard.is_complete}
+        if len(settled) < len(assigned):
             # Until all shards are of one kind again, there is no store.
             (folder / "manifest.json").unlink(missing_ok=True)
-        _write(own, there, num_workers=num_workers, on_images=on_images)
-        missing = [shard for shard in shards if not shard.is_there]
-        records = [shard.read_record() for shard in (own if missing else shards)]
+        _write(assigned, settled, num_workers=num_workers, on_images=on_images)
+        missing = [shard for shard in shards if not shard.is_written]
+        records = [shard.read_record() for shard in (assigned if missing else shards)]
         for record in records:
             failures |= record["failures"]
         if not missing:
             claim_all()
             failures = dict(sorted(failures.items()))
             _finish(folder, source, shards, records, failures, settings=settings)
-        stored = {shard.number: len(shard.read_record()["images"]) for shard in own}
+        stored = {shard.number: len(shard.read_record()["images"]) for shard in assigned}
     images = [row["image_id"] for record in records for row in record["images"]]
     return IngestSummary(
         sum(stored.values()),
-        sum(count for number, count in stored.items() if number in there),
+        sum(count for number, count in stored.items() if number in settled),
         failures,
         len(missing),
         _warnings(source, records),
         _notes(source, records),
-        marks_on(source, images),
+        count_annotations(source, images),
     )
 
 
-def share_of(text: str) -> tuple[int, int]:
+def part_of(text: str) -> tuple[int, int]:
     """Return (i, n) of "i/n": the i-th of n calls that share an ingest, counted from 1.
 
     Raises:
-        DataError: If it is no such thing.
+        DataError: If it is not of that form.
     """
     number, _, of = text.partition("/")
     if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
@@ -229,53 +229,53 @@ def usable_images(source: Source) -> tuple[list[str], dict[str, str]]:
     return sorted((rows & files) - set(source.faults)), faults | source.faults
 
 
-def _own(shards: Sequence[Shard], share: tuple[int, int]) -> list[Shard]:
-    number, of = share
-    return [shard for shard in shards if shard.number % of == number - 1]
+def _shards_of_part(shards: Sequence[Shard], part: tuple[int, int]) -> list[Shard]:
+    number, num_parts = part
+    return [shard for shard in shards if shard.number % num_parts == number - 1]
 
 
 def _write(
-    own: Sequence[Shard],
-    there: set[int],
+    assigned: Sequence[Shard],
+    settled: set[int],
     *,
     num_workers: int,
     on_images: Callable[[int, int], None] | None,
 ) -> None:
-    say = on_images or (lambda _done, _total: None)
-    total = sum(len(shard.files) for shard in own)
-    done = sum(len(shard.files) for shard in own if shard.number in there)
-    if there:
-        say(done, total)
-    wanted = [shard for shard in own if shard.number not in there]
-    for shard in wanted:
+    report = on_images or (lambda _done, _total: None)
+    total = sum(len(shard.files) for shard in assigned)
+    done = sum(len(shard.files) for shard in assigned if shard.number in settled)
+    if settled:
+        report(done, total)
+    unwritten = [shard for shard in assigned if shard.number not in settled]
+    for shard in unwritten:
         # What a killed call left behind.
         for path in shard.path.parent.glob(f"{shard.path.stem}.*.tmp"):
             path.unlink()
-    for shard in written(wanted, num_workers=num_workers):
+    for shard in write_shards(unwritten, num_workers=num_workers):
         done += len(shard.files)
-        say(done, total)
+        report(done, total)
 
 
 def _distinct(versions: Iterable[dict[str, str]]) -> list[dict[str, str]]:
     """Return each set of decoders that shards were written with, once."""
-    return [dict(one) for one in sorted({tuple(sorted(own.items())) for own in versions})]
+    return [dict(pairs) for pairs in sorted({tuple(sorted(entry.items())) for entry in versions})]
 
 
 def _warnings(source: Source, records: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
-    """Return what is to be said of stored images, by the table and by their decoders."""
+    """Return warnings by image id about stored images, from the table and from decoders."""
     unmarked = source.table.unmarked
-    said: dict[str, list[str]] = {}
+    warnings: dict[str, list[str]] = {}
     for record in records:
         for name in (row["image_id"] for row in record["images"]):
             sentences = [unmarked[name]] if name in unmarked else []
             sentences += record["warnings"].get(name, [])
             if sentences:
-                said[name] = sentences
-    return said
+                warnings[name] = sentences
+    return warnings
 
 
 def _notes(source: Source, records: Sequence[dict[str, Any]]) -> tuple[str, ...]:
-    """Return what is to be said of the source as a whole."""
+    """Return notes on the source as a whole."""
     num_scaled = sum(len(record["box_scales"]) for record in records)
     scaled = (
         f"boxes of {num_scaled} image(s) are scaled, because the table states another size of the "
@@ -289,7 +289,7 @@ def _in_file_px(rows: pd.DataFrame, records: Sequence[dict[str, Any]]) -> pd.Dat
     scales = {name: scale for record in records for name, scale in record["box_scales"].items()}
     if not scales:
         return rows
-    each = np.array([scales.get(name, SAME) for name in rows["image_id"]], np.float64)  # [N, 2]
+    each = np.array([scales.get(name, UNSCALED) for name in rows["image_id"]], np.float64)  # [N, 2]
     return rows.assign(**(rows[BOX_COLUMNS] * np.tile(each, 2)))
 
 

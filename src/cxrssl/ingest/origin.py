@@ -28,13 +28,13 @@ class Origin:
     """Where a store comes from.
 
     Attributes:
-        layout: Of its source.
-        size_px: Side of the stored square.
+        layout: Layout of the source.
+        size_px: Side of the stored square, pixels.
         fit: How an image lies in it.
         exact: Whether JPEG 2000 is decoded whole.
-        folder_name: Name of the source folder; "" where it is no plain name.
-        folder_sha256: Of its absolute path, which is not written down.
-        files_sha256: Of the ids and sizes of its files, which stay where a folder is moved.
+        folder_name: Name of the source folder; "" where it is not a plain name.
+        folder_sha256: Hash of the folder's absolute path, which is not itself recorded.
+        files_sha256: Hash of ids and sizes of the files; equal after a folder is moved.
     """
 
     layout: str
@@ -80,22 +80,22 @@ def difference(store_folder: Path, origin: Origin, source: Source) -> str | None
     """
     recorded = _read(store_folder / ORIGIN_FILE)
     # A store of an earlier version has its settings in its manifest, and no more.
-    there = recorded or _read(store_folder / "manifest.json")
-    wanted = asdict(origin)
-    other = [name for name in _SETTINGS if name in there and there[name] != wanted[name]]
-    if other:
+    stored = recorded or _read(store_folder / "manifest.json")
+    current = asdict(origin)
+    differing = [name for name in _SETTINGS if name in stored and stored[name] != current[name]]
+    if differing:
         return (
-            f"was made with {_settings_text(there, other)}, and this call has "
-            f"{_settings_text(wanted, other)}"
+            f"was made with {_settings_text(stored, differing)}, and this call has "
+            f"{_settings_text(current, differing)}"
         )
     folder = str(recorded.get("folder_name", ""))
     source_text = f"was made from another source{f' (a folder {folder})' if is_id(folder) else ''}"
     is_moved = recorded and recorded.get("folder_sha256") != origin.folder_sha256
     if is_moved and recorded.get("files_sha256") != origin.files_sha256:
         return f"{source_text}: neither the folder nor the files are the same"
-    stored = _stored_ids(store_folder)
-    first = next(stored, None)
-    if first is None or first in source.files or any(name in source.files for name in stored):
+    stored_ids = _stored_ids(store_folder)
+    first = next(stored_ids, None)
+    if first is None or first in source.files or any(name in source.files for name in stored_ids):
         return None
     return f"{source_text}: none of its images is in this one"
 

@@ -23,7 +23,7 @@ from cxrssl.core.images import Fit
 from cxrssl.data.blank_images import blank_warning
 from cxrssl.data.file_content import file_content
 from cxrssl.data.image_file import decode_image, is_raster
-from cxrssl.data.stated_sizes import SAME, Scale, scale_of_boxes, scale_warning
+from cxrssl.data.stated_sizes import UNSCALED, Scale, scale_of_boxes, scale_warning
 from cxrssl.data.store import SCHEMA, STORE_VERSION
 from cxrssl.data.tables import Source
 from cxrssl.data.tables.rows import BOX_COLUMNS
@@ -61,14 +61,14 @@ class Shard:
 
     Attributes:
         path: The Arrow file it becomes.
-        number: Of all shards, from 0.
+        number: Index among all shards, from 0.
         files: Image id -> file.
         boxes: Image id -> [N, 4] boxes in original pixels, where there are any.
         parts: Image id -> official part, where the source has such.
         sizes: Image id -> (width, height) that the table states, where it does.
         settings: What shapes an image.
         fingerprint: Equal for equal files, boxes, parts and settings.
-        deadly: Image id -> how its decoder ended the process. These are not opened again.
+        fatal: Image id -> how its decoder ended the process. These are not opened again.
     """
 
     path: Path
@@ -79,7 +79,7 @@ class Shard:
     sizes: dict[str, tuple[int, int]]
     settings: Settings
     fingerprint: str
-    deadly: Mapping[str, str] = field(default_factory=dict)
+    fatal: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def record(self) -> Path:
@@ -87,12 +87,12 @@ class Shard:
         return self.path.with_suffix(".json")
 
     @property
-    def mark(self) -> Path:
+    def progress_path(self) -> Path:
         """The file that names the image being decoded, while the shard is written."""
         return self.path.with_suffix(".at.tmp")
 
     @property
-    def is_there(self) -> bool:
+    def is_written(self) -> bool:
         """Return whether it has been written, for the same files and settings."""
         record = self.read_record()
         return (
@@ -102,9 +102,9 @@ class Shard:
         )
 
     @property
-    def is_settled(self) -> bool:
+    def is_complete(self) -> bool:
         """Return whether it is there and nothing is left to try: a fault may have been mended."""
-        return self.is_there and not self.read_record()["failures"]
+        return self.is_written and not self.read_record()["failures"]
 
     def read_record(self) -> dict[str, Any]:
         """Return the record; {} where there is none, or a broken one."""
@@ -116,7 +116,7 @@ class Shard:
 
     def without(self, image_id: str, *, fault: str) -> "Shard":
         """Return the shard with one image that is not to be opened again."""
-        return replace(self, deadly={**self.deadly, image_id: fault})
+        return replace(self, fatal={**self.fatal, image_id: fault})
 
 
 def plan_shards(
@@ -133,12 +133,12 @@ def plan_shards(
     for number in range(count):
         ids = usable[number * SHARD_IMAGES : (number + 1) * SHARD_IMAGES]
         files = {name: source.files[name] for name in ids}
-        own = {name: boxes[name] for name in ids if name in boxes}
+        shard_boxes = {name: boxes[name] for name in ids if name in boxes}
         parts = {name: source.table.parts.get(name, "") for name in ids}
         path = folder / f"images-{number:05d}-of-{count:05d}.arrow"
         sizes = {name: source.table.sizes[name] for name in ids if name in source.table.sizes}
-        fingerprint = _fingerprint(files, own, parts, sizes, settings)
-        yield Shard(path, number, files, own, parts, sizes, settings, fingerprint)
+        fingerprint = _fingerprint(files, shard_boxes, parts, sizes, settings)
+        yield Shard(path, number, files, shard_boxes, parts, sizes, settings, fingerprint)
 
 
 def _fingerprint(
@@ -162,7 +162,7 @@ def write_shard(shard: Shard, *, before_image: Callable[[str], None]) -> None:
     """Decode and write a shard, its record last; `before_image` is called with each image's id."""
     shard.record.unlink(missing_ok=True)
     images: list[dict[str, Any]] = []
-    failures: dict[str, str] = dict(shard.deadly)
+    failures: dict[str, str] = dict(shard.fatal)
     warnings: dict[str, list[str]] = {}
     scales: dict[str, Scale] = {}
     with (
@@ -171,7 +171,7 @@ def write_shard(shard: Shard, *, before_image: Callable[[str], None]) -> None:
         pa.ipc.new_file(sink, SCHEMA) as writer,
     ):
         for name in shard.files:
-            if name in shard.deadly:
+            if name in shard.fatal:
                 continue
             before_image(name)
             try:
@@ -183,7 +183,7 @@ def write_shard(shard: Shard, *, before_image: Callable[[str], None]) -> None:
             images.append({"image_id": name, "source_sha256": image.source_sha256})
             if image.warnings:
                 warnings[name] = list(image.warnings)
-            if image.box_scale != SAME:
+            if image.box_scale != UNSCALED:
                 scales[name] = image.box_scale
     record = {
         "fingerprint": shard.fingerprint,
@@ -202,9 +202,9 @@ class StoredRow:
     """One decoded image.
 
     Attributes:
-        row: Its row in the store.
-        source_sha256: Of its file.
-        warnings: What is to be said of it.
+        row: Row in the store: column -> value.
+        source_sha256: SHA-256 of its file.
+        warnings: What a user should know about it, a sentence each.
         box_scale: (x, y) that carries the table's boxes to pixels of its file.
     """
 
@@ -235,7 +235,7 @@ def decoded(shard: Shard, name: str) -> StoredRow:
     size = image.original_width, image.original_height
     boxes, warnings = shard.boxes.get(name), image.warnings
     scale = scale_of_boxes(boxes, stated=stated, size=size)
-    if scale != SAME and boxes is not None and stated is not None:
+    if scale != UNSCALED and boxes is not None and stated is not None:
         warnings = (*warnings, scale_warning(len(boxes), stated=stated, size=size))
     row = {
         "image_id": name,

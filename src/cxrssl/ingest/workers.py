@@ -24,9 +24,9 @@ from cxrssl.ingest.shards import Shard, decoded, write_shard
 Content = TypeVar("Content")
 
 # Decoding 150 megapixels takes under 2 GiB and a minute; what wants more is not asked for it.
-_MOST_MEMORY_BYTES = 6 << 30
-_MOST_SECONDS_AN_IMAGE = 300
-_MOST_ROUNDS_WITHOUT_CULPRIT = 3
+_MAX_MEMORY_BYTES = 6 << 30
+_MAX_SECONDS_AN_IMAGE = 300
+_MAX_ROUNDS_WITHOUT_CULPRIT = 3
 _FILES_AHEAD = 2
 
 # Not forked from here: a fork has none of its parent's threads and all of their locks.
@@ -34,7 +34,7 @@ _CONTEXT = get_context("forkserver")
 _PRELOADED = ["cxrssl.ingest.workers"]
 
 
-def written(shards: Iterable[Shard], *, num_workers: int) -> Iterator[Shard]:
+def write_shards(shards: Iterable[Shard], *, num_workers: int) -> Iterator[Shard]:
     """Write shards side by side; yield each as it is done.
 
     Args:
@@ -62,14 +62,14 @@ def written(shards: Iterable[Shard], *, num_workers: int) -> Iterator[Shard]:
         for shard in culprits:
             waiting[shard.number] = shard
         rounds = 0 if culprits else rounds + 1
-        if waiting and rounds == _MOST_ROUNDS_WITHOUT_CULPRIT:
+        if waiting and rounds == _MAX_ROUNDS_WITHOUT_CULPRIT:
             raise RunError(
                 f"the worker processes ended {rounds} times, with {len(waiting)} shards to write, "
                 "and no image ends one when it is decoded alone. Is memory short? Try --workers 1."
             )
 
 
-def read_apart(
+def read_in_worker(
     files: Iterable[Path], read: Callable[[Path], Content]
 ) -> Iterator[tuple[Path, Content | str]]:
     """Read files in a process of their own; yield each in order, or why it can't be read.
@@ -105,12 +105,12 @@ def _read_until_it_ends(
             yield path, future.result()
         except BrokenProcessPool:
             yield path, "its decoder ended the process, or took too long"
-            waiting.extendleft(one for one, _ in reversed(begun))
+            waiting.extendleft(file for file, _ in reversed(begun))
             return
 
 
 def _read(read: Callable[[Path], Content], path: Path) -> Content | str:
-    signal.alarm(_MOST_SECONDS_AN_IMAGE)
+    signal.alarm(_MAX_SECONDS_AN_IMAGE)
     try:
         return read(path)
     except DataError as error:
@@ -123,17 +123,17 @@ def _read(read: Callable[[Path], Content], path: Path) -> Content | str:
 
 @contextmanager
 def _pool(num_workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Yield a pool of workers; whoever leaves early, on Ctrl-C too, does not wait for them."""
-    others = set(active_children())
+    """Yield a pool of workers; after an error or Ctrl-C, they are killed, not waited for."""
+    other_processes = set(active_children())
     with (
         _preloading(),
-        ProcessPoolExecutor(num_workers, mp_context=_CONTEXT, initializer=protect) as pool,
+        ProcessPoolExecutor(num_workers, mp_context=_CONTEXT, initializer=limit_worker) as pool,
     ):
         try:
             yield pool
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            for process in set(active_children()) - others:
+            for process in set(active_children()) - other_processes:
                 process.kill()
             raise
 
@@ -152,45 +152,45 @@ def _preloading() -> Iterator[None]:
         _CONTEXT.set_forkserver_preload(before)
 
 
-def protect() -> None:
+def limit_worker() -> None:
     """Limit what this worker process can take, and end it with its parent."""
     # Ctrl-C reaches the whole group; the parent decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     one_thread()
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    most = _MOST_MEMORY_BYTES if hard == resource.RLIM_INFINITY else min(hard, _MOST_MEMORY_BYTES)
-    resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
+    limit = _MAX_MEMORY_BYTES if hard == resource.RLIM_INFINITY else min(hard, _MAX_MEMORY_BYTES)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
     end_with_parent()
 
 
 def _write(shard: Shard) -> None:
     def before_image(name: str) -> None:
-        write_text(shard.mark, name)
+        write_text(shard.progress_path, name)
         # The signal's default action ends the process whatever its decoder is doing.
-        signal.alarm(_MOST_SECONDS_AN_IMAGE)
+        signal.alarm(_MAX_SECONDS_AN_IMAGE)
 
     write_shard(shard, before_image=before_image)
     signal.alarm(0)
-    shard.mark.unlink(missing_ok=True)
+    shard.progress_path.unlink(missing_ok=True)
 
 
 def _culprits(shards: Iterable[Shard]) -> Iterator[Shard]:
     """Yield shards without the image that ends a process, for those that have one."""
     for shard in shards:
-        if not shard.mark.is_file():
+        if not shard.progress_path.is_file():
             continue
-        name = shard.mark.read_text(encoding="utf-8")
-        alone = _CONTEXT.Process(target=_decode, args=(shard, name))
-        alone.start()
-        alone.join()
-        if alone.exitcode:
-            yield shard.without(name, fault=f"{name}: {_how_it_ended(alone.exitcode)}")
-        shard.mark.unlink(missing_ok=True)
+        name = shard.progress_path.read_text(encoding="utf-8")
+        process = _CONTEXT.Process(target=_decode, args=(shard, name))
+        process.start()
+        process.join()
+        if process.exitcode:
+            yield shard.without(name, fault=f"{name}: {_how_it_ended(process.exitcode)}")
+        shard.progress_path.unlink(missing_ok=True)
 
 
 def _decode(shard: Shard, name: str) -> None:
-    protect()
-    signal.alarm(_MOST_SECONDS_AN_IMAGE)
+    limit_worker()
+    signal.alarm(_MAX_SECONDS_AN_IMAGE)
     try:
         decoded(shard, name)
     except DataError:
@@ -199,7 +199,7 @@ def _decode(shard: Shard, name: str) -> None:
 
 def _how_it_ended(exitcode: int) -> str:
     if exitcode == -signal.SIGALRM:
-        return f"decoding it took more than {_MOST_SECONDS_AN_IMAGE} seconds and was ended"
+        return f"decoding it took more than {_MAX_SECONDS_AN_IMAGE} seconds and was ended"
     if exitcode < 0:
         return f"its decoder ended the process ({signal.Signals(-exitcode).name})"
     return "decoding it ends the process"

@@ -20,7 +20,7 @@ from transformers import PreTrainedConfig
 from cxrssl.core.errors import DataError, TransferError
 from cxrssl.core.files import replacing, write_json
 from cxrssl.core.printable import printable
-from cxrssl.core.state import load_own_state, own_state
+from cxrssl.core.state import load_unique_tensors, unique_tensors
 from cxrssl.models import published
 from cxrssl.models.config_file import check_keys, class_labels
 from cxrssl.models.detector import Detector
@@ -118,7 +118,7 @@ def load_detector(folder: Path, *, source: str | None = None) -> Detector:
         ) from error
     weights = {key.removeprefix(family.KEY_PREFIX): tensor for key, tensor in state.items()}
     try:
-        load_own_state(family.network(model), weights)
+        load_unique_tensors(family.network(model), weights)
     except (KeyError, RuntimeError) as error:
         raise _unfit(name, error.args[0]) from error
     return Detector(model, config, processor)
@@ -126,7 +126,7 @@ def load_detector(folder: Path, *, source: str | None = None) -> Detector:
 
 def _tensors(family: Family, model: nn.Module) -> dict[str, Tensor]:
     """Return the tensors of a detector under the names that transformers' class has for them."""
-    state = own_state(family.network(model))
+    state = unique_tensors(family.network(model))
     return {f"{family.KEY_PREFIX}{key}": tensor for key, tensor in state.items()}
 
 

@@ -17,19 +17,19 @@ from cxrssl.core.files import write_json
 from cxrssl.core.printable import valid_text
 from cxrssl.data.image_file import DetectorImage, read_for_detectors
 from cxrssl.evaluate.detect import batch_size_on
-from cxrssl.ingest.workers import read_apart
+from cxrssl.ingest.workers import read_in_worker
 from cxrssl.predict.ensemble import Ensemble, load_ensemble
 from cxrssl.predict.formats import FORMATS, Context, Format, checked_formats, write_format
 from cxrssl.predict.found import Finding, Found
 from cxrssl.predict.inputs import files_in
-from cxrssl.predict.record import Asked, Record, check_out, files_hash, recorded
+from cxrssl.predict.record import PredictionSettings, Record, check_out, files_hash, recorded
 from cxrssl.run.memory import MEMORY_ADVICE, memory_faults
 from cxrssl.run.progress import progress
 
 __all__ = ["FORMATS", "Finding", "Found", "Summary", "predict"]
 
-# Of pictures that wait for the rest of their batch; a radiograph has 4 to 10 million.
-_MOST_WAITING_PIXELS = 100_000_000
+# Of images that wait for the rest of their batch; a radiograph has 4 to 10 million.
+_MAX_WAITING_PIXELS = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,11 @@ class Summary:
     """What came of a prediction.
 
     Attributes:
-        formats: What was written, in this order.
+        formats: The formats that were written, in order.
         num_files: Files that were looked at, those that could not be read included.
         num_read: Files that could be read.
         num_findings: Boxes in all of them: what the lists hold.
-        num_strong: Of them, those that score the threshold or more: what is drawn.
+        num_strong: Boxes that score the threshold or more: those that are drawn.
         num_strong_files: Files with such a box.
         failures: Why, for every file that could not be read or written; `failures.json`.
         warnings: What had to be guessed, was changed or looks wrong, for files that were read;
@@ -89,22 +89,24 @@ def predict(
         CxrsslError: If there is no detector, no image, no such format, or `out` is not new, in use
             or can't be written.
     """
-    chosen = checked_formats(formats)
+    format_names = checked_formats(formats)
     with _writing(out):
         check_out(out, resume=resume)
     ensemble = load_ensemble(checkpoints, flip=flip)
     files = files_in(inputs, out=out)
     with _writing(out):
-        asked = Asked(__version__, ensemble.sha256, flip, threshold, files_hash(files))
-        with recorded(out, asked, resume=resume) as record:
+        settings = PredictionSettings(
+            __version__, ensemble.sha256, flip, threshold, files_hash(files)
+        )
+        with recorded(out, settings, resume=resume) as record:
             if resume:
-                say(_what_is_there(out, record.num_done, len(files)))
-            _detect_rest(ensemble, files, record)
+                say(_resume_text(out, record.num_done, len(files)))
+            _detect_undone(ensemble, files, record)
             context = Context(ensemble.classes, ensemble.source, threshold)
             unwritten: dict[str, str] = {}
-            for name in chosen:
+            for name in format_names:
                 unwritten |= write_format(name, out, record, context)
-            summary = _summary(record, chosen, unwritten, threshold)
+            summary = _summary(record, format_names, unwritten, threshold)
             if summary.failures:
                 write_json(out / "failures.json", summary.failures)
             if summary.warnings:
@@ -133,7 +135,7 @@ def _summary(
     return Summary(formats, *counts, failures, warnings)
 
 
-def _what_is_there(out: Path, num_done: int, num_files: int) -> str:
+def _resume_text(out: Path, num_done: int, num_files: int) -> str:
     if num_done:
         return f"{out}: {num_done} of {num_files} files are done; going on with the rest."
     return f"{out} holds no file that is done; beginning with the first of {num_files}."
@@ -150,39 +152,39 @@ def _writing(out: Path) -> Iterator[None]:
         ) from error
 
 
-def _detect_rest(ensemble: Ensemble, files: Sequence[Path], record: Record) -> None:
+def _detect_undone(ensemble: Ensemble, files: Sequence[Path], record: Record) -> None:
     """Put on record what is in each file that is not done, in order, or why it can't be read."""
-    rest = files[record.num_done :]
-    if not rest:
+    undone = files[record.num_done :]
+    if not undone:
         return
     device = device_of_one_process()
     ensemble.to(device)
     read = partial(read_for_detectors, squares=ensemble.squares)
     with progress("predict", total=len(files), done=record.num_done) as meter:
-        for batch in _batches(read_apart(rest, read), batch_size_on(device)):
-            pictures = [picture for _, picture in batch if isinstance(picture, DetectorImage)]
-            results = iter(ensemble.findings(pictures, device))
-            for file, picture in batch:
-                if isinstance(picture, str):
-                    record.add(Found(file, failure=valid_text(picture)))
+        for batch in _batches(read_in_worker(undone, read), batch_size_on(device)):
+            images = [image for _, image in batch if isinstance(image, DetectorImage)]
+            results = iter(ensemble.findings(images, device))
+            for file, image in batch:
+                if isinstance(image, str):
+                    record.add(Found(file, failure=valid_text(image)))
                 else:
-                    warnings = tuple(map(valid_text, picture.warnings))
-                    size = picture.width, picture.height
+                    warnings = tuple(map(valid_text, image.warnings))
+                    size = image.width, image.height
                     record.add(Found(file, *size, next(results), warnings))
                 meter.at(record.num_done)
 
 
 def _batches(
-    pictures: Iterator[tuple[Path, DetectorImage | str]], size: int
+    images: Iterator[tuple[Path, DetectorImage | str]], size: int
 ) -> Iterator[list[tuple[Path, DetectorImage | str]]]:
-    """Yield files as they come, `size` at a time, fewer where their pictures are large."""
+    """Yield files as they come, `size` at a time, fewer where their images are large."""
     batch: list[tuple[Path, DetectorImage | str]] = []
     num_pixels = 0
-    for file, picture in pictures:
-        batch.append((file, picture))
-        if isinstance(picture, DetectorImage):
-            num_pixels += picture.width * picture.height
-        if len(batch) >= size or num_pixels > _MOST_WAITING_PIXELS:
+    for file, image in images:
+        batch.append((file, image))
+        if isinstance(image, DetectorImage):
+            num_pixels += image.width * image.height
+        if len(batch) >= size or num_pixels > _MAX_WAITING_PIXELS:
             yield batch
             batch, num_pixels = [], 0
     if batch:

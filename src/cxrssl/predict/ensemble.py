@@ -53,26 +53,26 @@ class Ensemble:
             detector.model.to(device).eval()
 
     def findings(
-        self, pictures: Sequence[DetectorImage], device: torch.device
+        self, images: Sequence[DetectorImage], device: torch.device
     ) -> list[tuple[Finding, ...]]:
-        """Return what is found in each picture, highest score first.
+        """Return what is found in each image, highest score first.
 
         Args:
-            pictures: Read for `squares`.
-            device: Where the detectors are.
+            images: Read for `squares`.
+            device: Device of the detectors.
         """
         views = (False, True) if self.flip else (False,)
         passes = [
-            detections(detector, pictures, device, flipped=flipped)
+            detections(detector, images, device, flipped=flipped)
             for detector in self.detectors
             for flipped in views
         ]
         if len(passes) == 1:
             return passes[0]
-        most = max(detector.processor.findings_per_image for detector in self.detectors)
+        max_findings = max(detector.processor.findings_per_image for detector in self.detectors)
         return [
-            fused(of_picture, width=picture.width, height=picture.height, most=most)
-            for picture, *of_picture in zip(pictures, *passes, strict=True)
+            fused(findings, width=image.width, height=image.height, max_findings=max_findings)
+            for image, *findings in zip(images, *passes, strict=True)
         ]
 
 
@@ -85,16 +85,16 @@ def load_ensemble(checkpoints: Sequence[Path], *, flip: bool) -> Ensemble:
 
     Raises:
         HubError: If one is on the Hub and can't be had.
-        DataError: If one is no detector, is named twice, or has other classes than the first.
+        DataError: If one is not a detector, is named twice, or has other classes than the first.
         TransferError: If weights do not fit their configuration.
     """
-    places = [fetched(checkpoint) for checkpoint in checkpoints]
-    folders = [folder_of(place.folder) for place in places]
+    folders_found = [fetched(checkpoint) for checkpoint in checkpoints]
+    folders = [folder_of(place.folder) for place in folders_found]
     detectors = [
         load_detector(folder, source=place.source)
-        for folder, place in zip(folders, places, strict=True)
+        for folder, place in zip(folders, folders_found, strict=True)
     ]
-    sources = [place.source for place in places]
+    sources = [place.source for place in folders_found]
     for number in range(1, len(detectors)):
         if folders[number].resolve() in {folder.resolve() for folder in folders[:number]}:
             raise DataError(f"{sources[number]} is named twice. Name each detector once.")
@@ -108,10 +108,13 @@ def _check_classes(
     if set(first) == set(other):
         return
     parts = []
-    for source, here, there in ((first_source, first, other), (other_source, other, first)):
-        alone = [name for name in here if name not in there]
-        if alone:
-            parts.append(f"{source} alone has {', '.join(alone)}")
+    for source, classes, other_classes in (
+        (first_source, first, other),
+        (other_source, other, first),
+    ):
+        missing = [name for name in classes if name not in other_classes]
+        if missing:
+            parts.append(f"{source} alone has {', '.join(missing)}")
     raise DataError(
         f"{first_source} and {other_source} have different classes: {'; '.join(parts)}. Boxes are "
         "fused of detectors with the same classes only."
@@ -135,45 +138,45 @@ def _hash_of(folders: Sequence[Path]) -> str:
 
 
 def square_of(detector: Detector) -> Square:
-    """Return the square that a detector's pictures are read for."""
+    """Return the square that a detector takes."""
     return Square(detector.processor.size_px, detector.fit)
 
 
 @torch.no_grad()
 def detections(
     detector: Detector,
-    pictures: Sequence[DetectorImage],
+    images: Sequence[DetectorImage],
     device: torch.device,
     *,
     flipped: bool = False,
 ) -> list[tuple[Finding, ...]]:
-    """Return what a detector finds in pictures, highest score first.
+    """Return what a detector finds in images, highest score first.
 
     Args:
         detector: On `device`, in evaluation mode.
-        pictures: Read for the detector's square.
-        device: Where it is.
-        flipped: Whether it is shown the pictures flipped left to right; boxes are turned back.
+        images: Read for the detector's square.
+        device: Device of the detector.
+        flipped: Whether it is shown the images flipped left to right; boxes are turned back.
     """
-    if not pictures:
+    if not images:
         return []
     processor, square = detector.processor, square_of(detector)
-    levels = [processor.square(picture.pixels[square]) for picture in pictures]
+    levels = [processor.square(image.pixels[square]) for image in images]
     if flipped:
-        levels = [np.ascontiguousarray(one[:, ::-1]) for one in levels]
-    images = [torch.from_numpy(one)[None].to(device) for one in levels]
-    results = detector.model(detector_input(images))
-    found = []
-    for picture, result in zip(pictures, results, strict=True):
+        levels = [np.ascontiguousarray(pixels[:, ::-1]) for pixels in levels]
+    tensors = [torch.from_numpy(pixels)[None].to(device) for pixels in levels]
+    results = detector.model(detector_input(tensors))
+    findings = []
+    for image, result in zip(images, results, strict=True):
         boxes = result["boxes"].cpu()
         if flipped:
             boxes = _flipped_back(boxes, square.size_px)
-        boxes = processor.in_picture(boxes, width=picture.width, height=picture.height)
+        boxes = processor.in_picture(boxes, width=image.width, height=image.height)
         labels, scores = result["labels"].tolist(), result["scores"].tolist()
         rows = zip(boxes.tolist(), labels, scores, strict=True)
         names = detector.classes
-        found.append(tuple(Finding((*box,), names[label - 1], s) for box, label, s in rows))
-    return found
+        findings.append(tuple(Finding((*box,), names[label - 1], s) for box, label, s in rows))
+    return findings
 
 
 def _flipped_back(boxes: Tensor, size_px: int) -> Tensor:

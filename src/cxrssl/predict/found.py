@@ -26,7 +26,7 @@ class Finding:
         box: (x_min, y_min, x_max, y_max) in pixels of the file's image, within its edges; float,
             not rounded.
         label: Name of its class, one of the detector's.
-        score: In [0, 1]; greater is surer. It is no probability unless the detector was calibrated.
+        score: In [0, 1]; greater is surer. Not a probability unless the detector was calibrated.
     """
 
     box: tuple[float, float, float, float]

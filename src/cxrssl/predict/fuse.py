@@ -19,7 +19,7 @@ IOU = 0.55
 
 
 def fused(
-    passes: Sequence[Sequence[Finding]], *, width: int, height: int, most: int
+    passes: Sequence[Sequence[Finding]], *, width: int, height: int, max_findings: int
 ) -> tuple[Finding, ...]:
     """Return the findings of N passes over one image as one list, highest score first.
 
@@ -28,27 +28,27 @@ def fused(
             without area, such as one in the bars of a letterbox, is left out.
         width: Columns of the image.
         height: Rows of the image.
-        most: How many findings are kept, those of the highest scores.
+        max_findings: How many findings are kept, those of the highest scores.
     """
     # Here, because it imports numba, which takes a third of a second.
     from ensemble_boxes import weighted_boxes_fusion
 
     names = sorted({finding.label for findings in passes for finding in findings})
     scale = np.array([width, height, width, height], np.float64)
-    kept = [[finding for finding in findings if _counts(finding)] for findings in passes]
+    usable = [[finding for finding in findings if _is_usable(finding)] for findings in passes]
     boxes, scores, labels = weighted_boxes_fusion(
-        [[np.array(finding.box) / scale for finding in findings] for findings in kept],
-        [[finding.score for finding in findings] for findings in kept],
-        [[names.index(finding.label) for finding in findings] for findings in kept],
+        [[np.array(finding.box) / scale for finding in findings] for findings in usable],
+        [[finding.score for finding in findings] for findings in usable],
+        [[names.index(finding.label) for finding in findings] for findings in usable],
         iou_thr=IOU,
     )
     # Its boxes are float32, so that an edge may come out beyond the image by its last bit.
     corners = (np.clip(boxes, 0, 1) * scale).tolist()
     rows = zip(corners, labels.tolist(), scores.tolist(), strict=True)
     findings = (Finding((*box,), names[int(label)], score) for box, label, score in rows)
-    return tuple(findings)[:most]
+    return tuple(findings)[:max_findings]
 
 
-def _counts(finding: Finding) -> bool:
+def _is_usable(finding: Finding) -> bool:
     x_min, y_min, x_max, y_max = finding.box
     return x_max > x_min and y_max > y_min and finding.score > 0

@@ -15,22 +15,22 @@ def files_in(inputs: Sequence[Path], *, out: Path | None = None) -> list[Path]:
 
     Args:
         inputs: Files, and folders that are searched.
-        out: A folder of which nothing is taken, wherever it lies: what is drawn is no input.
+        out: A folder of which nothing is taken, wherever it lies: what is drawn is not an input.
 
     Raises:
-        DataError: If one is not there or no regular file, or none is an image.
+        DataError: If one is missing or not a regular file, or none is an image.
     """
-    left_out = None if out is None else out.resolve()
-    found: dict[Path, Path] = {}
+    out_folder = None if out is None else out.resolve()
+    files: dict[Path, Path] = {}
     for path in inputs:
         for file in _files_of(path):
             real = file.resolve()
-            if left_out is None or left_out not in real.parents:
-                found.setdefault(real, file)
-    if not found:
-        places = ", ".join(str(path) for path in inputs)
-        raise DataError(f"{places} holds no DICOM, PNG, JPEG, TIFF or BMP file.")
-    return list(found.values())
+            if out_folder is None or out_folder not in real.parents:
+                files.setdefault(real, file)
+    if not files:
+        inputs_text = ", ".join(str(path) for path in inputs)
+        raise DataError(f"{inputs_text} holds no DICOM, PNG, JPEG, TIFF or BMP file.")
+    return list(files.values())
 
 
 def _files_of(path: Path) -> list[Path]:
@@ -39,10 +39,10 @@ def _files_of(path: Path) -> list[Path]:
             return image_files(path)
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise DataError(f"{path} is no file and no folder. {_EXPECTED}.") from error
+        raise DataError(f"{path} does not exist. {_EXPECTED}.") from error
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise DataError(f"{path} can't be opened ({why}). {_EXPECTED}, or a folder.") from error
     if not path.is_file():
-        raise DataError(f"{path} is no regular file but {kind_of(mode)}. {_EXPECTED}.")
+        raise DataError(f"{path} is not a regular file but {kind_of(mode)}. {_EXPECTED}.")
     return [path]

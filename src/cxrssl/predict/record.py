@@ -24,11 +24,11 @@ _LOCK = ".lock"
 
 
 @dataclass(frozen=True)
-class Asked:
+class PredictionSettings:
     """All that decides what a prediction finds; one that goes on must have been asked the same.
 
     Attributes:
-        version: Of cxrssl.
+        version: Version of cxrssl.
         detector: A hash of the detectors' files, in order.
         flip: Whether they also look at flipped images.
         threshold: Least score of what is drawn, since pictures that are there are kept.
@@ -107,7 +107,7 @@ def check_out(out: Path, *, resume: bool) -> None:
 
 
 @contextmanager
-def recorded(out: Path, asked: Asked, *, resume: bool) -> Iterator[Record]:
+def recorded(out: Path, settings: PredictionSettings, *, resume: bool) -> Iterator[Record]:
     """Hold a folder alone, and yield the record of what is done in it.
 
     The record goes when the block ends well.
@@ -117,17 +117,17 @@ def recorded(out: Path, asked: Asked, *, resume: bool) -> Iterator[Record]:
         OSError: If it can't be written.
     """
     out.mkdir(parents=True, exist_ok=True)
-    with claimed(out, [0], what="prediction"):
+    with claimed(out, [0], subject="prediction"):
         check_out(out, resume=resume)
         path = out / _RECORD
         if state_of(out)[0] == "unfinished":
-            _check_same(path, asked)
+            _check_same(path, settings)
         else:
-            _drop(out.glob("overlays/*.png"))  # of a call that left no record of its files
-            path.write_bytes(_line(asdict(asked)))
-        _drop(out.glob("*.tmp"), out.glob("overlays/*.tmp"))
+            _delete(out.glob("overlays/*.png"))  # of a call that left no record of its files
+            path.write_bytes(_line(asdict(settings)))
+        _delete(out.glob("*.tmp"), out.glob("overlays/*.tmp"))
         with path.open("r+b") as file:
-            num_done = _behind_last_line(file, path)
+            num_done = _truncate_to_last_line(file, path)
             yield Record(path, file, num_done)
         path.unlink()
 
@@ -145,35 +145,35 @@ def files_hash(files: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
-def _check_same(path: Path, asked: Asked) -> None:
-    with path.open("rb") as file, _whole(path):
+def _check_same(path: Path, settings: PredictionSettings) -> None:
+    with path.open("rb") as file, _damage_as_error(path):
         before: dict[str, Any] = dict(json.loads(next(file)))
-    now = asdict(asked)
+    now = asdict(settings)
     if before.keys() != now.keys():
         before = {"version": None}
-    words = {
+    texts = {
         "version": "another version of cxrssl",
         "detector": "another detector",
         "flip": "--flip" if before.get("flip") else "no --flip",
         "threshold": f"--threshold {before.get('threshold')}",
         "files": "other input files, or some of them have changed since",
     }
-    other = [text for name, text in words.items() if before.get(name, now[name]) != now[name]]
-    if other:
+    differing = [text for name, text in texts.items() if before.get(name, now[name]) != now[name]]
+    if differing:
         raise RunError(
-            f"{path.parent} holds a prediction that was begun with {'; '.join(other)}. Call it as "
-            "it was called before, or name another folder with --out."
+            f"{path.parent} holds a prediction that was begun with {'; '.join(differing)}. Call it "
+            "as it was called before, or name another folder with --out."
         )
 
 
-def _drop(*groups: Iterable[Path]) -> None:
+def _delete(*groups: Iterable[Path]) -> None:
     for paths in groups:
         for path in list(paths):
             path.unlink()
 
 
 @contextmanager
-def _whole(path: Path) -> Iterator[None]:
+def _damage_as_error(path: Path) -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, LookupError, RecursionError) as error:
@@ -183,22 +183,22 @@ def _whole(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _behind_last_line(file: IO[bytes], path: Path) -> int:
+def _truncate_to_last_line(file: IO[bytes], path: Path) -> int:
     """Cut off a line that has no end, stand behind the rest, and return how many files it has.
 
     Raises:
         RunError: If a whole line is not as it was written.
     """
-    whole = num_lines = 0
+    num_bytes = num_lines = 0
     for line in file:
         if line.endswith(b"\n"):
             if num_lines:
-                with _whole(path):
+                with _damage_as_error(path):
                     _found_in(line)
-            whole += len(line)
+            num_bytes += len(line)
             num_lines += 1
-    file.truncate(whole)
-    file.seek(whole)
+    file.truncate(num_bytes)
+    file.seek(num_bytes)
     return num_lines - 1
 
 

@@ -50,7 +50,7 @@ def pretrain(recipe: PretrainRecipe, out: Path, *, resume: bool) -> Path:
     check_folder(out, recipe, resume=resume, writes=is_main)
     store, optim, every = Store(recipe.data.store), recipe.optim, recipe.log_every_steps
     images, plan = pool_images(store, recipe)
-    drops = plan.starts_of(optim.drop_epochs)
+    drops = plan.first_steps_of(optim.drop_epochs)
     rate = LearningRate(optim.schedule, optim.peak_lr, optim.warmup_steps, plan.num_steps, drops)
     checkpoints = Checkpoints(
         out / "checkpoints", recipe.checkpoint_every_steps, is_main, accelerator.scaler

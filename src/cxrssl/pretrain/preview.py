@@ -58,7 +58,7 @@ def _rows(
 def _row(images: PoolImages, index: int, *, is_named: bool) -> list[Panel]:
     """Return the image with what is cut from it outlined, and each cut."""
     pixels = images.image(index)
-    cuts = images.cut.pictures(pixels, images.generators(Visit(0, index)))
+    cuts = images.cut.preview(pixels, images.generators(Visit(0, index)))
     outlines = tuple(
         Outline((c.left_px, c.top_px, c.left_px + c.width_px, c.top_px + c.height_px), colour)
         for c, colour in zip(cuts, COLOURS, strict=False)

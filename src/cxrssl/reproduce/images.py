@@ -12,7 +12,7 @@ from cxrssl.config.plan import Plan
 from cxrssl.config.schema import FinetuneRecipe, LabelSection
 from cxrssl.core.errors import DataError, RunError
 from cxrssl.core.labels import NO_FINDING
-from cxrssl.data.protocol import TRAIN_SHARE, Protocol, Split, labelled_ids, split_images
+from cxrssl.data.protocol import TRAIN_FRACTION, Protocol, Split, labelled_ids, split_images
 from cxrssl.data.sampling import repeat_factors
 from cxrssl.data.store import Store
 from cxrssl.data.tables.source import read_source
@@ -60,7 +60,7 @@ class PlanImages:
             return sum(split == "train" for split in splits.values())
         made = self.plan.data.phantom
         assert made is not None  # the schema wants a source or a phantom
-        return int(TRAIN_SHARE * made.images * (1 if normals else 1 - made.normal_share))
+        return int(TRAIN_FRACTION * made.images * (1 if normals else 1 - made.normal_share))
 
     def mean_repeats(self, data: LabelSection) -> float:
         """Return how often an epoch visits a training image on average: repeat-factor sampling.

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from cxrssl.core.files import write_json
 from cxrssl.core.records import read_record, reading
-from cxrssl.data.protocol import TRAIN_SHARE
+from cxrssl.data.protocol import TRAIN_FRACTION
 from cxrssl.jobs.job import Job, Outcome
 from cxrssl.reproduce.jobs import Training
 from cxrssl.run.log import last_line
@@ -130,7 +130,7 @@ class Status:
 
     def seconds_left(self) -> float | None:
         """Return about how long the rest takes, None while nothing tells."""
-        images = int(TRAIN_SHARE * _images(self.out / "store")), _images(self.out / "pool")
+        images = int(TRAIN_FRACTION * _images(self.out / "store")), _images(self.out / "pool")
         rates = {kind: self._rate(kind, images) for kind in ("pretrain", "finetune")}
         total = 0.0
         for progress in self.jobs.values():

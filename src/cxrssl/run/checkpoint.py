@@ -23,7 +23,7 @@ from torch.optim import Optimizer
 from cxrssl.core.errors import RunError
 from cxrssl.core.files import write_json
 from cxrssl.core.interrupts import end_if_interrupted, pending_signal
-from cxrssl.core.state import load_own_state, own_state
+from cxrssl.core.state import load_unique_tensors, unique_tensors
 from cxrssl.run.log import check_finite
 
 
@@ -93,7 +93,7 @@ class Checkpoints:
     ) -> None:
         tensors, rest = _flat(optimizer)
         scaler = self.scaler.state_dict() if self.scaler is not None else {}
-        _save_tensors(own_state(model), folder / "model.safetensors")
+        _save_tensors(unique_tensors(model), folder / "model.safetensors")
         _save_tensors(tensors, folder / "optimizer.safetensors")
         state = {"steps_done": steps_done, "optimizer": rest, "scaler": scaler}
         write_json(folder / "state.json", state)
@@ -125,7 +125,7 @@ class Checkpoints:
                 "--out."
             ) from error
         try:
-            load_own_state(model, weights)
+            load_unique_tensors(model, weights)
         except (KeyError, RuntimeError) as error:
             raise RunError(
                 f"{last} is of another network than the recipe's: {error.args[0]}. Was it written "

@@ -9,7 +9,7 @@ from weakref import finalize
 
 from cxrssl.core.errors import RunError
 from cxrssl.core.files import write_json, write_text
-from cxrssl.core.lock import LOCK_NAME, held
+from cxrssl.core.lock import LOCK_NAME, hold
 from cxrssl.core.records import read_record, reading
 
 TRAINING_IMAGES = "training_images.png"
@@ -92,7 +92,7 @@ def open_run(path: Path, *, recipe_yaml: str, resume: bool, writes: bool) -> Run
         return run
     check_run(path, recipe_yaml=recipe_yaml, resume=resume)
     path.mkdir(parents=True, exist_ok=True)
-    descriptor = held(path)
+    descriptor = hold(path)
     if descriptor is not None:
         finalize(run, os.close, descriptor)
     # Another process may have begun a run since, or ended the one that is there.

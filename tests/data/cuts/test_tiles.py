@@ -24,10 +24,11 @@ def test_orders_are_permutations_that_differ_in_many_places(num_orders: int, lea
     assert orders[0].tolist() == list(range(9))
     assert all(sorted(order) == list(range(9)) for order in orders.tolist())
     some = orders[:200].tolist()
-    apart = [
-        sum(a != b for a, b in zip(one, two, strict=True)) for one, two in combinations(some, 2)
+    distances = [
+        sum(a != b for a, b in zip(first, second, strict=True))
+        for first, second in combinations(some, 2)
     ]
-    assert min(apart) >= least
+    assert min(distances) >= least
     assert len({tuple(order) for order in orders.tolist()}) == num_orders
 
 
@@ -67,7 +68,7 @@ def test_the_label_is_the_order_of_the_tiles() -> None:
 
 def test_a_preview_shows_the_tiles_as_they_are_trained_on() -> None:
     cut = Tiles(replace(RANGES, size_px=66), tile_px=20, num_orders=30)
-    item, (view, sheet) = cut(PIXELS, generators(1)), cut.pictures(PIXELS, generators(1))
+    item, (view, sheet) = cut(PIXELS, generators(1)), cut.preview(PIXELS, generators(1))
     assert view.pixels.shape == (66, 66)
     assert np.array_equal(sheet.pixels[20:40, 40:60], item["tiles"][5, 0])
     assert sheet.caption == f"its tiles in order {int(item['order']) + 1} of 30"

@@ -98,7 +98,7 @@ def test_a_failed_job_blocks_only_those_that_need_it(
     ids = numbers(plan)
     assert set(faults) == {"bad", "child", "grandchild"}
     assert faults["child"] == faults["grandchild"] == "not run, because bad failed"
-    reason = f"Slurm job {ids['bad']}, failed: Error: {tmp_path / 'nowhere'} is no folder."
+    reason = f"Slurm job {ids['bad']}, failed: Error: {tmp_path / 'nowhere'} is not a folder."
     assert faults["bad"].startswith(reason)
     assert faults["bad"].endswith(f"(full log: {plan / 'logs' / 'bad.log'})")
     assert {name: one.fault for name, one in notes.outcomes.items() if not one.ok} == faults

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from cxrssl.core.errors import DataError
 from cxrssl.core.printable import printable
 from cxrssl.data.coco.json import Annotation, Id, extent_of, normal_ids
-from cxrssl.data.coco.shapes import turned_extent
+from cxrssl.data.coco.shapes import rotated_extent
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -25,12 +25,12 @@ Flags = NDArray[np.bool_]
 _FLAGS = {"iscrowd", "ignore", "difficult"}
 _FALSE_WORDS = {"", "0", "false", "no", "none", "null", "nan", "f", "n"}
 _NO_BOX = [math.nan] * 4
-_MOST_NAMED = 5
+_MAX_NAMED = 5
 
 
 @dataclass(frozen=True)
 class Rotation:
-    """How a box is turned: clockwise on the screen, NaN for what is no number of degrees."""
+    """How a box is turned: clockwise on the screen, NaN where it is not a number of degrees."""
 
     degrees: float
     around_corner: bool
@@ -64,11 +64,12 @@ class Annotations:
     def corners(self) -> Floats:
         """Return [N, 4] upright boxes xyxy; of a turned box, the one around it."""
         corners = np.concatenate([self.boxes[:, :2], self.boxes[:, :2] + self.boxes[:, 2:]], axis=1)
-        for row, turn in self.rotations.items():
-            if math.isfinite(turn.degrees):
+        for row, rotation in self.rotations.items():
+            if math.isfinite(rotation.degrees):
                 x_min, y_min, x_max, y_max = corners[row].tolist()
-                corners[row] = turned_extent(
-                    (x_min, y_min, x_max, y_max), turn.degrees, around_corner=turn.around_corner
+                box = (x_min, y_min, x_max, y_max)
+                corners[row] = rotated_extent(
+                    box, rotation.degrees, around_corner=rotation.around_corner
                 )
         return corners
 
@@ -80,7 +81,9 @@ def annotations_of(path: Path, entries: Sequence[Annotation]) -> Annotations:
         DataError: If an id is a number that is not whole.
     """
     boxes, outlined = _boxes(entries)
-    turns = {row: turn for row, entry in enumerate(entries) if (turn := _rotation(entry))}
+    rotations = {
+        row: rotation for row, entry in enumerate(entries) if (rotation := _rotation(entry))
+    }
     return Annotations(
         normal_ids(path, [entry.image_id for entry in entries], "image"),
         normal_ids(path, [entry.category_id for entry in entries], "category"),
@@ -88,7 +91,7 @@ def annotations_of(path: Path, entries: Sequence[Annotation]) -> Annotations:
         outlined,
         np.array([_is_set(e.iscrowd) or _is_set(e.is_crowd) for e in entries], bool),
         np.array([_is_doubtful(entry) for entry in entries], bool),
-        turns,
+        rotations,
         ["" if entry.reader is None else str(entry.reader) for entry in entries],
     )
 
@@ -99,14 +102,14 @@ def _boxes(entries: Sequence[Annotation]) -> tuple[Floats, Flags]:
     No `bbox`, an empty one and, where there is an outline, four zeros are none: tools that draw
     outlines alone write them.
     """
-    sides = [
+    values = [
         entry.bbox if isinstance(entry.bbox, list) and len(entry.bbox) == 4 else _NO_BOX
         for entry in entries
     ]
     try:
-        boxes = np.array(sides, np.float64).reshape(len(entries), 4)
+        boxes = np.array(values, np.float64).reshape(len(entries), 4)
     except (TypeError, ValueError, OverflowError):
-        boxes = np.array([[_number(side) for side in box] for box in sides])
+        boxes = np.array([[_number(value) for value in box] for box in values])
     boxes[np.isnan(boxes).any(axis=1)] = np.nan
     outlined = np.zeros(len(entries), bool)
     for row, entry in enumerate(entries):
@@ -155,56 +158,54 @@ def _is_set(value: object) -> bool:
     return bool(value)
 
 
-def unlisted(
-    path: Path, found: Annotations, images: Collection[Id], classes: Collection[Id]
+def find_unlisted(
+    path: Path, entries: Annotations, image_ids: Collection[Id], category_ids: Collection[Id]
 ) -> tuple[Flags, Flags, list[str]]:
     """Return which annotations name an image [N] or a category [N] that is not listed.
 
-    As pycocotools does, whoever reads the file leaves them out; the third value says so, a sentence
-    each. An annotation without a listed image is not among those without a listed category.
+    They are to be left out, as pycocotools does; the third value says so, a sentence each. An
+    annotation without a listed image is not among those without a listed category.
 
     Raises:
         DataError: If all do, or categories are counted from 0 in one list and from 1 in the other.
     """
-    no_image = np.array([key not in images for key in found.images], bool)
-    no_class = ~no_image & np.array([key not in classes for key in found.categories], bool)
-    others = Counter(
-        key for key, is_other in zip(found.categories, no_class.tolist(), strict=True) if is_other
-    )
+    no_image = np.array([key not in image_ids for key in entries.images], bool)
+    no_class = ~no_image & np.array([key not in category_ids for key in entries.categories], bool)
+    missing = Counter(entries.categories[row] for row in np.flatnonzero(no_class))
     if len(no_image) and no_image.all():
         raise DataError(
             f"{path}: none of its {len(no_image)} annotations names a listed image. They name "
-            f"{_named(found.images)}; listed are {_named(images)}. Correct image_id."
+            f"{_ids_text(entries.images)}; listed are {_ids_text(image_ids)}. Correct image_id."
         )
     if no_class.any() and no_class.sum() == (~no_image).sum():
         raise DataError(
-            f"{path}: no annotation names a listed category. They name {_named(others)}; listed "
-            f"are {_named(classes)}. Correct category_id."
+            f"{path}: no annotation names a listed category. They name {_ids_text(missing)}; "
+            f"listed are {_ids_text(category_ids)}. Correct category_id."
         )
-    last = max((key for key in classes if isinstance(key, int)), default=0)
-    if 0 in others and 1 in classes and last not in found.categories:
+    last = max((key for key in category_ids if isinstance(key, int)), default=0)
+    if 0 in missing and 1 in category_ids and last not in entries.categories:
         raise DataError(
             f"{path}: annotations seem to count categories from 0 and the list from 1: "
-            f"{others[0]} name category 0, which is not listed, and none the last, "
+            f"{missing[0]} name category 0, which is not listed, and none the last, "
             f"{last}. Correct category_id, or every box gets its neighbour's class."
         )
     notes = []
     if no_image.any():
-        named = _named(key for key in found.images if key not in images)
+        names = _ids_text(key for key in entries.images if key not in image_ids)
         notes.append(
-            f"{no_image.sum()} annotation(s) name an image that is not listed ({named}) and are "
+            f"{no_image.sum()} annotation(s) name an image that is not listed ({names}) and are "
             "not used"
         )
-    if others:
+    if missing:
         notes.append(
-            f"{others.total()} annotation(s) name a category that is not listed "
-            f"({_named(others)}) and are not used"
+            f"{missing.total()} annotation(s) name a category that is not listed "
+            f"({_ids_text(missing)}) and are not used"
         )
     return no_image, no_class, notes
 
 
-def _named(ids: Iterable[object]) -> str:
+def _ids_text(ids: Iterable[object]) -> str:
     """Return the first few of some ids as a text."""
-    shown = [printable("none" if key is None else repr(key))[:80] for key in dict.fromkeys(ids)]
-    rest = [f"{len(shown) - _MOST_NAMED} more"] if len(shown) > _MOST_NAMED else []
-    return ", ".join([*shown[:_MOST_NAMED], *rest])
+    names = [printable("none" if key is None else repr(key))[:80] for key in dict.fromkeys(ids)]
+    more = [f"{len(names) - _MAX_NAMED} more"] if len(names) > _MAX_NAMED else []
+    return ", ".join([*names[:_MAX_NAMED], *more])

@@ -15,8 +15,8 @@ class Classes:
     """Classes of a COCO file.
 
     Attributes:
-        names: Category id -> name, numbers before words, as pycocotools sorts them.
-        parents: The same for categories that were left out because they only hold others.
+        names: Category id -> name of the classes, numbers before words, as pycocotools sorts.
+        parents: Category id -> name of those left out because they are only supercategories.
         notes: What was left out, a sentence each.
     """
 
@@ -39,7 +39,7 @@ def classes_of(
     supercategory is a class. Of two with one name, one without annotations is left out.
 
     Args:
-        path: Of the file, for messages.
+        path: Path of the file, for messages.
         categories: As `read_document` returns them.
         used: Returns the category ids that annotations name; not called where it does not matter.
         repeated: Names that several categories may have.
@@ -47,29 +47,29 @@ def classes_of(
     Raises:
         DataError: If two categories have one name, and annotations name both.
     """
-    held = {kind.supercategory for kind in categories if isinstance(kind.supercategory, str)}
-    ordered = sorted(categories, key=lambda kind: (isinstance(kind.id, str), kind.id))
-    names: dict[NormalId, str] = {kind.id: kind.name for kind in ordered}  # type: ignore[misc]
-    holders = {k.id for k in categories if k.name in held and k.supercategory != k.name}
-    if not holders and len(set(names.values())) == len(names):
+    parent_names = {c.supercategory for c in categories if isinstance(c.supercategory, str)}
+    ordered = sorted(categories, key=lambda category: (isinstance(category.id, str), category.id))
+    names: dict[NormalId, str] = {c.id: c.name for c in ordered}  # type: ignore[misc]
+    parent_ids = {c.id for c in categories if c.name in parent_names and c.supercategory != c.name}
+    if not parent_ids and len(set(names.values())) == len(names):
         return Classes(names, {}, ())
     in_use = used()
-    parents = {key: name for key, name in names.items() if key in holders and key not in in_use}
+    parents = {key: name for key, name in names.items() if key in parent_ids and key not in in_use}
     if len(parents) == len(names):
         parents = {}
-    alike: dict[str, list[NormalId]] = defaultdict(list)
+    keys_by_name: dict[str, list[NormalId]] = defaultdict(list)
     for key, name in names.items():
         if key not in parents:
-            alike[name].append(key)
-    kept: set[NormalId] = set()
-    for name, keys in alike.items():
-        named = [key for key in keys if key in in_use]
-        if len(named) > 1 and name not in repeated:
+            keys_by_name[name].append(key)
+    class_ids: set[NormalId] = set()
+    for name, keys in keys_by_name.items():
+        used_ids = [key for key in keys if key in in_use]
+        if len(used_ids) > 1 and name not in repeated:
             raise DataError(
-                f"{path} gives one name to two categories, {name!r} to {named[0]!r} and "
-                f"{named[1]!r}, and annotations name both. Give each its own, or make one of them."
+                f"{path} gives one name to two categories, {name!r} to {used_ids[0]!r} and "
+                f"{used_ids[1]!r}, and annotations name both. Give each its own, or merge them."
             )
-        kept |= set(named or keys[:1])
+        class_ids |= set(used_ids or keys[:1])
     notes = [
         f"category {key!r} ({printable(name)}) is left out: it is the supercategory of others and "
         "has no annotation"
@@ -78,9 +78,9 @@ def classes_of(
     notes += [
         f"category {names[key]!r} is listed twice; the one without annotations, {key!r}, is left "
         "out"
-        for keys in alike.values()
+        for keys in keys_by_name.values()
         for key in keys
-        if key not in kept
+        if key not in class_ids
     ]
-    classes = {key: name for key, name in names.items() if key in kept}
+    classes = {key: name for key, name in names.items() if key in class_ids}
     return Classes(classes, parents, tuple(notes))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrssl.core.errors import DataError
-from cxrssl.data.coco.annotations import Annotations, annotations_of, unlisted
+from cxrssl.data.coco.annotations import Annotations, annotations_of, find_unlisted
 from cxrssl.data.coco.ids import normal_id
 from cxrssl.data.coco.index import Index, Remarks, index_of
 from cxrssl.data.coco.json import (
@@ -32,14 +32,14 @@ from cxrssl.data.coco.json import (
     read_document,
     text_of,
 )
-from cxrssl.data.coco.match import Matched, matched, matched_document, said_of_ids
+from cxrssl.data.coco.match import MatchedIds, match_document, match_ids, remarks_on_ids
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 Boxes = TypeVar("Boxes", bound="CocoBoxes")
 
-_MOST_PX = 1e7
+_MAX_PX = 1e7
 """Of coordinates and sizes: more is a mistake, and products of them would overflow."""
 
 
@@ -59,7 +59,7 @@ class CocoBoxes:
 
 
 @dataclass(frozen=True)
-class CocoMarks(CocoBoxes):
+class CocoAnnotations(CocoBoxes):
     """Annotations.
 
     Attributes:
@@ -80,32 +80,32 @@ class CocoResults(CocoBoxes):
     """Detections.
 
     Attributes:
-        scores: [N].
+        scores: [N] scores; a higher one is surer.
     """
 
     scores: Floats
 
 
-def read_annotations(path: Path, *, of_readers: bool = False) -> tuple[Index, CocoMarks]:
+def read_annotations(path: Path, *, of_readers: bool = False) -> tuple[Index, CocoAnnotations]:
     """Read a COCO document: truth, or readers' boxes, whose annotations name a `reader`.
 
     As in pycocotools, a true box without a width or height counts (nothing can find it), and what
     names no listed image or category does not.
 
     Args:
-        path: Of the document.
+        path: Path of the document.
         of_readers: Whether boxes are readers', each of which needs an area.
 
     Raises:
-        DataError: If it is no COCO document, an id is given twice, no annotation names what is
+        DataError: If it is not a COCO document, an id is given twice, no annotation names what is
             listed, or a box has no area.
     """
     document = read_document(path)
     entries = entries_of(path, document.annotations, TrueAnnotation)
-    found = annotations_of(path, entries)
-    index = index_of(path, document, lambda: set(found.categories))
-    no_image, no_class, left_out = unlisted(path, found, index.images, index.categories)
-    boxes = found.boxes
+    columns = annotations_of(path, entries)
+    index = index_of(path, document, lambda: set(columns.categories))
+    no_image, no_class, left_out = find_unlisted(path, columns, index.images, index.categories)
+    boxes = columns.boxes
     if np.isnan(boxes).any():
         row = int(np.isnan(boxes).any(axis=1).argmax())
         raise DataError(
@@ -116,36 +116,36 @@ def read_annotations(path: Path, *, of_readers: bool = False) -> tuple[Index, Co
     areas = np.where(np.isnan(stated), boxes[:, 2] * boxes[:, 3], stated)
     if of_readers:
         _refuse(path, boxes, _least_side(boxes) <= 0, "a width and a height above 0")
-    _refuse_impossible(path, boxes)
-    _refuse(path, boxes, ~((areas >= 0) & (areas <= _MOST_PX**2)), "an area from 0 to 1e14 px^2")
-    kept = ~no_image & ~no_class
-    marks = CocoMarks(
-        np.array([index.images.get(key, -1) for key in found.images], np.int64)[kept],
-        np.array([index.categories.get(key, -1) for key in found.categories], np.int64)[kept],
-        boxes[kept],
-        areas[kept],
-        found.crowd[kept],
-        np.array([e.support for e in entries], np.int64)[kept],
-        np.array(found.readers, np.str_)[kept],
+    _check_possible(path, boxes)
+    _refuse(path, boxes, ~((areas >= 0) & (areas <= _MAX_PX**2)), "an area from 0 to 1e14 px^2")
+    used = ~no_image & ~no_class
+    annotations = CocoAnnotations(
+        np.array([index.images.get(key, -1) for key in columns.images], np.int64)[used],
+        np.array([index.categories.get(key, -1) for key in columns.categories], np.int64)[used],
+        boxes[used],
+        areas[used],
+        columns.crowd[used],
+        np.array([e.support for e in entries], np.int64)[used],
+        np.array(columns.readers, np.str_)[used],
     )
-    remarks = index.remarks + _said_of_truth(path, found, left_out)
-    return replace(index, remarks=remarks), _by_image(marks)
+    remarks = index.remarks + _remarks_on_truth(path, columns, left_out)
+    return replace(index, remarks=remarks), _by_image(annotations)
 
 
-def _said_of_truth(path: Path, found: Annotations, left_out: Sequence[str]) -> Remarks:
+def _remarks_on_truth(path: Path, annotations: Annotations, left_out: Sequence[str]) -> Remarks:
     """Say which boxes of a truth count in a way that may surprise, or not at all."""
     counts = {
         "annotation(s) have no bbox; the extent of their segmentation is taken": (
-            found.outlined.sum()
+            annotations.outlined.sum()
         ),
         "true box(es) have no width or no height; they count as boxes to be found, as in "
-        "pycocotools, and nothing overlaps them": (_least_side(found.boxes) == 0).sum(),
+        "pycocotools, and nothing overlaps them": (_least_side(annotations.boxes) == 0).sum(),
         "annotation(s) say ignore or difficult; they count as any other, as in pycocotools, which "
-        "leaves out iscrowd alone": (found.doubtful & ~found.crowd).sum(),
+        "leaves out iscrowd alone": (annotations.doubtful & ~annotations.crowd).sum(),
         "annotation(s) are turned boxes (rotation); their bbox is scored as it is, not turned, as "
-        "in pycocotools": len(found.rotations),
+        "in pycocotools": len(annotations.rotations),
     }
-    notes = tuple(f"{path}: {number} {what}" for what, number in counts.items() if number)
+    notes = tuple(f"{path}: {count} {text}" for text, count in counts.items() if count)
     return Remarks(notes, tuple(f"{path}: {text}" for text in left_out))
 
 
@@ -167,20 +167,21 @@ def read_results(path: Path, truth: Index) -> tuple[CocoResults, Remarks]:
     """
     raw, ids = _raw_results(path, truth)
     try:
-        found = _result_columns(path, raw, ids or Matched(truth.images, truth.categories), truth)
+        truth_ids = MatchedIds(truth.images, truth.categories)
+        results = _result_columns(path, raw, ids or truth_ids, truth)
     except _OtherIdsError:
         ids = _matched_list(path, raw, truth)
-        found = _result_columns(path, raw, ids, truth)
+        results = _result_columns(path, raw, ids, truth)
     raw.clear()  # it may be a gigabyte
-    _refuse_impossible(path, found.boxes)
+    _check_possible(path, results.boxes)
     if ids is not None:
-        return _by_image(found), ids.remarks
+        return _by_image(results), ids.remarks
     keys = list(truth.images)
-    seen = [keys[number] for number in np.unique(found.images).tolist()]
-    return _by_image(found), said_of_ids(path, seen, truth)
+    used_keys = [keys[number] for number in np.unique(results.images).tolist()]
+    return _by_image(results), remarks_on_ids(path, used_keys, truth)
 
 
-def _result_columns(path: Path, raw: Sequence[Raw], ids: Matched, truth: Index) -> CocoResults:
+def _result_columns(path: Path, raw: Sequence[Raw], ids: MatchedIds, truth: Index) -> CocoResults:
     """Return results as columns.
 
     Raises:
@@ -192,8 +193,8 @@ def _result_columns(path: Path, raw: Sequence[Raw], ids: Matched, truth: Index) 
         if is_truths and entries and entries[0].file_name is not None:
             raise _OtherIdsError
         try:
-            images = _places([e.image_id for e in entries], ids.images)
-            labels = _places([e.category_id for e in entries], ids.categories)
+            images = _numbers_of([e.image_id for e in entries], ids.images)
+            labels = _numbers_of([e.category_id for e in entries], ids.categories)
         except KeyError as error:
             if is_truths:
                 raise _OtherIdsError from None
@@ -208,24 +209,24 @@ def _result_columns(path: Path, raw: Sequence[Raw], ids: Matched, truth: Index) 
     return CocoResults(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
-def _raw_results(path: Path, truth: Index) -> tuple[list[Raw], Matched | None]:
+def _raw_results(path: Path, truth: Index) -> tuple[list[Raw], MatchedIds | None]:
     """Return the entries of results, unparsed, and whose the ids are that a document lists."""
     content = content_of(path)
     if content.lstrip()[:1] != b"{":
         return decoded(path, content, list[Raw]), None
     document = read_document(path, content)
     index = index_of(path, document, lambda: _used_categories(path, document))
-    found = matched_document(index, truth)
-    missing = len(truth.images) - len(set(found.images.values()))
+    ids = match_document(index, truth)
+    num_missing = len(truth.images) - len(set(ids.images.values()))
     warnings = (
-        f"{path} lists {len(found.images)} of the {len(truth.images)} images of {truth.path}; the "
-        f"other {missing} count as images in which nothing was detected",
+        f"{path} lists {len(ids.images)} of the {len(truth.images)} images of {truth.path}; the "
+        f"other {num_missing} count as images in which nothing was detected",
     )
-    remarks = index.remarks + found.remarks + Remarks(warnings=warnings if missing else ())
-    return document.annotations, replace(found, remarks=remarks)
+    remarks = index.remarks + ids.remarks + Remarks(warnings=warnings if num_missing else ())
+    return document.annotations, replace(ids, remarks=remarks)
 
 
-def _matched_list(path: Path, raw: Sequence[Raw], truth: Index) -> Matched:
+def _matched_list(path: Path, raw: Sequence[Raw], truth: Index) -> MatchedIds:
     """Find the images and categories of a list of results.
 
     Raises:
@@ -245,24 +246,24 @@ def _matched_list(path: Path, raw: Sequence[Raw], truth: Index) -> Matched:
                 "image an id of its own."
             )
     categories = dict.fromkeys(normal_ids(path, list(classes), "category"))
-    return matched(path, images, categories, truth)
+    return match_ids(path, images, categories, truth)
 
 
-def _places(keys: Sequence[Id], number_of: Mapping[NormalId, int]) -> Integers:
+def _numbers_of(ids: Sequence[Id], number_of: Mapping[NormalId, int]) -> Integers:
     """Return the number of each id; 1.0 and "1" are 1.
 
     Raises:
         KeyError: If one has none.
     """
     try:
-        return np.fromiter(map(number_of.__getitem__, keys), np.int64, len(keys))  # type: ignore[arg-type]
+        return np.fromiter(map(number_of.__getitem__, ids), np.int64, len(ids))  # type: ignore[arg-type]
     except KeyError:
         pass
     try:
-        numbers = {key: number_of[normal_id(key)] for key in set(keys)}
+        numbers = {key: number_of[normal_id(key)] for key in set(ids)}
     except ValueError as error:
         raise KeyError(str(error)) from error
-    return np.fromiter(map(numbers.__getitem__, keys), np.int64, len(keys))
+    return np.fromiter(map(numbers.__getitem__, ids), np.int64, len(ids))
 
 
 def _used_categories(path: Path, document: Document) -> set[NormalId]:
@@ -274,25 +275,25 @@ def _least_side(boxes: Floats) -> Floats:
     return np.minimum(boxes[:, 2], boxes[:, 3])
 
 
-def _refuse_impossible(path: Path, boxes: Floats) -> None:
+def _check_possible(path: Path, boxes: Floats) -> None:
     _refuse(path, boxes, _least_side(boxes) < 0, "a width and a height of 0 or more")
-    too_far = np.abs(boxes).max(axis=1) > _MOST_PX
+    too_far = np.abs(boxes).max(axis=1) > _MAX_PX
     _refuse(path, boxes, too_far, "coordinates and sizes of at most 1e7 px")
 
 
-def _refuse(path: Path, boxes: Floats, bad: NDArray[np.bool_], expected: str) -> None:
-    if bad.any():
-        place = int(np.flatnonzero(bad)[0])
-        box = ", ".join(f"{value:g}" for value in boxes[place])
+def _refuse(path: Path, boxes: Floats, is_bad: NDArray[np.bool_], expected: str) -> None:
+    if is_bad.any():
+        row = int(np.flatnonzero(is_bad)[0])
+        box = ", ".join(f"{value:g}" for value in boxes[row])
         raise DataError(
-            f"{path}: {int(bad.sum())} box(es) without {expected}, the first is entry {place} "
+            f"{path}: {int(is_bad.sum())} box(es) without {expected}, the first is entry {row} "
             f"[{box}]. Mend it, or leave it out."
         )
 
 
-def _by_image(found: Boxes) -> Boxes:
-    if (np.diff(found.images) >= 0).all():
-        return found
-    order = np.argsort(found.images, kind="stable")
-    columns = {field.name: getattr(found, field.name)[order] for field in fields(found)}
-    return replace(found, **columns)
+def _by_image(boxes: Boxes) -> Boxes:
+    if (np.diff(boxes.images) >= 0).all():
+        return boxes
+    order = np.argsort(boxes.images, kind="stable")
+    columns = {field.name: getattr(boxes, field.name)[order] for field in fields(boxes)}
+    return replace(boxes, **columns)

@@ -3,7 +3,7 @@
 import re
 
 # With a leading zero it is a name ("007"), and what pandas makes of a number may end in ".0".
-_WHOLE = re.compile(r"\s*(0|-?[1-9][0-9]{0,18})(\.0+)?\s*")
+_INTEGER = re.compile(r"\s*(0|-?[1-9][0-9]{0,18})(\.0+)?\s*")
 
 
 def normal_id(value: object) -> int | str:
@@ -13,14 +13,14 @@ def normal_id(value: object) -> int | str:
         value: As JSON has it.
 
     Raises:
-        TypeError: If it is no number and no text.
+        TypeError: If it is neither a number nor a text.
         ValueError: If it is a number that is not whole.
     """
     if isinstance(value, str):
-        whole = _WHOLE.fullmatch(value)
-        return int(whole[1]) if whole else value
+        integer = _INTEGER.fullmatch(value)
+        return int(integer[1]) if integer else value
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"an id that is neither a number nor a text: {type(value).__name__}")
     if isinstance(value, float) and not value.is_integer():
-        raise ValueError(f"the id {value}, which is no whole number")
+        raise ValueError(f"the id {value}, which is not a whole number")
     return int(value)

@@ -1,4 +1,4 @@
-"""Images and categories of a COCO document, and what had to be said about them."""
+"""Images and categories of a COCO document, and remarks on them."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -35,12 +35,12 @@ class Index:
     """Images and categories of a document, in the order of their ids.
 
     Attributes:
-        path: Of the document.
+        path: Path of the document.
         images: Id to number; ids as `normal_id` has them.
-        file_names: Of each image, None where the file gives none.
+        file_names: File name of each image, None where the file gives none.
         categories: Id to number.
-        names: Of each category.
-        readers: Of each image, who looked at it; None where the file does not say.
+        names: Name of each category.
+        readers: Readers who looked at each image; None where the file does not say.
         sizes: (width, height) of each image in pixels, None where the file does not say.
         parents: Id to name of categories that were left out, because they only hold others.
         remarks: What was changed or left out while it was read.
@@ -61,8 +61,8 @@ def index_of(path: Path, document: Document, used: Callable[[], Collection[Any]]
     """Number images and classes by their ids, numbers before words, as pycocotools sorts.
 
     Args:
-        path: Of the file.
-        document: Its content.
+        path: Path of the file.
+        document: Content of the file.
         used: Returns the category ids that annotations name; not called where it does not matter.
 
     Raises:

@@ -121,13 +121,17 @@ def decoded(path: Path, content: bytes, kind: type[Entry]) -> Entry:
         return msgspec.json.decode(content, type=kind)
     except msgspec.ValidationError as error:
         raise DataError(
-            f"{path} is no COCO file: {error}. Expected an object with images, categories and "
+            f"{path} is not a COCO file: {error}. Expected an object with images, categories and "
             "annotations, or for results a list."
         ) from error
     except (ValueError, RecursionError) as error:
-        number = next((word for word in (b"NaN", b"Infinity") if word in content), None)
-        why = "" if number is None else f" It holds {number.decode()}, which is no JSON number."
-        raise DataError(f"{path} is not JSON: {error}.{why}") from error
+        constant = next((text for text in (b"NaN", b"Infinity") if text in content), None)
+        hint = (
+            ""
+            if constant is None
+            else f" It holds {constant.decode()}, which is not a JSON number."
+        )
+        raise DataError(f"{path} is not JSON: {error}.{hint}") from error
 
 
 def blocks(path: Path, raw: Sequence[msgspec.Raw], kind: type[Entry]) -> Iterator[list[Entry]]:
@@ -142,9 +146,9 @@ def blocks(path: Path, raw: Sequence[msgspec.Raw], kind: type[Entry]) -> Iterato
         try:
             entries.extend(map(decoder.decode, raw[start : start + _BLOCK]))
         except (ValueError, RecursionError) as error:
-            place = start + len(entries)  # those before it are there
+            row = start + len(entries)  # those before it are there
             raise DataError(
-                f"{path}: entry {place}: {error}; found {text_of(raw[place])}. Expected image_id, "
+                f"{path}: entry {row}: {error}; found {text_of(raw[row])}. Expected image_id, "
                 "category_id and bbox [x, y, width, height], and for results a score."
             ) from error
         yield entries
@@ -168,11 +172,11 @@ def read_document(path: Path, content: bytes | None = None) -> Document:
     """Read a dataset; ids of its images and categories are as `normal_ids` returns them.
 
     Args:
-        path: Of the file.
-        content: Its content, where it has been read already.
+        path: Path of the file.
+        content: Content of the file, where it has been read already.
 
     Raises:
-        DataError: If it can't be read or is no COCO dataset, lists no image or no category, or one
+        DataError: If it can't be read, is not a COCO dataset, lists no image or category, or one
             id is given to two images or to two categories of different names.
     """
     document = decoded(path, _strict(content_of(path) if content is None else content), Document)
@@ -182,14 +186,14 @@ def read_document(path: Path, content: bytes | None = None) -> Document:
             "categories; expected some of each."
         )
     image_ids = normal_ids(path, [image.id for image in document.images], "image")
-    class_ids = normal_ids(path, [kind.id for kind in document.categories], "category")
-    names = [kind.name for kind in document.categories]
+    class_ids = normal_ids(path, [category.id for category in document.categories], "category")
+    names = [category.name for category in document.categories]
     _check_distinct(path, "images", zip(image_ids, range(len(image_ids)), strict=True))
     _check_distinct(path, "categories", zip(class_ids, names, strict=True))
     for image, key in zip(document.images, image_ids, strict=True):
         image.id = key
-    for kind, key in zip(document.categories, class_ids, strict=True):
-        kind.id = key
+    for category, key in zip(document.categories, class_ids, strict=True):
+        category.id = key
     return document
 
 
@@ -220,7 +224,7 @@ def normal_ids(path: Path, keys: Sequence[Id | None], word: str) -> list[Any]:
 
 def _strict(content: bytes) -> bytes:
     """Return JSON in which what Python's own writer lets pass is null or an escape."""
-    if not any(mark in content for mark in _LENIENT):
+    if not any(token in content for token in _LENIENT):
         return content
     try:
         parsed = json.loads(content, parse_constant=lambda _: None)

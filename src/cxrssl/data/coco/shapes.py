@@ -8,10 +8,10 @@ import math
 import numpy as np
 
 Corners = tuple[float, float, float, float]
-NOTHING: Corners = (math.nan, math.nan, math.nan, math.nan)
+NO_CORNERS: Corners = (math.nan, math.nan, math.nan, math.nan)
 
 # More runs or pixels than any radiograph's mask has.
-_MOST_PIXELS = 1 << 32
+_MAX_PIXELS = 1 << 32
 
 
 def segmentation_extent(segmentation: object) -> Corners:
@@ -19,24 +19,24 @@ def segmentation_extent(segmentation: object) -> Corners:
     if isinstance(segmentation, dict):
         return _mask_extent(segmentation.get("size"), segmentation.get("counts"))
     if not isinstance(segmentation, list):
-        return NOTHING
+        return NO_CORNERS
     # One polygon without the list around it, flat or of pairs, is met as well.
-    is_one = not any(isinstance(part, list) and len(part) != 2 for part in segmentation)
-    polygons = [segmentation] if is_one else segmentation
+    is_single = not any(isinstance(part, list) and len(part) != 2 for part in segmentation)
+    polygons = [segmentation] if is_single else segmentation
     try:
         points = [np.asarray(part, np.float64).reshape(-1, 2) for part in polygons if part]
     except (TypeError, ValueError, OverflowError):  # words, lists of several lengths, odd counts
-        return NOTHING
+        return NO_CORNERS
     if not points or min(map(len, points)) < 3:
-        return NOTHING
-    every = np.concatenate(points)
-    if not np.isfinite(every).all():
-        return NOTHING
-    (x_min, y_min), (x_max, y_max) = every.min(axis=0).tolist(), every.max(axis=0).tolist()
+        return NO_CORNERS
+    stacked = np.concatenate(points)
+    if not np.isfinite(stacked).all():
+        return NO_CORNERS
+    (x_min, y_min), (x_max, y_max) = stacked.min(axis=0).tolist(), stacked.max(axis=0).tolist()
     return x_min, y_min, x_max, y_max
 
 
-def turned_extent(corners: Corners, degrees: float, *, around_corner: bool) -> Corners:
+def rotated_extent(corners: Corners, degrees: float, *, around_corner: bool) -> Corners:
     """Return the upright box around a box that is turned.
 
     Args:
@@ -66,21 +66,21 @@ def clipped(corners: Corners, size: tuple[int, int] | None) -> Corners:
 def _mask_extent(size: object, counts: object) -> Corners:
     """Return the extent of a mask whose pixels, column by column, are runs of 0, 1, 0, ..."""
     if not isinstance(size, list) or not isinstance(counts, list | str):
-        return NOTHING
+        return NO_CORNERS
     try:
         height, width = (int(side) for side in size)
         runs = _runs(counts) if isinstance(counts, str) else [int(count) for count in counts]
     except (TypeError, ValueError, OverflowError):
-        return NOTHING
-    if min(height, width) < 1 or height * width > _MOST_PIXELS:
-        return NOTHING
+        return NO_CORNERS
+    if min(height, width) < 1 or height * width > _MAX_PIXELS:
+        return NO_CORNERS
     if min(runs, default=-1) < 0 or sum(runs) != height * width:
-        return NOTHING
+        return NO_CORNERS
     ends = np.cumsum(np.array([0, *runs], np.int64))
     first, last = ends[1:-1:2], ends[2::2] - 1
     first, last = first[last >= first], last[last >= first]
     if not len(first):
-        return NOTHING
+        return NO_CORNERS
     is_in_one_column = first // height == last // height
     top = np.where(is_in_one_column, first % height, 0).min()
     bottom = np.where(is_in_one_column, last % height, height - 1).max()
@@ -95,7 +95,7 @@ def _runs(text: str) -> list[int]:
     from the fourth run on, it is the difference to the last run but one that is held.
 
     Raises:
-        ValueError: If it is no such text.
+        ValueError: If it is not such a text.
     """
     runs: list[int] = []
     value, shift = 0, 0

@@ -18,7 +18,7 @@ class DetectedImage(NamedTuple):
 
     Attributes:
         id: A number, or a store's id of the image.
-        file_name: Its path, or the store's id again.
+        file_name: Path of its file, or the store's id again.
         width: Columns, pixels.
         height: Rows, pixels.
         warnings: What looks wrong with it; written as `warnings` if there are any.
@@ -58,11 +58,11 @@ def write_detections(
     """Write a COCO data set, a line an entry; it appears whole or not at all.
 
     Args:
-        path: Of the JSON file; one that is there is replaced.
+        path: Path of the JSON file; an existing one is replaced.
         images: With and without detections.
         detections: In the order of their ids, from 1.
         classes: Names of the categories 1..K.
-        info: What is said of the whole.
+        info: Content of COCO's `info`.
 
     Raises:
         OSError: If it can't be written.
@@ -73,7 +73,7 @@ def write_detections(
         file.writelines(_lines(map(_image, images)))
         file.write(f'],\n"categories": {_json(categories)},\n"annotations": [\n')
         numbered = enumerate(detections, start=1)
-        file.writelines(_lines(_annotation(number, found) for number, found in numbered))
+        file.writelines(_lines(_annotation(number, detection) for number, detection in numbered))
         file.write("]\n}\n")
 
 
@@ -82,25 +82,25 @@ def _image(image: DetectedImage) -> dict[str, Any]:
     return entry if image.warnings else {key: entry[key] for key in entry if key != "warnings"}
 
 
-def _annotation(number: int, found: Detection) -> dict[str, Any]:
-    _, _, width, height = found.bbox
+def _annotation(number: int, detection: Detection) -> dict[str, Any]:
+    _, _, width, height = detection.bbox
     return {
         "id": number,
-        "image_id": found.image_id,
-        "category_id": found.category_id,
-        "bbox": [round(value, _BOX_DECIMALS) for value in found.bbox],
+        "image_id": detection.image_id,
+        "category_id": detection.category_id,
+        "bbox": [round(value, _BOX_DECIMALS) for value in detection.bbox],
         "area": round(width * height, _BOX_DECIMALS),
         "iscrowd": 0,
-        "score": found.score,
+        "score": detection.score,
     }
 
 
 def _lines(entries: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    before = ""
+    separator = ""
     for entry in entries:
-        yield before + _json(entry)
-        before = ",\n"
-    if before:
+        yield separator + _json(entry)
+        separator = ",\n"
+    if separator:
         yield "\n"
 
 

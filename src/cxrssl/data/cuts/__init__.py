@@ -16,7 +16,7 @@ Generators = tuple[np.random.Generator, np.random.Generator]
 
 
 @dataclass(frozen=True)
-class CutPicture:
+class CutImage:
     """A part of an image as a preview shows it.
 
     Attributes:
@@ -55,6 +55,6 @@ class Cut(Protocol):
         """
         ...
 
-    def pictures(self, pixels: Pixels, generators: Generators) -> tuple[CutPicture, CutPicture]:
+    def preview(self, pixels: Pixels, generators: Generators) -> tuple[CutImage, CutImage]:
         """Return the same for a person to look at; arguments as for a call."""
         ...

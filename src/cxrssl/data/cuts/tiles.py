@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrssl.core.images import Pixels
-from cxrssl.data.cuts import CutPicture, Generators
-from cxrssl.data.cuts.two_views import ViewRanges, random_view, view_picture
+from cxrssl.data.cuts import CutImage, Generators
+from cxrssl.data.cuts.two_views import ViewRanges, random_view, view_image
 
 GRID = 3
 NUM_TILES = GRID * GRID
@@ -44,16 +44,16 @@ class Tiles:
         view = random_view(pixels, self.ranges, generators[0])
         return self._shuffled(view, generators[1])
 
-    def pictures(self, pixels: Pixels, generators: Generators) -> tuple[CutPicture, CutPicture]:
+    def preview(self, pixels: Pixels, generators: Generators) -> tuple[CutImage, CutImage]:
         """Return the view of an image [H, W] uint8, and its tiles as they are shuffled."""
-        view = view_picture(pixels, self.ranges, generators[0])
+        view = view_image(pixels, self.ranges, generators[0])
         cut = self._shuffled(view.pixels, generators[1])
         rows = cut["tiles"].reshape(GRID, GRID, self.tile_px, self.tile_px)
         side = GRID * self.tile_px
         sheet = rows.transpose(0, 2, 1, 3).reshape(side, side)
         caption = f"its tiles in order {int(cut['order']) + 1} of {self.num_orders}"
         place = (view.left_px, view.top_px, view.width_px, view.height_px)
-        return view, CutPicture(sheet, *place, caption)
+        return view, CutImage(sheet, *place, caption)
 
     def _shuffled(self, view: Pixels, generator: np.random.Generator) -> dict[str, NDArray[Any]]:
         tiles = tiles_of(view, self.tile_px, generator)
@@ -65,7 +65,7 @@ class Tiles:
 def tiles_of(view: Pixels, tile_px: int, generator: np.random.Generator) -> Pixels:
     """Return a tile [9, tile_px, tile_px] from each cell of a view [S, S], row by row.
 
-    Where the side is no multiple of three, its last pixels are in no cell.
+    Where the side is not a multiple of three, its last pixels are in no cell.
     """
     cell_px = len(view) // GRID
     offsets = generator.integers(0, cell_px - tile_px + 1, size=(NUM_TILES, 2))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cxrssl.core.images import Pixels
 from cxrssl.core.pixels import blurred, mirrored, rescaled, with_noise
-from cxrssl.data.cuts import CutPicture, Generators
+from cxrssl.data.cuts import CutImage, Generators
 
 NoiseDraw = Literal["uniform", "divisor"]
 Generator = np.random.Generator
@@ -25,9 +25,9 @@ class ViewRanges:
 
     Attributes:
         size_px: Side of the view.
-        crop_area: Least and largest share of the image's area, in (0, 1].
+        crop_area: Least and largest fraction of the image's area, in (0, 1].
         crop_aspect: Least and largest width/height of the crop relative to the image's own.
-        flip_probability: Of mirroring left to right.
+        flip_probability: Probability of mirroring left to right.
         blur_sigma_px: Least and largest sigma, pixels of the view.
         blur_kernel_px: Largest side of the blur's kernel, odd.
         noise_share: Least and largest sigma of the noise as a share of the view's mean level, > 0
@@ -87,23 +87,22 @@ class TwoViews:
         views = [random_view(pixels, self.ranges, generator) for generator in generators]
         return {"views": np.stack(views)[:, None]}
 
-    def pictures(self, pixels: Pixels, generators: Generators) -> tuple[CutPicture, CutPicture]:
+    def preview(self, pixels: Pixels, generators: Generators) -> tuple[CutImage, CutImage]:
         """Return both views of an image [H, W] uint8, and how each was made."""
-        first, second = (view_picture(pixels, self.ranges, one) for one in generators)
+        first, second = (view_image(pixels, self.ranges, generator) for generator in generators)
         return first, second
 
 
-def view_picture(pixels: Pixels, ranges: ViewRanges, generator: Generator) -> CutPicture:
+def view_image(pixels: Pixels, ranges: ViewRanges, generator: Generator) -> CutImage:
     """Return `random_view` of an image [H, W] uint8 with what was drawn for it."""
     height, width = pixels.shape
     draw = draw_view(height, width, ranges, generator)
-    share = draw.height * draw.width / pixels.size
+    fraction = draw.height * draw.width / pixels.size
     mirror = ", mirrored" if draw.is_mirrored else ""
-    caption = (
-        f"crop {share:.0%}{mirror}\nblur {draw.blur_sigma_px:.1f} px, noise {draw.noise_share:.0%}"
-    )
+    noise = f"blur {draw.blur_sigma_px:.1f} px, noise {draw.noise_share:.0%}"
+    caption = f"crop {fraction:.0%}{mirror}\n{noise}"
     view = view_of(pixels, draw, ranges)
-    return CutPicture(view, draw.left, draw.top, draw.width, draw.height, caption)
+    return CutImage(view, draw.left, draw.top, draw.width, draw.height, caption)
 
 
 def view_generator(seed: int, epoch: int, row: int, view: int) -> Generator:
@@ -164,14 +163,14 @@ def random_crop(
 ) -> tuple[int, int, int, int]:
     """Draw a crop: top, left, height, width in pixels.
 
-    The share of the area is uniform in `area`, the log of the aspect uniform in `aspect`; a crop
+    The fraction of the area is uniform in `area`, the log of the aspect uniform in `aspect`; a crop
     that would leave the image is drawn again, and after ten draws it is the largest that fits.
     """
     for _ in range(10):
-        share = generator.uniform(*area)
+        fraction = generator.uniform(*area)
         ratio = math.exp(generator.uniform(math.log(aspect[0]), math.log(aspect[1])))
-        height = round(image_height * math.sqrt(share / ratio))
-        width = round(image_width * math.sqrt(share * ratio))
+        height = round(image_height * math.sqrt(fraction / ratio))
+        width = round(image_width * math.sqrt(fraction * ratio))
         if 0 < height <= image_height and 0 < width <= image_width:
             break
     else:
@@ -182,11 +181,11 @@ def random_crop(
 
 
 def _noise_share(ranges: ViewRanges, generator: Generator) -> float:
-    least, largest = ranges.noise_share
+    lowest, highest = ranges.noise_share
     match ranges.noise_draw:
         case "uniform":
-            return float(generator.uniform(least, largest))
+            return float(generator.uniform(lowest, highest))
         case "divisor":
-            return 1 / int(generator.integers(round(1 / largest), round(1 / least) + 1))
+            return 1 / int(generator.integers(round(1 / highest), round(1 / lowest) + 1))
         case _:
             assert_never(ranges.noise_draw)

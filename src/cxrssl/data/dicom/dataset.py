@@ -28,7 +28,7 @@ MAX_PIXELS = 150_000_000
 PIXEL_DATA = 0x7FE00010
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 _FLOAT_PIXELS = (0x7FE00008, 0x7FE00009)
-WANTED = (
+KEYWORDS = (
     "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "Rows", "Columns",
     "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue",
     "PixelPaddingRangeLimit", "WindowCenter", "WindowWidth", "RescaleIntercept", "RescaleSlope",
@@ -52,8 +52,8 @@ class DicomFile:
     """What was found in one file.
 
     Attributes:
-        syntax: Its transfer syntax UID.
-        dataset: The values in `WANTED` that it has.
+        syntax: Transfer syntax UID.
+        dataset: Those elements of `KEYWORDS` that the file has.
         pixels: The value of its pixel data; if in fragments, all from the first item on.
         fragmented: Whether that is in fragments, as compressed data is.
         big_endian: Byte order of uncompressed pixels.
@@ -90,12 +90,12 @@ def read_file(content: bytes, name: str) -> DicomFile:
             nests them too deeply, inflates to more than one, or holds no integer pixel data.
     """
     if content[128:132] != b"DICM":
-        bare = content[:2] in _BARE_STARTS
-        advice = f". It looks like a data set alone. {_WRITE_WITH_META}" if bare else ""
+        is_bare = content[:2] in _BARE_STARTS
+        advice = f". It looks like a data set alone. {_WRITE_WITH_META}" if is_bare else ""
         raise DataError(f"{name}: not a readable DICOM file: 'DICM' is missing at byte 128{advice}")
     limited = _Limited(content)
     limited.seek(132)
-    with _told(limited, name):
+    with _pydicom_faults(limited, name):
         meta = read_dataset(limited, False, True, stop_when=lambda tag, _vr, _size: tag.group != 2)
         syntax = str(meta.get("TransferSyntaxUID", "")).strip("\0 ")
     if not syntax:
@@ -123,7 +123,7 @@ class _Limited(BytesIO):
 
 
 @contextmanager
-def _told(limited: _Limited, name: str) -> Iterator[None]:
+def _pydicom_faults(limited: _Limited, name: str) -> Iterator[None]:
     """Turn whatever pydicom raises into a `DataError`; its messages quote values, of patients too.
 
     Raises:
@@ -151,25 +151,25 @@ def _read_header(limited: _Limited, syntax: str, name: str) -> _Header:
     Raises:
         DataError: As `read_file`.
     """
-    ahead: list[tuple[str | None, int]] = []
+    pixel_element: list[tuple[str | None, int]] = []
 
     def is_pixel_data(tag: BaseTag, kind: str | None, length: int) -> bool:
-        ahead[:] = [(kind, length)] if int(tag) == PIXEL_DATA else []
-        return bool(ahead)
+        pixel_element[:] = [(kind, length)] if int(tag) == PIXEL_DATA else []
+        return bool(pixel_element)
 
-    with _told(limited, name):
+    with _pydicom_faults(limited, name):
         dataset = read_dataset(
             limited,
             syntax == ImplicitVRLittleEndian,
             syntax != ExplicitVRBigEndian,
             stop_when=is_pixel_data,
-            specific_tags=[*map(Tag, WANTED), *map(BaseTag, _FLOAT_PIXELS)],
+            specific_tags=[*map(Tag, KEYWORDS), *map(BaseTag, _FLOAT_PIXELS)],
         )
     if any(tag in dataset for tag in _FLOAT_PIXELS):
         raise DataError(f"{name}: the pixels are floating-point numbers; expected integers")
-    if not ahead:
+    if not pixel_element:
         raise DataError(f"{name}: no image: the file has no pixel data, or is cut inside it")
-    kind, length = ahead[0]
+    kind, length = pixel_element[0]
     # pydicom goes back to where the element begins.
     start = limited.tell() + (12 if kind in EXPLICIT_VR_LENGTH_32 else 8)
     return _Header(dataset, start, length, words=kind in (None, "OW"))
@@ -203,9 +203,9 @@ def _inflated(deflated: memoryview, name: str) -> DicomFile:
                 f"at most {2 * MAX_PIXELS >> 20} are read"
             )
         pixels = head[header.start :]
-        wanted = header.length - len(pixels)
-        if wanted > 0 and not fragmented:
-            pixels += inflater.decompress(inflater.unconsumed_tail, wanted)
+        num_missing = header.length - len(pixels)
+        if num_missing > 0 and not fragmented:
+            pixels += inflater.decompress(inflater.unconsumed_tail, num_missing)
     except zlib.error as error:
         raise DataError(f"{name}: the deflated data set is broken") from error
     if not fragmented:

@@ -67,17 +67,17 @@ def run_lengths(
         ValueError: If a segment is too short.
         Exception: Whatever imagecodecs raises on one that is broken.
     """
-    count, *starts = struct.unpack_from("<16I", frame)
-    ends = [*starts[1:count], len(frame)]
+    count, *segment_starts = struct.unpack_from("<16I", frame)
+    segment_ends = [*segment_starts[1:count], len(frame)]
     planes = np.empty((count, rows * columns), dtype=np.uint8)
-    for plane, start, end in zip(planes, starts, ends, strict=False):
+    for plane, start, end in zip(planes, segment_starts, segment_ends, strict=False):
         segment = bytes(frame[start:end])
         try:
             size = len(imagecodecs.packbits_decode(segment, out=plane))
         except imagecodecs.PackbitsError:
             # Too long, or ending inside a run: seldom, and a hundred times slower.
-            wanted = _trimmed(segment, plane.size, surplus=min(rows, columns))
-            size = len(imagecodecs.packbits_decode(wanted, out=plane))
+            trimmed = _trimmed(segment, plane.size, surplus=min(rows, columns))
+            size = len(imagecodecs.packbits_decode(trimmed, out=plane))
         if size != plane.size:
             raise ValueError("a segment is too short")
     if count == 1:
@@ -122,20 +122,20 @@ def _run(segment: bytes, at: int) -> tuple[int, int, int]:
     return (head, head + 1, at + head + 2) if head < _NO_RUN else (head, 257 - head, at + 2)
 
 
-def _check_padding(rest: bytes, surplus: int) -> None:
-    """Refuse what follows the last run of a picture if it is no padding but further pixels.
+def _check_padding(trailing: bytes, surplus: int) -> None:
+    """Refuse what follows the last run of a picture if it is further pixels, not padding.
 
     Raises:
         LongSegmentError: If it gives `surplus` bytes, and is not one value again and again.
     """
-    if surplus > 0 and rest.count(rest[:1]) == len(rest):
+    if surplus > 0 and trailing.count(trailing[:1]) == len(trailing):
         return
     at = done = 0
     while done < surplus:
-        if at >= len(rest):
+        if at >= len(trailing):
             return
-        _, run, at = _run(rest, at)
-        if at > len(rest):
+        _, run, at = _run(trailing, at)
+        if at > len(trailing):
             return
         done += run
     raise LongSegmentError("a segment holds more than its picture")

@@ -29,13 +29,15 @@ def modality_levels(stored: Levels, table: Table) -> NDArray[np.uint16]:
     return _looked_up(stored, table.first, table.values)
 
 
-def shown(levels: Levels, header: Header, valid: NDArray[np.bool_] | None) -> tuple[Pixels, str]:
+def displayed(
+    levels: Levels, header: Header, valid: NDArray[np.bool_] | None
+) -> tuple[Pixels, str]:
     """Return what a viewer would show, and the rule that decided it.
 
     Args:
         levels: Stored levels, or averages of them; through the modality table where there is one.
         header: How to show them.
-        valid: Where there is a pixel; None for everywhere.
+        valid: [H, W] bool, False where a pixel is padding; None if none is.
 
     Returns:
         [H, W] uint8, bone bright, padding 0; and the rule's name.
@@ -84,8 +86,8 @@ def _looked_up(levels: Levels, first: int, values: NDArray[_Value]) -> NDArray[_
     result = np.empty(levels.shape, dtype=values.dtype)
     for start in range(0, len(levels), _ROWS_AT_ONCE):
         rows = slice(start, start + _ROWS_AT_ONCE)
-        places = np.clip(levels[rows].astype(np.float64) - first, 0, len(values) - 1)
-        result[rows] = values[places.astype(np.int64)]
+        indices = np.clip(levels[rows].astype(np.float64) - first, 0, len(values) - 1)
+        result[rows] = values[indices.astype(np.int64)]
     return result
 
 
@@ -111,12 +113,12 @@ def _windowed(levels: NDArray[np.float64], window: Window) -> NDArray[np.float64
 
 def _percentile_window(levels: Levels, header: Header, valid: NDArray[np.bool_] | None) -> Window:
     """Return the window over all but the darkest and brightest few of the valid levels."""
-    counted = levels if valid is None else levels[valid]
-    if counted.size == 0:
+    valid_levels = levels if valid is None else levels[valid]
+    if valid_levels.size == 0:
         return Window(0.0, 1.0, "LINEAR_EXACT")
-    low, high = np.percentile(counted, _PERCENTILES)
+    low, high = np.percentile(valid_levels, _PERCENTILES)
     if high <= low:
-        low, high = float(counted.min()), float(counted.max())
+        low, high = float(valid_levels.min()), float(valid_levels.max())
     ends = sorted(float(end) * header.slope + header.intercept for end in (low, high))
     width = max(ends[1] - ends[0], 1e-6)
     return Window(ends[0] + width / 2, width, "LINEAR_EXACT")

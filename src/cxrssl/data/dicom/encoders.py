@@ -34,6 +34,6 @@ def run_lengths(pixels: NDArray[np.unsignedinteger[Any]]) -> bytes:
     for plane in range(size):
         coded = bytes(imagecodecs.packbits_encode(planes[:, plane::size].copy(), axis=-1))
         segments.append(coded + b"\0" * (len(coded) % 2))
-    starts = np.cumsum([64, *map(len, segments[:-1])]).tolist()
-    table = struct.pack("<16I", size, *starts, *[0] * (_MAX_SEGMENTS - size))
+    segment_starts = np.cumsum([64, *map(len, segments[:-1])]).tolist()
+    table = struct.pack("<16I", size, *segment_starts, *[0] * (_MAX_SEGMENTS - size))
     return table + b"".join(segments)

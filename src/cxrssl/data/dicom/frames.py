@@ -41,7 +41,7 @@ class JpegStream:
         num_components: Channels.
         precision: Bits of a sample.
         process: "JPEG baseline", ..., or "JPEG-LS".
-        scan: Where its first scan begins.
+        scan: Offset of its first scan in bytes.
     """
 
     width: int
@@ -138,8 +138,8 @@ def check_rle(frame: memoryview, header: Header, name: str) -> None:
     if len(frame) < _RLE_HEADER_BYTES:
         raise DataError(f"{name}: the pixel data is cut inside the RLE header")
     count, *offsets = struct.unpack_from("<16I", frame)
-    starts = [*offsets[:expected], len(frame)]
-    in_order = all(start < stop for start, stop in pairwise(starts))
+    segment_starts = [*offsets[:expected], len(frame)]
+    in_order = all(start < stop for start, stop in pairwise(segment_starts))
     if count != expected or offsets[0] != _RLE_HEADER_BYTES or not in_order:
         raise DataError(
             f"{name}: the RLE header's {count} segment(s) don't fit; "

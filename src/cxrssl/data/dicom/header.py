@@ -25,8 +25,8 @@ class Header:
     """One grey frame: how it is stored and how it is to be shown.
 
     Attributes:
-        rows: Its height in pixels.
-        columns: Its width in pixels.
+        rows: Height in pixels.
+        columns: Width in pixels.
         bits_allocated: 8 or 16.
         bits_stored: 1 to bits_allocated.
         high_bit: Place of a level's highest bit in a pixel, from 0.
@@ -110,9 +110,9 @@ def _check_frame(reader: Values) -> tuple[int, int]:
         photometric not in ("MONOCHROME1", "MONOCHROME2")
         or reader.integer("SamplesPerPixel", 1) != 1
     ):
-        found = repr(photometric) if photometric in _TERMS else "none of DICOM's terms"
+        photometric_text = repr(photometric) if photometric in _TERMS else "none of DICOM's terms"
         raise DataError(
-            f"{name}: PhotometricInterpretation is {found}, "
+            f"{name}: PhotometricInterpretation is {photometric_text}, "
             f"{reader.integer('SamplesPerPixel', 1)} sample(s) a pixel; "
             "a radiograph is MONOCHROME1 or MONOCHROME2 and has one"
         )
@@ -180,7 +180,7 @@ def _rescale(reader: Values) -> tuple[float, float]:
 
 
 def _contradictions(reader: Values) -> list[str]:
-    """Return what is to be said of a shape that goes with the other photometric interpretation.
+    """Return a warning if the LUT shape contradicts the photometric interpretation.
 
     Source: PS3.3 C.8.11.3.1.2: IDENTITY with MONOCHROME2, INVERSE with MONOCHROME1.
     """

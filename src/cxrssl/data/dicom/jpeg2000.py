@@ -66,8 +66,8 @@ def read_codestream(frame: memoryview, *, width: int, height: int, name: str) ->
         name: What messages call the file.
 
     Raises:
-        DataError: If it is no codestream, is of another size, has several components, is followed
-            by another, or would cost a decoder far more memory than its image takes.
+        DataError: If it is not a codestream, is of another size, has several components, is
+            followed by another, or would cost a decoder far more memory than its image takes.
     """
     frame = _unboxed(frame)
     if _SECOND_START.search(frame):
@@ -133,7 +133,7 @@ def reduced_levels(frame: memoryview, stream: Codestream, skipped: int) -> NDArr
         levels -= np.float32(2 ** (stream.precision - 1))
     # In whole numbers the 5/3 wavelet's high-pass samples are cut, not rounded, to a quarter too
     # much on average; that lifts the low-pass ones by half a level a halving (F.4.8; measured 0.50
-    # at all depths, which is a grey level and more in films of 8 bits).
+    # at all depths, which is a grey level and more in images of 8 bits).
     if stream.reversible:
         levels -= np.float32(0.5 * skipped)
     return levels
@@ -148,13 +148,13 @@ def _unboxed(frame: memoryview) -> memoryview:
         if at + 16 > len(frame):
             break
         length, kind = struct.unpack_from(">I4s", frame, at)
-        head = 8
+        header_bytes = 8
         if length == 1:
             (length,) = struct.unpack_from(">Q", frame, at + 8)
-            head = 16
+            header_bytes = 16
         if kind == b"jp2c":
-            return frame[at + head :]
-        if length < head:
+            return frame[at + header_bytes :]
+        if length < header_bytes:
             break
         at += length
     return frame[:0]
@@ -227,10 +227,10 @@ def _check_blocks(stream: Codestream, style: bytes, layers: int, name: str) -> N
         shrink = 2 ** (levels - resolution)
         width, height = -(-stream.width // shrink), -(-stream.height // shrink)
         # Every tile has at least one precinct, and every precinct one block, a resolution.
-        here = max(stream.num_tiles, -(-width >> across) * -(-height >> down))
-        precincts += here
+        num_precincts = max(stream.num_tiles, -(-width >> across) * -(-height >> down))
+        precincts += num_precincts
         narrow, low = min(block_w, max(across - 1, 0)), min(block_h, max(down - 1, 0))
-        blocks += max(here, (width >> narrow) * (height >> low))
+        blocks += max(num_precincts, (width >> narrow) * (height >> low))
     if blocks > _MAX_BLOCKS or precincts * (layers + 1) > _MAX_LAYERED_PRECINCTS:
         raise DataError(
             f"{name}: the JPEG 2000 stream claims {blocks} blocks in {layers} layers; "

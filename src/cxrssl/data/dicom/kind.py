@@ -29,7 +29,7 @@ def is_dicom(path: Path) -> bool:
 
 
 def kind_without_image(path: Path) -> str | None:
-    """Return what a DICOM file holds where that is no image, such as "Basic Text SR".
+    """Return what a DICOM file holds where that is not an image, such as "Basic Text SR".
 
     The words are the standard's own, never the file's.
 
@@ -46,8 +46,8 @@ def kind_without_image(path: Path) -> str | None:
             if sop_class is None:
                 return None
             if UID(sop_class).name == sop_class:  # not in the standard
-                whole = head + file.read(_PRIVATE_HEAD_BYTES - len(head))
-                return None if _has_rows(whole) else "a private object without rows"
+                longer_head = head + file.read(_PRIVATE_HEAD_BYTES - len(head))
+                return None if _has_rows(longer_head) else "a private object without rows"
     # What pydicom raises on broken headers is of many types, and its words may quote values.
     except Exception:
         return None

@@ -9,8 +9,8 @@ times faster.
 Deviation: all but JPEG 2000 have one route, with `exact` or without. JPEG 2000 is decoded whole
 with `exact`; without, at the smallest half, quarter, ... that the wanted size allows. The lowest
 agreement measured between the two is 49.9 dB PSNR (of 8 bits) at a half, with 640 px, and 43.5 dB
-at a sixteenth; on one film single pixels differ by up to 68 levels, at edges. Wavelets average with
-other weights than a box does.
+at a sixteenth; in one image single pixels differ by up to 68 levels, at edges. Wavelets average
+with other weights than a box does.
 """
 
 import logging
@@ -37,7 +37,7 @@ from cxrssl.core.images import (
 )
 from cxrssl.data.dicom.advice import syntax_name
 from cxrssl.data.dicom.dataset import DicomFile, read_file
-from cxrssl.data.dicom.display import modality_levels, shown
+from cxrssl.data.dicom.display import displayed, modality_levels
 from cxrssl.data.dicom.frames import joined_fragments, stream_kind
 from cxrssl.data.dicom.header import Header, read_header
 from cxrssl.data.dicom.jpeg2000 import levels_to_skip, read_codestream, reduced_levels
@@ -79,7 +79,7 @@ def decode_dicom(
 
 
 def levels_of(content: bytes, *, name: str) -> tuple[Levels, NDArray[np.bool_]]:
-    """Return the stored levels [H, W] of a DICOM file, and where [H, W] they are no padding.
+    """Return the stored levels [H, W] of a DICOM file, and where [H, W] they are not padding.
 
     Where all are padding, all count.
 
@@ -104,7 +104,7 @@ class _Frame:
         levels: [H, W], whole numbers or averages of them.
         valid: [H, W], False where a pixel is padding; None if none is.
         how: What the route says of the decode.
-        remarks: What is to be said of the pixel data.
+        remarks: Warnings about the pixel data.
         has_few_levels: Whether the frame, before it was resampled, has too few different levels.
     """
 
@@ -131,16 +131,16 @@ def _as_data_errors(name: str) -> Iterator[None]:
 @contextmanager
 def _silence() -> Iterator[None]:
     """Let no decoder warn or log: they quote values, and the patient's may be among them."""
-    known = (logging.getLogger(name) for name in list(logging.root.manager.loggerDict))
-    speaking = [log for log in known if log.name.startswith(_TALKERS) and not log.disabled]
-    for log in speaking:
+    loggers = (logging.getLogger(name) for name in list(logging.root.manager.loggerDict))
+    enabled = [log for log in loggers if log.name.startswith(_TALKERS) and not log.disabled]
+    for log in enabled:
         log.disabled = True
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        for log in speaking:
+        for log in enabled:
             log.disabled = False
 
 
@@ -150,15 +150,15 @@ def _decoded(
     file = read_file(content, name)
     header = read_header(file, name)
     width, height = header.columns, header.rows
-    where = None
+    place = None
     if size_px is not None:
-        where = placement(width, height, size_px=size_px, fit=fit)
-        width, height = where.width_px, where.height_px
+        place = placement(width, height, size_px=size_px, fit=fit)
+        width, height = place.width_px, place.height_px
     reduced = None if exact else _reduced(file, header, height=height, width=width, name=name)
     frame = reduced or _full(file, header, height=height, width=width, name=name)
-    pixels, rule = shown(frame.levels, header, frame.valid)
-    if where is not None and size_px is not None:
-        pixels = placed(pixels, where, size_px=size_px)
+    pixels, rule = displayed(frame.levels, header, frame.valid)
+    if place is not None and size_px is not None:
+        pixels = placed(pixels, place, size_px=size_px)
     route = f"{syntax_name(file.syntax)}; {header.photometric}; {rule}{frame.how}"
     remarks = (*header.warnings, *frame.remarks)
     return Radiograph(pixels, header.columns, header.rows, route, remarks, frame.has_few_levels)
@@ -179,13 +179,13 @@ def _full(file: DicomFile, header: Header, *, height: int, width: int, name: str
     if valid is None:
         return _Frame(resized(levels, height=height, width=width), None, "", remarks, few)
     # Averages over the pixels that are there; what is more than half padding is padding.
-    share = resized(valid.astype(np.uint8), height=height, width=width)
+    coverage = resized(valid.astype(np.uint8), height=height, width=width)
     levels = resized(np.where(valid, levels, 0), height=height, width=width)
-    return _Frame(levels / np.maximum(share, 1e-6), share >= 0.5, "", remarks, few)
+    return _Frame(levels / np.maximum(coverage, 1e-6), coverage >= 0.5, "", remarks, few)
 
 
 def _valid(levels: Levels, header: Header) -> Valid:
-    """Return where levels are no padding; None where the header names none."""
+    """Return where levels are not padding; None where the header names none."""
     if header.padding is None:
         return None
     lowest, highest = header.padding
@@ -210,8 +210,8 @@ def _reduced(
     stream = read_codestream(frame, width=header.columns, height=header.rows, name=name)
     skipped = levels_to_skip(stream, width=width, height=height)
     bare = bytes(frame[:2]) == b"\xff\x4f"
-    as_said = (stream.precision, stream.signed) == (header.bits_stored, header.signed)
-    if skipped == 0 or not (bare and stream.plain and as_said):
+    matches_header = (stream.precision, stream.signed) == (header.bits_stored, header.signed)
+    if skipped == 0 or not (bare and stream.plain and matches_header):
         return None
     try:
         levels = reduced_levels(frame, stream, skipped)

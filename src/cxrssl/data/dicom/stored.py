@@ -43,7 +43,7 @@ class _Sample:
 
 
 def stored_levels(file: DicomFile, header: Header, name: str) -> tuple[Stored, tuple[str, ...]]:
-    """Return the levels of the whole frame, and what is to be said of them.
+    """Return the levels of the whole frame, and warnings about them.
 
     Raises:
         DataError: If the pixel data is cut, is not what the header says, or can't be decoded.
@@ -56,8 +56,8 @@ def stored_levels(file: DicomFile, header: Header, name: str) -> tuple[Stored, t
         raise _unlike_the_syntax(file, header, name)
     if codec is None:
         samples, remarks = _native_samples(file, header, name)
-        levels, further = _levels(samples, _Sample(header.bits_allocated), header, name)
-        return levels, (*remarks, *further)
+        levels, level_remarks = _levels(samples, _Sample(header.bits_allocated), header, name)
+        return levels, (*remarks, *level_remarks)
     frame = joined_fragments(file.pixels, name)
     kind = stream_kind(frame)
     # A stream of no known kind goes on: it is told where it is broken.
@@ -67,8 +67,8 @@ def stored_levels(file: DicomFile, header: Header, name: str) -> tuple[Stored, t
         raise _other_stream(kind, file.syntax, name)
     sample, remarks = _checked(frame, codec, file.syntax, header, name)
     samples = _decoded(frame, codec, file.syntax, header, name)
-    levels, further = _levels(samples, sample, header, name)
-    return levels, (*remarks, *further)
+    levels, level_remarks = _levels(samples, sample, header, name)
+    return levels, (*remarks, *level_remarks)
 
 
 def _fits(kind: str, codec: str) -> bool:
@@ -79,9 +79,9 @@ def _fits(kind: str, codec: str) -> bool:
 
 
 def _other_stream(kind: str, syntax: str, name: str) -> DataError:
-    found = f"the pixel data is {kind}" if kind == "uncompressed" else f"the stream is {kind}"
+    subject = f"the pixel data is {kind}" if kind == "uncompressed" else f"the stream is {kind}"
     return DataError(
-        f"{name}: pixels can't be decoded: {found}, the header says {syntax_name(syntax)}. "
+        f"{name}: pixels can't be decoded: {subject}, the header says {syntax_name(syntax)}. "
         "Correct the transfer syntax in the file meta information, or export the file again"
     )
 
@@ -109,7 +109,7 @@ def _native_bytes(header: Header) -> int:
 def _native_samples(
     file: DicomFile, header: Header, name: str
 ) -> tuple[NDArray[Any], tuple[str, ...]]:
-    """Return a view of uncompressed samples as they are stored, and what is to be said.
+    """Return a view of uncompressed samples as they are stored, and warnings.
 
     Raises:
         DataError: If there are fewer, or a row or a column more.
@@ -134,15 +134,15 @@ def _native_samples(
     order = ">" if file.big_endian else "<"
     if size == 1 and file.big_endian and file.words:
         # Bytes that were swapped with the words they were put in; the last may lack its partner.
-        words = np.frombuffer(file.pixels[: len(file.pixels) // 2 * 2], ">u2")
-        swapped = words.astype("<u2").view(np.uint8)[: header.rows * header.columns]
+        big_endian_words = np.frombuffer(file.pixels[: len(file.pixels) // 2 * 2], ">u2")
+        swapped = big_endian_words.astype("<u2").view(np.uint8)[: header.rows * header.columns]
         return swapped.reshape(header.rows, header.columns), remarks
     samples = np.frombuffer(file.pixels[:expected], f"{order}u{size}")
     return samples.reshape(header.rows, header.columns), remarks
 
 
 def _is_padding(surplus: bytes, header: Header) -> bool:
-    """Return whether bytes behind the pixels are no pixels.
+    """Return whether bytes behind the pixels are padding.
 
     A row or a column that the header leaves out is as long as a side, and shears or cuts the
     picture; a few bytes are less, and what fills up a block of a disk is of one value.
@@ -236,10 +236,12 @@ def _levels(
     unsigned = samples.astype(f"u{samples.dtype.itemsize}", copy=False)
     if sample.signed:  # what is above the precision is its sign again
         unsigned = unsigned & unsigned.dtype.type(2**sample.precision - 1)
-    levels, num_odd = _masked(unsigned >> shift if shift else unsigned, bits, signed=header.signed)
-    if num_odd and not shift:
+    levels, num_masked = _masked(
+        unsigned >> shift if shift else unsigned, bits, signed=header.signed
+    )
+    if num_masked and not shift:
         remarks.append(
-            f"bits above BitsStored are set in {num_odd} of {levels.size} pixels; they are no "
+            f"bits above BitsStored are set in {num_masked} of {levels.size} pixels; they are no "
             "part of the level, and were cleared"
         )
     return levels, tuple(remarks)
@@ -261,6 +263,6 @@ def _masked(samples: NDArray[Any], bits: int, *, signed: bool) -> tuple[Stored, 
     # Shifting up and down again copies the highest stored bit into the unused ones.
     levels = (levels << unused) >> unused
     differs = levels.view(samples.dtype) != samples
-    # Negative levels without their sign in the unused bits are no overlay.
-    odd = int(np.count_nonzero(samples[differs] >> bits)) if differs.any() else 0
-    return levels, odd
+    # Negative levels without their sign in the unused bits are not an overlay.
+    num_masked = int(np.count_nonzero(samples[differs] >> bits)) if differs.any() else 0
+    return levels, num_masked

@@ -26,7 +26,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Voi:
-    """A table or a window, or neither; and what is to be said of those passed over."""
+    """A table or a window, or neither; and warnings about those passed over."""
 
     table: Table | None
     window: Window | None
@@ -47,7 +47,7 @@ def read_voi(reader: Values, *, negative: bool) -> Voi:
     """Return what of a header is used, and say what was passed over.
 
     Args:
-        reader: Of the header.
+        reader: Values of the header.
         negative: Whether levels may be below 0 when a VOI table gets them.
     """
     sources, faults = [reader], []
@@ -118,7 +118,7 @@ def _first_window(sources: list[Values]) -> tuple[Window | None, list[str]]:
             continue
         for centre, width in zip(centres, widths, strict=False):
             if centre is None or width is None:
-                faults.append("WindowCenter or WindowWidth is no number")
+                faults.append("WindowCenter or WindowWidth is not a number")
             # PS3.3 C.11.2.1.2.1 and C.11.2.1.3: LINEAR is defined from 1 on, others above 0.
             elif width < 1 if function == "LINEAR" else width <= 0:
                 faults.append(f"WindowWidth is too small for a {function} window")

@@ -15,19 +15,19 @@ import re
 import numpy as np
 
 from cxrssl.core.errors import DataError
-from cxrssl.data.fusion.linkage import linked
+from cxrssl.data.fusion.linkage import fuse_by_linkage
 from cxrssl.data.fusion.marks import (
-    MOST_OF_ONE_KIND,
+    MAX_BOXES_PER_CLASS,
     Fused,
     Marks,
     crowded_images,
-    gathered,
+    fused_from_clusters,
     reader_array,
 )
-from cxrssl.data.fusion.weighted import as_published
+from cxrssl.data.fusion.weighted import fuse_as_published
 
 __all__ = [
-    "MOST_OF_ONE_KIND",
+    "MAX_BOXES_PER_CLASS",
     "POLICY",
     "Fused",
     "Marks",
@@ -58,15 +58,15 @@ def fuse(marks: Marks, *, policy: str, iou: float) -> Fused:
         _check_crowds(marks)
     match policy.split(":", 1):
         case ["consensus"]:
-            return linked(marks, iou=iou)
+            return fuse_by_linkage(marks, iou=iou)
         case ["wbf"]:
-            return as_published(marks, iou=iou)
-        case ["majority", least]:
-            return linked(marks, iou=iou).with_support(int(least))
+            return fuse_as_published(marks, iou=iou)
+        case ["majority", min_readers]:
+            return fuse_by_linkage(marks, iou=iou).with_support(int(min_readers))
         case ["single", reader]:
-            return _as_drawn(marks, marks.readers == reader)
+            return _unmerged(marks, marks.readers == reader)
         case _:
-            return _as_drawn(marks, np.ones(len(marks), bool))
+            return _unmerged(marks, np.ones(len(marks), bool))
 
 
 def reader_of(policy: str) -> str | None:
@@ -91,14 +91,14 @@ def _check_crowds(marks: Marks) -> None:
     crowded = crowded_images(marks.images, marks.labels)
     if len(crowded):
         raise DataError(
-            f"{len(crowded)} image(s) have more than {MOST_OF_ONE_KIND:,} boxes of one class, "
+            f"{len(crowded)} image(s) have more than {MAX_BOXES_PER_CLASS:,} boxes of one class, "
             "too many to be fused. Leave out such images, or their boxes."
         )
 
 
-def _as_drawn(marks: Marks, kept: np.typing.NDArray[np.bool_]) -> Fused:
-    own = marks.chosen(kept)
-    found = gathered(own, np.arange(len(own)), own.boxes)
+def _unmerged(marks: Marks, rows: np.typing.NDArray[np.bool_]) -> Fused:
+    selected = marks.select(rows)
+    fused = fused_from_clusters(selected, np.arange(len(selected)), selected.boxes)
     box_of_mark = np.full(len(marks), -1, np.int64)
-    box_of_mark[kept] = found.box_of_mark
-    return Fused(found.boxes, found.labels, found.support, found.images, box_of_mark)
+    box_of_mark[rows] = fused.box_of_mark
+    return Fused(fused.boxes, fused.labels, fused.support, fused.images, box_of_mark)

@@ -13,13 +13,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from cxrssl.core.boxes import iou_matrix
-from cxrssl.data.fusion.marks import Floats, Fused, Integers, Marks, gathered
+from cxrssl.data.fusion.marks import Floats, Fused, Integers, Marks, fused_from_clusters
 
 # Of boxes that are compared at once; each takes some 100 bytes.
-_MOST_PAIRS = 4_000_000
+_MAX_PAIRS = 4_000_000
 
 
-def linked(marks: Marks, *, iou: float) -> Fused:
+def fuse_by_linkage(marks: Marks, *, iou: float) -> Fused:
     """Merge the boxes that several readers drew.
 
     Args:
@@ -29,32 +29,32 @@ def linked(marks: Marks, *, iou: float) -> Fused:
     Returns:
         At most N boxes. Fusing them again changes nothing, since no two overlap enough.
     """
-    kind = marks.of_one_kind()
+    groups = marks.class_groups()
     # Sorting first makes sums and ties, and so every digit, independent of the order of the input.
-    order = np.lexsort((*marks.boxes.T[::-1], kind))
-    sizes = np.bincount(kind)
+    order = np.lexsort((*marks.boxes.T[::-1], groups))
+    sizes = np.bincount(groups)
     starts = np.cumsum(sizes) - sizes
     cluster_of_mark = np.zeros(len(marks), np.int64)
     boxes: list[Floats] = []
-    num = 0
-    for begins, size in _equal_groups(starts, sizes):
-        rows = order[begins[:, None] + np.arange(size)]  # [G, n]
+    num_boxes = 0
+    for group_starts, size in _equal_groups(starts, sizes):
+        rows = order[group_starts[:, None] + np.arange(size)]  # [G, n]
         means, owner = _merged(marks.boxes[rows], iou=iou)
-        alive = owner == np.arange(size)
-        number = np.where(alive, np.cumsum(alive).reshape(alive.shape) - 1, 0)
-        cluster_of_mark[rows] = num + np.take_along_axis(number, owner, axis=1)
-        boxes.append(means[alive])
-        num += len(boxes[-1])
-    return gathered(marks, cluster_of_mark, np.concatenate([np.zeros((0, 4)), *boxes]))
+        is_owner = owner == np.arange(size)
+        number = np.where(is_owner, np.cumsum(is_owner).reshape(is_owner.shape) - 1, 0)
+        cluster_of_mark[rows] = num_boxes + np.take_along_axis(number, owner, axis=1)
+        boxes.append(means[is_owner])
+        num_boxes += len(boxes[-1])
+    return fused_from_clusters(marks, cluster_of_mark, np.concatenate([np.zeros((0, 4)), *boxes]))
 
 
 def _equal_groups(starts: Integers, sizes: Integers) -> Iterator[tuple[Integers, int]]:
     """Yield where groups of one size begin, and the size; as many at a time as memory has room."""
     for size in np.unique(sizes).tolist():
-        begins = starts[sizes == size]
-        together = max(1, _MOST_PAIRS // size**2)
-        for first in range(0, len(begins), together):
-            yield begins[first : first + together], size
+        same_size = starts[sizes == size]
+        batch_size = max(1, _MAX_PAIRS // size**2)
+        for first in range(0, len(same_size), batch_size):
+            yield same_size[first : first + batch_size], size
 
 
 def _merged(boxes: Floats, *, iou: float) -> tuple[Floats, Integers]:
@@ -68,20 +68,22 @@ def _merged(boxes: Floats, *, iou: float) -> tuple[Floats, Integers]:
     owner = np.tile(np.arange(size), (num_groups, 1))
     means = boxes.copy()
     upper = np.triu(np.ones((size, size), bool), k=1)
-    busy = np.arange(num_groups)
-    while size > 1 and len(busy):
-        alive = owner[busy] == np.arange(size)
-        overlap = iou_matrix(means[busy], means[busy]) * (
+    active = np.arange(num_groups)
+    while size > 1 and len(active):
+        alive = owner[active] == np.arange(size)
+        overlap = iou_matrix(means[active], means[active]) * (
             upper & alive[:, :, None] & alive[:, None, :]
         )
-        best = overlap.reshape(len(busy), -1).argmax(axis=1)
+        best = overlap.reshape(len(active), -1).argmax(axis=1)
         first, second = best // size, best % size
-        found = overlap[np.arange(len(busy)), first, second] > iou
-        busy, first, second = busy[found], first[found], second[found]
-        own = owner[busy]
-        own[own == second[:, None]] = np.repeat(first, (own == second[:, None]).sum(axis=1))
-        owner[busy] = own
-        members = own == first[:, None]
-        total = np.where(members[:, :, None], boxes[busy], 0.0).sum(axis=1)
-        means[busy, first] = total / members.sum(axis=1)[:, None]
+        merges = overlap[np.arange(len(active)), first, second] > iou
+        active, first, second = active[merges], first[merges], second[merges]
+        owners = owner[active]
+        owners[owners == second[:, None]] = np.repeat(
+            first, (owners == second[:, None]).sum(axis=1)
+        )
+        owner[active] = owners
+        members = owners == first[:, None]
+        total = np.where(members[:, :, None], boxes[active], 0.0).sum(axis=1)
+        means[active, first] = total / members.sum(axis=1)[:, None]
     return means, owner

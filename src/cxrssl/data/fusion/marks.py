@@ -15,9 +15,9 @@ from cxrssl.core.errors import DataError
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-MOST_OF_ONE_KIND = 1000
+MAX_BOXES_PER_CLASS = 1000
 """Boxes of one class in one image that are fused: each is compared with each other."""
-_MOST_CHARACTERS = 200
+_MAX_CHARACTERS = 200
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,14 @@ class Marks:
         """Check that boxes have an area: an overlap with nothing is not defined.
 
         Raises:
-            DataError: If one has none, or holds something that is no number.
+            DataError: If one has none, or holds something that is not a number.
         """
         sides = self.boxes[:, 2:] - self.boxes[:, :2]
-        bad = ~(np.isfinite(self.boxes).all(axis=1) & (sides > 0).all(axis=1))
-        if bad.any():
-            box = ", ".join(f"{value:g}" for value in self.boxes[bad][0])
+        is_bad = ~(np.isfinite(self.boxes).all(axis=1) & (sides > 0).all(axis=1))
+        if is_bad.any():
+            box = ", ".join(f"{value:g}" for value in self.boxes[is_bad][0])
             raise DataError(
-                f"{int(bad.sum())} box(es) without an area, the first ({box}); "
+                f"{int(is_bad.sum())} box(es) without an area, the first ({box}); "
                 "expected x_min < x_max and y_min < y_max. Leave their images out."
             )
 
@@ -55,13 +55,13 @@ class Marks:
         """Return the number of boxes."""
         return len(self.boxes)
 
-    def of_one_kind(self) -> Integers:
+    def class_groups(self) -> Integers:
         """Return [N] a number a mark, equal for marks of one class in one image."""
         width = int(self.labels.max(initial=0)) + 1
         kind: Integers = np.unique(self.images * width + self.labels, return_inverse=True)[1]
         return kind.reshape(-1)
 
-    def chosen(self, rows: NDArray[np.bool_]) -> "Marks":
+    def select(self, rows: NDArray[np.bool_]) -> "Marks":
         """Return some of the marks, in order."""
         return Marks(self.boxes[rows], self.labels[rows], self.readers[rows], self.images[rows])
 
@@ -84,25 +84,21 @@ class Fused:
     images: Integers
     box_of_mark: Integers
 
-    def members(self, box: int) -> Integers:
-        """Return the rows of the marks behind one box."""
-        return np.flatnonzero(self.box_of_mark == box)
-
-    def with_support(self, least: int) -> "Fused":
-        """Return the boxes that at least `least` readers drew."""
-        kept = self.support >= least
+    def with_support(self, min_readers: int) -> "Fused":
+        """Return the boxes that at least `min_readers` readers drew."""
+        is_kept = self.support >= min_readers
         # The last entry answers for marks that were out before: index -1.
-        new_row = np.append(np.where(kept, np.cumsum(kept) - 1, -1), -1)
+        new_row = np.append(np.where(is_kept, np.cumsum(is_kept) - 1, -1), -1)
         return Fused(
-            self.boxes[kept],
-            self.labels[kept],
-            self.support[kept],
-            self.images[kept],
+            self.boxes[is_kept],
+            self.labels[is_kept],
+            self.support[is_kept],
+            self.images[is_kept],
             new_row[self.box_of_mark],
         )
 
 
-def gathered(marks: Marks, cluster_of_mark: Integers, boxes: Floats) -> Fused:
+def fused_from_clusters(marks: Marks, cluster_of_mark: Integers, boxes: Floats) -> Fused:
     """Turn clusters into sorted boxes with their support.
 
     Args:
@@ -110,16 +106,16 @@ def gathered(marks: Marks, cluster_of_mark: Integers, boxes: Floats) -> Fused:
         cluster_of_mark: [N] in 0..M-1; no cluster mixes images or classes.
         boxes: [M, 4] the box of each cluster.
     """
-    num = len(boxes)
-    labels, images = np.zeros(num, np.int64), np.zeros(num, np.int64)
+    num_boxes = len(boxes)
+    labels, images = np.zeros(num_boxes, np.int64), np.zeros(num_boxes, np.int64)
     labels[cluster_of_mark], images[cluster_of_mark] = marks.labels, marks.images
     reader = np.unique(marks.readers, return_inverse=True)[1].reshape(-1)
     width = int(reader.max(initial=0)) + 1
     votes = np.unique(cluster_of_mark * width + reader)
-    support = np.bincount(votes // width, minlength=num).astype(np.int64)
+    support = np.bincount(votes // width, minlength=num_boxes).astype(np.int64)
     order = np.lexsort((*boxes.T[::-1], labels, images))
-    new_row = np.empty(num, np.int64)
-    new_row[order] = np.arange(num)
+    new_row = np.empty(num_boxes, np.int64)
+    new_row[order] = np.arange(num_boxes)
     return Fused(
         boxes[order], labels[order], support[order], images[order], new_row[cluster_of_mark]
     )
@@ -134,7 +130,7 @@ def crowded_images(images: Integers, labels: Integers) -> Integers:
     """
     width = int(labels.max(initial=0)) + 1
     kinds, counts = np.unique(images * width + labels, return_counts=True)
-    crowded: Integers = np.unique(kinds[counts > MOST_OF_ONE_KIND] // width)
+    crowded: Integers = np.unique(kinds[counts > MAX_BOXES_PER_CLASS] // width)
     return crowded
 
 
@@ -145,9 +141,9 @@ def reader_array(readers: Sequence[str]) -> NDArray[np.str_]:
         DataError: If one is out of all proportion.
     """
     longest = max(map(len, readers), default=0)
-    if longest > _MOST_CHARACTERS:
+    if longest > _MAX_CHARACTERS:
         raise DataError(
-            f"a reader's id has {longest:,} characters; at most {_MOST_CHARACTERS} are taken. "
+            f"a reader's id has {longest:,} characters; at most {_MAX_CHARACTERS} are taken. "
             "Give that reader a shorter one."
         )
     return np.array(readers, np.str_)

@@ -127,7 +127,7 @@ def rim_u(v: float, side: int) -> float:
     return MIDLINE_U + side * float(centre + half_width)
 
 
-def lung_share(anatomy: Anatomy, box: FloatArray) -> float:
-    """Return the share in [0, 1] of an image box xyxy [4] that is lung."""
+def lung_fraction(anatomy: Anatomy, box: FloatArray) -> float:
+    """Return the fraction in [0, 1] of an image box xyxy [4] that is lung."""
     x, y = np.meshgrid(np.linspace(box[0], box[2], 7), np.linspace(box[1], box[3], 7))
     return float(np.mean(lung_depth(*anatomy.to_chest(x, y)) > 0))

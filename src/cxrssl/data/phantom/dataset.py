@@ -14,16 +14,15 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from cxrssl.core.errors import DataError
 from cxrssl.core.files import replacing, write_json
 from cxrssl.core.labels import FINDINGS, NO_FINDING, class_id
 from cxrssl.core.processes import ctrl_c_waits, end_with_parent
 from cxrssl.data.dicom.write import FileIdentity, write_dicom
-from cxrssl.data.phantom.film import choose_form, develop
 from cxrssl.data.phantom.painting import paint_image
 from cxrssl.data.phantom.plan import ImagePlan, PhantomSettings, image_rng, plan_image
+from cxrssl.data.phantom.storage import choose_form, stored_pixels
 
 GENERATOR_VERSION = 2
 COLUMNS = ("image_id", "class_name", "class_id", "rad_id", "x_min", "y_min", "x_max", "y_max")
@@ -64,8 +63,8 @@ def make_phantom(
         out: Folder to make, or an empty one.
         num_images: How many radiographs, >= 1.
         seed: Decides everything drawn, >= 0.
-        normal_share: Share in [0, 1] of images without a finding. VinDr-CXR has 0.707; the default
-            is lower so that small data sets have something to learn.
+        normal_share: Fraction in [0, 1] of images without a finding. VinDr-CXR has 0.707; the
+            default is lower so that small data sets have something to learn.
         min_side_px: Shortest side of an image, >= 128.
         max_side_px: Longest side of an image.
         num_workers: Processes that draw and write.
@@ -79,8 +78,8 @@ def make_phantom(
     _check_free(out)
     (out / "train").mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
-    for made in _made_images(out / "train", settings, num_images, num_workers):
-        rows += made
+    for image_rows in _made_images(out / "train", settings, num_images, num_workers):
+        rows += image_rows
         if on_image is not None:
             on_image()
     summary = _summarise(rows)
@@ -93,11 +92,11 @@ def table_rows(plan: ImagePlan) -> list[Row]:
     """Return an image's rows of `train.csv`; a reader without a box has one empty row."""
     rows: list[Row] = []
     for reader in plan.readers:
-        own = [mark for mark in plan.marks if mark.reader == reader]
+        marks = [mark for mark in plan.marks if mark.reader == reader]
         rows += [
-            (plan.image_id, mark.name, class_id(mark.name), reader, *mark.box_px) for mark in own
+            (plan.image_id, mark.name, class_id(mark.name), reader, *mark.box_px) for mark in marks
         ]
-        if not own:
+        if not marks:
             rows.append((plan.image_id, NO_FINDING, class_id(NO_FINDING), reader, "", "", "", ""))
     return rows
 
@@ -106,7 +105,7 @@ def in_table_order(rows: list[Row], *, seed: int) -> list[Row]:
     """Return rows in the random order of VinDr-CXR's table, where an image's are far apart.
 
     An image of many rows is then likely to come first. So the order of first appearance goes by
-    size, and a split by it is no fair draw: fault P4 of the paper's published code. More images
+    size, and a split by it is not a fair draw: fault P4 of the paper's published code. More images
     leave the order of those there are as it is.
     """
 
@@ -119,8 +118,8 @@ def in_table_order(rows: list[Row], *, seed: int) -> list[Row]:
 def make_image(folder: Path, settings: PhantomSettings, index: int) -> list[Row]:
     """Write one radiograph into `folder` and return its rows."""
     plan = plan_image(settings, index)
-    film = paint_image(plan, settings.seed)
-    pixels, form = develop(film, choose_form(settings.seed, index))
+    brightness = paint_image(plan, settings.seed)
+    pixels, form = stored_pixels(brightness, choose_form(settings.seed, index))
     rng = image_rng(settings.seed, index, "identity")
     identity = FileIdentity(
         key=f"cxrssl phantom {settings.seed} {index}",
@@ -141,7 +140,8 @@ def _made_images(
         yield from map(make, range(num_images))
         return
     # A fresh interpreter a worker: forking a process that runs threads can hang.
-    context, others = multiprocessing.get_context("spawn"), set(multiprocessing.active_children())
+    context = multiprocessing.get_context("spawn")
+    other_processes = set(multiprocessing.active_children())
     with ProcessPoolExecutor(
         min(num_workers, num_images), mp_context=context, initializer=end_with_parent
     ) as pool:
@@ -150,38 +150,24 @@ def _made_images(
                 rows = pool.map(make, range(num_images), chunksize=4)
             yield from rows
         except BaseException:
-            # Whoever leaves early, as on Ctrl-C, does not wait for what is still to be made.
+            # After an error or Ctrl-C, do not wait for images that are still to be made.
             pool.shutdown(wait=False, cancel_futures=True)
-            for process in set(multiprocessing.active_children()) - others:
+            for process in set(multiprocessing.active_children()) - other_processes:
                 process.kill()
             raise
 
 
 def _check(settings: PhantomSettings, *, num_images: int, num_workers: int) -> None:
-    wanted: list[tuple[str, Any, bool, str]] = [
-        ("num_images", num_images, num_images >= 1, "at least 1"),
-        ("seed", settings.seed, settings.seed >= 0, "0 or more"),
-        (
-            "normal_share",
-            settings.normal_share,
-            0 <= settings.normal_share <= 1,
-            "a share from 0 to 1",
-        ),
-        (
-            "min_side_px",
-            settings.min_side_px,
-            settings.min_side_px >= MIN_SIDE_PX,
-            f"at least {MIN_SIDE_PX}",
-        ),
-        (
-            "max_side_px",
-            settings.max_side_px,
-            settings.max_side_px >= settings.min_side_px,
-            f"at least min_side_px, {settings.min_side_px}",
-        ),
-        ("num_workers", num_workers, num_workers >= 1, "at least 1"),
-    ]
-    for name, value, fits, expected in wanted:
+    normal, lowest, highest = settings.normal_share, settings.min_side_px, settings.max_side_px
+    checks: dict[str, tuple[float, bool, str]] = {
+        "num_images": (num_images, num_images >= 1, "at least 1"),
+        "seed": (settings.seed, settings.seed >= 0, "0 or more"),
+        "normal_share": (normal, 0 <= normal <= 1, "a fraction from 0 to 1"),
+        "min_side_px": (lowest, lowest >= MIN_SIDE_PX, f"at least {MIN_SIDE_PX}"),
+        "max_side_px": (highest, highest >= lowest, f"at least min_side_px, {lowest}"),
+        "num_workers": (num_workers, num_workers >= 1, "at least 1"),
+    }
+    for name, (value, fits, expected) in checks.items():
         if not fits:
             raise DataError(f"{name} is {value}; expected {expected}. Choose another value.")
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from cxrssl.core.boxes import iou_matrix
 from cxrssl.core.labels import FINDINGS
-from cxrssl.data.phantom.anatomy import LEFT, RIGHT, Anatomy, lung_share, rim_u
+from cxrssl.data.phantom.anatomy import LEFT, RIGHT, Anatomy, lung_fraction, rim_u
 from cxrssl.data.phantom.statistics import (
     MIDLINE_CLASSES,
     ClassStatistics,
@@ -22,8 +22,8 @@ from cxrssl.data.phantom.statistics import (
     load_statistics,
 )
 
-INVENTED_SHARE = 0.25
-"""Share of the one-reader findings that are in the reader's eye only."""
+INVENTED_FRACTION = 0.25
+"""Fraction of the one-reader findings that are in the reader's eye only."""
 
 _STRENGTH = {1: 0.62, 2: 0.9, 3: 1.0}
 _MIN_SIDE, _MAX_SIDE = 0.022, 0.62
@@ -47,14 +47,14 @@ class Lesion:
 
 @lru_cache(maxsize=1)
 def presence_probabilities() -> FloatArray:
-    """Return [K] chances of independent draws whose shares are real once empty draws are dropped.
+    """Return [K] chances of independent draws that give the real fractions without empty draws.
 
-    Dropping the empty draws divides every share by P(any); the fixed point undoes that.
+    Dropping the empty draws divides every fraction by P(any); the fixed point undoes that.
     """
-    shares = np.array([one.image_share for one in load_statistics().classes])
-    chances = shares.copy()
+    fractions = np.array([statistics.image_fraction for statistics in load_statistics().classes])
+    chances = fractions.copy()
     for _ in range(200):
-        chances = shares * (1 - np.prod(1 - chances))
+        chances = fractions * (1 - np.prod(1 - chances))
     return np.asarray(chances)
 
 
@@ -84,18 +84,18 @@ def draw_lesions(rng: np.random.Generator, anatomy: Anatomy) -> tuple[tuple[Lesi
 def _draw_class(
     rng: np.random.Generator, anatomy: Anatomy, statistics: ClassStatistics
 ) -> list[Lesion]:
-    wanted = 1 + int(rng.choice(len(statistics.lesions), p=_chances(statistics.lesions)))
+    num_lesions = 1 + int(rng.choice(len(statistics.lesions), p=_chances(statistics.lesions)))
     lesions: list[Lesion] = []
-    for _ in range(wanted):
+    for _ in range(num_lesions):
         box = _free_box(rng, anatomy, statistics, [lesion.box for lesion in lesions])
         if box is None:
             continue
         support = 1 + int(rng.choice(3, p=_chances(statistics.support)))
         # A chest has one heart and one aorta: a second box can only be a reader's own.
-        second = bool(lesions) and statistics.name in MIDLINE_CLASSES
-        support = 1 if second else support
-        invented = second or (support == 1 and rng.random() < INVENTED_SHARE)
-        strength = 0.0 if invented else _STRENGTH[support] * float(rng.uniform(0.92, 1.08))
+        is_second = bool(lesions) and statistics.name in MIDLINE_CLASSES
+        support = 1 if is_second else support
+        is_invented = is_second or (support == 1 and rng.random() < INVENTED_FRACTION)
+        strength = 0.0 if is_invented else _STRENGTH[support] * float(rng.uniform(0.92, 1.08))
         lesions.append(Lesion(statistics.name, box, support, strength))
     return lesions
 
@@ -107,20 +107,20 @@ def _free_box(
     taken: list[FloatArray],
 ) -> FloatArray | None:
     """Return the first box that lies well and free of the class's others, or the best one."""
-    best, best_share = None, -1.0
-    shares = _chances(np.array([place.share for place in statistics.places]))
-    side = int(rng.choice(len(shares), p=shares))
+    best, best_fraction = None, -1.0
+    side_chances = _chances(np.array([place.fraction for place in statistics.places]))
+    side = int(rng.choice(len(side_chances), p=side_chances))
     for attempt in range(_NUM_CANDIDATES):
         if attempt == _NUM_CANDIDATES // 2 and best is None:
-            side = len(shares) - 1 - side
+            side = len(side_chances) - 1 - side
         values = _draw_place(rng, statistics.places[side])
         box = _fit(statistics.name, anatomy, values, LEFT if side == 0 else RIGHT)
         if taken and iou_matrix(box[None], np.stack(taken)).max() > _MAX_OVERLAP:
             continue
-        share = 1.0 if statistics.name in _FITTERS else lung_share(anatomy, box)
-        if share > best_share:
-            best, best_share = box, share
-        if share >= _ENOUGH_LUNG:
+        fraction = 1.0 if statistics.name in _FITTERS else lung_fraction(anatomy, box)
+        if fraction > best_fraction:
+            best, best_fraction = box, fraction
+        if fraction >= _ENOUGH_LUNG:
             break
     return best
 
@@ -131,11 +131,11 @@ def _draw_place(rng: np.random.Generator, place: PlaceStatistics) -> FloatArray:
     deviates = np.clip(correlated, -_TAIL, _TAIL)
     knots = np.concatenate([[-_TAIL], _DEVIATES, [_TAIL]])
     values = []
-    for deviate, known in zip(deviates, place.quantiles, strict=True):
-        reach = (_TAIL - _DEVIATES[-1]) / (_DEVIATES[-1] - _DEVIATES[-2])
-        low = known[0] - (known[1] - known[0]) * min(reach, 0.8)
-        high = known[-1] + (known[-1] - known[-2]) * min(reach, 0.8)
-        values.append(np.interp(deviate, knots, np.concatenate([[low], known, [high]])))
+    for deviate, quantiles in zip(deviates, place.quantiles, strict=True):
+        extension = (_TAIL - _DEVIATES[-1]) / (_DEVIATES[-1] - _DEVIATES[-2])
+        low = quantiles[0] - (quantiles[1] - quantiles[0]) * min(extension, 0.8)
+        high = quantiles[-1] + (quantiles[-1] - quantiles[-2]) * min(extension, 0.8)
+        values.append(np.interp(deviate, knots, np.concatenate([[low], quantiles, [high]])))
     return np.array(values)
 
 
@@ -213,5 +213,5 @@ def _with_organ(anatomy: Anatomy, lesion: Lesion) -> Anatomy:
     return anatomy
 
 
-def _chances(shares: FloatArray) -> FloatArray:
-    return np.asarray(shares / shares.sum())
+def _chances(weights: FloatArray) -> FloatArray:
+    return np.asarray(weights / weights.sum())

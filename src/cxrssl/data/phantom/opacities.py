@@ -127,6 +127,6 @@ def _within(patch: Patch) -> Plane:
     return np.float32(0.15) + np.float32(0.85) * blur(patch.lung, 1.0)
 
 
-def _cell(patch: Patch, share: float) -> float:
-    """Return a texture's cell in canvas pixels as a share of the box's shorter side."""
-    return max(3.0, share * min(patch.width_px, patch.height_px))
+def _cell(patch: Patch, fraction: float) -> float:
+    """Return a texture's cell in canvas pixels as a fraction of the box's shorter side."""
+    return max(3.0, fraction * min(patch.width_px, patch.height_px))

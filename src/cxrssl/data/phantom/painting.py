@@ -62,7 +62,7 @@ def _paint_lesions(canvas: Canvas, lesions: tuple[Lesion, ...], rng: np.random.G
 
 
 def _expose(density: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Return the film [H, W] in [0, 1]: exposure, and noise where few photons came through."""
+    """Return the image [H, W] in [0, 1]: exposure, and noise where few photons came through."""
     gain = np.float32(rng.uniform(0.70, 0.80))
     offset = np.float32(rng.uniform(0.02, 0.06))
     grain = rng.standard_normal(density.shape, dtype=np.float32)

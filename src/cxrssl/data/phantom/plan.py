@@ -76,7 +76,7 @@ def plan_image(settings: PhantomSettings, index: int) -> ImagePlan:
 
 
 def _is_normal(settings: PhantomSettings, index: int) -> bool:
-    """Decide by stratified draws, ten images at a time, so that short data sets keep the share."""
+    """Decide by stratified draws, ten images at a time, so that short sets keep the fraction."""
     block, place = divmod(index, _BLOCK)
     rng = image_rng(settings.seed, block, "normal")
     draws = (rng.permutation(_BLOCK) + rng.random()) / _BLOCK

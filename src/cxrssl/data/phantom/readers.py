@@ -31,14 +31,14 @@ class Mark:
 
 
 def draw_readers(rng: np.random.Generator, *, normal: bool) -> tuple[str, ...]:
-    """Return the three readers of an image, in reading order, with the real shares."""
+    """Return the three readers of an image, in reading order, with the real frequencies."""
     statistics = load_statistics()
     kind = "normal" if normal else "findings"
-    if rng.random() < statistics.trio_share[kind]:
+    if rng.random() < statistics.trio_fraction[kind]:
         return TRIO
-    others = statistics.other_readers[kind]
-    chances = np.array(list(others.values()))
-    names = list(others)
+    reader_weights = statistics.other_readers[kind]
+    chances = np.array(list(reader_weights.values()))
+    names = list(reader_weights)
     while True:
         chosen = rng.choice(len(names), READERS_AN_IMAGE, replace=False, p=chances / chances.sum())
         readers = sorted((names[i] for i in chosen), key=lambda name: int(name[1:]))
@@ -69,7 +69,7 @@ def draw_marks(
     for lesion in lesions:
         for reader in _marking_readers(rng, lesion.support, readers):
             box = _jittered(rng, lesion, jitter=classes[FINDINGS.index(lesion.name)].jitter)
-            marks.append(Mark(lesion.name, reader, _whole_box(box, size_px=size_px)))
+            marks.append(Mark(lesion.name, reader, _pixel_box(box, size_px=size_px)))
     return tuple(marks)
 
 
@@ -79,9 +79,9 @@ def _marking_readers(rng: np.random.Generator, support: int, readers: tuple[str,
     statistics = load_statistics()
     chances = np.full(len(groups), 1 / len(groups))
     if readers == TRIO and support == 1:
-        chances = statistics.solo_share
+        chances = statistics.solo_fractions
     if readers == TRIO and support == 2:
-        chances = statistics.absent_share[::-1]  # combinations() leaves out the last one first
+        chances = statistics.absent_fractions[::-1]  # combinations() leaves out the last one first
     return list(groups[int(rng.choice(len(groups), p=chances / chances.sum()))])
 
 
@@ -96,7 +96,7 @@ def _jittered(rng: np.random.Generator, lesion: Lesion, *, jitter: FloatArray) -
     return lesion.box
 
 
-def _whole_box(box: FloatArray, *, size_px: tuple[int, int]) -> tuple[int, int, int, int]:
+def _pixel_box(box: FloatArray, *, size_px: tuple[int, int]) -> tuple[int, int, int, int]:
     """Return whole pixels inside the image, at least a few wide and high."""
     limits = np.array(size_px)
     low = np.clip(np.floor(box[:2] * limits), 0, limits - _MIN_SIDE_PX)

@@ -34,7 +34,7 @@ class PlaceStatistics:
     `factor` [4, 4] turns independent normal deviates into ones correlated as the values are.
     """
 
-    share: float
+    fraction: float
     mean: FloatArray
     factor: FloatArray
     quantiles: FloatArray
@@ -45,7 +45,7 @@ class ClassStatistics:
     """How often, how many, where, and how well agreed one finding is."""
 
     name: str
-    image_share: float
+    image_fraction: float
     lesions: FloatArray
     support: FloatArray
     jitter: FloatArray
@@ -57,10 +57,10 @@ class TableStatistics:
     """The numbers of `statistics.json`, classes in the order of `FINDINGS`."""
 
     classes: tuple[ClassStatistics, ...]
-    trio_share: dict[str, float]
+    trio_fraction: dict[str, float]
     other_readers: dict[str, dict[str, float]]
-    solo_share: FloatArray
-    absent_share: FloatArray
+    solo_fractions: FloatArray
+    absent_fractions: FloatArray
 
 
 @lru_cache(maxsize=1)
@@ -70,17 +70,17 @@ def load_statistics() -> TableStatistics:
     raw = json.loads(text)
     return TableStatistics(
         classes=tuple(_class_statistics(name, raw["classes"][name]) for name in FINDINGS),
-        trio_share=raw["trio_share"],
+        trio_fraction=raw["trio_share"],
         other_readers=raw["other_readers"],
-        solo_share=np.array(raw["solo_share"]),
-        absent_share=np.array(raw["absent_share"]),
+        solo_fractions=np.array(raw["solo_share"]),
+        absent_fractions=np.array(raw["absent_share"]),
     )
 
 
 def _class_statistics(name: str, raw: dict[str, Any]) -> ClassStatistics:
     return ClassStatistics(
         name,
-        image_share=raw["image_share"],
+        image_fraction=raw["image_share"],
         lesions=np.array(raw["lesions"]),
         support=np.array(raw["support"]),
         jitter=np.array(raw["jitter"]),
@@ -93,7 +93,7 @@ def _place_statistics(raw: dict[str, Any]) -> PlaceStatistics:
     sd = np.sqrt(np.diag(covariance))
     correlation = covariance / np.outer(sd, sd)
     return PlaceStatistics(
-        share=raw["share"],
+        fraction=raw["share"],
         mean=np.array(raw["mean"]),
         factor=np.linalg.cholesky(correlation),
         quantiles=np.array(raw["quantiles"]),

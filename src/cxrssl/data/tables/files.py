@@ -32,7 +32,7 @@ _UNQUOTED = "(a name with other characters than letters, digits, '.', '_' and '-
 
 
 @dataclass(frozen=True)
-class Contents:
+class FolderContents:
     """What lies below a folder.
 
     Attributes:
@@ -44,47 +44,47 @@ class Contents:
     passed_over: Counter[str] = field(default_factory=Counter)
 
 
-def contents(folder: Path) -> Contents:
+def list_folder(folder: Path) -> FolderContents:
     """List the regular files below a folder, and count what is not looked at.
 
     Raises:
         DataError: If a folder can't be listed.
     """
-    found = Contents()
-    for place, folders, names in os.walk(folder, onerror=_refuse):
-        if Path(place) != folder and _is_store(names):
+    result = FolderContents()
+    for parent, folders, names in os.walk(folder, onerror=_refuse):
+        if Path(parent) != folder and _is_store(names):
             # A store inside its own source is neither a table nor images of it.
             folders.clear()
-            found.passed_over[_STORE] += 1
+            result.passed_over[_STORE] += 1
             continue
-        _leave_out(Path(place), folders, found.passed_over)
+        _leave_out(Path(parent), folders, result.passed_over)
         for name in names:
-            path = Path(place, name)
-            if _is_left_behind(name, _SYSTEM_FILES):
-                found.passed_over[_HIDDEN] += 1
+            path = Path(parent, name)
+            if _is_system_name(name, _SYSTEM_FILES):
+                result.passed_over[_HIDDEN] += 1
             elif path.is_file():
-                found.files.append(path)
+                result.files.append(path)
             else:
-                found.passed_over[_BROKEN_LINK if path.is_symlink() else _SPECIAL] += 1
-    found.files.sort()
-    return found
+                result.passed_over[_BROKEN_LINK if path.is_symlink() else _SPECIAL] += 1
+    result.files.sort()
+    return result
 
 
-def _leave_out(place: Path, folders: list[str], passed_over: Counter[str]) -> None:
+def _leave_out(parent: Path, folders: list[str], passed_over: Counter[str]) -> None:
     """Take out of the folders to enter those that are passed over, and count them."""
     for name in list(folders):
-        if _is_left_behind(name, _SYSTEM_FOLDERS):
+        if _is_system_name(name, _SYSTEM_FOLDERS):
             folders.remove(name)
-            passed_over[_HIDDEN] += _count(place / name)
-        elif (place / name).is_symlink():
+            passed_over[_HIDDEN] += _count(parent / name)
+        elif (parent / name).is_symlink():
             passed_over[_LINKED_FOLDER] += 1
 
 
 def _is_store(names: Iterable[str]) -> bool:
     """Return whether files are those of a store, whole or as far as an ingest came."""
-    theirs = [name for name in names if _STORE_FILE.fullmatch(name)]
+    store_files = [name for name in names if _STORE_FILE.fullmatch(name)]
     images = [name for name in names if Path(name).suffix.lower() in IMAGE_SUFFIXES]
-    return not images and any(name != "manifest.json" for name in theirs)
+    return not images and any(name != "manifest.json" for name in store_files)
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -95,7 +95,7 @@ def image_files(folder: Path) -> list[Path]:
     Raises:
         DataError: If a folder can't be listed.
     """
-    return [path for path in contents(folder).files if is_image(path)]
+    return [path for path in list_folder(folder).files if is_image(path)]
 
 
 def is_image(path: Path) -> bool:
@@ -112,41 +112,41 @@ def notes_on_search(folder: Path) -> list[str]:
     Raises:
         DataError: If a folder can't be listed.
     """
-    found = contents(folder)
-    return unused_notes(found, [path for path in found.files if not is_image(path)])
+    listing = list_folder(folder)
+    return unused_notes(listing, [path for path in listing.files if not is_image(path)])
 
 
-def unused_notes(found: Contents, left: Iterable[Path]) -> list[str]:
-    """Say what below a folder is no image: a sentence for what is passed over, one for the rest.
+def unused_notes(listing: FolderContents, unused: Iterable[Path]) -> list[str]:
+    """Return a sentence on what below a folder is passed over, and one on what is not read.
 
     Args:
-        found: What lies below the folder.
-        left: Of its files, those that are neither images nor tables.
+        listing: What lies below the folder.
+        unused: Its files that are neither images nor tables.
     """
-    passed_over, others = Counter(found.passed_over), Counter[str]()
-    for path in left:
+    passed_over, suffixes = Counter(listing.passed_over), Counter[str]()
+    for path in unused:
         kind = kind_without_image(path)
         if kind is not None:
             passed_over[f"DICOM without an image: {kind}"] += 1
         else:
             suffix = path.suffix.lower()
-            others[suffix if _PLAIN_SUFFIX.fullmatch(suffix) else "without a known suffix"] += 1
+            suffixes[suffix if _PLAIN_SUFFIX.fullmatch(suffix) else "without a known suffix"] += 1
     notes = []
     if passed_over:
-        notes.append(f"passed over, as no images: {_listed(passed_over)}")
-    if others:
-        notes.append(f"files that are not read: {_listed(others)}")
+        notes.append(f"passed over, as no images: {_counts_text(passed_over)}")
+    if suffixes:
+        notes.append(f"files that are not read: {_counts_text(suffixes)}")
     return notes
 
 
-def named(paths: Iterable[Path], folder: Path, *, most: int = 3) -> str:
+def names_text(paths: Iterable[Path], folder: Path, *, limit: int = 3) -> str:
     """Return the names of files below a folder as a text: the first few, and how many there are.
 
     A name that could not be an image id is not quoted: it may be a patient's.
     """
     names = [_shown(path.relative_to(folder)) for path in paths]
-    rest = len(names) - most
-    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+    num_more = len(names) - limit
+    return ", ".join(names[:limit]) + (f" and {num_more} more" if num_more > 0 else "")
 
 
 def _shown(path: Path) -> str:
@@ -154,12 +154,12 @@ def _shown(path: Path) -> str:
     return printable("/".join(parts))
 
 
-def _listed(counts: Counter[str]) -> str:
-    return ", ".join(f"{what} ({count})" for what, count in sorted(counts.items()))
+def _counts_text(counts: Counter[str]) -> str:
+    return ", ".join(f"{kind} ({count})" for kind, count in sorted(counts.items()))
 
 
-def _is_left_behind(name: str, known: set[str]) -> bool:
-    return name.startswith(".") or name.casefold() in known
+def _is_system_name(name: str, system_names: set[str]) -> bool:
+    return name.startswith(".") or name.casefold() in system_names
 
 
 def _count(folder: Path) -> int:

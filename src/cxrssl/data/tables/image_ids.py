@@ -28,7 +28,7 @@ def image_ids(paths: Iterable[PurePosixPath]) -> tuple[dict[PurePosixPath, str],
         paths: Distinct files, relative to the source.
 
     Returns:
-        Path -> id, without the files whose name can be no id; and sentences that say which ids
+        Path -> id, without the files whose name can not be an id; and sentences that say which ids
         were made, [] if none was.
     """
     usable = [path for path in paths if is_id(plain_id(path))]
@@ -66,7 +66,7 @@ def _num_common_folders(paths: list[PurePosixPath]) -> int:
 
 def _joined(path: PurePosixPath, num_left_out: int) -> str:
     parts = [*path.parts[num_left_out:-1], plain_id(path)]
-    # A folder's name that is no id may be a patient's: it is not carried into the store.
+    # A folder's name that is not an id may be a patient's: it is not carried into the store.
     return "_".join(part if is_id(part) else f"folder-{_digest(part)}" for part in parts)
 
 

@@ -27,30 +27,30 @@ class Location:
     """Where the file of a stated name lies.
 
     Attributes:
-        place: The file relative to the folder; where there is none, what was looked for.
+        path: The file relative to the folder; where there is none, what was looked for.
         is_guess: Whether it was looked up by its last part.
         fault: Why there is no file that can be taken; "" if there is one.
     """
 
-    place: PurePosixPath
+    path: PurePosixPath
     is_guess: bool = False
     fault: str = ""
 
 
-def located(folder: Path, names: Iterable[str]) -> dict[str, Location]:
+def locate(folder: Path, names: Iterable[str]) -> dict[str, Location]:
     """Return where the file of each stated name lies in a folder."""
-    tree = _Tree(folder)
-    locations = {name: tree.location(name) for name in names}
+    lookup = _Lookup(folder)
+    locations = {name: lookup.location(name) for name in names}
     # A guess is good only if no other name leads to the same file.
-    claims = Counter(location.place for location in locations.values() if not location.fault)
+    claims = Counter(location.path for location in locations.values() if not location.fault)
     for name, location in locations.items():
-        if location.is_guess and not location.fault and claims[location.place] > 1:
-            fault = f"{_missing(name)}; {location.place.name} is what other names mean as well"
-            locations[name] = replace(location, place=_candidates(name)[0], fault=fault)
+        if location.is_guess and not location.fault and claims[location.path] > 1:
+            fault = f"{_missing(name)}; {location.path.name} is what other names mean as well"
+            locations[name] = replace(location, path=_candidates(name)[0], fault=fault)
     return locations
 
 
-class _Tree:
+class _Lookup:
     """The files of a folder, listed when the first name is not found as stated."""
 
     def __init__(self, folder: Path) -> None:
@@ -63,47 +63,48 @@ class _Tree:
         for candidate in candidates:
             if _leads_out(candidate) or _URL.match(name):
                 continue
-            for place in (candidate, "images" / candidate):
+            for path in (candidate, "images" / candidate):
                 # Unlike pathlib's, takes names that no file can have.
-                if os.path.isfile(self._folder / place):  # noqa: PTH113
-                    if self._is_inside(self._folder / place):
-                        return Location(place)
+                if os.path.isfile(self._folder / path):  # noqa: PTH113
+                    if self._is_inside(self._folder / path):
+                        return Location(path)
                     fault = (
-                        f"{_shown(str(place))} is a link out of the folder, which is not followed. "
+                        f"{_shown(str(path))} is a link out of the folder, which is not followed. "
                         "Copy the file there"
                     )
-                    return Location(place, fault=fault)
+                    return Location(path, fault=fault)
         return self._guess(name, candidates)
 
     def _guess(self, name: str, candidates: list[PurePosixPath]) -> Location:
         for candidate in candidates:
-            for last in _last_parts(candidate):
-                alike = self._by_name.get(last) or self._by_folded_name.get(last.casefold(), [])
-                if alike:
-                    best = _most_alike(alike, candidate)
-                    if len(best) == 1:
-                        return Location(best[0], is_guess=True)
-                    fault = f"{_missing(name)}; {len(best)} files elsewhere are called so"
+            for name_part in _last_parts(candidate):
+                same_name = self._by_name.get(name_part, [])
+                same_name = same_name or self._by_folded_name.get(name_part.casefold(), [])
+                if same_name:
+                    matches = _best_matches(same_name, candidate)
+                    if len(matches) == 1:
+                        return Location(matches[0], is_guess=True)
+                    fault = f"{_missing(name)}; {len(matches)} files elsewhere are called so"
                     return Location(candidate, fault=fault)
-        last = _shown(candidates[0].name)
-        fault = f"{_missing(name)}, and none in the folders below is called {last}"
+        name_part = _shown(candidates[0].name)
+        fault = f"{_missing(name)}, and none in the folders below is called {name_part}"
         return Location(candidates[0], fault=fault)
 
     @cached_property
     def _by_name(self) -> dict[str, list[PurePosixPath]]:
-        places: dict[str, list[PurePosixPath]] = defaultdict(list)
-        for place in self._places():
-            places[place.name].append(place)
-        return dict(places)
+        paths: dict[str, list[PurePosixPath]] = defaultdict(list)
+        for path in self._walk():
+            paths[path.name].append(path)
+        return dict(paths)
 
     @cached_property
     def _by_folded_name(self) -> dict[str, list[PurePosixPath]]:
-        places: dict[str, list[PurePosixPath]] = defaultdict(list)
-        for name, alike in self._by_name.items():
-            places[name.casefold()] += alike
-        return dict(places)
+        paths: dict[str, list[PurePosixPath]] = defaultdict(list)
+        for name, same_name in self._by_name.items():
+            paths[name.casefold()] += same_name
+        return dict(paths)
 
-    def _places(self) -> Iterator[PurePosixPath]:
+    def _walk(self) -> Iterator[PurePosixPath]:
         for parent, folders, files in os.walk(self._folder):
             folders[:] = sorted(set(folders) - {"__MACOSX"})
             for name in sorted(files):
@@ -145,16 +146,16 @@ def _last_parts(path: PurePosixPath) -> list[str]:
     return list(dict.fromkeys([path.name, _UPLOAD_PREFIX.sub("", path.name, count=1)]))
 
 
-def _most_alike(places: list[PurePosixPath], wanted: PurePosixPath) -> list[PurePosixPath]:
+def _best_matches(paths: list[PurePosixPath], stated: PurePosixPath) -> list[PurePosixPath]:
     """Return the places that share most of their last folders with a path."""
-    scores = [_shared_parts(place, wanted) for place in places]
-    return [p for p, score in zip(places, scores, strict=True) if score == max(scores)]
+    scores = [_shared_parts(path, stated) for path in paths]
+    return [p for p, score in zip(paths, scores, strict=True) if score == max(scores)]
 
 
-def _shared_parts(place: PurePosixPath, wanted: PurePosixPath) -> int:
+def _shared_parts(path: PurePosixPath, stated: PurePosixPath) -> int:
     count = 0
-    for part, other in zip(reversed(place.parts), reversed(wanted.parts), strict=False):
-        if part.casefold() != other.casefold():
+    for part, stated_part in zip(reversed(path.parts), reversed(stated.parts), strict=False):
+        if part.casefold() != stated_part.casefold():
             break
         count += 1
     return count

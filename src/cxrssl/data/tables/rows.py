@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cxrssl.core.errors import DataError
 from cxrssl.core.labels import NO_FINDING
 from cxrssl.core.printable import printable
 
@@ -53,36 +52,17 @@ class Table:
     unmarked: Mapping[str, str] = field(default_factory=dict)
 
 
-def checked_id(name: str) -> str:
-    """Return an image id that is safe as a file name.
-
-    Raises:
-        DataError: If it has a character other than letters, digits, dot, dash and underscore.
-    """
-    if not _IMAGE_ID.fullmatch(name):
-        raise DataError(
-            f"image id {name!r}: only letters, digits, '.', '_' and '-' are allowed, "
-            "and no leading dot."
-        )
-    return name
-
-
 def is_id(name: str) -> bool:
-    """Return whether `name` may be an image id; see `checked_id`."""
+    """Return whether `name` may be an image id: safe as a file name, of letters, digits, . _ -."""
     return _IMAGE_ID.fullmatch(name) is not None
 
 
 def without_truth(why: str) -> str:
-    """Return what is said of an image whose marks were all left out, for `Table.unmarked`."""
+    """Return the note on an image whose marks were all left out, for `Table.unmarked`."""
     return (
         f"{why}: it is stored without boxes, and takes part neither as an image with findings nor "
         "as one without"
     )
-
-
-def storable(text: str) -> str:
-    """Return a text that files can hold: half characters (lone surrogates) as escapes."""
-    return text.encode(errors="backslashreplace").decode()
 
 
 def checked_rows(
@@ -92,8 +72,8 @@ def checked_rows(
 
     Args:
         rows: Columns `COLUMNS`; box columns may hold anything.
-        numbers: Of the rows in their file, for the messages.
-        unit: What a row is called in them.
+        numbers: [N] number of each row in its file, for messages.
+        unit: What messages call a row.
 
     Returns:
         The rows with boxes as float64, NaN throughout for "No finding"; rows whose image id is no
@@ -104,27 +84,27 @@ def checked_rows(
     drawn = rows["category"].ne(NO_FINDING)
     rows.loc[~drawn, BOX_COLUMNS] = np.nan
     boxes = rows[BOX_COLUMNS].to_numpy(np.float64)
-    whole = np.isfinite(boxes).all(axis=1)
-    flat = whole & ~(boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-    named = rows["image_id"].map(is_id).to_numpy(bool)
+    is_finite = np.isfinite(boxes).all(axis=1)
+    is_empty = is_finite & ~(boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    has_id = rows["image_id"].map(is_id).to_numpy(bool)
     faults: dict[str, str] = {}
-    for place in np.flatnonzero(~named | (drawn.to_numpy(bool) & (~whole | flat))):
-        where, row = f"{unit} {numbers[place]}", rows.iloc[place]
-        if not named[place]:
-            # Not quoted: a name that is no id may be anything, a patient's among it.
-            faults[where.replace(" ", "-")] = (
+    for index in np.flatnonzero(~has_id | (drawn.to_numpy(bool) & (~is_finite | is_empty))):
+        location, row = f"{unit} {numbers[index]}", rows.iloc[index]
+        if not has_id[index]:
+            # Not quoted: a name that is not an id may be anything, a patient's among it.
+            faults[location.replace(" ", "-")] = (
                 "its image id has characters other than letters, digits, '.', '_' and '-', or a "
                 "leading dot. Rename the image and its file."
             )
             continue
         category = printable(row["category"])
-        if flat[place]:
-            sides = boxes[place].copy()
+        if is_empty[index]:
+            sides = boxes[index].copy()
             if unit == "annotation":
                 sides[2:] -= sides[:2]
             box = ", ".join(f"{value:g}" for value in sides)
-            why = f"{category} has a box without an area, ({box}); expected {_ORDER[unit]}"
+            fault = f"{category} has a box without an area, ({box}); expected {_ORDER[unit]}"
         else:
-            why = f"{category} has no whole box; expected four numbers: {_SIDES[unit]}"
-        faults.setdefault(row["image_id"], f"{where}: {why}")
-    return rows[named].reset_index(drop=True), faults
+            fault = f"{category} has no whole box; expected four numbers: {_SIDES[unit]}"
+        faults.setdefault(row["image_id"], f"{location}: {fault}")
+    return rows[has_id].reset_index(drop=True), faults

@@ -17,10 +17,10 @@ import pandas as pd
 from cxrssl.core.errors import DataError
 from cxrssl.data.tables.coco import coco_documents, read_coco
 from cxrssl.data.tables.files import (
-    contents,
     image_files,
     is_image,
-    named,
+    list_folder,
+    names_text,
     unused_notes,
 )
 from cxrssl.data.tables.image_ids import image_ids, plain_id
@@ -28,7 +28,7 @@ from cxrssl.data.tables.rows import COLUMNS, Table, is_id
 from cxrssl.data.tables.unread import POOL_ADVICE, table_files, unread_tables_error
 from cxrssl.data.tables.vindr import physionet_table, read_physionet, read_table
 
-Found = Literal["kaggle", "physionet", "coco", "images"]
+LayoutName = Literal["kaggle", "physionet", "coco", "images"]
 Layout = Literal["auto", "kaggle", "physionet", "coco", "images"]
 
 PHANTOM_FILE = "phantom.json"
@@ -54,7 +54,7 @@ class Source:
         notes: What was guessed or not used, a sentence each; the table's among them.
     """
 
-    layout: Found
+    layout: LayoutName
     files: dict[str, Path]
     table: Table
     faults: dict[str, str] = field(default_factory=dict)
@@ -70,20 +70,20 @@ def read_source(folder: Path, *, layout: Layout = "auto") -> Source:
     """
     if not folder.is_dir():
         raise DataError(
-            f"{folder} is no folder. Name one that holds train.csv, annotations/, a COCO JSON, or "
-            "images."
+            f"{folder} is not a folder. Name one that holds train.csv, annotations/, a COCO JSON, "
+            "or images."
         )
-    found = layout_of(folder) if layout == "auto" else layout
+    name = layout_of(folder) if layout == "auto" else layout
     try:
-        source = _read(folder, found)
+        source = _read(folder, name)
     except DataError as error:
-        if found == "images":
+        if name == "images":
             raise
         raise DataError(f"{str(error).rstrip('.')}. Or {POOL_ADVICE}.") from error
     return replace(source, notes=(*source.notes, *_unused_notes(folder, source)))
 
 
-def _read(folder: Path, layout: Found) -> Source:
+def _read(folder: Path, layout: LayoutName) -> Source:
     match layout:
         case "kaggle":
             table = read_table(kaggle_table(folder))
@@ -107,7 +107,7 @@ def _read(folder: Path, layout: Found) -> Source:
             assert_never(layout)
 
 
-def layout_of(folder: Path) -> Found:
+def layout_of(folder: Path) -> LayoutName:
     """Return the layout of a folder, by the table that it holds.
 
     Raises:
@@ -120,12 +120,12 @@ def layout_of(folder: Path) -> Found:
         return "physionet"
     if coco_documents(folder):
         return "coco"
-    found = contents(folder).files
-    tables = table_files(found, [path for path in found if is_image(path)])
+    files = list_folder(folder).files
+    tables = table_files(files, [path for path in files if is_image(path)])
     if tables:
         raise unread_tables_error(folder, tables)
-    divided = (folder / "train").is_dir() and (folder / "test").is_dir()
-    if divided or (folder / "annotations").is_dir():
+    is_divided = (folder / "train").is_dir() and (folder / "test").is_dir()
+    if is_divided or (folder / "annotations").is_dir():
         raise DataError(
             f"{folder} has folders of an annotated data set, and neither train.csv, "
             f"annotations_train.csv nor a COCO JSON. Put the table there, or {POOL_ADVICE}."
@@ -135,22 +135,22 @@ def layout_of(folder: Path) -> Found:
 
 def _unused_notes(folder: Path, source: Source) -> list[str]:
     """Say what lies in a source folder and is not used by its layout."""
-    found = contents(folder)
+    listing = list_folder(folder)
     used = {path.absolute() for path in (*source.files.values(), *_tables_read(folder, source))}
-    left = [path for path in found.files if path.absolute() not in used]
-    images = [path for path in left if is_image(path)]
-    tables = table_files(left, [*source.files.values(), *images])
+    unused = [path for path in listing.files if path.absolute() not in used]
+    images = [path for path in unused if is_image(path)]
+    tables = table_files(unused, [*source.files.values(), *images])
     notes = []
     if tables:
-        notes.append(f"tables that are not used: {named(tables, folder)}")
+        notes.append(f"tables that are not used: {names_text(tables, folder)}")
     # The images of a pool that are left have names that can't be used, and are faults.
     if images and source.layout != "images":
         notes.append(
             f"{len(images)} image file(s) that the {source.layout} layout does not use: "
-            f"{named(images, folder)}"
+            f"{names_text(images, folder)}"
         )
     shown = {*images, *tables}
-    return notes + unused_notes(found, [path for path in left if path not in shown])
+    return notes + unused_notes(listing, [path for path in unused if path not in shown])
 
 
 def _tables_read(folder: Path, source: Source) -> list[Path]:
@@ -174,7 +174,7 @@ def kaggle_table(folder: Path) -> Path:
     return zipped if zipped.is_file() else folder / "train.csv"
 
 
-def _with_files(layout: Found, table: Table, folders: list[Path]) -> Source:
+def _with_files(layout: LayoutName, table: Table, folders: list[Path]) -> Source:
     files: dict[str, Path] = {}
     faults = dict(table.faults)
     notes: list[str] = []
@@ -182,16 +182,16 @@ def _with_files(layout: Found, table: Table, folders: list[Path]) -> Source:
         if not folder.is_dir():
             raise DataError(f"{folder} is missing. Expected the image files there.")
         paths = {PurePosixPath(path.relative_to(folder)): path for path in image_files(folder)}
-        ids, made = image_ids(paths) if layout == "images" else _table_ids(paths)
-        notes += made
-        for number, (place, path) in enumerate(paths.items(), start=1):
-            if place not in ids:
+        ids, id_notes = image_ids(paths) if layout == "images" else _table_ids(paths)
+        notes += id_notes
+        for number, (relative, path) in enumerate(paths.items(), start=1):
+            if relative not in ids:
                 # Not quoted: a file name may be a patient's.
                 faults[f"{folder.name}-file-{number}"] = f"{_BAD_NAME} (in the order of names)"
-            elif ids[place] in files:
-                faults[ids[place]] = _TWO_FILES
+            elif ids[relative] in files:
+                faults[ids[relative]] = _TWO_FILES
             else:
-                files[ids[place]] = path
+                files[ids[relative]] = path
     return Source(layout, files, table, faults, notes=(*table.notes, *notes))
 
 

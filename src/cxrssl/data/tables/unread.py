@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cxrssl.core.errors import DataError
-from cxrssl.data.tables.files import named
+from cxrssl.data.tables.files import names_text
 from cxrssl.data.tables.rows import BOX_COLUMNS
 
 POOL_ADVICE = "say --layout images to take all its images as a pool without boxes"
@@ -49,7 +49,7 @@ def unread_tables_error(folder: Path, tables: Sequence[Path]) -> DataError:
     """Return the error for a folder whose tables no layout reads, with what to do."""
     return DataError(
         f"{folder} has files that look like tables of annotations, and no layout reads them where "
-        f"they are: {named(tables, folder)}. {_advice(folder, tables)} Or {POOL_ADVICE}."
+        f"they are: {names_text(tables, folder)}. {_advice(folder, tables)} Or {POOL_ADVICE}."
     )
 
 
@@ -79,12 +79,12 @@ def _holds_rows(path: Path) -> bool:
         return False
     lines = [line for line in lines if line]
     for separator in _SEPARATORS:
-        fields = [[word for word in line.split(separator) if word] for line in lines]
-        if len({len(words) for words in fields}) != 1 or len(fields[0]) < 2:
+        fields = [[field for field in line.split(separator) if field] for line in lines]
+        if len({len(row) for row in fields}) != 1 or len(fields[0]) < 2:
             continue
         if separator != " " and len(lines) > 1:
             return True
-        if all(_is_number(word) for words in fields for word in words[1:]):
+        if all(_is_number(field) for row in fields for field in row[1:]):
             return True
     return False
 
@@ -102,11 +102,11 @@ def _advice(folder: Path, tables: Sequence[Path]) -> str:
     nested = [path.parent for path in tables if path.name in _KNOWN_TABLES]
     roots = sorted({place.parent if place.name == "annotations" else place for place in nested})
     if roots and folder not in roots:
-        return f"Those in {named(roots, folder)} are read when that folder is named instead."
+        return f"Those in {names_text(roots, folder)} are read when that folder is named instead."
     inner = sorted({path.parent for path in tables if path.suffix == ".json"} - {folder})
     direct = [path for path in inner if path.parent == folder]
     if direct:
-        names = named(direct, folder)
+        names = names_text(direct, folder)
         return (
             "A COCO JSON is read from the folder that is named, or from its annotations/: ingest "
             f"the folders ({names}) one by one, each into a store of its own, or join them into "
@@ -119,8 +119,8 @@ def _advice(folder: Path, tables: Sequence[Path]) -> str:
     for path in tables:
         if path.suffix == ".csv" and _has_kaggle_columns(path):
             return (
-                f"{named([path], folder)} has the columns of the kaggle layout: name it train.csv, "
-                "and put the images into train/ beside it."
+                f"{names_text([path], folder)} has the columns of the kaggle layout: name it "
+                "train.csv, and put the images into train/ beside it."
             )
     return (
         "What is read: train.csv with the images in train/ (kaggle), "

@@ -29,7 +29,7 @@ from cxrssl.data.tables.rows import (
 from cxrssl.data.tables.vindr_images import sizes_of, without_suffixes
 
 CONSENSUS_READER = "consensus"
-_MOST_NAMED = 5
+_MAX_NAMED = 5
 # Pandas' own faults and broken encodings are ValueErrors, broken archives one of the others.
 _UNREADABLE = (ValueError, OSError, EOFError, zlib.error, zipfile.BadZipFile, lzma.LZMAError)
 _EXPECTED = ["image_id", "class_name", *BOX_COLUMNS]
@@ -48,15 +48,15 @@ def read_table(path: Path) -> Table:
     raw = _read_csv(path)
     _check_columns(raw, path)
     classes = FINDINGS if "class_id" in raw.columns else LOCAL_FINDINGS
-    agreed = "rad_id" not in raw.columns
-    if agreed:
+    is_consensus = "rad_id" not in raw.columns
+    if is_consensus:
         raw["rad_id"] = CONSENSUS_READER
     _check_filled(raw[["image_id", "class_name", "rad_id"]], path)
     raw["image_id"], twin_faults, notes = without_suffixes(raw["image_id"])
     sizes, size_faults, size_notes = sizes_of(raw)
-    raw, class_notes = _known(raw, classes, path)
-    every = set(raw.loc[~raw["is_known"], "image_id"])
-    raw = raw[raw["is_known"]]
+    raw, class_notes = _with_categories(raw, classes, path)
+    unused_ids = set(raw.loc[~raw["has_class"], "image_id"])
+    raw = raw[raw["has_class"]]
     rows = pd.DataFrame(
         {
             "image_id": raw["image_id"],
@@ -70,13 +70,13 @@ def read_table(path: Path) -> Table:
     rows, faults = checked_rows(rows, numbers=raw["line"].to_numpy(np.int64), unit="line")
     unmarked = {
         name: without_truth("all its rows have classes that are not VinDr-CXR's")
-        for name in sorted(every - set(rows["image_id"]))
+        for name in sorted(unused_ids - set(rows["image_id"]))
         if is_id(name)
     }
     # Kaggle's has both; PhysioNet's test table, agreed on by all readers, names none.
     parts = {}
     if classes is LOCAL_FINDINGS:
-        parts = dict.fromkeys([*rows["image_id"], *unmarked], "test" if agreed else "train")
+        parts = dict.fromkeys([*rows["image_id"], *unmarked], "test" if is_consensus else "train")
     return Table(
         rows,
         classes,
@@ -98,7 +98,7 @@ def read_physionet(folder: Path) -> Table:
         DataError: As `read_table`.
     """
     parts: dict[str, str] = {}
-    found: list[pd.DataFrame] = []
+    row_tables: list[pd.DataFrame] = []
     faults: dict[str, str] = {}
     sizes: dict[str, tuple[int, int]] = {}
     notes: list[str] = []
@@ -106,37 +106,40 @@ def read_physionet(folder: Path) -> Table:
     for part in ("train", "test"):
         path = physionet_table(folder, part)
         table = read_table(path)
-        labelled, odd = _without_marks(path, {*table.rows["image_id"], *table.unmarked})
-        rows = pd.concat([table.rows, labelled], ignore_index=True)
+        annotated = {*table.rows["image_id"], *table.unmarked}
+        normals, label_faults = _unannotated_images(path, annotated)
+        rows = pd.concat([table.rows, normals], ignore_index=True)
         part_ids = {*rows["image_id"], *table.unmarked}
-        twice = sorted(part_ids & set(parts))
-        if twice:
+        repeated = sorted(part_ids & set(parts))
+        if repeated:
             raise DataError(
-                f"{path} and the train table both hold image {twice[0]} and {len(twice) - 1} more. "
-                "An image is for training or for testing: take it out of one of them."
+                f"{path} and the train table both hold image {repeated[0]} and {len(repeated) - 1} "
+                "more. An image is for training or for testing: take it out of one of them."
             )
         parts |= dict.fromkeys(part_ids, part)
-        found.append(rows)
+        row_tables.append(rows)
         sizes |= table.sizes
         notes += [f"{path.name}: {note}" for note in table.notes]
         unmarked |= table.unmarked
         # A place is named by its table as well: both have a line 2.
         faults |= {k if k in parts else f"{part}-{k}": why for k, why in table.faults.items()}
-        faults |= {f"{part}-labels-{place}": why for place, why in odd.items()}
-    rows = pd.concat(found, ignore_index=True)
+        faults |= {f"{part}-labels-{key}": why for key, why in label_faults.items()}
+    rows = pd.concat(row_tables, ignore_index=True)
     return Table(rows, LOCAL_FINDINGS, faults, parts, sizes, tuple(notes), unmarked)
 
 
 def physionet_table(folder: Path, part: str, *, kind: str = "annotations") -> Path:
     """Return where a PhysioNet table lies: in `annotations/`, or beside it, zipped or not."""
     name = f"{kind}_{part}.csv"
-    places = [
+    paths = [
         base / f"{name}{end}" for base in (folder / "annotations", folder) for end in ("", ".gz")
     ]
-    return next((place for place in places if place.is_file()), places[0])
+    return next((path for path in paths if path.is_file()), paths[0])
 
 
-def _without_marks(annotations: Path, annotated: set[str]) -> tuple[pd.DataFrame, dict[str, str]]:
+def _unannotated_images(
+    annotations: Path, annotated: set[str]
+) -> tuple[pd.DataFrame, dict[str, str]]:
     """Return "No finding" rows of the images that only the table of image labels lists.
 
     And the faults of rows whose image id is none, by their lines.
@@ -147,30 +150,30 @@ def _without_marks(annotations: Path, annotated: set[str]) -> tuple[pd.DataFrame
     labels = _read_csv(path)
     if "image_id" not in labels.columns:
         raise DataError(f"{path} has no column image_id; it has {', '.join(labels.columns)}.")
-    named = [name for name in ("image_id", "rad_id") if name in labels.columns]
-    _check_filled(labels[named], path)
-    labels["image_id"], twins, _ = without_suffixes(labels["image_id"])
+    present = [name for name in ("image_id", "rad_id") if name in labels.columns]
+    _check_filled(labels[present], path)
+    labels["image_id"], suffix_faults, _ = without_suffixes(labels["image_id"])
     readers = labels["rad_id"] if "rad_id" in labels.columns else CONSENSUS_READER
-    listed = pd.DataFrame({"image_id": labels["image_id"], "reader": readers})
-    listed = listed.assign(category=NO_FINDING).reindex(columns=list(COLUMNS))
-    numbers = np.arange(len(listed)) + 2
-    checked, faults = checked_rows(listed, numbers=numbers, unit="line")
-    return checked[~checked["image_id"].isin(annotated)].drop_duplicates(), twins | faults
+    rows = pd.DataFrame({"image_id": labels["image_id"], "reader": readers})
+    rows = rows.assign(category=NO_FINDING).reindex(columns=list(COLUMNS))
+    lines = np.arange(len(rows)) + 2
+    rows, faults = checked_rows(rows, numbers=lines, unit="line")
+    return rows[~rows["image_id"].isin(annotated)].drop_duplicates(), suffix_faults | faults
 
 
 def _check_filled(required: pd.DataFrame, path: Path) -> None:
     if required.isna().any(axis=None):
         line = int(required.isna().any(axis=1).to_numpy().argmax()) + 2
         *names, last = required.columns
-        words = f"{', '.join(names)} and {last}" if names else last
-        raise DataError(f"{path}, line {line}: {words} must not be empty.")
+        columns = f"{', '.join(names)} and {last}" if names else last
+        raise DataError(f"{path}, line {line}: {columns} must not be empty.")
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise DataError(
-            f"{path} is no file. The kaggle layout needs train.csv beside the folder train/, the "
-            "physionet layout annotations/annotations_train.csv and annotations_test.csv."
+            f"{path} is not a file. The kaggle layout needs train.csv beside the folder train/, "
+            "the physionet layout annotations/annotations_train.csv and annotations_test.csv."
         )
     text = dict.fromkeys(("image_id", "rad_id", "class_name"), str)
     try:
@@ -185,7 +188,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
         )
     except _UNREADABLE as error:
         raise DataError(
-            f"{path} is no table: {error}. Expected columns {', '.join(_EXPECTED)}."
+            f"{path} is not a table: {error}. Expected columns {', '.join(_EXPECTED)}."
         ) from error
     return table
 
@@ -206,10 +209,10 @@ def _check_columns(table: pd.DataFrame, path: Path) -> None:
         )
 
 
-def _known(
+def _with_categories(
     raw: pd.DataFrame, classes: tuple[str, ...], path: Path
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Return the table with columns `line`, `category` and `is_known`, and what is unknown.
+    """Return the table with columns `line`, `category` and `has_class`, and what is unknown.
 
     Raises:
         DataError: If no row has a class that is known.
@@ -222,17 +225,17 @@ def _known(
         except DataError as error:
             first_error = first_error or error
     category = raw["class_name"].map(names)
-    raw = raw.assign(line=np.arange(len(raw)) + 2, category=category, is_known=category.notna())
+    raw = raw.assign(line=np.arange(len(raw)) + 2, category=category, has_class=category.notna())
     if first_error is None:
         return raw, []
     if not names:
         raise DataError(f"{path}, line 2: {first_error}") from first_error
-    counts = raw.loc[~raw["is_known"], "class_name"].value_counts()
-    named = ", ".join(f"{name!r} ({count})" for name, count in counts.head(_MOST_NAMED).items())
-    more = f" and {len(counts) - _MOST_NAMED} more" if len(counts) > _MOST_NAMED else ""
+    counts = raw.loc[~raw["has_class"], "class_name"].value_counts()
+    examples = ", ".join(f"{name!r} ({count})" for name, count in counts.head(_MAX_NAMED).items())
+    more = f" and {len(counts) - _MAX_NAMED} more" if len(counts) > _MAX_NAMED else ""
     return raw, [
         f"{counts.sum()} row(s) have a class that is not one of VinDr-CXR's and are not used: "
-        f"{named}{more}"
+        f"{examples}{more}"
     ]
 
 

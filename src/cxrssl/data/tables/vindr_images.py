@@ -19,11 +19,11 @@ def without_suffixes(names: pd.Series) -> tuple[pd.Series, dict[str, str], list[
     cut = {name: plain for name, plain in ids.items() if plain != name}
     if not cut:
         return names, {}, []
-    alike = pd.Series(cut).value_counts()
+    counts = pd.Series(cut).value_counts()
     faults = {
         str(plain): "the table has rows for it with several suffixes, such as .png and .jpg. Make "
         "it one id, or give the images different names."
-        for plain in alike[alike > 1].index
+        for plain in counts[counts > 1].index
     }
     note = f"{len(cut)} image_id(s) end in the suffix of a file, such as .dicom; it is left out"
     return names.map(ids), faults, [note]

@@ -37,12 +37,12 @@ def checked_formats(names: Sequence[str]) -> tuple[Format, ...]:
     """Return the formats of these names in the order in which they are written, each once.
 
     Raises:
-        DataError: If a name is no format's, or none is given.
+        DataError: If a name is not that of a format, or none is given.
     """
-    unknown = [name or "''" for name in names if name not in FORMATS]
-    if unknown:
+    unknown_names = [name or "''" for name in names if name not in FORMATS]
+    if unknown_names:
         raise DataError(
-            f"--write {', '.join(unknown)}: no such format. Formats: {', '.join(FORMATS)}."
+            f"--write {', '.join(unknown_names)}: no such format. Formats: {', '.join(FORMATS)}."
         )
     if not names:
         raise DataError(f"No format to write is named. Formats: {', '.join(FORMATS)}.")
@@ -55,11 +55,11 @@ def write_format(
     """Write one format into a folder.
 
     Args:
-        name: Which.
+        name: Name of the format.
         out: The folder of the prediction.
         found: Every file, in order, those that could not be read too. It is gone through several
             times, and holds one file in memory at a time.
-        context: See there.
+        context: Classes, detector and threshold.
 
     Returns:
         Why the format has no place for a file that could be read, by `Found.name`.

@@ -12,11 +12,11 @@ from pathlib import Path
 from cxrssl.data.image_file import read_image
 from cxrssl.data.tables.rows import IMAGE_SUFFIXES
 from cxrssl.drawing.overlay import write_overlay
-from cxrssl.ingest.workers import read_apart
+from cxrssl.ingest.workers import read_in_worker
 from cxrssl.predict.found import Found
 from cxrssl.run.progress import progress
 
-_MOST_NAME_BYTES = 200
+_MAX_NAME_BYTES = 200
 
 
 def write(
@@ -32,7 +32,7 @@ def write(
     read = partial(read_image, size_px=None, exact=True)
     failures: dict[str, str] = {}
     with progress("draw", total=len(missing)) as meter:
-        decoded = zip(undrawn, read_apart(missing, read), strict=True)
+        decoded = zip(undrawn, read_in_worker(missing, read), strict=True)
         for number, (image, (_, radiograph)) in enumerate(decoded, start=1):
             if isinstance(radiograph, str):
                 failures[image.name] = f"it can't be drawn: {radiograph}"
@@ -51,7 +51,7 @@ def overlay_names(files: Sequence[Path]) -> dict[Path, str]:
     for file in files:
         plain = file.stem if file.suffix.lower() in IMAGE_SUFFIXES else file.name
         # File systems take 255 bytes, and a temporary file has a longer name.
-        plain = plain.encode(errors="backslashreplace")[:_MOST_NAME_BYTES].decode(errors="ignore")
+        plain = plain.encode(errors="backslashreplace")[:_MAX_NAME_BYTES].decode(errors="ignore")
         folded = plain.casefold()  # one name on shares that don't tell capitals
         taken[folded] += 1
         while taken[folded] > 1 and taken[f"{folded}-{taken[folded]}"]:

@@ -8,16 +8,16 @@ from cxrssl.data.tables.source import Source
 
 
 @dataclass(frozen=True)
-class Marks:
+class AnnotationCounts:
     """What readers marked on some images of a source.
 
     Attributes:
-        layout: Of the source.
-        num_images: Images that are counted.
-        num_boxes: Boxes of all readers.
+        layout: Layout of the source.
+        num_images: Number of images.
+        num_boxes: Number of boxes, of all readers.
         classes: Classes with a box, in the order of the table's.
-        num_classes: Classes that the table knows.
-        num_readers: Readers of whom there is a box, or a word that there is nothing to box.
+        num_classes: Number of classes in the table.
+        num_readers: Number of readers with a box or a "No finding" row.
     """
 
     layout: str
@@ -40,17 +40,17 @@ class Marks:
         )
 
 
-def marks_on(source: Source, images: Iterable[str]) -> Marks:
+def count_annotations(source: Source, images: Iterable[str]) -> AnnotationCounts:
     """Count what readers marked on images of a source, given by their ids."""
-    names = set(images)
-    rows = source.table.rows[source.table.rows["image_id"].isin(names)]
+    image_ids = set(images)
+    rows = source.table.rows[source.table.rows["image_id"].isin(image_ids)]
     drawn = rows.dropna(subset=BOX_COLUMNS)
-    there = set(drawn["category"])
-    return Marks(
+    drawn_classes = set(drawn["category"])
+    return AnnotationCounts(
         source.layout,
-        len(names),
+        len(image_ids),
         len(drawn),
-        tuple(name for name in source.table.classes if name in there),
+        tuple(name for name in source.table.classes if name in drawn_classes),
         len(source.table.classes),
         rows["reader"].nunique(),
     )

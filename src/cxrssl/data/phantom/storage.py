@@ -4,7 +4,7 @@ Every four images in a row use each transfer syntax and each depth once, and eac
 interpretation and window state twice, in an order of their own: short data sets hold every form,
 and none depends on length.
 
-Shapes: film [H, W] float32 in [0, 1]; stored [H, W] uint8 or uint16.
+Shapes: brightness [H, W] float32 in [0, 1]; stored [H, W] uint8 or uint16.
 """
 
 from typing import Any
@@ -23,7 +23,7 @@ _MARGIN = 0.04
 
 
 def choose_form(seed: int, index: int) -> PixelForm:
-    """Return how image `index` is stored, without a window: `develop` knows where that lies."""
+    """Return how image `index` is stored, its window to be set by `stored_pixels`."""
     block, place = divmod(index, _BLOCK)
     rng = image_rng(seed, block, "form")
     syntaxes = rng.permutation(list(SYNTAXES))
@@ -42,13 +42,13 @@ def choose_form(seed: int, index: int) -> PixelForm:
     )
 
 
-def develop(
-    film: NDArray[np.float32], form: PixelForm
+def stored_pixels(
+    brightness: NDArray[np.float32], form: PixelForm
 ) -> tuple[NDArray[np.unsignedinteger[Any]], PixelForm]:
     """Turn brightness into stored values, and fill in the window if the form asks for one.
 
     Args:
-        film: [H, W] in [0, 1], dense tissue bright.
+        brightness: [H, W] in [0, 1], dense tissue bright.
         form: What `choose_form` returned.
 
     Returns:
@@ -56,7 +56,7 @@ def develop(
         but the darkest and brightest few.
     """
     highest = 2**form.bits_stored - 1
-    stored = np.rint(film * np.float32(highest)).astype(np.int32)
+    stored = np.rint(brightness * np.float32(highest)).astype(np.int32)
     if form.inverted:
         stored = highest - stored
     pixels = stored.astype(np.uint8 if form.bits_stored <= 8 else np.uint16)

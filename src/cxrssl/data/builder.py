@@ -11,7 +11,6 @@ For exploring and for the Hub. Training reads the same examples from the store's
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,35 +27,12 @@ from cxrssl.data.store import Store
 EXAMPLES_VERSION = "2.1.0"
 
 
-@dataclass
-class VinDrCXRConfig(datasets.BuilderConfig):  # type: ignore[misc]
-    """What shapes an example.
-
-    Attributes:
-        store: Folder of the store.
-        protocol: How images are split; see `data.protocol`.
-        normals: Whether images without findings are among them; protocol `corrected` only.
-        fusion: How readers' boxes become one set; see `data.fusion`.
-        consensus_iou: Overlap above which boxes of one class are one finding.
-        images: Whether pixels are in it.
-    """
-
-    store: str = ""
-    protocol: Protocol = "corrected"
-    normals: bool = True
-    fusion: str = "consensus"
-    consensus_iou: float = 0.2
-    images: bool = True
-
-
 class VinDrCXR(datasets.GeneratorBasedBuilder):  # type: ignore[misc]
     """Chest radiographs with fused boxes (`objects`) and readers' boxes (`readers`).
 
     Boxes are xyxy float pixels of `image`; `support` is the number of readers behind a box;
     `readers.object` is the place in `objects` of the box that a reader's is part of, -1 for none.
     """
-
-    BUILDER_CONFIG_CLASS = VinDrCXRConfig
 
     def __init__(
         self,
@@ -71,23 +47,27 @@ class VinDrCXR(datasets.GeneratorBasedBuilder):  # type: ignore[misc]
     ) -> None:
         """Open a store; its fingerprint is part of the cache's name, so a new ingest is seen.
 
+        Args:
+            store: Folder of the store.
+            protocol: How images are split; see `data.protocol`.
+            normals: Whether images without findings are included; protocol `corrected` only.
+            fusion: How readers' boxes become one set; see `data.fusion`.
+            consensus_iou: Overlap above which boxes of one class are one finding.
+            images: Whether pixels are included.
+            cache_dir: Folder of the cache; None for that of `datasets`.
+
         Raises:
             DataError: If there is no store, or the settings do not go together.
         """
         self._store = Store(Path(store))
         self._splits = splits_of(self._store, protocol=protocol, normals=normals)
+        self._fusion, self._consensus_iou, self._images = fusion, consensus_iou, images
         settings = (EXAMPLES_VERSION, self._store.fingerprint, protocol, normals, fusion)
         key = "/".join(map(str, (*settings, consensus_iou, images)))
         super().__init__(
             cache_dir=cache_dir,
             config_name="store",
             hash=hashlib.sha256(key.encode()).hexdigest()[:16],
-            store=str(Path(store).resolve()),
-            protocol=protocol,
-            normals=normals,
-            fusion=fusion,
-            consensus_iou=consensus_iou,
-            images=images,
             version=EXAMPLES_VERSION,
         )
 
@@ -120,7 +100,7 @@ class VinDrCXR(datasets.GeneratorBasedBuilder):  # type: ignore[misc]
         features = datasets.Features(
             {
                 "image_id": datasets.Value("string"),
-                **({"image": datasets.Image(mode="L")} if self.config.images else {}),
+                **({"image": datasets.Image(mode="L")} if self._images else {}),
                 "width": datasets.Value("int32"),
                 "height": datasets.Value("int32"),
                 "original_width": datasets.Value("int32"),
@@ -143,21 +123,20 @@ class VinDrCXR(datasets.GeneratorBasedBuilder):  # type: ignore[misc]
     def _split_generators(
         self, _downloads: datasets.DownloadManager
     ) -> list[datasets.SplitGenerator]:
-        config = self.config
-        examples = examples_of(self._store, fusion=config.fusion, iou=config.consensus_iou)
-        chosen = {
+        examples = examples_of(self._store, fusion=self._fusion, iou=self._consensus_iou)
+        by_split = {
             name: [e for e in examples if self._splits.get(e.image_id) == name] for name in SPLITS
         }
         return [
-            datasets.SplitGenerator(name=name, gen_kwargs={"examples": own})
-            for name, own in chosen.items()
-            if own
+            datasets.SplitGenerator(name=name, gen_kwargs={"examples": split_examples})
+            for name, split_examples in by_split.items()
+            if split_examples
         ]
 
     def _generate_examples(self, examples: list[Example]) -> Iterator[tuple[str, dict[str, Any]]]:
         for example in examples:
             image = self._store.images[example.row]
-            pixels = {"image": self._store.pixels(example.row)} if self.config.images else {}
+            pixels = {"image": self._store.pixels(example.row)} if self._images else {}
             yield (
                 example.image_id,
                 {

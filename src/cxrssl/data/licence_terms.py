@@ -4,20 +4,13 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from cxrssl.core.labels import FINDINGS
 from cxrssl.data.store import Store
 
 Origin = Literal["phantom", "VinDr-CXR", "unknown"]
 
-# Of VinBigData's table and, with eight more, of PhysioNet's.
-_VINDR_CLASSES = frozenset(
-    {
-        "Aortic enlargement", "Atelectasis", "Calcification", "Cardiomegaly", "Consolidation",
-        "ILD", "Infiltration", "Lung Opacity", "Nodule/Mass", "Other lesion", "Pleural effusion",
-        "Pleural thickening", "Pneumothorax", "Pulmonary fibrosis",
-    }
-)  # fmt: skip
-# A table that names so many of them is VinDr-CXR's in another form.
-_TELLING = 10
+# A table that names so many of the findings is VinDr-CXR's in another form.
+_MIN_VINDR_CLASSES = 10
 
 
 def origin_of(store: Store) -> Origin:
@@ -29,7 +22,7 @@ def origin_of(store: Store) -> Origin:
     if store.manifest.get("made", False):
         return "phantom"
     is_layout = store.manifest["layout"] in ("kaggle", "physionet")
-    if is_layout or len(_VINDR_CLASSES & set(store.classes)) >= _TELLING:
+    if is_layout or len(set(FINDINGS) & set(store.classes)) >= _MIN_VINDR_CLASSES:
         return "VinDr-CXR"
     return "unknown"
 
@@ -38,7 +31,7 @@ def data_record(store: Store, images: Mapping[str, Sequence[str]]) -> dict[str, 
     """Return what a run keeps of its data: no path, no image id.
 
     Args:
-        store: Where they are.
+        store: Store of the images.
         images: Image ids by what the run does with them, such as `train` and `test`.
     """
     return {

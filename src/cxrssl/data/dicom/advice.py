@@ -5,19 +5,13 @@ from pydicom.uid import (
     JPEG2000,
     UID,
     AllTransferSyntaxes,
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
     HTJ2KLossless,
     HTJ2KLosslessRPCL,
-    ImplicitVRLittleEndian,
     JPEG2000Lossless,
-    JPEGBaseline8Bit,
-    JPEGExtended12Bit,
-    JPEGLossless,
-    JPEGLosslessSV1,
     JPEGLSTransferSyntaxes,
+    JPEGTransferSyntaxes,
     RLELossless,
+    UncompressedTransferSyntaxes,
 )
 
 from cxrssl.data.dicom import decoders
@@ -26,18 +20,8 @@ _REENCODE = (
     "store the file uncompressed or as JPEG 2000 lossless, "
     "for example with `gdcmconv --raw` or `dcmdjpeg`"
 )
-_NATIVE = frozenset(
-    (
-        ImplicitVRLittleEndian,
-        ExplicitVRLittleEndian,
-        ExplicitVRBigEndian,
-        DeflatedExplicitVRLittleEndian,
-    )
-)
 _CODECS: dict[str, str] = {
-    **dict.fromkeys(
-        (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1), decoders.JPEG
-    ),
+    **dict.fromkeys(JPEGTransferSyntaxes, decoders.JPEG),
     **dict.fromkeys(JPEGLSTransferSyntaxes, decoders.JPEG_LS),
     **dict.fromkeys(
         (JPEG2000Lossless, JPEG2000, HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K), decoders.JPEG_2000
@@ -74,7 +58,7 @@ def decode_advice(transfer_syntax_uid: str) -> str | None:
     """
     name, codec = syntax_name(transfer_syntax_uid), codec_of(transfer_syntax_uid)
     if codec is None:
-        if transfer_syntax_uid in _NATIVE:
+        if transfer_syntax_uid in UncompressedTransferSyntaxes:
             return None
         return f"no package that cxrssl uses decodes {name}: {_REENCODE}"
     if not decoders.is_available(codec):

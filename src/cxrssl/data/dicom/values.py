@@ -25,7 +25,7 @@ class Table:
     Attributes:
         first: Level of the first entry.
         values: [N] uint16.
-        bits: Of a value, as the descriptor says: 1 to 16.
+        bits: Bits of a value as the descriptor states them, 1 to 16.
         highest: Value that is shown white.
     """
 
@@ -45,11 +45,11 @@ class Values:
 
     def has(self, keyword: str) -> bool:
         """Return whether a value is there and not empty."""
-        return self._first(self.dataset, keyword) is not None
+        return self._first(keyword) is not None
 
     def text(self, keyword: str) -> str:
         """Return the first word in capitals, "" where there is none."""
-        value = self._first(self.dataset, keyword)
+        value = self._first(keyword)
         return "" if value is None else str(value).strip("\0 ").upper()
 
     def integer(self, keyword: str, default: int | None = None) -> int:
@@ -58,7 +58,7 @@ class Values:
         Raises:
             DataError: If it is broken, or not there and has no default.
         """
-        value = self._first(self.dataset, keyword)
+        value = self._first(keyword)
         if value is None and default is not None:
             return default
         return self._short(keyword, value)
@@ -67,9 +67,9 @@ class Values:
         """Return the first of the decimal numbers, `default` where there is none.
 
         Raises:
-            DataError: If it is no finite number.
+            DataError: If it is not a finite number.
         """
-        value = self._first(self.dataset, keyword)
+        value = self._first(keyword)
         if value is None:
             return default
         try:
@@ -81,9 +81,9 @@ class Values:
         return number
 
     def numbers(self, keyword: str) -> list[float | None]:
-        """Return all of the decimal numbers; None for each that is no finite number."""
+        """Return all of the decimal numbers; None for each that is not finite."""
         try:
-            value = self._value(self.dataset, keyword)
+            value = self._value(keyword)
         except DataError:
             # pydicom converts all or none; each may still be one.
             raw = self.dataset.get_item(keyword)
@@ -101,7 +101,7 @@ class Values:
         Raises:
             DataError: If it is broken.
         """
-        value = self._value(self.dataset, keyword)
+        value = self._value(keyword)
         if value is None or value in ("", b""):
             return []
         if not isinstance(value, Sequence):
@@ -112,14 +112,14 @@ class Values:
         """Return the lookup table in this item of a sequence, None where it is empty.
 
         Args:
-            keyword: Of the sequence, for messages.
+            keyword: Keyword of the sequence, for messages.
             negative: Whether the levels that it maps may be below 0.
 
         Raises:
             DataError: If its bits are not 1 to 16, or it has fewer entries than it says.
         """
-        descriptor = self._value(self.dataset, "LUTDescriptor")
-        data = self._value(self.dataset, "LUTData")
+        descriptor = self._value("LUTDescriptor")
+        data = self._value("LUTData")
         if not descriptor and (data is None or data in ("", b"")):
             return None
         if isinstance(descriptor, bytes):
@@ -148,7 +148,7 @@ class Values:
             return np.frombuffer(data[: len(data) // size * size], kind).astype(np.uint16)
         try:
             return (np.atleast_1d(np.asarray(data, np.int64)) % 2**16).astype(np.uint16)
-        # The message quotes what is no number.
+        # The message quotes what is not a number.
         except (TypeError, ValueError, OverflowError):
             raise self.broken(keyword) from None
 
@@ -159,16 +159,16 @@ class Values:
             raise self.broken(keyword)
         return int(value)
 
-    def _first(self, dataset: Dataset, keyword: str) -> Any:  # noqa: ANN401 - pydicom's
+    def _first(self, keyword: str) -> Any:  # noqa: ANN401 - pydicom's
         """Return the first of a value's parts; None where there is no value, or it is empty."""
-        value = self._value(dataset, keyword)
+        value = self._value(keyword)
         if _is_list(value) or isinstance(value, Sequence):
             return value[0] if len(value) else None
         return None if value is None or value in ("", b"") else value
 
-    def _value(self, dataset: Dataset, keyword: str) -> Any:  # noqa: ANN401 - pydicom's
+    def _value(self, keyword: str) -> Any:  # noqa: ANN401 - pydicom's
         try:
-            return dataset.get(keyword)
+            return self.dataset.get(keyword)
         except MemoryError:
             raise
         except Exception:

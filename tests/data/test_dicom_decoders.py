@@ -1,16 +1,13 @@
 """Which decoder reads what, that they agree, and what is said where there is none."""
 
 import hashlib
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 
 import imagecodecs
 import numpy as np
 import pydicom
 import pytest
 from pydicom.data import get_testdata_files
-from pydicom.encaps import encapsulate
 from pydicom.uid import (
     MPEG2MPML,
     AllTransferSyntaxes,
@@ -19,41 +16,12 @@ from pydicom.uid import (
 )
 
 from cxrssl.core.errors import DataError
-from cxrssl.data.dicom import stored
 from cxrssl.data.dicom.advice import decode_advice
-from cxrssl.data.dicom.dataset import read_file
-from cxrssl.data.dicom.header import read_header
 from cxrssl.data.dicom.read import read_dicom
-from cxrssl.data.dicom.write import FileIdentity, PixelForm, write_dicom
+from dicom_files import coded, dicom_file, levels_of, with_frame
 
 PIXELS = (np.add.outer(np.arange(61) ** 2, np.arange(83) * 7) % 4096).astype(np.uint16)
-
-
-def levels(path: Path) -> np.ndarray:
-    file = read_file(path.read_bytes(), path.name)
-    return stored.stored_levels(file, read_header(file, path.name), path.name)[0]
-
-
-def benchmark() -> ModuleType:
-    """Load the benchmark, which has an encoder for JPEG lossless."""
-    path = Path(__file__).parents[2] / "benchmarks" / "ingest.py"
-    spec = importlib.util.spec_from_file_location("benchmark_ingest", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def lossless_jpeg(path: Path, syntax: str, *, cut: int = 0) -> Path:
-    write_dicom(path, PIXELS, form=PixelForm(), identity=FileIdentity(key="test"))
-    dataset = pydicom.dcmread(path)
-    stream = benchmark().jpeg_lossless(PIXELS, bits=12)
-    dataset.PixelData = encapsulate([stream[: len(stream) - cut]])
-    dataset["PixelData"].is_undefined_length = True
-    dataset.file_meta.TransferSyntaxUID = syntax
-    dataset.save_as(path)
-    return path
+STREAM = coded(PIXELS, "jpeg lossless")
 
 
 # What pydicom needs libjpeg for, which is GPL: levels as that gave them (pylibjpeg-libjpeg 2.5.0).
@@ -71,42 +39,33 @@ def test_pydicoms_own_grey_files_give_the_levels_that_pydicom_gives() -> None:
     agreed = 0
     for path in sorted(map(Path, get_testdata_files())):
         try:
-            found = levels(path) if path.is_file() else None
+            result = levels_of(path)[0] if path.is_file() else None
         except DataError:
             continue
-        if found is None:
+        if result is None:
             continue
         if path.name in LEVELS_BLAKE2:
-            digest = hashlib.blake2b(found.astype("<u2").tobytes(), digest_size=8).hexdigest()
+            digest = hashlib.blake2b(result.astype("<u2").tobytes(), digest_size=8).hexdigest()
             assert digest == LEVELS_BLAKE2[path.name], path.name
         elif path.name in ("JPGExtended.dcm", "JPEG-lossy.dcm"):  # of one picture
-            assert found.mean() == pytest.approx(EXTENDED_MEAN, abs=0.02)
-            assert np.array_equal(found, levels(path.with_name("JPGExtended.dcm")))
+            assert result.mean() == pytest.approx(EXTENDED_MEAN, abs=0.02)
+            assert np.array_equal(result, levels_of(path.with_name("JPGExtended.dcm"))[0])
         else:
             twin = TWINS.get(path.name, path.name)
             expected = pydicom.dcmread(path.with_name(twin)).pixel_array
-            assert np.array_equal(found, expected), path.name
+            assert np.array_equal(result, expected), path.name
         agreed += 1
     assert agreed == 49
 
 
 @pytest.mark.parametrize("syntax", [JPEGLossless, JPEGLosslessSV1])
 def test_jpeg_lossless_gives_what_was_encoded(syntax: str, tmp_path: Path) -> None:
-    path = lossless_jpeg(tmp_path / "image.dcm", syntax)
-    assert np.array_equal(levels(path), PIXELS)
-
-
-@pytest.mark.parametrize("bits", [8, 12])
-def test_run_lengths_give_what_was_encoded(bits: int, tmp_path: Path) -> None:
-    pixels = (PIXELS >> 4).astype(np.uint8) if bits == 8 else PIXELS
-    path = tmp_path / "image.dcm"
-    form = PixelForm("rle", bits)
-    write_dicom(path, pixels, form=form, identity=FileIdentity(key="test"))
-    assert np.array_equal(levels(path), pixels)
+    path = with_frame(dicom_file(tmp_path / "image.dcm", PIXELS), STREAM, syntax)
+    assert np.array_equal(levels_of(path)[0], PIXELS)
 
 
 def test_a_jpeg_stream_without_its_end_is_refused(tmp_path: Path) -> None:
-    path = lossless_jpeg(tmp_path / "image.dcm", JPEGLosslessSV1, cut=100)
+    path = with_frame(dicom_file(tmp_path / "image.dcm", PIXELS), STREAM[:-100], JPEGLosslessSV1)
     with pytest.raises(DataError, match="the JPEG stream is cut: it has no end marker"):
         read_dicom(path, size_px=32)
 
@@ -133,13 +92,13 @@ def test_what_no_package_decodes_is_to_be_stored_otherwise(uid: str) -> None:
 
 
 def test_a_transfer_syntax_that_is_none_is_not_quoted() -> None:
-    found = str(decode_advice("Doe^John"))
-    assert "an unknown transfer syntax" in found
-    assert "Doe" not in found
+    result = str(decode_advice("Doe^John"))
+    assert "an unknown transfer syntax" in result
+    assert "Doe" not in result
 
 
 def test_the_message_for_a_missing_decoder_says_what_to_do(tmp_path: Path) -> None:
-    path = lossless_jpeg(tmp_path / "image.dcm", MPEG2MPML)
+    path = with_frame(dicom_file(tmp_path / "image.dcm", PIXELS), STREAM, MPEG2MPML)
     message = r"image\.dcm: pixels can't be decoded: no package .* decodes MPEG2 .*: store the file"
     with pytest.raises(DataError, match=message):
         read_dicom(path, size_px=32)

@@ -9,24 +9,14 @@ import pytest
 from pydicom.uid import JPEG2000Lossless
 
 from cxrssl.data.dicom.read import read_dicom
-from cxrssl.data.dicom.write import FileIdentity, PixelForm, write_dicom
+from dicom_files import dicom_file
 
 
 def stored(folder: Path, levels: np.ndarray, **values: object) -> Path:
     """Write 12-bit levels as they are, signed or not, with header values by keyword."""
-    path = folder / "image.dcm"
-    unsigned = np.zeros(levels.shape, np.uint16)
-    write_dicom(path, unsigned, form=PixelForm(), identity=FileIdentity(key="test"))
-    dataset = pydicom.dcmread(path)
-    dataset.PixelData = levels.tobytes()
-    dataset.PixelRepresentation = int(levels.dtype.kind == "i")
-    for keyword, value in values.items():
-        kind = (
-            "US" if keyword.startswith("PixelPadding") else pydicom.datadict.dictionary_VR(keyword)
-        )
-        dataset.add_new(keyword, kind, value)
-    dataset.save_as(path)
-    return path
+    signed = int(levels.dtype.kind == "i")
+    form = {"BitsStored": 12, "HighBit": 11, "PixelRepresentation": signed} | values
+    return dicom_file(folder / "image.dcm", levels.view(np.uint16), **form)
 
 
 def shown(path: Path, size_px: int | None = None) -> np.ndarray:
@@ -44,25 +34,25 @@ def padded(folder: Path, value: int, **values: object) -> Path:
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
 @pytest.mark.parametrize("value", [0, 4095])
 def test_padding_is_black(photometric: str, value: int, tmp_path: Path) -> None:
-    found = shown(padded(tmp_path, value, PhotometricInterpretation=photometric))
-    assert (found[:, :15] == 0).all()
-    assert found[40, 40] == 0
-    assert found[:, 20:40].min() > 0
+    result = shown(padded(tmp_path, value, PhotometricInterpretation=photometric))
+    assert (result[:, :15] == 0).all()
+    assert result[40, 40] == 0
+    assert result[:, 20:40].min() > 0
 
 
 def test_padding_takes_no_part_in_its_neighbours_averages(tmp_path: Path) -> None:
-    found = shown(padded(tmp_path, 4095), 16)
+    result = shown(padded(tmp_path, 4095), 16)
     levels = np.linspace(1000, 2000, 64).astype(int)
     expected = np.rint((levels.reshape(16, 4).mean(axis=1) - 1000) / 1000 * 255)
-    assert (found[:, :3] == 0).all()  # columns 0 to 11
-    assert (found[:, 3] == 0).all()  # 12 to 15, of which only 15 is there
-    assert np.abs(found[:, 4:] - expected[4:]).max() <= 1
+    assert (result[:, :3] == 0).all()  # columns 0 to 11
+    assert (result[:, 3] == 0).all()  # 12 to 15, of which only 15 is there
+    assert np.abs(result[:, 4:] - expected[4:]).max() <= 1
 
 
 def test_padding_takes_no_part_in_the_percentile_range(tmp_path: Path) -> None:
-    found = shown(padded(tmp_path, 0, WindowCenter=None, WindowWidth=None))
-    assert found[:, 15:20].min() < 10
-    assert found[:, -5:].max() > 245
+    result = shown(padded(tmp_path, 0, WindowCenter=None, WindowWidth=None))
+    assert result[:, 15:20].min() < 10
+    assert result[:, -5:].max() > 245
     assert "percentile range" in read_dicom(tmp_path / "image.dcm", size_px=None).route
 
 
@@ -76,9 +66,9 @@ def test_a_padding_range_takes_all_between_its_limits(tmp_path: Path) -> None:
         WindowCenter=32,
         WindowWidth=64,
     )
-    found = shown(path)
-    assert (found[:, 10:21] == 0).all()
-    assert (found[:, [9, 21]] > 0).all()
+    result = shown(path)
+    assert (result[:, 10:21] == 0).all()
+    assert (result[:, [9, 21]] > 0).all()
 
 
 def test_a_negative_padding_value_may_be_stated_unsigned(tmp_path: Path) -> None:

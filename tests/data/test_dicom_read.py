@@ -26,75 +26,24 @@ def written(folder: Path, pixels: np.ndarray, form: PixelForm) -> Path:
 def test_every_syntax_gives_the_same_picture(syntax: str, tmp_path: Path) -> None:
     window = (2048.0, 4096.0)
     form = PixelForm(syntax=syntax, window=window)  # type: ignore[arg-type]
-    found = read_dicom(written(tmp_path, RAMP, form), size_px=None)
-    assert np.array_equal(found.pixels, np.rint(np.clip(RAMP / 4095, 0, 1) * 255).astype(np.uint8))
-    assert (found.original_width, found.original_height) == (64, 64)
-
-
-def test_inverted_and_plain_files_show_the_same(tmp_path: Path) -> None:
-    plain = PixelForm(window=(2048.0, 4096.0))
-    inverted = PixelForm(window=(2047.0 + 1, 4096.0), inverted=True)
-    first = read_dicom(written(tmp_path, RAMP, plain), size_px=None).pixels.astype(int)
-    second = read_dicom(written(tmp_path, 4095 - RAMP, inverted), size_px=None).pixels.astype(int)
-    assert np.abs(first - second).max() <= 1
-    assert first[-1, -1] > first[0, 0]
-
-
-def test_a_window_cuts_what_lies_outside_of_it(tmp_path: Path) -> None:
-    path = written(tmp_path, RAMP, PixelForm(window=(1000.0, 201.0)))
-    found = read_dicom(path, size_px=None).pixels
-    assert (found[RAMP < 899] == 0).all()
-    assert (found[RAMP > 1100] == 255).all()
-    assert 0 < found[RAMP.flat[np.abs(RAMP.ravel() - 1000.0).argmin()] == RAMP][0] < 255
-
-
-def test_rescale_comes_before_the_window(tmp_path: Path) -> None:
-    form = PixelForm(window=(2.0 * 2048 + 10, 2.0 * 4096), rescale=(2.0, 10.0))
-    shown = read_dicom(written(tmp_path, RAMP, form), size_px=None).pixels.astype(int)
-    assert np.abs(shown - np.rint(RAMP / 4095 * 255).astype(int)).max() <= 1
+    result = read_dicom(written(tmp_path, RAMP, form), size_px=None)
+    assert np.array_equal(result.pixels, np.rint(np.clip(RAMP / 4095, 0, 1) * 255).astype(np.uint8))
+    assert (result.original_width, result.original_height) == (64, 64)
 
 
 def test_without_a_window_all_but_the_extremes_are_spread_over_the_range(tmp_path: Path) -> None:
     pixels = RAMP // 4 + 1000
     pixels[0, 0], pixels[0, 1] = 0, 4095  # one dead and one burnt pixel
-    found = read_dicom(written(tmp_path, pixels, PixelForm()), size_px=None).pixels
-    assert np.percentile(found, 2) < 10
-    assert np.percentile(found, 98) > 245
-
-
-def test_linear_exact_sigmoid_and_a_lookup_table_are_followed(tmp_path: Path) -> None:
-    path = written(tmp_path, RAMP, PixelForm(window=(2048.0, 1024.0)))
-    dataset = pydicom.dcmread(path)
-    shown = {}
-    for function in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
-        dataset.VOILUTFunction = function
-        dataset.save_as(path)
-        shown[function] = read_dicom(path, size_px=None).pixels.astype(int)
-    assert np.abs(shown["LINEAR"] - shown["LINEAR_EXACT"]).max() <= 1
-    at = np.unravel_index(np.abs(RAMP.astype(int) - 2304).argmin(), RAMP.shape)
-    assert shown["SIGMOID"][at] == pytest.approx(255 / (1 + np.exp(-1)), abs=1)
-    item = pydicom.Dataset()
-    item.LUTDescriptor = [4096, 0, 16]
-    item.LUTData = np.where(np.arange(4096) < 2048, 0, 65535).astype("<u2").tobytes()
-    item["LUTData"].VR = "OW"
-    dataset.VOILUTSequence = [item]
-    dataset.save_as(path)
-    found = read_dicom(path, size_px=None)
-    assert set(np.unique(found.pixels)) == {0, 255}
-    assert "VOI LUT sequence" in found.route
+    result = read_dicom(written(tmp_path, pixels, PixelForm()), size_px=None).pixels
+    assert np.percentile(result, 2) < 10
+    assert np.percentile(result, 98) > 245
 
 
 def test_the_picture_is_squashed_to_the_asked_size(tmp_path: Path) -> None:
     pixels = np.tile(RAMP[:32], (1, 2))
-    found = read_dicom(written(tmp_path, pixels, PixelForm()), size_px=16)
-    assert found.pixels.shape == (16, 16)
-    assert (found.original_width, found.original_height) == (128, 32)
-
-
-@pytest.mark.parametrize("name", ["CT_small.dcm", "MR_small_RLE.dcm", "MR_small_jp2klossless.dcm"])
-def test_pydicoms_own_files_decode(name: str) -> None:
-    path = Path(str(get_testdata_file(name, download=False)))
-    assert read_dicom(path, size_px=64).pixels.std() > 0
+    result = read_dicom(written(tmp_path, pixels, PixelForm()), size_px=16)
+    assert result.pixels.shape == (16, 16)
+    assert (result.original_width, result.original_height) == (128, 32)
 
 
 @pytest.mark.parametrize(
@@ -118,27 +67,16 @@ def test_several_frames_are_refused(tmp_path: Path) -> None:
         read_dicom(path, size_px=64)
 
 
-def test_broken_files_are_refused_with_the_reason(tmp_path: Path) -> None:
-    path = tmp_path / "text.dcm"
-    path.write_text("not a DICOM file")
-    with pytest.raises(DataError, match=r"text\.dcm: not a readable DICOM file"):
-        read_dicom(path, size_px=64)
-    cut = written(tmp_path, RAMP, PixelForm(syntax="jpeg2000"))
-    cut.write_bytes(cut.read_bytes()[:-2000])
-    with pytest.raises(DataError, match=r"image\.dicom: "):
-        read_dicom(cut, size_px=64)
-
-
 def test_damaged_files_decode_or_are_refused_and_never_raise_anything_else(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     syntaxes = ("rle", "jpeg2000", "explicit", "implicit")
     forms = [PixelForm(syntax=syntax, window=(2048.0, 4096.0)) for syntax in syntaxes]  # type: ignore[arg-type]
-    whole = [written(tmp_path, RAMP, form).read_bytes() for form in forms]
+    contents = [written(tmp_path, RAMP, form).read_bytes() for form in forms]
     faults = []
     for turn in range(400):
-        content = np.frombuffer(whole[turn % 4], np.uint8).copy()
-        places = generator.integers(128, 1200 if turn % 3 else len(content), size=4)
-        content[places] = generator.integers(0, 256, size=4)
+        content = np.frombuffer(contents[turn % 4], np.uint8).copy()
+        offsets = generator.integers(128, 1200 if turn % 3 else len(content), size=4)
+        content[offsets] = generator.integers(0, 256, size=4)
         try:
             decode_dicom(content.tobytes(), name="x", size_px=32, fit="squash", exact=turn % 5 == 0)
         except DataError as error:
@@ -243,20 +181,11 @@ def test_big_endian_bytes_in_words_are_put_in_order(tmp_path: Path) -> None:
 
 def test_a_letterboxed_picture_keeps_its_shape_in_a_black_square(tmp_path: Path) -> None:
     path = written(tmp_path, np.tile(RAMP[32:], (1, 2)), PixelForm(window=(2048.0, 4096.0)))
-    found = read_dicom(path, size_px=32, fit="letterbox").pixels
-    assert found.shape == (32, 32)
-    assert (found[:12] == 0).all()
-    assert (found[20:] == 0).all()
-    assert (found[12:20] > 0).all()
-
-
-def test_a_header_that_claims_too_many_pixels_is_refused_before_decoding(tmp_path: Path) -> None:
-    path = written(tmp_path, RAMP, PixelForm())
-    dataset = pydicom.dcmread(path)
-    dataset.Rows = dataset.Columns = 60000
-    dataset.save_as(path)
-    with pytest.raises(DataError, match="claims 60000x60000 pixels"):
-        read_dicom(path, size_px=64)
+    result = read_dicom(path, size_px=32, fit="letterbox").pixels
+    assert result.shape == (32, 32)
+    assert (result[:12] == 0).all()
+    assert (result[20:] == 0).all()
+    assert (result[12:20] > 0).all()
 
 
 @pytest.mark.skipif(REAL is None, reason="CXRSSL_RADIOGRAPHS names no folder of radiographs")

@@ -1,15 +1,15 @@
 """JPEG 2000 at a reduced size: how near to the whole it is, and when it is not used."""
 
 import dataclasses
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-import pydicom
 import pytest
 from openjpeg.utils import encode_array
 from PIL import Image
-from pydicom.encaps import encapsulate
+from pydicom.uid import JPEG2000Lossless
 
 from cxrssl.core.images import Levels, Pixels, resized
 from cxrssl.data.dicom import read
@@ -17,12 +17,13 @@ from cxrssl.data.dicom.read import read_dicom
 from cxrssl.data.dicom.write import FileIdentity, PixelForm, write_dicom
 from cxrssl.data.phantom.painting import paint_image
 from cxrssl.data.phantom.plan import PhantomSettings, plan_image
+from dicom_files import with_frame
 
 LOWEST_DB = {1: 50.0, 2: 50.0, 3: 45.0}
 
 
-def psnr(one: Pixels, other: Pixels) -> float:
-    error = float(((one.astype(float) - other) ** 2).mean())
+def psnr(first: Pixels, second: Pixels) -> float:
+    error = float(((first.astype(float) - second) ** 2).mean())
     return float(10 * np.log10(255**2 / error)) if error else float("inf")
 
 
@@ -37,15 +38,6 @@ def written(folder: Path, pixels: np.ndarray, bits: int = 12) -> Path:
     form = PixelForm("jpeg2000", bits, window=(2.0 ** (bits - 1), 0.9 * 2**bits))
     write_dicom(folder / "film.dcm", pixels, form=form, identity=FileIdentity(key="test"))
     return folder / "film.dcm"
-
-
-def with_stream(path: Path, stream: bytes) -> Path:
-    """Put another codestream into a file."""
-    dataset = pydicom.dcmread(path)
-    dataset.PixelData = encapsulate([stream])
-    dataset["PixelData"].is_undefined_length = True
-    dataset.save_as(path)
-    return path
 
 
 @pytest.mark.parametrize(("size_px", "reduce"), [(500, 0), (400, 1), (224, 2), (112, 3)])
@@ -100,56 +92,53 @@ def test_levels_of_every_depth_keep_their_scale_and_mean(bits: int, tmp_path: Pa
 
 def test_a_letterboxed_film_is_reduced_for_its_own_size(tmp_path: Path) -> None:
     path = written(tmp_path, film(400, 1000))
-    found = read_dicom(path, size_px=250, fit="letterbox")
-    assert "reduce=2" in found.route
-    assert found.pixels.shape == (250, 250)
-    assert (found.pixels[:, :75] == 0).all()
-    assert (found.pixels[:, 175:] == 0).all()
+    result = read_dicom(path, size_px=250, fit="letterbox")
+    assert "reduce=2" in result.route
+    assert result.pixels.shape == (250, 250)
+    assert (result.pixels[:, :75] == 0).all()
+    assert (result.pixels[:, 175:] == 0).all()
     exact = read_dicom(path, size_px=250, fit="letterbox", exact=True)
-    assert psnr(found.pixels, exact.pixels) > 40
+    assert psnr(result.pixels, exact.pixels) > 40
 
 
-def test_a_precision_unlike_the_headers_is_decoded_whole(tmp_path: Path) -> None:
+def signed(pixels: np.ndarray) -> bytes:
+    levels = pixels.astype(np.int16)
+    return encode_array(np.where(levels >= 2048, levels - 4096, levels), bits_stored=12)
+
+
+@pytest.mark.parametrize(
+    "encode",
+    [
+        lambda pixels: encode_array(pixels, bits_stored=16),
+        signed,
+        lambda pixels: encode_array(pixels, bits_stored=12, codec_format=1),
+    ],
+    ids=["precision unlike the header's", "sign unlike the header's", "JP2 file"],
+)
+def test_a_stream_that_can_not_be_reduced_is_decoded_whole(
+    encode: Callable[[np.ndarray], bytes], tmp_path: Path
+) -> None:
     path = written(tmp_path, film(300, 300))
     expected = read_dicom(path, size_px=64, exact=True)
-    found = read_dicom(with_stream(path, encode_array(film(300, 300), bits_stored=16)), size_px=64)
-    assert "reduce" not in found.route
-    assert np.array_equal(found.pixels, expected.pixels)
-
-
-def test_a_sign_unlike_the_headers_is_decoded_whole(tmp_path: Path) -> None:
-    path = written(tmp_path, film(300, 300))
-    expected = read_dicom(path, size_px=64, exact=True)
-    signed = film(300, 300).astype(np.int16)
-    signed = np.where(signed >= 2048, signed - 4096, signed).astype(np.int16)
-    found = read_dicom(with_stream(path, encode_array(signed, bits_stored=12)), size_px=64)
-    assert "reduce" not in found.route
-    assert np.array_equal(found.pixels, expected.pixels)
-
-
-def test_a_stream_in_a_jp2_file_is_decoded_whole(tmp_path: Path) -> None:
-    path = written(tmp_path, film(300, 300))
-    expected = read_dicom(path, size_px=64, exact=True)
-    boxed = encode_array(film(300, 300), bits_stored=12, codec_format=1)
-    assert boxed[4:6] == b"jP"
-    found = read_dicom(with_stream(path, boxed), size_px=64)
-    assert "reduce" not in found.route
-    assert np.array_equal(found.pixels, expected.pixels)
+    with_frame(path, encode(film(300, 300)), JPEG2000Lossless)
+    result = read_dicom(path, size_px=64)
+    assert "reduce" not in result.route
+    assert np.array_equal(result.pixels, expected.pixels)
 
 
 def test_a_stream_in_tiles_is_decoded_whole(tmp_path: Path) -> None:
     pixels = film(300, 300, 16)
     stream = BytesIO()
     Image.fromarray(pixels).save(stream, "JPEG2000", no_jp2=True, tile_size=(101, 150))
-    path = with_stream(written(tmp_path, pixels, 16), stream.getvalue())
-    found = read_dicom(path, size_px=64)
-    assert "reduce" not in found.route
-    assert np.array_equal(found.pixels, read_dicom(path, size_px=64, exact=True).pixels)
+    path = with_frame(written(tmp_path, pixels, 16), stream.getvalue(), JPEG2000Lossless)
+    result = read_dicom(path, size_px=64)
+    assert "reduce" not in result.route
+    assert np.array_equal(result.pixels, read_dicom(path, size_px=64, exact=True).pixels)
 
 
 def test_own_size_is_the_whole(tmp_path: Path) -> None:
     pixels = film(90, 101)
-    found = read_dicom(written(tmp_path, pixels), size_px=None)
-    assert "reduce" not in found.route
+    result = read_dicom(written(tmp_path, pixels), size_px=None)
+    assert "reduce" not in result.route
     low, width = 2048 - 0.5 - (3686.4 - 1) / 2, 3686.4 - 1
-    assert np.array_equal(found.pixels, np.rint(np.clip((pixels - low) / width, 0, 1) * 255))
+    assert np.array_equal(result.pixels, np.rint(np.clip((pixels - low) / width, 0, 1) * 255))

@@ -34,12 +34,6 @@ def test_decoding_returns_the_stored_pixels(tmp_path: Path, syntax: Syntax, bits
     np.testing.assert_array_equal(dataset.pixel_array, pixels)
 
 
-def test_the_same_arguments_give_the_same_bytes(tmp_path: Path) -> None:
-    for name in ("a.dicom", "b.dicom"):
-        write_dicom(tmp_path / name, some_pixels(12), form=PixelForm("jpeg2000"), identity=IDENTITY)
-    assert (tmp_path / "a.dicom").read_bytes() == (tmp_path / "b.dicom").read_bytes()
-
-
 def test_another_key_gives_other_identifiers(tmp_path: Path) -> None:
     uids = set()
     for key in ("one", "two"):

@@ -1,8 +1,6 @@
 """What `--write` writes, and what is said of files that look wrong."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -31,14 +29,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def run(folder: Path, out: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = ("predict", str(folder / "detector"), str(folder / "film.png"), "--out", str(out))
-    return subprocess.run(
-        [sys.executable, "-m", "cxrssl", *command, "--threshold", "0", *options],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def run(folder: Path, out: Path, *options: str) -> str:
+    """Detect by the command line, and return what it prints."""
+    command = ["predict", str(folder / "detector"), str(folder / "film.png"), "--out", str(out)]
+    done = CliRunner().invoke(cli.app, [*command, "--threshold", "0", *options])
+    assert done.exit_code == 0, done.output
+    return done.stdout
 
 
 def content(out: Path) -> dict[str, bytes]:
@@ -46,17 +42,16 @@ def content(out: Path) -> dict[str, bytes]:
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in paths}
 
 
-@pytest.mark.slow
 def test_each_format_is_written_alone_as_with_the_others(folder: Path, tmp_path: Path) -> None:
     assert set(FILES) == set(FORMATS)
     run(folder, tmp_path / "all")
     every = content(tmp_path / "all")
     assert set(every) == set(FILES.values())
     for name, file in FILES.items():
-        done = run(folder, tmp_path / name, "--write", name)
+        text = run(folder, tmp_path / name, "--write", name)
         assert content(tmp_path / name) == {file: every[file]}
-        assert ("drawn on" in done.stdout) == (name == "pictures")
-        assert ("are in the lists" in done.stdout) == (name != "pictures")
+        assert ("drawn on" in text) == (name == "pictures")
+        assert ("are in the lists" in text) == (name != "pictures")
     run(folder, tmp_path / "two", "--write", "csv", "--write", "coco", "--write", "csv")
     lists = {FILES[name]: every[FILES[name]] for name in ("coco", "csv")}
     assert content(tmp_path / "two") == lists
@@ -88,17 +83,14 @@ def test_the_help_names_every_format() -> None:
         assert name in output.partition("--write")[2].partition("--overlays")[0]
 
 
-@pytest.mark.slow
 def test_what_looks_wrong_with_a_file_is_said_and_written(folder: Path, tmp_path: Path) -> None:
     films = [folder / "few.png", folder / "film.png"]
     for name in ("copy.png", "copy2.png"):
         (tmp_path / name).write_bytes(films[0].read_bytes())
         films.append(tmp_path / name)
     command = ["predict", str(folder / "detector"), *map(str, films), "--out", str(tmp_path / "o")]
-    done = subprocess.run(
-        [sys.executable, "-m", "cxrssl", *command], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    done = CliRunner().invoke(cli.app, command)
+    assert done.exit_code == 0, done.output
     text = (
         "the picture is posterised: 7 of 256 grey levels are left; the file itself has no more, "
         "as masks and drawings do"

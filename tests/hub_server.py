@@ -119,8 +119,8 @@ class Hub:
 
     def downloaded(self, name: str) -> set[str]:
         """Return which files of a model were asked for."""
-        starts = (f"GET /{name}/resolve/", f"HEAD /{name}/resolve/")
-        return {line.rsplit("/", 1)[-1] for line in self.requests if line.startswith(starts)}
+        prefixes = (f"GET /{name}/resolve/", f"HEAD /{name}/resolve/")
+        return {line.rsplit("/", 1)[-1] for line in self.requests if line.startswith(prefixes)}
 
 
 class RefusedError(Exception):

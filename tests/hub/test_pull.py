@@ -42,14 +42,14 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def failing(*errors: Exception) -> tuple[Callable[[], str], list[Exception]]:
     """Return a call that fails so, one after the other, and what it has left."""
-    left = list(errors)
+    remaining = list(errors)
 
     def call() -> str:
-        if left:
-            raise left.pop(0)
+        if remaining:
+            raise remaining.pop(0)
         return "done"
 
-    return call, left
+    return call, remaining
 
 
 @pytest.mark.parametrize(
@@ -86,10 +86,10 @@ def test_refusal_is_told_at_once_without_the_token(
     error: Exception, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "my-own-secret")
-    call, left = failing(error, error)
+    call, remaining = failing(error, error)
     with pytest.raises(HubError, match=message):
         ask_hub(call, "org/name@main")
-    assert left == [error]
+    assert remaining == [error]
 
 
 @pytest.mark.parametrize("error", [ValueError("bug"), KeyError("bug"), OSError(28, "full")])

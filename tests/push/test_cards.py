@@ -18,7 +18,7 @@ from support import RTDETR, finetune_recipe, pretrain_recipe
 
 LABEL = Label("org/name", "cxrssl-0123456789ab", "other")
 HASH = "0123456789abcdef" * 4
-MADE_WITH: dict[str, Any] = {
+PROVENANCE: dict[str, Any] = {
     "git": {"sha": "c0ffee" * 7, "dirty": True},
     "python": "3.11",
     "versions": {"cxrssl": "0.1.0", "torch": "2.14.1"},
@@ -46,8 +46,8 @@ def evidence(
     **changes: object,
 ) -> Evidence:
     """Return what a run would say of itself."""
-    made = {key: value for key, value in (MADE_WITH | changes).items() if value is not None}
-    return Evidence("det", recipe, made, (RECORD,), "random", metrics, answer)
+    provenance = {key: value for key, value in (PROVENANCE | changes).items() if value is not None}
+    return Evidence("det", recipe, provenance, (RECORD,), "random", metrics, answer)
 
 
 def write_run(run: Path, recipe: FinetuneRecipe, transfers: list[dict[str, Any]]) -> None:
@@ -55,7 +55,7 @@ def write_run(run: Path, recipe: FinetuneRecipe, transfers: list[dict[str, Any]]
     (run / "detector").mkdir(parents=True)
     (run / "recipe.yaml").write_text(to_yaml(recipe))
     (run / "transfer.json").write_text(json.dumps({"start": "random", "transfers": transfers}))
-    (run / "provenance.json").write_text(json.dumps(MADE_WITH))
+    (run / "provenance.json").write_text(json.dumps(PROVENANCE))
 
 
 def test_a_detectors_card_has_the_scores_with_their_intervals() -> None:
@@ -90,8 +90,8 @@ def test_scores_that_there_are_not_are_dashes_and_no_results() -> None:
 
 def test_a_run_of_before_says_that_it_has_no_record() -> None:
     recipe = finetune_recipe(Path("s"), RTDETR, "optim.name=adamw", "optim.momentum=0.9")
-    found = evidence(recipe, result(0.1), data_origin=None, images=None, git=None)
-    card = detector_card(found, LABEL)
+    run = evidence(recipe, result(0.1), data_origin=None, images=None, git=None)
+    card = detector_card(run, LABEL)
     assert "RT-DETRv2" in card
     assert "The run has no record of its source" in card
     assert "| not on record | | |" in card
@@ -156,10 +156,10 @@ def test_a_backbones_card_tells_of_the_detector_with_most_labels() -> None:
     [("timm resnet50.a1_in1k", "timm/resnet50.a1_in1k"), ("hf-hub:org/x@abc", "org/x")],
 )
 def test_weights_of_the_hub_are_the_base_of_what_came_from_them(source: str, base: str) -> None:
-    found = evidence(pretrain_recipe(Path("s")), SSL)
-    found = Evidence(**vars(found) | {"transfers": ({**RECORD, "source": source},)})
-    assert ModelCard(backbone_card(found, LABEL, [])).data.base_model == base
-    assert source.split()[-1] in backbone_card(found, LABEL, []).replace("\\", "")
+    run = evidence(pretrain_recipe(Path("s")), SSL)
+    run = Evidence(**vars(run) | {"transfers": ({**RECORD, "source": source},)})
+    assert ModelCard(backbone_card(run, LABEL, [])).data.base_model == base
+    assert source.split()[-1] in backbone_card(run, LABEL, []).replace("\\", "")
 
 
 def test_what_goes_along_holds_no_path_and_the_recipe_still_runs(tmp_path: Path) -> None:
@@ -169,13 +169,13 @@ def test_what_goes_along_holds_no_path_and_the_recipe_still_runs(tmp_path: Path)
     with pytest.raises(RunError, match="holds no finished run"):
         read_evidence(run)
     (run / "metrics.json").write_text(json.dumps(result(0.1)))
-    found = read_evidence(run)
-    for path, file in found.files.items():
+    run_evidence = read_evidence(run)
+    for path, file in run_evidence.files.items():
         assert str(tmp_path).encode() not in file, path
-    assert isinstance(found.recipe, FinetuneRecipe)
-    assert found.recipe.init.backbone == Path("ssl/backbone")
-    assert found.recipe.data.store == Path("store")
-    assert found.answer is None
+    assert isinstance(run_evidence.recipe, FinetuneRecipe)
+    assert run_evidence.recipe.init.backbone == Path("ssl/backbone")
+    assert run_evidence.recipe.data.store == Path("store")
+    assert run_evidence.answer is None
     report = {"plan": "p", "answer": "yes", "remarks": [], "cautions": ["one seed"]}
     for counted, text in ((["p4-det"], None), (["det"], "yes")):
         (run.parent / "report.json").write_text(json.dumps(report | {"counted": counted}))
@@ -195,16 +195,16 @@ def test_readers_who_are_called_by_their_names_are_numbered(tmp_path: Path) -> N
     run = tmp_path / "det"
     write_run(run, finetune_recipe(Path("s")), [])
     (run / "metrics.json").write_text(json.dumps(result(0.1) | {"readers": readers}))
-    found = read_evidence(run)
-    assert b"Miller" not in b"".join(found.files.values())
-    assert found.metrics["readers"]["pairs"][0] == {"a": "R2", "b": "R1", "f1_at_0.4": score}
+    run_evidence = read_evidence(run)
+    assert b"Miller" not in b"".join(run_evidence.files.values())
+    assert run_evidence.metrics["readers"]["pairs"][0] == {"a": "R2", "b": "R1", "f1_at_0.4": score}
 
 
 def test_no_name_on_a_card_commands_a_terminal() -> None:
     recipe = finetune_recipe(Path("s"), "data.label_fraction=0.2")
-    changed = evidence(recipe, result(0.25))
+    run = evidence(recipe, result(0.25))
     record = RECORD | {"source": "runs/\x1b]0;pwn\x07/\u202ebackbone"}
-    card = detector_card(replace(changed, transfers=(record,)), LABEL)
+    card = detector_card(replace(run, transfers=(record,)), LABEL)
     assert not set("\x1b\x07\u202e") & set(card)
     assert "pwn" in card
 

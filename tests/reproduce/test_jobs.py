@@ -128,7 +128,7 @@ def test_a_recipe_that_does_not_fit_is_refused(change: str, message: str) -> Non
         ),
         (
             ["initialisations.control.set={init: {backbone: 'hf-hub:org/no@v1'}}"],
-            "hf-hub:org/no@v1 is to be started from: org/no@v1 is not whole in the cache",
+            "hf-hub:org/no@v1 is to be started from: org/no@v1 is not complete in the cache",
         ),
         (
             ["finetuning.set={init: {start: imagenet, weights: no.safetensors}}"],

@@ -1,4 +1,4 @@
-"""`cxrssl push`; heavy imports wait."""
+"""`cxrssl push`; heavy imports wait until it runs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +11,7 @@ from cxrssl.cli.options import app, say
 @app.command()
 def push(
     run: Annotated[Path, typer.Argument(help="A pretrain or finetune run, or a store.")],
-    repo: Annotated[str, typer.Argument(help="ORG/NAME on the Hub; made if it does not exist.")],
+    repo: Annotated[str, typer.Argument(help="ORG/NAME on the Hub; created if it does not exist.")],
     private: Annotated[
         bool | None,
         typer.Option("--private/--public", help="Visibility (default: data sets private)."),
@@ -19,7 +19,7 @@ def push(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the card and the files; send nothing.")
     ] = False,
-    revision: Annotated[str, typer.Option(help="Branch; made if it does not exist.")] = "main",
+    revision: Annotated[str, typer.Option(help="Branch; created if it does not exist.")] = "main",
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace other content on the branch.")
     ] = False,
@@ -51,7 +51,7 @@ def push(
             False: "public",
             None: "public if it is new, unless its owner's are private by default",
         }[pushed.private]
-        say(f"Nothing was sent. {repo} ({pushed.what}, {visibility})", err=True)
+        say(f"Nothing was sent. {repo} ({pushed.product}, {visibility})", err=True)
         return
     published = pushed.published
     say(f"{published.url} ({'pushed' if published.is_new else 'was there already'})")

@@ -1,1 +1,1 @@
-"""The Hugging Face Hub: what is pulled from it and pushed to it."""
+"""Pulling from and publishing to the Hugging Face Hub."""

@@ -1,7 +1,7 @@
 """Publishing on the Hub: one commit with all files or none, and a tag derived from their content.
 
 Uploads, hashing, deduplication and the commit are huggingface_hub's. The same call completes a push
-that was cut short: what arrived is not sent again, and a commit that was made is not made twice.
+that was cut short: files that arrived are not sent again, and the commit is not repeated.
 """
 
 import hashlib
@@ -32,35 +32,35 @@ class Target:
 
     Attributes:
         repo: ORG/NAME.
-        kind: Type of the repository.
+        repo_type: Type of the repository.
         private: Visibility. None: the owner's default for a new repository, and an existing one
             keeps its own.
-        branch: Branch that is written; made if it is not there.
+        branch: Branch that is written; created if missing.
         replace: Whether other content on the branch may be replaced.
     """
 
     repo: str
-    kind: Literal["model", "dataset"]
+    repo_type: Literal["model", "dataset"]
     private: bool | None
     branch: str
     replace: bool
 
     @property
     def title(self) -> str:
-        """What messages call it."""
+        """Return the name of the repository and branch in messages."""
         at_branch = "" if self.branch == MAIN else f"@{self.branch}"
-        return f"{'' if self.kind == 'model' else 'data set '}{self.repo}{at_branch}"
+        return f"{'' if self.repo_type == 'model' else 'data set '}{self.repo}{at_branch}"
 
 
 @dataclass(frozen=True)
 class Published:
-    """What lies on the Hub.
+    """Result of publishing.
 
     Attributes:
         url: Address of the repository's page.
         commit: Commit that holds the files.
         tag: Tag of that commit, or of an earlier one that differs only in its card.
-        is_new: Whether files were sent; False if the branch had them all already.
+        is_new: Whether files were sent; False if the branch already had all of them.
     """
 
     url: str
@@ -84,12 +84,12 @@ def content_tag(files: Mapping[str, Content]) -> str:
 
 
 def publish(files: Mapping[str, Content], card: str, target: Target, *, message: str) -> Published:
-    """Make files the whole content of a branch; the repository is made if it is not there.
+    """Make files the whole content of a branch; create the repository if it is missing.
 
     Args:
         files: All files but the card, by their path in the repository.
         card: Text of the card.
-        target: Where they go.
+        target: Repository and branch that they go to.
         message: Title of the commit.
 
     Raises:
@@ -109,35 +109,41 @@ def publish(files: Mapping[str, Content], card: str, target: Target, *, message:
 def _publish(files: Mapping[str, Content], target: Target, tag: str, message: str) -> Published:
     """Publish; called again after a fault, it does only what is missing."""
     api = HfApi()
-    url = api.create_repo(target.repo, repo_type=target.kind, private=target.private, exist_ok=True)
-    info = api.repo_info(target.repo, repo_type=target.kind)
+    url = api.create_repo(
+        target.repo, repo_type=target.repo_type, private=target.private, exist_ok=True
+    )
+    info = api.repo_info(target.repo, repo_type=target.repo_type)
     _check_visibility(target, is_private=bool(info.private))
     head = main = str(info.sha)
     if target.branch != MAIN:
-        api.create_branch(target.repo, branch=target.branch, repo_type=target.kind, exist_ok=True)
-        info = api.repo_info(target.repo, repo_type=target.kind, revision=target.branch)
+        api.create_branch(
+            target.repo, branch=target.branch, repo_type=target.repo_type, exist_ok=True
+        )
+        info = api.repo_info(target.repo, repo_type=target.repo_type, revision=target.branch)
         head = str(info.sha)
-    tree = api.list_repo_tree(target.repo, recursive=True, revision=head, repo_type=target.kind)
-    present = {
+    tree = api.list_repo_tree(
+        target.repo, recursive=True, revision=head, repo_type=target.repo_type
+    )
+    remote_files = {
         file.path: file for file in tree if isinstance(file, RepoFile) and file.path != _HUB_FILE
     }
-    changed = _changed(files, present)
+    changed = _changed(files, remote_files)
     is_new_branch = target.branch != MAIN and head == main
-    if present and changed - {CARD} and not (target.replace or is_new_branch):
-        raise _other_content(target, sorted(present))
+    if remote_files and changed - {CARD} and not (target.replace or is_new_branch):
+        raise _other_content(target, sorted(remote_files))
     commit = _commit(files, changed, target, message, head) if changed else head
-    api.create_tag(target.repo, tag=tag, revision=commit, repo_type=target.kind, exist_ok=True)
+    api.create_tag(target.repo, tag=tag, revision=commit, repo_type=target.repo_type, exist_ok=True)
     return Published(str(url), commit, tag, is_new=bool(changed))
 
 
 def _check_card(card: str, target: Target) -> None:
-    """Let the Hub check the card's metadata before a repository is made.
+    """Let the Hub validate the card's metadata before a repository is created.
 
     Raises:
-        HubError: If it does not take them.
+        HubError: If the Hub rejects the metadata.
     """
     try:
-        RepoCard(card).validate(repo_type=target.kind)
+        RepoCard(card).validate(repo_type=target.repo_type)
     except ValueError as error:
         raise HubError(
             f"the Hub does not take the card's metadata: {' '.join(str(error).split())}. Is "
@@ -156,18 +162,18 @@ def _check_visibility(target: Target, *, is_private: bool) -> None:
     )
 
 
-def _changed(files: Mapping[str, Content], present: Mapping[str, RepoFile]) -> set[str]:
+def _changed(files: Mapping[str, Content], remote_files: Mapping[str, RepoFile]) -> set[str]:
     """Return the paths at which a branch differs from files."""
     return {
         path
-        for path in files.keys() | present.keys()
+        for path in files.keys() | remote_files.keys()
         if path not in files
-        or path not in present
-        or not _is_same(CommitOperationAdd(path, files[path]), present[path])
+        or path not in remote_files
+        or not _has_same_hash(CommitOperationAdd(path, files[path]), remote_files[path])
     }
 
 
-def _is_same(local: CommitOperationAdd, remote: RepoFile) -> bool:
+def _has_same_hash(local: CommitOperationAdd, remote: RepoFile) -> bool:
     """Compare by the hash that the Hub has: sha256 of a large file, git's of a small one."""
     if remote.lfs:
         return bool(local.upload_info.sha256.hex() == remote.lfs.sha256)
@@ -175,9 +181,9 @@ def _is_same(local: CommitOperationAdd, remote: RepoFile) -> bool:
         return bool(git_hash(file.read()) == remote.blob_id)
 
 
-def _other_content(target: Target, present: list[str]) -> HubError:
+def _other_content(target: Target, remote_files: list[str]) -> HubError:
     """Return the error for a branch that holds what may not be replaced."""
-    shown = ", ".join(present[:3]) + (", ..." if len(present) > 3 else "")
+    shown = ", ".join(remote_files[:3]) + (", ..." if len(remote_files) > 3 else "")
     return HubError(
         f"{target.title} holds other content ({shown}), and nothing was pushed. Push beside it "
         "with --revision NAME, a branch; put this in its place with --replace (what is there stays "
@@ -191,7 +197,7 @@ def _commit(
     """Send what differs in one commit, and return it.
 
     Raises:
-        HubError: If an upload fails for a reason that is neither the line's nor this machine's.
+        HubError: If an upload fails for a reason other than the connection or this machine's disk.
     """
     operations = [
         CommitOperationAdd(path, files[path]) if path in files else CommitOperationDelete(path)
@@ -202,7 +208,7 @@ def _commit(
             target.repo,
             operations,
             commit_message=message,
-            repo_type=target.kind,
+            repo_type=target.repo_type,
             revision=target.branch,
             parent_commit=head,  # the Hub refuses if someone has written there since
         )

@@ -1,4 +1,4 @@
-"""The Hugging Face Hub: pulling a repository into the cache, and what its errors mean.
+"""Pulling repositories of the Hugging Face Hub into the cache, and explaining its errors.
 
 `hf-hub:ORG/NAME` or `hf-hub:ORG/NAME@REVISION` stands wherever a folder does. Only the three files
 that describe a network are fetched, at one commit: no code and no pickle reaches this machine.
@@ -29,7 +29,7 @@ from cxrssl.core.hub_address import PREFIX, is_on_hub, parse_address, without_se
 
 FILES = ("config.json", "preprocessor_config.json", "model.safetensors")
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _TRANSIENT_STATUS = (408, 429, 500, 502, 503, 504)
@@ -47,18 +47,18 @@ _LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
 
 @dataclass(frozen=True)
 class Fetched:
-    """A folder on this machine that a path or an address on the Hub stands for.
+    """A local folder for a path or an address on the Hub.
 
     Attributes:
-        folder: The folder itself; of a repository, its snapshot in the cache.
-        source: Its path, or its address on the Hub with the commit.
+        folder: The folder itself, or the snapshot of a repository in the cache.
+        source: The path, or the address on the Hub with the commit.
     """
 
     folder: Path
     source: str
 
 
-def fetched(place: Path) -> Fetched:
+def fetched(path: Path) -> Fetched:
     """Return the folder that a path names, fetched if it is `hf-hub:ORG/NAME[@REVISION]`.
 
     Without a revision it is what `main` is now. A branch or tag is looked up at each call.
@@ -67,9 +67,9 @@ def fetched(place: Path) -> Fetched:
         HubError: If there is no such repository or revision, the Hub can't be reached, or a file in
             the cache is not the one that was fetched.
     """
-    if not is_on_hub(place):
-        return Fetched(place, str(place))
-    repo, revision = parse_address(place)
+    if not is_on_hub(path):
+        return Fetched(path, str(path))
+    repo, revision = parse_address(path)
     branch = revision or constants.DEFAULT_REVISION
     folder = ask_hub(lambda: _snapshot(repo, branch), f"{repo}@{branch}")
     for name in FILES:
@@ -77,30 +77,30 @@ def fetched(place: Path) -> Fetched:
     return Fetched(folder, f"{PREFIX}{repo}@{folder.name}")
 
 
-def fetched_weights(place: Path | None) -> tuple[Path | None, str | None]:
+def fetched_weights(path: Path | None) -> tuple[Path | None, str | None]:
     """Return the file of weights that a recipe names, and its name in records.
 
     Args:
-        place: A file, `hf-hub:ORG/NAME@REVISION`, or None for none.
+        path: A file, `hf-hub:ORG/NAME@REVISION`, or None for none.
 
     Raises:
-        HubError: As `fetched` does.
+        HubError: See `fetched`.
     """
-    if place is None:
+    if path is None:
         return None, None
-    snapshot = fetched(place)
-    file = snapshot.folder / "model.safetensors" if is_on_hub(place) else place
+    snapshot = fetched(path)
+    file = snapshot.folder / "model.safetensors" if is_on_hub(path) else path
     return file, snapshot.source
 
 
-def ask_hub(call: Callable[[], Answer], what: str) -> Answer:
+def ask_hub(call: Callable[[], Result], repository: str) -> Result:
     """Return the result of a call to the Hub, which is repeated for half a minute if it fails.
 
     huggingface_hub retries transfers by itself, and neither lookups nor commits.
 
     Args:
-        call: The call. Repeated, it must not do anything twice.
-        what: The repository, for the error.
+        call: The call; it must be safe to repeat.
+        repository: Name of the repository, for errors.
 
     Raises:
         HubError: If the Hub refuses, or can't be reached.
@@ -113,13 +113,13 @@ def ask_hub(call: Callable[[], Answer], what: str) -> Answer:
             if fault is None:
                 raise
             if wait_s is None or not _is_transient(fault):
-                raise HubError(_reason(fault, what)) from None
+                raise HubError(_reason(fault, repository)) from None
             time.sleep(wait_s)
     raise AssertionError("the last try returns or raises")
 
 
 def hub_fault(error: BaseException) -> Exception | None:
-    """Return the first fault of the Hub or of the line among an error and its causes, or None."""
+    """Return the first error of the Hub or the connection among an error and its causes."""
     # hf_xet, which moves large files, is written in Rust: its errors share no class.
     is_transfer = type(error).__module__.partition(".")[0] == "hf_xet"
     is_fault = is_transfer or isinstance(error, (*_TRANSIENT, httpx2.HTTPError))
@@ -154,8 +154,8 @@ def _check_cached(file: Path) -> None:
     expected = file.resolve().name
     if not file.is_file() or not _SHA256.fullmatch(expected):
         return
-    with file.open("rb") as content:
-        actual = hashlib.file_digest(content, "sha256").hexdigest()
+    with file.open("rb") as stream:
+        actual = hashlib.file_digest(stream, "sha256").hexdigest()
     if actual != expected:
         raise HubError(
             f"{file} is not what the Hub has: its hash is {actual[:12]} instead of "
@@ -170,31 +170,32 @@ def _is_transient(error: Exception) -> bool:
     return isinstance(error, _TRANSIENT) and not constants.is_offline_mode()
 
 
-def _reason(error: Exception, what: str) -> str:
-    """Return what went wrong, and what to do."""
+def _reason(error: Exception, repository: str) -> str:
+    """Return the text of an error: what failed, and what to do."""
     hub = constants.ENDPOINT
     if constants.is_offline_mode():
         return (
-            f"{what} is not whole in the cache, {constants.HF_HUB_CACHE}, and HF_HUB_OFFLINE "
-            "forbids to ask the Hub. Unset it, or copy the cache of a machine that has it."
+            f"{repository} is not complete in the cache, {constants.HF_HUB_CACHE}, and "
+            "HF_HUB_OFFLINE forbids to ask the Hub. Unset it, or copy the cache of a machine that "
+            "has it."
         )
     if isinstance(error, HfHubHTTPError):
-        return _refusal(error, what)
+        return _refusal(error, repository)
     cause = redacted(str(error.__cause__ or error))
     return (
-        f"{hub} can't be reached for {what} ({cause}). Call again where there is a network, or set "
-        f"HF_HUB_OFFLINE=1 to use what lies in the cache, {constants.HF_HUB_CACHE}."
+        f"{hub} can't be reached for {repository} ({cause}). Call again where there is a network, "
+        f"or set HF_HUB_OFFLINE=1 to use what lies in the cache, {constants.HF_HUB_CACHE}."
     )
 
 
-def _refusal(error: HfHubHTTPError, what: str) -> str:
-    """Return what an answer of the Hub means."""
+def _refusal(error: HfHubHTTPError, repository: str) -> str:
+    """Return the text for an error answer of the Hub."""
     hub, status = constants.ENDPOINT, error.response.status_code
     message = redacted(error.server_message or error.response.reason_phrase).rstrip(".")
     if isinstance(error, RevisionNotFoundError):
         advice = " The repository is there, and has no such branch, tag or commit."
     elif isinstance(error, GatedRepoError):
-        advice = f" Accept its terms on its page, {hub}/{what.split('@')[0]}, and {_LOG_IN}."
+        advice = f" Accept its terms on its page, {hub}/{repository.split('@')[0]}, and {_LOG_IN}."
     elif isinstance(error, RepositoryNotFoundError):
         advice = f" It is not there, or private and not for this token. Check the name; {_LOG_IN}."
     elif status in (401, 403):
@@ -203,4 +204,4 @@ def _refusal(error: HfHubHTTPError, what: str) -> str:
         advice = " Someone else wrote there at the same time. Look at it, and call again."
     else:
         advice = ""
-    return f"{hub} answers {status} for {what}: {message}.{advice}"
+    return f"{hub} answers {status} for {repository}: {message}.{advice}"

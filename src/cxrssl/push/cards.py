@@ -1,4 +1,4 @@
-"""What the cards of backbones and detectors say, from the evidence of their runs."""
+"""Model cards of backbones and detectors, written from the evidence of their runs."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _SCORES = {
     "AR100_agnostic": "the same, of any class (the paper's AR)",
 }
 _CODE = "The Python files beside them are cxrssl's, under Apache-2.0."
-_STARTS = {
+_START_TITLES = {
     "random": "random weights",
     "imagenet": "ImageNet weights",
     "coco": "torchvision's COCO detector",
@@ -33,12 +33,12 @@ _STARTS = {
 
 @dataclass(frozen=True)
 class Label:
-    """How a repository is called.
+    """Name, tag and licence of a repository.
 
     Attributes:
         repo: ORG/NAME.
-        tag: Of the commit that is published.
-        licence: An identifier of the Hub.
+        tag: Tag of the published commit.
+        licence: The Hub's identifier of the licence.
     """
 
     repo: str
@@ -46,86 +46,87 @@ class Label:
     licence: str
 
 
-def detector_card(found: Evidence, label: Label) -> str:
+def detector_card(evidence: Evidence, label: Label) -> str:
     """Return the card of a detector."""
-    recipe, metrics = found.recipe, found.metrics
+    recipe, metrics = evidence.recipe, evidence.metrics
     assert isinstance(recipe, FinetuneRecipe)
     model, data = recipe.model, recipe.data
     title = family(model.family).TITLE
-    origin = found.provenance.get("data_origin")
-    content = _common(found, label) | _scores(found, "evidence/metrics.json")
-    own = {
+    origin = evidence.provenance.get("data_origin")
+    common = _common_fields(evidence, label) | _score_fields(evidence, "evidence/metrics.json")
+    fields = {
         "license": f"{licence_text(label.licence, 'weights')} {_CODE}",
         "title": f"{title} on {model.backbone} for {DATA_TITLES[origin]}",
         "summary": (
             f"A {title} with timm's `{model.backbone}` in it, fine-tuned on "
             f"{percent(data.label_fraction)} % of the training labels ({metrics['train_images']} "
-            f"images, {metrics['train_boxes']} boxes). It started from {_start(found)}. mAP on the "
-            f"test split is {_entry(metrics['metrics']['AP'])}, mAP50 "
-            f"{_entry(metrics['metrics']['AP50'])}."
+            f"images, {metrics['train_boxes']} boxes). It started from {_start_text(evidence)}. "
+            f"mAP on the test split is {_score_text(metrics['metrics']['AP'])}, mAP50 "
+            f"{_score_text(metrics['metrics']['AP50'])}."
         ),
         "task": "finetune",
         "classes": list(metrics["classes"]),
         "normals": data.normals,
         "preprocessing": [
             ("size", f"{recipe.size_px} px, the longer side inside the detector"),
-            *_intensity(recipe.intensity),
+            *_intensity_rows(recipe.intensity),
         ],
         "metadata": model_metadata(
             licence=label.licence,
             library="transformers",
             task="object-detection",
             tags=["object-detection", model.family.replace("_", "-"), model.backbone],
-            name=found.name,
+            name=evidence.name,
             origin=origin,
             scores=metrics["metrics"],
-            transfers=found.transfers,
+            transfers=evidence.transfers,
         ),
     }
-    return render_card("card_detector", content | own)
+    return render_card("card_detector", common | fields)
 
 
-def backbone_card(found: Evidence, label: Label, detectors: list[Evidence]) -> str:
+def backbone_card(evidence: Evidence, label: Label, detectors: list[Evidence]) -> str:
     """Return the card of a backbone.
 
     Args:
-        found: Its run.
-        label: How its repository is called.
-        detectors: Those that started from it, the one that the card tells of first.
+        evidence: Evidence of the pretraining run.
+        label: Name, tag and licence of its repository.
+        detectors: Evidence of the detectors that started from it; the card describes the first.
     """
-    recipe, metrics = found.recipe, found.metrics
+    recipe, metrics = evidence.recipe, evidence.metrics
     assert isinstance(recipe, PretrainRecipe)
-    backbone, origin = recipe.backbone, found.provenance.get("data_origin")
+    backbone, origin = recipe.backbone, evidence.provenance.get("data_origin")
     scores: dict[str, Any] = {"detector": None}
     if detectors:
-        own_recipe = detectors[0].recipe
-        assert isinstance(own_recipe, FinetuneRecipe)
-        scores = _scores(detectors[0], "evidence/detector_metrics.json") | {
+        detector_recipe = detectors[0].recipe
+        assert isinstance(detector_recipe, FinetuneRecipe)
+        scores = _score_fields(detectors[0], "evidence/detector_metrics.json") | {
             "detector": detectors[0].name,
             "num_detectors": len(detectors),
-            "label_share": percent(own_recipe.data.label_fraction),
+            "label_share": percent(detector_recipe.data.label_fraction),
         }
-    views, method = recipe.views, found.method
-    own = {
+    views, method = recipe.views, evidence.method
+    crops = " to ".join(f"{fraction:.0%}" for fraction in views.crop_area)
+    fields = {
         "title": f"{method['title']} {backbone} for {DATA_TITLES[origin]}",
         "summary": (
             f"timm's `{backbone}`, pretrained by {method['title']} on {metrics['num_images']} "
-            f"images without their labels, from {_STARTS[found.start]}: a start for detectors and "
-            "classifiers of chest radiographs."
+            f"images without their labels, from {_START_TITLES[evidence.start]}: a start for "
+            "detectors and classifiers of chest radiographs."
         ),
         "task": "pretrain",
         "architecture": backbone,
         "equalize": recipe.intensity.equalize,
         "size_px": views.size_px,
         "preprocessing": [
-            ("size", f"views of {views.size_px} px, crops of {_range(views.crop_area)} of a film"),
-            *_intensity(recipe.intensity),
+            ("size", f"views of {views.size_px} px, crops of {crops} of a film"),
+            *_intensity_rows(recipe.intensity),
             ("channels", "3 equal ones; `in_chans=1` adds up the first weights, for the same"),
         ],
         "health": [
             ("method", f"{method['title']}, {method['paper']}"),
             ("loss at the end", f"{metrics['loss']:.3f}"),
-            *_chance(metrics),
+            *_chance_rows(metrics),
             ("RankMe at the end", f"{metrics['rankme']:.1f}"),
             ("steps", metrics["num_steps"]),
             ("images a batch", recipe.batch_size),
@@ -135,76 +136,75 @@ def backbone_card(found: Evidence, label: Label, detectors: list[Evidence]) -> s
             library="timm",
             task="image-feature-extraction",
             tags=["self-supervised-learning", method["name"], backbone],
-            name=found.name,
-            # Of what was tested: a pool may come from elsewhere.
+            name=evidence.name,
+            # The source of the test images: the pool may be another one.
             origin=detectors[0].provenance.get("data_origin") if detectors else origin,
             scores=detectors[0].metrics["metrics"] if detectors else None,
-            transfers=found.transfers,
+            transfers=evidence.transfers,
         ),
     }
-    return render_card("card_backbone", _common(found, label) | scores | own)
+    return render_card("card_backbone", _common_fields(evidence, label) | scores | fields)
 
 
-def _common(found: Evidence, label: Label) -> dict[str, Any]:
-    """Return what both cards say of a run."""
-    origin = found.provenance.get("data_origin")
+def _common_fields(evidence: Evidence, label: Label) -> dict[str, Any]:
+    """Return the fields that both cards have."""
+    origin = evidence.provenance.get("data_origin")
     return {
         "repo": label.repo,
         "tag": label.tag,
         "origin": origin,
         "data": MODEL_DATA[origin],
-        "run": found.provenance,
-        "protocol": found.recipe.data.protocol,
-        "answer": found.answer,
-        "start": _STARTS[found.start],
-        "transfers": found.transfers,
-        "recipe": to_yaml(found.recipe).rstrip(),
+        "run": evidence.provenance,
+        "protocol": evidence.recipe.data.protocol,
+        "answer": evidence.answer,
+        "start": _START_TITLES[evidence.start],
+        "transfers": evidence.transfers,
+        "recipe": to_yaml(evidence.recipe).rstrip(),
         "license": licence_text(label.licence, "weights"),
         "version": __version__,
     }
 
 
-def _scores(found: Evidence, metrics_file: str) -> dict[str, Any]:
-    """Return what `part_scores.md` says of a detector."""
-    assert isinstance(found.recipe, FinetuneRecipe)
+def _score_fields(evidence: Evidence, metrics_file: str) -> dict[str, Any]:
+    """Return the fields of `part_scores.md` for a detector."""
+    assert isinstance(evidence.recipe, FinetuneRecipe)
     return {
-        "metrics": found.metrics,
+        "metrics": evidence.metrics,
         "score_titles": _SCORES,
-        "consensus_iou": found.recipe.data.consensus_iou,
+        "consensus_iou": evidence.recipe.data.consensus_iou,
         "metrics_file": metrics_file,
     }
 
 
-def _chance(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield the loss of a network that tells nothing apart, where a method has one."""
+def _chance_rows(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the row of the loss at chance level, if the method has one."""
     if "chance_loss" in metrics:
         yield "the same by chance", f"{metrics['chance_loss']:.3f}"
 
 
-def _intensity(own: IntensitySection) -> list[tuple[str, str]]:
-    equalised = "histogram-equalised" if own.equalize else "as they are"
+def _intensity_rows(intensity: IntensitySection) -> list[tuple[str, str]]:
+    equalised = "histogram-equalised" if intensity.equalize else "as they are"
     return [
         ("grey levels", f"8 bits, {equalised}; dark is little radiation stopped"),
-        ("normalisation", f"mean {own.mean:g}, standard deviation {own.std:g}, of [0, 1]"),
+        (
+            "normalisation",
+            f"mean {intensity.mean:g}, standard deviation {intensity.std:g}, of [0, 1]",
+        ),
     ]
 
 
-def _start(found: Evidence) -> str:
-    """Say what a detector started from."""
-    recipe = found.recipe
+def _start_text(evidence: Evidence) -> str:
+    """Return a detector's initial weights in words."""
+    recipe = evidence.recipe
     assert isinstance(recipe, FinetuneRecipe)
-    own = _STARTS[found.start]
+    title = _START_TITLES[evidence.start]
     if recipe.init.backbone is None:
-        return own
-    return f"{own}, with the backbone `{recipe.init.backbone}`"
+        return title
+    return f"{title}, with the backbone `{recipe.init.backbone}`"
 
 
-def _range(ends: tuple[float, float]) -> str:
-    return f"{ends[0]:.0%} to {ends[1]:.0%}"
-
-
-def _entry(entry: Mapping[str, Any]) -> str:
-    """Return a score with its interval, as far as it has them."""
+def _score_text(entry: Mapping[str, Any]) -> str:
+    """Return a score, and its interval where there is one."""
     if entry["value"] is None:
         return "not known"
     if entry["low"] is None or entry["high"] is None:

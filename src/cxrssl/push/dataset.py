@@ -1,4 +1,4 @@
-"""Data sets as they are pushed: Parquet that plain `datasets` reads, without pixels unless told."""
+"""Upload of a store: Parquet that plain `datasets` reads, with pixels only where asked for."""
 
 from collections import Counter
 from itertools import chain
@@ -18,24 +18,24 @@ from cxrssl.push.metadata import data_metadata
 from cxrssl.push.texts import DATA_TITLES, SET_DATA, licence_text
 from cxrssl.push.upload import PushOptions, Upload
 
-_RIGHT = "--i-have-the-right-to-share-images"
+_RIGHT_OPTION = "--i-have-the-right-to-share-images"
 _PROTOCOL: Protocol = "corrected"
 _FUSION = "consensus"
 _IOU = 0.2
 
 
 def dataset_upload(folder: Path, work: Path, repo: str, options: PushOptions) -> Upload:
-    """Write a store as Parquet, and return that and its card.
+    """Write a store as Parquet and return the files and their card.
 
     Args:
         folder: Folder of the store.
         work: An empty folder for the Parquet files.
         repo: ORG/NAME.
-        options: How it is pushed.
+        options: Visibility, licence, and whether images are uploaded.
 
     Raises:
-        HubError: If the terms of the data forbid it, as far as they are known.
-        DataError: If there is no store, or nothing in it that would be uploaded.
+        HubError: If the known terms of the data forbid it.
+        DataError: If there is no store, or it has no boxes and `images` is false.
     """
     store = Store(folder)
     if not store.classes and not options.images:
@@ -67,11 +67,11 @@ def dataset_upload(folder: Path, work: Path, repo: str, options: PushOptions) ->
 
 
 def check_terms(origin: Origin, *, images: bool, is_private: bool, has_right: bool) -> None:
-    """Check that data may go where they are to go.
+    """Check that the terms of the data allow the upload.
 
     Raises:
-        HubError: If pixels of people, or anything of them that would be public, were to go
-            without the user's word that they may.
+        HubError: If images of people, or public annotations of them, would be uploaded and the
+            user has not stated the right to do so.
     """
     if has_right or origin == "phantom":
         return
@@ -79,20 +79,20 @@ def check_terms(origin: Origin, *, images: bool, is_private: bool, has_right: bo
         raise HubError(
             "this is VinDr-CXR, or laid out as it is, and its terms (PhysioNet's data-use "
             "agreement, the rules of Kaggle's competition) forbid to pass its images on. Push the "
-            f"annotations alone, without --images. {_RIGHT} is for who has another agreement, or "
-            "whose own data lie in that layout."
+            f"annotations alone, without --images. {_RIGHT_OPTION} is for who has another "
+            "agreement, or whose own data lie in that layout."
         )
     if origin == "VinDr-CXR" and not is_private:
         raise HubError(
             "this is VinDr-CXR, or laid out as it is, and its terms forbid to pass its annotations "
-            f"on to people who have not agreed to them. Leave out --public, or say {_RIGHT} if you "
-            "have another agreement, or if it is your own data in that layout."
+            f"on to people who have not agreed to them. Leave out --public, or say {_RIGHT_OPTION} "
+            "if you have another agreement, or if it is your own data in that layout."
         )
     if images or not is_private:
         raise HubError(
             "these are of people, and cxrssl does not know under what terms; image ids are file "
             "names, and readers may be called by theirs. Push the annotations alone and privately, "
-            f"without {'--images' if images else '--public'}, or say {_RIGHT}."
+            f"without {'--images' if images else '--public'}, or say {_RIGHT_OPTION}."
         )
 
 
@@ -102,14 +102,14 @@ def _card(
     examples = examples_of(store, fusion=_FUSION, iou=_IOU)
     splits = splits_of(store, protocol=_PROTOCOL, normals=True)
     parts = {name: in_split(examples, splits, name) for name in SPLITS if name in patterns}
-    what = "by several readers" if store.classes else "without boxes"
-    title = f"{'Radiographs' if images else 'Boxes'} of {DATA_TITLES[origin]}, {what}"
+    boxes_text = "by several readers" if store.classes else "without boxes"
+    title = f"{'Radiographs' if images else 'Boxes'} of {DATA_TITLES[origin]}, {boxes_text}"
     boxes: Counter[str] = Counter()
-    holding: Counter[str] = Counter()
+    images_with: Counter[str] = Counter()
     for example in chain.from_iterable(parts.values()):
         names = [store.classes[number] for number in example.labels]
         boxes.update(names)
-        holding.update(set(names))
+        images_with.update(set(names))
     num_images = sum(map(len, parts.values()))
     content = {
         "metadata": data_metadata(
@@ -132,9 +132,10 @@ def _card(
         "tag": label.tag,
         "origin": origin,
         "data": SET_DATA[origin],
-        "splits": [_row(name, part) for name, part in parts.items()],
+        "splits": [_split_row(name, part) for name, part in parts.items()],
         "classes": [
-            {"name": name, "boxes": boxes[name], "images": holding[name]} for name in store.classes
+            {"name": name, "boxes": boxes[name], "images": images_with[name]}
+            for name in store.classes
         ],
         "images": images,
         "size_px": store.manifest["size_px"],
@@ -149,7 +150,7 @@ def _card(
     return render_card("card_dataset", content)
 
 
-def _row(name: str, part: list[Example]) -> dict[str, object]:
+def _split_row(name: str, part: list[Example]) -> dict[str, object]:
     return {
         "name": name,
         "images": len(part),

@@ -1,4 +1,4 @@
-"""What a run says of itself: read, and without the paths of the machine it was made on."""
+"""Evidence of a finished run for its card, without the paths of the machine it ran on."""
 
 import re
 from collections.abc import Mapping
@@ -21,14 +21,14 @@ _READER = re.compile(r"R\d+")
 
 @dataclass(frozen=True)
 class Answer:
-    """What the report of a plan says of the labels that pretraining saved.
+    """Answer of a plan's report: how many labels pretraining saved.
 
     Attributes:
         plan: Name of the plan.
         text: The answer, with its interval.
         remarks: Remarks on the answer.
         cautions: Warnings to read before the answer is believed.
-        figure: Score over the share of labels, as PNG; None if the report has no figure.
+        figure: Score over the fraction of labels, as PNG; None if the report has no figure.
     """
 
     plan: str
@@ -38,20 +38,20 @@ class Answer:
     figure: bytes | None
 
 
-# Runs whose metrics.json names no method were made when there was one.
+# Runs whose metrics.json names no method date from when there was only this one.
 _FIRST_METHOD = {"name": "simclr", "title": "SimCLR", "paper": "arXiv 2002.05709"}
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of a run.
+    """Recipe, provenance, initial weights and scores of a finished run.
 
     Attributes:
         name: Name of the run's folder.
         recipe: The recipe as it ran, its paths cut to their last part.
         provenance: Versions, device, data and the images of each split.
         transfers: Audit of every set of weights that was loaded at the start.
-        start: What it started from: random, imagenet, coco or run.
+        start: Kind of initial weights: random, imagenet, coco or run.
         metrics: Final scores.
         answer: Answer of the plan whose report counts the run, None if none does.
     """
@@ -88,7 +88,7 @@ def read_evidence(run: Path) -> Evidence:
     """Read a finished run.
 
     Raises:
-        RunError: If it has not finished, or a file of it is missing.
+        RunError: If it has not finished, or one of its files is missing.
     """
     if not is_finished(run):
         raise RunError(
@@ -123,20 +123,20 @@ def _recipe(run: Path) -> PretrainRecipe | FinetuneRecipe:
 
 
 def _answer(run: Path) -> Answer | None:
-    """Return what the plan around a run says, if its report counts the run.
+    """Return the answer of the plan around a run, if its report counts the run.
 
-    A run with the faults of the published code, or one that lies there by chance, it does not.
+    It does not count runs with faults of the published code, or of no arm of the plan.
     """
     folder, name = run.resolve().parent, run.resolve().name
-    path, figure = folder / "report.json", folder / _FIGURE
+    path, figure_path = folder / "report.json", folder / _FIGURE
     if not path.is_file():
         return None
     report = read_record(path)
     if name not in report.get("counted", []):
         return None
-    drawn = figure.read_bytes() if figure.is_file() else None
+    figure_png = figure_path.read_bytes() if figure_path.is_file() else None
     remarks, cautions = tuple(report["remarks"]), tuple(report["cautions"])
-    return Answer(report["plan"], report["answer"], remarks, cautions, drawn)
+    return Answer(report["plan"], report["answer"], remarks, cautions, figure_png)
 
 
 def _without_names(metrics: Mapping[str, Any]) -> dict[str, Any]:
@@ -149,7 +149,7 @@ def _without_names(metrics: Mapping[str, Any]) -> dict[str, Any]:
     names += [row[side] for row in pairs for side in ("a", "b")]
     if all(_READER.fullmatch(name) for name in names):
         return dict(metrics)
-    number = {name: f"R{place}" for place, name in enumerate(dict.fromkeys(names), start=1)}
+    number = {name: f"R{position}" for position, name in enumerate(dict.fromkeys(names), start=1)}
     changed = {
         "pairs": [row | {"a": number[row["a"]], "b": number[row["b"]]} for row in pairs],
         "leave_one_out": [row | {"reader": number[row["reader"]]} for row in singles],
@@ -164,9 +164,9 @@ def _without_folders(value: object) -> object:
     return _last_part(str(value)) if isinstance(value, Path) else value
 
 
-def _last_part(place: str) -> str:
-    """Return the last part of a path, with the run of a backbone; an address on the Hub whole."""
-    if place.startswith(PREFIX) or "/" not in place:
-        return place
-    parts = Path(place).parts
+def _last_part(path: str) -> str:
+    """Return the last part of a path (two for `RUN/backbone`); an address on the Hub unchanged."""
+    if path.startswith(PREFIX) or "/" not in path:
+        return path
+    parts = Path(path).parts
     return "/".join(parts[-2:] if parts[-1] == "backbone" else parts[-1:])

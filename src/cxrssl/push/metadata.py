@@ -100,13 +100,13 @@ def _results(scores: Mapping[str, Any], origin: Origin | None) -> list[EvalResul
                     metric_type=kind,
                     metric_name=name,
                     metric_value=round(entry["value"], 4),
-                    metric_args=_ends(entry),
+                    metric_args=_interval(entry),
                 )
             )
     return results
 
 
-def _ends(entry: Mapping[str, Any]) -> dict[str, list[float]] | None:
+def _interval(entry: Mapping[str, Any]) -> dict[str, list[float]] | None:
     if entry["low"] is None or entry["high"] is None:
         return None
     return {"interval_95": [round(entry["low"], 4), round(entry["high"], 4)]}

@@ -1,4 +1,4 @@
-"""Backbones and detectors as they are pushed: weights, configuration, evidence and a card."""
+"""Uploads of backbones and detectors: weights, configuration, evidence and card."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ _ANY_PX = 224
 
 
 def backbone_upload(run: Path, repo: str, licence: str) -> Upload:
-    """Return the backbone of a pretraining run.
+    """Return the upload of a pretraining run's backbone.
 
     Raises:
         CxrsslError: If the run has not finished, or its backbone can't be read.
@@ -36,7 +36,7 @@ def backbone_upload(run: Path, repo: str, licence: str) -> Upload:
 
 
 def detector_upload(run: Path, repo: str, licence: str) -> Upload:
-    """Return the detector of a fine-tuning run.
+    """Return the upload of a fine-tuning run's detector.
 
     Raises:
         CxrsslError: If the run has not finished, or its detector can't be read.
@@ -45,11 +45,11 @@ def detector_upload(run: Path, repo: str, licence: str) -> Upload:
     folder = run / "detector"
     detector = load_detector(folder)  # what can't be read here can't be read there
     names = sorted(path.name for path in folder.iterdir())
-    strangers = sorted(set(names) - set(known_files(detector)))
+    unexpected = sorted(set(names) - set(known_files(detector)))
     missing = sorted(set(required_files(folder, detector)) - set(names))
-    if strangers or missing:
+    if unexpected or missing:
         raise RunError(
-            f"{folder} is not as `cxrssl finetune` left it: {', '.join(strangers) or 'nothing'} "
+            f"{folder} is not as `cxrssl finetune` left it: {', '.join(unexpected) or 'nothing'} "
             f"beyond that, {', '.join(missing) or 'nothing'} missing. What is pushed is a "
             "detector, whole, and nothing else."
         )

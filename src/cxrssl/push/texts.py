@@ -1,4 +1,4 @@
-"""Sentences of the cards: whose the data are, what may be done with them, under which licence."""
+"""Sentences of the cards about the source, terms and licence of data and weights."""
 
 from cxrssl.data.licence_terms import Origin
 
@@ -12,12 +12,12 @@ MODEL_DATA: dict[Origin | None, str] = {
         "2012.15029): chest radiographs of two hospitals in Hanoi, each read by three "
         "radiologists; from PhysioNet under its credentialed data-use agreement, or as VinBigData "
         "from Kaggle under the rules of its competition. Both forbid to pass images or annotations "
-        "on, and this repository holds none. Whoever published these weights decided that the "
+        "on, and this repository holds none. The publisher of these weights decided that the "
         "terms allow it. Cite the data set if you use them."
     ),
     "unknown": (
-        "Radiographs of a source that cxrssl does not know; ask whoever published this which one "
-        "it is, and under what terms. No image and no annotation is in this repository."
+        "Radiographs of a source that cxrssl does not know; ask the publisher which one it is, "
+        "and under what terms. No image and no annotation is in this repository."
     ),
     None: (
         "The run has no record of its source: it, or its store, was made by an earlier version of "
@@ -34,8 +34,8 @@ SET_DATA: dict[Origin, str] = {
         "allow, give them to nobody who has not agreed to them, and cite the data set."
     ),
     "unknown": (
-        "Of a source that cxrssl does not know; ask whoever published this which one it is, and "
-        "under what terms. Image ids are the names of its files."
+        "The source is unknown to cxrssl; ask the publisher which one it is, and under what "
+        "terms. Image ids are the names of its files."
     ),
 }
 
@@ -49,17 +49,17 @@ DATA_TITLES: dict[Origin | None, str] = {
 NO_LICENCE = "other"
 
 
-def licence_text(licence: str, what: str) -> str:
-    """Return what a card says of the licence.
+def licence_text(licence: str, content: str) -> str:
+    """Return a card's sentence about the licence.
 
     Args:
         licence: An identifier of the Hub, `other` if none was named.
-        what: Of what, such as "weights".
+        content: What is licensed, such as "weights".
     """
     if licence == NO_LICENCE:
         return (
-            f"Whoever published this named no licence for the {what}: ask before you use them. The "
-            "licence of cxrssl (Apache-2.0) does not carry over, nor does that of another network "
-            "of the same architecture."
+            f"The publisher named no licence for the {content}: ask before you use them. "
+            "The licence of cxrssl (Apache-2.0) does not carry over, nor does that of another "
+            "network of the same architecture."
         )
-    return f"The {what} are under the licence `{licence}`."
+    return f"The {content} are under the licence `{licence}`."

@@ -1,4 +1,4 @@
-"""What is to be pushed, and how."""
+"""Options and content of a push."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ class PushOptions:
         branch: Branch of the repository.
         replace: Whether other content on the branch may be replaced.
         licence: The Hub's identifier of the licence.
-        images: Whether the pixels of a data set are uploaded too.
+        images: Whether the pixels of a data set are uploaded as well.
         has_right: Whether the user says that its images may be shared.
-        is_dry: Whether nothing is sent.
+        is_dry: Whether the push is only shown, and nothing is sent.
     """
 
     private: bool | None = None
@@ -36,13 +36,13 @@ class Upload:
     """Content of a repository.
 
     Attributes:
-        kind: Type of the repository.
-        what: "backbone", "detector" or "data set".
+        repo_type: Type of the repository on the Hub.
+        product: "backbone", "detector" or "data set".
         files: All files but the card, by their path in the repository.
         card: Text of the card.
     """
 
-    kind: Literal["model", "dataset"]
-    what: str
+    repo_type: Literal["model", "dataset"]
+    product: str
     files: Mapping[str, Content]
     card: str

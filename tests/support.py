@@ -1,10 +1,12 @@
-"""What several tests need: the smoke recipes, changed, and things that go wrong in a worker.
+"""Helpers of several tests: commands, changed smoke recipes, and failures of a worker.
 
 A worker imports the module of what it is to do: what is here spares it the imports of a test.
 """
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from multiprocessing import parent_process
@@ -14,6 +16,34 @@ from cxrssl.config.load import load_recipe
 from cxrssl.config.schema import FinetuneRecipe, PretrainRecipe
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def run_python(
+    *arguments: object, folder: Path | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run Python with these arguments in a process of its own, and return what it printed."""
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+        env=os.environ | environment,
+    )
+
+
+def run_cxrssl(
+    *arguments: object, folder: Path | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a `cxrssl` command in a process of its own, and return what it printed."""
+    return run_python("-m", "cxrssl", *arguments, folder=folder, **environment)
+
+
+def output_of(*arguments: object, folder: Path | None = None, **environment: str) -> str:
+    """Return what a Python program prints on stdout, after checking that it succeeds."""
+    done = run_python(*arguments, folder=folder, **environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
 
 
 # The second family of detectors in the smoke recipe.

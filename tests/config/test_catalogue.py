@@ -91,15 +91,15 @@ def test_the_recipe_of_a_run_of_another_task_goes_on_as_that_run(tmp_path: Path)
         load_recipe(tmp_path / "recipe.yaml", FinetuneRecipe, overrides=[])
 
 
-@pytest.mark.parametrize("found", KINDS)
+@pytest.mark.parametrize("actual", KINDS)
 @pytest.mark.parametrize("expected", KINDS)
 def test_a_recipe_of_another_task_names_the_command_that_takes_it(
-    found: str, expected: str
+    actual: str, expected: str
 ) -> None:
-    if found == expected:
+    if actual == expected:
         return
-    path = recipe_path("smoke", found)  # type: ignore[arg-type]
-    command = {"plan": "reproduce"}.get(found, found)
+    path = recipe_path("smoke", actual)  # type: ignore[arg-type]
+    command = {"plan": "reproduce"}.get(actual, actual)
     name = path.relative_to(ROOT / "recipes").with_suffix("")
     with pytest.raises(RecipeError, match=f"is expected. To run it: cxrssl {command} {name}$"):
         load_recipe(path, KINDS[expected], overrides=["nonsense=1"])

@@ -9,13 +9,10 @@ from cxrssl.config.arms import Arm, arms_of, pretrainings_of
 from cxrssl.config.load import load_recipe
 from cxrssl.config.plan import Plan
 from cxrssl.core.errors import RecipeError
+from made_runs import plan
 from support import ROOT
 
 SMOKE = ROOT / "recipes/plans/smoke.yaml"
-
-
-def plan(*changes: str, name: str = "smoke") -> Plan:
-    return load_recipe(ROOT / f"recipes/plans/{name}.yaml", Plan, overrides=list(changes))
 
 
 def names(arms: list[Arm]) -> list[str]:
@@ -23,8 +20,8 @@ def names(arms: list[Arm]) -> list[str]:
 
 
 def test_where_the_pool_is_the_rest_no_ssl_arm_sees_all_labels() -> None:
-    found = arms_of(plan("label_fractions=[0.1, 0.5, 1.0]", "seeds=[0, 3]"))
-    assert names(found) == [
+    arms = arms_of(plan("label_fractions=[0.1, 0.5, 1.0]", "seeds=[0, 3]"))
+    assert names(arms) == [
         *("control-100-seed0", "control-100-seed3"),
         *("ssl-50-seed0", "ssl-50-seed3", "control-50-seed0", "control-50-seed3"),
         *("ssl-10-seed0", "ssl-10-seed3", "control-10-seed0", "control-10-seed3"),
@@ -32,8 +29,8 @@ def test_where_the_pool_is_the_rest_no_ssl_arm_sees_all_labels() -> None:
 
 
 def test_there_is_one_pretraining_for_each_share_and_seed_where_the_pool_is_the_rest() -> None:
-    found = arms_of(plan("label_fractions=[0.1, 0.5, 1.0]", "seeds=[0, 3]"))
-    runs = pretrainings_of(found)
+    arms = arms_of(plan("label_fractions=[0.1, 0.5, 1.0]", "seeds=[0, 3]"))
+    runs = pretrainings_of(arms)
     assert sorted(run.name for run in runs) == [
         *("pretrain-simclr-10-seed0", "pretrain-simclr-10-seed3"),
         *("pretrain-simclr-50-seed0", "pretrain-simclr-50-seed3"),
@@ -41,14 +38,14 @@ def test_there_is_one_pretraining_for_each_share_and_seed_where_the_pool_is_the_
 
 
 def test_there_is_one_pretraining_a_seed_on_a_pool_that_labels_do_not_change() -> None:
-    found = arms_of(
+    arms = arms_of(
         plan("label_fractions=[0.1, 0.5, 1.0]", "seeds=[0, 3]", "pretrainings.simclr.pool=train")
     )
-    assert {run.name for run in pretrainings_of(found)} == {
+    assert {run.name for run in pretrainings_of(arms)} == {
         "pretrain-simclr-seed0",
         "pretrain-simclr-seed3",
     }
-    assert sum(arm.initialisation == "ssl" for arm in found) == 6  # all labels among them
+    assert sum(arm.initialisation == "ssl" for arm in arms) == 6  # all labels among them
 
 
 def test_pretrainings_that_follow_another_come_after_it() -> None:
@@ -66,23 +63,23 @@ def test_a_pretraining_that_follows_one_of_the_rest_knows_its_share() -> None:
         "pretrainings={first: {recipe: pretrain/smoke, pool: rest}, "
         "simclr: {recipe: pretrain/smoke, pool: train, after: first}}"
     )
-    found = arms_of(plan(chain, "label_fractions=[0.25, 0.5, 1.0]"))
-    assert {run.name for run in pretrainings_of(found)} == {
+    arms = arms_of(plan(chain, "label_fractions=[0.25, 0.5, 1.0]"))
+    assert {run.name for run in pretrainings_of(arms)} == {
         *("pretrain-first-25-seed0", "pretrain-simclr-25-seed0"),
         *("pretrain-first-50-seed0", "pretrain-simclr-50-seed0"),
     }
-    assert "ssl-100-seed0" not in names(found)
+    assert "ssl-100-seed0" not in names(arms)
 
 
 def test_faults_are_put_back_one_after_another() -> None:
-    found = [arm for arm in arms_of(plan(name="demo")) if arm.faults]
-    assert names(found) == [
+    arms = [arm for arm in arms_of(plan(name="demo")) if arm.faults]
+    assert names(arms) == [
         "p4-control-100-seed0",
         "p4-ssl-50-seed0",
         "p4p5-ssl-50-seed0",
         "p4p5-control-50-seed0",
     ]
-    assert [arm.pretraining.name if arm.pretraining else None for arm in found] == [
+    assert [arm.pretraining.name if arm.pretraining else None for arm in arms] == [
         None,
         "p4-pretrain-simclr-50-seed0",
         "p4p5-pretrain-simclr-50-seed0",
@@ -91,9 +88,9 @@ def test_faults_are_put_back_one_after_another() -> None:
 
 
 def test_an_initialisation_may_have_arms_at_some_shares_alone() -> None:
-    found = arms_of(plan("data.source=.", name="paper"))
-    assert [name for name in names(found) if name.startswith("baseline")] == ["baseline-100-seed0"]
-    assert sum(arm.initialisation == "ssl" for arm in found) == 9
+    arms = arms_of(plan("data.source=.", name="paper"))
+    assert [name for name in names(arms) if name.startswith("baseline")] == ["baseline-100-seed0"]
+    assert sum(arm.initialisation == "ssl" for arm in arms) == 9
 
 
 NUM_RUNS = {"smoke": 4, "demo": 16, "paper": 19, "described": 28, "published": 10, "corrected": 102}
@@ -101,8 +98,8 @@ NUM_RUNS = {"smoke": 4, "demo": 16, "paper": 19, "described": 28, "published": 1
 
 @pytest.mark.parametrize(("name", "num_runs"), NUM_RUNS.items())
 def test_no_two_runs_of_a_plan_share_a_folder(name: str, num_runs: int) -> None:
-    found = arms_of(plan(name=name))
-    folders = [*names(found), *(run.name for run in pretrainings_of(found))]
+    arms = arms_of(plan(name=name))
+    folders = [*names(arms), *(run.name for run in pretrainings_of(arms))]
     assert len(set(folders)) == len(folders) == num_runs
 
 
@@ -125,11 +122,11 @@ def test_no_two_runs_of_a_plan_share_a_folder(name: str, num_runs: int) -> None:
         ),
         (
             "initialisations={ssl: {title: one, pretraining: none}}",
-            "initialisations.ssl.pretraining names none, and there is none",
+            "initialisations.ssl.pretraining: unknown pretraining 'none'; defined are: simclr",
         ),
         (
             "initialisations={ssl: {title: one, controls: [ssl]}}",
-            "initialisations.ssl.controls names ssl, which is no other one",
+            "initialisations.ssl.controls: ssl is not another initialisation",
         ),
         (
             "initialisations={ssl: {title: one, label_fractions: [0.7]}}",
@@ -148,7 +145,7 @@ def test_no_two_runs_of_a_plan_share_a_folder(name: str, num_runs: int) -> None:
         ),
         (
             "pretrainings={simclr: {recipe: pretrain/smoke, pool: rest, after: other}}",
-            "pretrainings.simclr.after names other, and there is none",
+            "pretrainings.simclr.after: unknown pretraining 'other'; defined are: simclr",
         ),
         (
             "pretrainings={simclr: {recipe: pretrain/smoke, pool: external}}",

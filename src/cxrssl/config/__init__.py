@@ -1,1 +1,1 @@
-"""Recipes and plans: what they may say (`schema`) and how they are read (`load`)."""
+"""Recipes and plans: their fields (`schema`, `plan`) and how they are read (`load`)."""

@@ -1,4 +1,4 @@
-"""Which runs a plan asks for: its arms, and the pretrainings that they start from."""
+"""The runs of a plan: its arms, and the pretrainings that they start from."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ class Pretraining:
     """One pretraining run.
 
     Attributes:
-        key: Which of the plan's pretrainings.
-        label_fraction: Share of the training images that it leaves out, where its pool is the rest;
+        key: Key of its section in the plan's `pretrainings`.
+        label_fraction: Fraction of the training images that it leaves out if its pool is `rest`,
             else None.
-        seed: Of the run.
-        faults: That it has.
-        after: The run that it starts from, or None.
+        seed: Random seed of the run.
+        faults: Faults of the published code in this run, such as `("P4",)`.
+        after: The pretraining that it starts from, or None.
     """
 
     key: str
@@ -28,9 +28,9 @@ class Pretraining:
 
     @property
     def name(self) -> str:
-        """Return what its folder is called."""
-        share = "" if self.label_fraction is None else f"-{percent(self.label_fraction)}"
-        return f"{_prefix(self.faults)}pretrain-{self.key}{share}-seed{self.seed}"
+        """Return the name of its folder."""
+        percentage = "" if self.label_fraction is None else f"-{percent(self.label_fraction)}"
+        return f"{_prefix(self.faults)}pretrain-{self.key}{percentage}-seed{self.seed}"
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,11 @@ class Arm:
     """One fine-tuning run.
 
     Attributes:
-        initialisation: Which of the plan's.
-        label_fraction: Share of the training labels that it sees.
-        seed: Of the run.
-        pretraining: The run whose backbone it starts from, or None.
-        faults: That it has.
+        initialisation: Key of its section in the plan's `initialisations`.
+        label_fraction: Fraction of the training labels that it uses.
+        seed: Random seed of the run.
+        pretraining: The pretraining whose backbone it starts from, or None.
+        faults: Faults of the published code in this run, such as `("P4",)`.
     """
 
     initialisation: str
@@ -53,50 +53,50 @@ class Arm:
 
     @property
     def name(self) -> str:
-        """Return what its folder is called."""
-        share = percent(self.label_fraction)
-        return f"{_prefix(self.faults)}{self.initialisation}-{share}-seed{self.seed}"
+        """Return the name of its folder."""
+        percentage = percent(self.label_fraction)
+        return f"{_prefix(self.faults)}{self.initialisation}-{percentage}-seed{self.seed}"
 
 
 def percent(fraction: float) -> str:
-    """Return a share as it stands in names, such as 12.5."""
+    """Return a fraction as percent for names, such as `12.5`."""
     return f"{100 * fraction:g}"
 
 
 def arms_of(plan: Plan) -> list[Arm]:
     """Return every arm, most labels first, initialisations in the plan's order; faulty ones last.
 
-    Where the pool is the rest there is none that sees all labels.
+    Arms whose pool is `rest` never use all labels.
     """
     fractions = sorted(plan.label_fractions, reverse=True)
-    wanted = [
+    settings = [
         (name, fraction, Faults())
         for fraction in fractions
-        for name, own in plan.initialisations.items()
-        if fraction in (own.label_fractions or plan.label_fractions)
-        and (fraction < 1 or not _learns_from_rest(plan, name))
-    ] + list(_faulty(plan))
+        for name, section in plan.initialisations.items()
+        if fraction in (section.label_fractions or plan.label_fractions)
+        and (fraction < 1 or not _uses_rest_pool(plan, name))
+    ] + list(_fault_settings(plan))
     return [
         Arm(name, fraction, seed, _pretraining(plan, name, fraction, seed, faults), faults)
-        for name, fraction, faults in wanted
+        for name, fraction, faults in settings
         for seed in plan.seeds
     ]
 
 
 def pretrainings_of(arms: list[Arm]) -> list[Pretraining]:
-    """Return every pretraining that arms start from, each once, what others start from first."""
-    found: dict[Pretraining, None] = {}
+    """Return every pretraining that arms start from, once, each before those that start from it."""
+    pretrainings: dict[Pretraining, None] = {}
     for arm in arms:
-        chain, link = [], arm.pretraining
-        while link is not None:
-            chain.append(link)
-            link = link.after
-        found |= dict.fromkeys(reversed(chain))
-    return list(found)
+        chain, pretraining = [], arm.pretraining
+        while pretraining is not None:
+            chain.append(pretraining)
+            pretraining = pretraining.after
+        pretrainings |= dict.fromkeys(reversed(chain))
+    return list(pretrainings)
 
 
-def _faulty(plan: Plan) -> Iterator[tuple[str, float, Faults]]:
-    """Yield what the ladder of faults needs beyond the plan's own arms."""
+def _fault_settings(plan: Plan) -> Iterator[tuple[str, float, Faults]]:
+    """Yield initialisation, label fraction and faults of the arms with faults."""
     if not plan.faults or plan.main is None:
         return
     control = plan.initialisations[plan.main].controls[0]
@@ -107,32 +107,32 @@ def _faulty(plan: Plan) -> Iterator[tuple[str, float, Faults]]:
         yield control, fraction, ("P4", "P5")
 
 
-def _learns_from_rest(plan: Plan, initialisation: str) -> bool:
-    key = plan.initialisations[initialisation].pretraining
+def _uses_rest_pool(plan: Plan, initialisation: str) -> bool:
+    keys = _pretraining_keys(plan, initialisation)
+    return any(plan.pretrainings[key].pool == "rest" for key in keys)
+
+
+def _pretraining_keys(plan: Plan, initialisation: str) -> list[str]:
+    """Return the keys of the pretrainings behind an initialisation, in the order of their runs."""
+    keys, key = list[str](), plan.initialisations[initialisation].pretraining
     while key is not None:
-        if plan.pretrainings[key].pool == "rest":
-            return True
+        keys.insert(0, key)
         key = plan.pretrainings[key].after
-    return False
+    return keys
 
 
 def _pretraining(
     plan: Plan, initialisation: str, fraction: float, seed: int, faults: Faults
 ) -> Pretraining | None:
-    key = plan.initialisations[initialisation].pretraining
-    chain = []
-    while key is not None:
-        chain.append(key)
-        key = plan.pretrainings[key].after
-    found: Pretraining | None = None
-    for key in reversed(chain):
-        is_rest = plan.pretrainings[key].pool == "rest"
-        follows_rest = found is not None and found.label_fraction is not None
-        share = fraction if is_rest or follows_rest else None
-        # The order of the table matters to what is taken from the table alone.
-        own = faults if plan.pretrainings[key].pool != "external" or follows_rest else ()
-        found = Pretraining(key, share, seed, own, found)
-    return found
+    pretraining: Pretraining | None = None
+    for key in _pretraining_keys(plan, initialisation):
+        pool = plan.pretrainings[key].pool
+        follows_rest = pretraining is not None and pretraining.label_fraction is not None
+        label_fraction = fraction if pool == "rest" or follows_rest else None
+        # The order of the table matters only for images that are taken from the table.
+        run_faults = faults if pool != "external" or follows_rest else ()
+        pretraining = Pretraining(key, label_fraction, seed, run_faults, pretraining)
+    return pretraining
 
 
 def _prefix(faults: Faults) -> str:

@@ -1,10 +1,10 @@
-"""What a pretraining recipe may say of the backbone that it trains."""
+"""The section `body` of a pretraining recipe: the backbone that is trained."""
 
 from typing import Literal
 
 from pydantic import Field, model_validator
 
-from cxrssl.config.section import Place, Section
+from cxrssl.config.section import Section, WeightsPath
 
 
 class BodySection(Section):
@@ -13,8 +13,8 @@ class BodySection(Section):
     backbone: str
     """timm architecture."""
     start: Literal["random", "imagenet", "coco", "run"]
-    """What the backbone starts from; see models/initial_weights.py."""
-    weights: Place | None
+    """Initial weights of the backbone; see models/initial_weights.py."""
+    weights: WeightsPath | None
     """File for `imagenet` and `coco`, null for timm's and torchvision's own; backbone/ folder or
     hf-hub:ORG/NAME@REVISION for `run`."""
     frozen_stages: int = Field(ge=0)

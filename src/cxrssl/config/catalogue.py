@@ -1,4 +1,4 @@
-"""The recipes and plans that come with cxrssl: what there is, and finding one by name.
+"""The recipes and plans that come with cxrssl, and finding one by its name.
 
 A name is the path under `recipes/` without its suffix, such as `pretrain/demo` or `plans/smoke`.
 """
@@ -35,10 +35,10 @@ class PackagedRecipe:
     """One recipe or plan that comes with cxrssl.
 
     Attributes:
-        name: What commands take, such as `pretrain/demo`.
-        task: What its key `task` says.
+        name: Name that commands take, such as `pretrain/demo`.
+        task: Value of its key `task`.
         summary: The first sentence of its header.
-        cost: What its header says of time and hardware, empty if nothing.
+        cost: Time and hardware from its header, empty if it states none.
         path: Its file.
     """
 
@@ -76,7 +76,7 @@ def recipe_path(name: str, task: Task | None = None) -> Path:
 
     Args:
         name: A path, or a packaged name; with a task its last part is enough: `demo`.
-        task: Whose recipes are meant; None for any.
+        task: Task of the recipe; None for any.
 
     Raises:
         RecipeError: If there is none; the packaged recipes of the task are listed, near names
@@ -93,7 +93,7 @@ def recipe_path(name: str, task: Task | None = None) -> Path:
 
 
 def is_file(path: Path) -> bool:
-    """Return whether a path is a file; a name that no file system takes is none."""
+    """Return whether a path is a file; False for names that no file system accepts."""
     try:
         return path.is_file()
     except (OSError, ValueError):
@@ -108,16 +108,15 @@ def shown_name(path: Path) -> str:
     return str(path)
 
 
-def wrong_task(path: Path, found: Task, expected: Task) -> str:
-    """Say that a recipe is of another task than a command takes, and which command takes it."""
+def wrong_task(path: Path, actual: Task, expected: Task) -> str:
+    """Return the error text for a recipe of the wrong task, with the command that takes it."""
     name = shown_name(path)
     if is_file(path.parent / "provenance.json"):
-        follow = f"go on with that run: {_resume(found, path.parent)}"
+        advice = f"go on with that run: {_resume(actual, path.parent)}"
     else:
-        follow = f"run it: cxrssl {COMMANDS[found]} {shlex.quote(name)}"
-    return (
-        f"{name} is {KINDS[found]} (task: {found}), and {KINDS[expected]} is expected. To {follow}"
-    )
+        advice = f"run it: cxrssl {COMMANDS[actual]} {shlex.quote(name)}"
+    kind = f"{KINDS[actual]} (task: {actual})"
+    return f"{name} is {kind}, and {KINDS[expected]} is expected. To {advice}"
 
 
 def _resume(task: Task, run: Path) -> str:
@@ -126,36 +125,35 @@ def _resume(task: Task, run: Path) -> str:
 
 def _task_of_run(run: Path) -> Task | None:
     content = read_yaml(run / "recipe.yaml")
-    found = content.get("task") if isinstance(content, dict) else None
-    return next((task for task in COMMANDS if task == found), None)
+    name = content.get("task") if isinstance(content, dict) else None
+    return next((task for task in COMMANDS if task == name), None)
 
 
 def _not_found(name: str, task: Task | None) -> str:
     shown = name if len(name) <= 60 and name.isprintable() else f"{name[:57]!r}..."
-    place = Path(name)
-    if is_file(place / "recipe.yaml"):
-        found = _task_of_run(place) or task or "pretrain"
-        follow = _resume(found, place)
-        return f"{shown} is the folder of a run, not a recipe. To go on with it: {follow}"
-    others = [other for other in _FOLDERS if other != task]
-    elsewhere = [f"{_FOLDERS[other]}/{name}" for other in others] if task is not None else []
-    for other, full in zip(others, elsewhere, strict=False):
-        if full in packaged_names(other):
-            path = packaged_folder("recipes") / f"{full}.yaml"
-            return wrong_task(path, other, task or other)
+    path = Path(name)
+    if is_file(path / "recipe.yaml"):
+        run_task = _task_of_run(path) or task or "pretrain"
+        resume = _resume(run_task, path)
+        return f"{shown} is the folder of a run, not a recipe. To go on with it: {resume}"
+    if task is not None:
+        for other, folder in _FOLDERS.items():
+            other_name = f"{folder}/{name}"
+            if other != task and other_name in packaged_names(other):
+                return wrong_task(packaged_folder("recipes") / f"{other_name}.yaml", other, task)
     names = packaged_names(task)
     near = _near(name, names)
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
-    rest = [known for known in names if known not in near]
-    what = "recipes" if task is None else f"recipes of `cxrssl {COMMANDS[task]}`"
+    far = [name for name in names if name not in near]
+    recipes = "recipes" if task is None else f"recipes of `cxrssl {COMMANDS[task]}`"
     return (
         f"Not found: {shown}. Expected a file or the name of a packaged recipe.{hint} "
-        f"Packaged {what}: {', '.join([*near, *rest])}. `cxrssl recipes` describes them."
+        f"Packaged {recipes}: {', '.join([*near, *far])}. `cxrssl recipes` describes them."
     )
 
 
-def _near(name: str, known: Sequence[str]) -> list[str]:
-    """Return at most three known names like one that was mistyped, the nearest first."""
+def _near(name: str, names: Sequence[str]) -> list[str]:
+    """Return at most three names similar to a mistyped one, the most similar first."""
     plain = name.removeprefix("recipes/").removesuffix(".yaml").removesuffix(".yml")
 
     def likeness(full: str) -> tuple[float, float]:
@@ -163,7 +161,7 @@ def _near(name: str, known: Sequence[str]) -> list[str]:
         last = _ratio(plain.rpartition("/")[2], full.rpartition("/")[2])
         return last, _ratio(plain, full)
 
-    ranked = sorted(known, key=likeness, reverse=True)
+    ranked = sorted(names, key=likeness, reverse=True)
     return [full for full in ranked[:3] if likeness(full)[0] >= _LEAST_LIKENESS]
 
 
@@ -172,7 +170,7 @@ def _ratio(first: str, second: str) -> float:
 
 
 def _described(path: Path, task: Task) -> PackagedRecipe:
-    """Return a recipe with what the comment at its top says."""
+    """Return a recipe with the summary and cost of its header comment."""
     parts = {"": list[str]()}
     field = ""
     for line in path.read_text(encoding="utf-8").splitlines():

@@ -1,10 +1,13 @@
-"""What a recipe may say of a detector; models/published/configuration_cxr_rcnn.py explains it."""
+"""The sections `model` and `init` of a fine-tuning recipe.
+
+models/published/configuration_cxr_rcnn.py explains the fields of Faster R-CNN.
+"""
 
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from cxrssl.config.section import Place, Probability, Section, Share
+from cxrssl.config.section import Fraction, Probability, Section, WeightsPath
 from cxrssl.models.ranges import (
     MOST_COUNT,
     MOST_LAYERS,
@@ -26,12 +29,12 @@ class FasterRcnnSection(Section):
     """torchvision's Faster R-CNN on a timm backbone."""
 
     takes_coco: ClassVar[bool] = True
-    """Whether `init.start: coco` is of this family."""
+    """Whether `init.start: coco`, torchvision's detector, is of this family."""
     family: Literal["faster_rcnn"]
     backbone: str
     """timm architecture."""
     norm: Literal["frozen", "recalibrated", "bn", "sync", "gn"]
-    """What the backbone's BatchNorms are; `sync` needs GPUs."""
+    """Kind of the backbone's norms; `sync` needs GPUs."""
     frozen_stages: int = Field(ge=0, le=MOST_LAYERS)
     """Backbone stages that are not trained: 1 is the stem, 2 the first stage as well."""
     fpn_channels: Count
@@ -49,11 +52,11 @@ class FasterRcnnSection(Section):
     rpn_foreground_iou: Overlap
     rpn_background_iou: Overlap
     rpn_samples: Count
-    rpn_positive_share: Share
+    rpn_positive_share: Fraction
     roi_foreground_iou: Overlap
     roi_background_iou: Overlap
     roi_samples: Count
-    roi_positive_share: Share
+    roi_positive_share: Fraction
     roi_align: Literal["torchvision", "sparse"]
     """`sparse` is faster on CPUs and differs in the fifth digit; on GPUs both are torchvision's."""
     score_threshold: Probability
@@ -95,13 +98,13 @@ DetectorSection = Annotated[FasterRcnnSection | RtDetrSection, Field(discriminat
 
 
 class InitSection(Section):
-    """What the detector starts from."""
+    """Initial weights of the detector."""
 
     start: Literal["random", "imagenet", "coco"]
     """`imagenet` fills the body, `coco` the whole detector but the prediction of classes."""
-    weights: Place | None
+    weights: WeightsPath | None
     """File for `imagenet` and `coco`; null for timm's and torchvision's own."""
-    backbone: Place | None
+    backbone: WeightsPath | None
     """backbone/ folder of a pretraining run, or hf-hub:ORG/NAME@REVISION, put on top of `start`;
     null for the control."""
 

@@ -1,4 +1,4 @@
-"""What a pretraining recipe may say of its method; one section a method, told apart by `name`.
+"""The section `method` of a pretraining recipe: one class a method, distinguished by `name`.
 
 The methods themselves are in `cxrssl.ssl`.
 """
@@ -19,14 +19,14 @@ Momentum = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Method(Section):
-    """What methods have in common."""
+    """Fields and checks that methods have in common."""
 
     def cut(self, views: ViewRanges) -> Cut:
-        """Return what the method is given of each image, for the recipe's section `views`."""
+        """Return how the method's inputs are cut from an image, given the section `views`."""
         return TwoViews(views)
 
     def fault(self, batch_size: int, views: ViewRanges) -> str | None:  # noqa: ARG002 - some do
-        """Say why the method can't work with a recipe's global batch and views, or None."""
+        """Return why the method can't work with a recipe's global batch and views, or None."""
         if batch_size < 2:
             return (
                 f"batch_size: pretraining needs at least 2 images a batch, got {batch_size}: they "
@@ -35,7 +35,7 @@ class Method(Section):
         return None
 
     def pool_fault(self, num_images: int, batch_size: int) -> str | None:  # noqa: ARG002 - one does
-        """Say why the method can't work with a pool that fills at least a batch, or None."""
+        """Return why the method can't work with a pool that fills at least a batch, or None."""
         return None
 
 
@@ -61,12 +61,12 @@ class MocoSection(Method):
     temperature: Temperature
     """Divides the cosine similarities."""
     momentum: Momentum
-    """Share of itself that the slow copy of the network keeps in a step."""
+    """Fraction of itself that the slow copy of the network keeps in a step."""
     queue_images: Width
     """Images whose keys a query is told from; a multiple of the batch, at most the pool."""
 
     def fault(self, batch_size: int, views: ViewRanges) -> str | None:
-        """Say as well if batches do not fill the queue evenly."""
+        """Return a fault also if batches do not fill the queue evenly."""
         if self.queue_images % batch_size:
             return (
                 f"method.queue_images is {self.queue_images}, no multiple of batch_size "
@@ -76,7 +76,7 @@ class MocoSection(Method):
         return super().fault(batch_size, views)
 
     def pool_fault(self, num_images: int, batch_size: int) -> str | None:
-        """Say if the queue would hold an image twice."""
+        """Return a fault if the queue would hold an image twice."""
         if self.queue_images > num_images:
             return (
                 f"method.queue_images is {self.queue_images}: an image would be in the queue "
@@ -95,7 +95,7 @@ class ByolSection(Method):
     heads_outputs: Width
     """Outputs of both."""
     momentum: Momentum
-    """Share of itself that the slow copy keeps in the first step; it rises to 1."""
+    """Fraction of itself that the slow copy keeps in the first step; it rises to 1."""
 
 
 class JigsawSection(Method):
@@ -113,7 +113,7 @@ class JigsawSection(Method):
         return Tiles(views, self.tile_px, self.num_orders)
 
     def fault(self, batch_size: int, views: ViewRanges) -> str | None:
-        """Say as well if tiles do not fit into a view, or its sides may be swapped."""
+        """Return a fault also if tiles do not fit into a view, or views are flipped."""
         if GRID * self.tile_px > views.size_px:
             return (
                 f"method.tile_px is {self.tile_px}, more than a third of views.size_px "

@@ -19,26 +19,26 @@ MOVED = {
     "model.projector_batch_norm": "method.projector_batch_norm",
     "model.temperature": "method.temperature",
 }
-"""Where each field of the old form is now."""
+"""The current name of each field of the old form."""
 
 
 def is_old_form(content: Mapping[str, Any]) -> bool:
-    """Return whether a recipe's content is a pretraining of the old form."""
+    """Return whether content is a pretraining recipe of the old form."""
     return content.get("task") == "pretrain" and isinstance(content.get("model"), Mapping)
 
 
 def moved_fields(content: Mapping[str, Any]) -> list[str]:
-    """Say of each field in the old section where it is now, such as `a.b is now c.d`."""
+    """Return a line for each field of the old section, such as `a.b is now c.d`."""
     keys = [f"model.{key}" for key in content["model"]]
     lines = [f"{key} is now {MOVED[key]}" for key in keys if key in MOVED]
     return [*lines, "method.name is new: simclr"]
 
 
 def new_form(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a recipe's content in the new form; SimCLR is what all of the old form are."""
-    found: dict[str, Any] = {key: value for key, value in content.items() if key != "model"}
-    found |= {"body": {}, "method": {"name": "simclr"}}
+    """Return a recipe's content in the new form; all recipes of the old form are SimCLR."""
+    fields: dict[str, Any] = {key: value for key, value in content.items() if key != "model"}
+    fields |= {"body": {}, "method": {"name": "simclr"}}
     for key, value in content["model"].items():
         section, _, field = MOVED.get(f"model.{key}", f"body.{key}").partition(".")
-        found[section][field] = value
-    return found
+        fields[section][field] = value
+    return fields

@@ -1,6 +1,6 @@
-"""What a plan may say: which data, recipes, initialisations, label shares and seeds.
+"""The fields of a plan: data, recipes, initialisations, label fractions and seeds.
 
-`config.arms` says which runs follow from it.
+`config.arms` derives the runs from them.
 """
 
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from cxrssl.config.detectors import SidePx
-from cxrssl.config.section import Section, Share
+from cxrssl.config.section import Fraction, Section
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
@@ -21,7 +21,7 @@ Account = Annotated[str, Field(pattern=rf"^{_CLUSTER_NAME}$")]
 
 
 class PhantomSection(Section):
-    """A made data set."""
+    """A synthetic data set."""
 
     images: int = Field(ge=1)
     seed: int = Field(ge=0)
@@ -42,7 +42,7 @@ class PlanData(Section):
     """How an image becomes a square: stretched, as in the paper, or with black borders."""
 
     @model_validator(mode="after")
-    def _one_origin(self) -> "PlanData":
+    def _has_source_or_phantom(self) -> "PlanData":
         if self.source is None and self.phantom is None:
             raise ValueError(
                 "source and phantom are both null: name a folder with --set data.source"
@@ -51,7 +51,7 @@ class PlanData(Section):
 
 
 class RecipeSection(Section):
-    """A recipe, and what the plan changes in it."""
+    """A recipe and the fields that the plan changes in it."""
 
     recipe: str
     """Packaged recipe, such as `finetune/demo`, or a path."""
@@ -63,33 +63,33 @@ class PretrainingSection(RecipeSection):
     """One way to pretrain a backbone."""
 
     pool: Literal["rest", "train", "external"]
-    """Images it learns from: `rest` is the training images whose labels an arm does not see (one
-    pretraining a label share), `train` all training images, `external` those of `data.pool`."""
+    """Images it learns from: `rest` is the training images whose labels an arm does not use (one
+    pretraining a label fraction), `train` all training images, `external` those of `data.pool`."""
     after: Name | None = None
     """Another pretraining that this one starts from."""
 
 
 class InitialisationSection(Section):
-    """What detectors start from."""
+    """Initial weights of detectors."""
 
     title: Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,60}$")]
-    """In the report."""
+    """Its title in the report."""
     set: dict[str, Any] = Field(default_factory=dict)
     """Fields of the fine-tuning recipe's section `init`, such as `init: {start: imagenet}`; in all
     else initialisations are the same."""
     pretraining: Name | None = None
     controls: tuple[Name, ...] = ()
-    """Initialisations that it is compared with, label for label; the first is its control."""
-    label_fractions: tuple[Share, ...] | None = None
-    """Those of the plan's at which it has arms; null is all."""
+    """Initialisations that it is compared with at equal labels; the first is its control."""
+    label_fractions: tuple[Fraction, ...] | None = None
+    """Label fractions of the plan at which it has arms; null is all."""
 
     @model_validator(mode="after")
-    def _differs_in_its_start_alone(self) -> "InitialisationSection":
-        others = sorted(key for key in self.set if key.split(".")[0] != "init")
-        if others:
+    def _changes_init_only(self) -> "InitialisationSection":
+        other_keys = sorted(key for key in self.set if key.split(".")[0] != "init")
+        if other_keys:
             raise ValueError(
-                f"set changes {', '.join(others)}: initialisations differ in their start alone, so "
-                "that scores can be compared. Set it in finetuning.set, for all"
+                f"set changes {', '.join(other_keys)}: initialisations differ in their start "
+                "alone, so that scores can be compared. Set it in finetuning.set, for all"
             )
         if len(set(self.controls)) != len(self.controls):
             raise ValueError(f"controls names one twice: {', '.join(self.controls)}")
@@ -97,15 +97,15 @@ class InitialisationSection(Section):
 
 
 class AnswerSection(Section):
-    """What the report's first sentence is about, named before anything is run."""
+    """The comparison in the report's first sentence, chosen before anything is run."""
 
     metric: Literal["AP", "AP50", "AP40", "AR100_agnostic"]
-    label_fraction: Share
-    """Share of the labels at which labels saved are counted."""
+    label_fraction: Fraction
+    """Fraction of the labels at which labels saved are counted."""
 
 
 class SlurmSection(Section):
-    """What a job asks of a Slurm cluster.
+    """Resources of a job on a Slurm cluster.
 
     The upper bounds are beyond any cluster's: they catch slips of the keyboard before Slurm does.
     """
@@ -125,7 +125,7 @@ class SlurmSection(Section):
 
 
 class Plan(Section):
-    """`cxrssl reproduce`: initialisations x label shares x seeds, on one data set."""
+    """`cxrssl reproduce`: initialisations x label fractions x seeds, on one data set."""
 
     task: Literal["plan"]
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -135,13 +135,13 @@ class Plan(Section):
     finetuning: RecipeSection
     pretrainings: dict[Name, PretrainingSection] = Field(default_factory=dict)
     initialisations: dict[Name, InitialisationSection] = Field(min_length=1)
-    label_fractions: tuple[Share, ...] = Field(min_length=1)
-    """Shares of the training labels that fine-tuning sees; where the pool is the rest, an
-    initialisation has no arm that sees all."""
+    label_fractions: tuple[Fraction, ...] = Field(min_length=1)
+    """Fractions of the training labels that fine-tuning uses; where the pool is the rest, an
+    initialisation has no arm that uses all."""
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
     answer: AnswerSection
-    faults: tuple[Share, ...] = ()
-    """Label shares below 1 at which faults P4 and P5 of the published code are put back."""
+    faults: tuple[Fraction, ...] = ()
+    """Label fractions below 1 at which faults P4 and P5 of the published code are re-introduced."""
     paper: bool = False
     """Whether the images are those of the paper, so that its numbers stand beside."""
     gallery_images: int = Field(default=12, ge=0)
@@ -150,60 +150,67 @@ class Plan(Section):
 
     @property
     def main(self) -> str | None:
-        """The initialisation that the answer is about: the first that has a control."""
-        return next((name for name, one in self.initialisations.items() if one.controls), None)
+        """Return the initialisation that the answer is about: the first that has a control."""
+        return next(
+            (name for name, section in self.initialisations.items() if section.controls), None
+        )
 
     @model_validator(mode="after")
-    def _no_twins(self) -> "Plan":
+    def _values_are_unique(self) -> "Plan":
         texts = {
-            "label_fractions": [f"{100 * share:g} %" for share in self.label_fractions],
-            "faults": [f"{100 * share:g} %" for share in self.faults],
+            "label_fractions": [f"{100 * fraction:g} %" for fraction in self.label_fractions],
+            "faults": [f"{100 * fraction:g} %" for fraction in self.faults],
             "seeds": [str(seed) for seed in self.seeds],
         }
         for name, values in texts.items():
             if len(set(values)) != len(values):
                 raise ValueError(f"{name} names one value twice: {', '.join(values)}")
-        titles = [one.title for one in self.initialisations.values()]
+        titles = [section.title for section in self.initialisations.values()]
         if len(set(titles)) != len(titles):
             raise ValueError(f"two initialisations have one title: {', '.join(titles)}")
         return self
 
     @model_validator(mode="after")
-    def _initialisations_name_what_is_there(self) -> "Plan":
-        for name, one in self.initialisations.items():
-            place = f"initialisations.{name}"
-            if one.pretraining is not None and one.pretraining not in self.pretrainings:
-                raise ValueError(f"{place}.pretraining names {one.pretraining}, and there is none")
-            for control in one.controls:
+    def _initialisation_references_exist(self) -> "Plan":
+        for name, section in self.initialisations.items():
+            prefix = f"initialisations.{name}"
+            self._check_pretraining(f"{prefix}.pretraining", section.pretraining)
+            for control in section.controls:
                 if control not in self.initialisations or control == name:
-                    raise ValueError(f"{place}.controls names {control}, which is no other one")
-            unknown = set(one.label_fractions or ()) - set(self.label_fractions)
-            if unknown:
-                raise ValueError(f"{place}.label_fractions are none of the plan's: {unknown}")
+                    raise ValueError(f"{prefix}.controls: {control} is not another initialisation")
+            other_fractions = set(section.label_fractions or ()) - set(self.label_fractions)
+            if other_fractions:
+                raise ValueError(
+                    f"{prefix}.label_fractions are none of the plan's: {other_fractions}"
+                )
         return self
 
     @model_validator(mode="after")
-    def _pretrainings_name_what_is_there(self) -> "Plan":
-        for name, own in self.pretrainings.items():
-            if own.after is not None and own.after not in self.pretrainings:
-                raise ValueError(f"pretrainings.{name}.after names {own.after}, and there is none")
-            if own.pool == "external" and self.data.pool is None:
+    def _pretraining_references_exist(self) -> "Plan":
+        for name, section in self.pretrainings.items():
+            self._check_pretraining(f"pretrainings.{name}.after", section.after)
+            if section.pool == "external" and self.data.pool is None:
                 raise ValueError(
                     f"pretrainings.{name} needs data.pool, and it is null: name a folder of images "
                     "with --set data.pool"
                 )
         return self
 
+    def _check_pretraining(self, field: str, name: str | None) -> None:
+        if name is not None and name not in self.pretrainings:
+            defined = ", ".join(self.pretrainings) or "none"
+            raise ValueError(f"{field}: unknown pretraining {name!r}; defined are: {defined}")
+
     @model_validator(mode="after")
-    def _pretrainings_end(self) -> "Plan":
+    def _pretrainings_have_no_cycle(self) -> "Plan":
         for name in self.pretrainings:
             chain = [name]
-            while (following := self.pretrainings[chain[-1]].after) is not None:
-                if following in chain:
+            while (previous := self.pretrainings[chain[-1]].after) is not None:
+                if previous in chain:
                     raise ValueError(
-                        f"pretrainings go in a circle: {' after '.join(chain)} after {following}"
+                        f"pretrainings go in a circle: {' after '.join(chain)} after {previous}"
                     )
-                chain.append(following)
+                chain.append(previous)
         return self
 
     @model_validator(mode="after")

@@ -13,7 +13,7 @@ from cxrssl.config.body import BodySection
 from cxrssl.config.detectors import DetectorSection, InitSection, SidePx
 from cxrssl.config.methods import MethodSection
 from cxrssl.config.moved import MOVED
-from cxrssl.config.section import MOST, Probability, Section, Share
+from cxrssl.config.section import MOST, Fraction, Probability, Section
 from cxrssl.core.images import Intensity
 from cxrssl.data.cuts.two_views import ViewRanges
 from cxrssl.data.fusion import POLICY
@@ -32,8 +32,8 @@ class DataSection(Section):
     normals: bool
     """Whether images without findings take part; the paper leaves them out."""
     label_order: Literal["table", "seeded"] | None = None
-    """Which images a share of the labels takes: the last of the table, or a seeded draw; null is
-    what the protocol says."""
+    """Which images a fraction of the labels selects: the last of the table, or a seeded draw; null
+    is the rule of the protocol."""
 
     @model_validator(mode="after")
     def _protocol_knows_normals(self) -> "DataSection":
@@ -46,7 +46,7 @@ Fusion = Annotated[str, Field(pattern=f"^({POLICY})$")]
 
 
 class PairedSection(Section):
-    """Which images the fine-tuning takes that a pretraining is made for."""
+    """Images of the fine-tuning that a pretraining is for."""
 
     normals: bool
     label_order: Literal["table", "seeded"] | None
@@ -56,19 +56,19 @@ class PairedSection(Section):
 class PoolSection(DataSection):
     """Images for pretraining."""
 
-    pool_fraction: Share
-    """Share of the training images whose labels are hidden; 1 is all of them. The pool is the
+    pool_fraction: Fraction
+    """Fraction of the training images whose labels are hidden; 1 is all of them. The pool is the
     training images without those whose labels a fine-tuning sees that has the rest."""
     finetuning: PairedSection | None = None
-    """What that fine-tuning says of its images, if it is not what this section says."""
+    """The fields of that fine-tuning, if they differ from those of this section."""
     num_workers: int = Field(default=0, ge=0)
 
 
 class LabelSection(DataSection):
     """Images for fine-tuning."""
 
-    label_fraction: Share
-    """Share of the training images whose labels are seen."""
+    label_fraction: Fraction
+    """Fraction of the training images whose labels are used."""
     fusion: Fusion
     """How readers' boxes become one set: consensus, wbf, union, majority:K or single:READER."""
     consensus_iou: Annotated[float, Field(gt=0, lt=1)]
@@ -94,23 +94,23 @@ class IntensitySection(Section):
         return Intensity(self.equalize, self.mean, self.std)
 
 
-def _is_reciprocal(share: float) -> bool:
-    """Return whether a share is 1 / n, to the digits that a recipe writes."""
-    return share > 0 and abs(share * round(1 / share) - 1) < 1e-4
+def _is_reciprocal(fraction: float) -> bool:
+    """Return whether a fraction is 1 / n, to the digits that a recipe writes."""
+    return fraction > 0 and abs(fraction * round(1 / fraction) - 1) < 1e-4
 
 
 class ViewSection(Section):
     """Random views for pretraining."""
 
     size_px: SidePx
-    crop_area: tuple[Share, Share]
+    crop_area: tuple[Fraction, Fraction]
     crop_aspect: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
     flip_probability: Probability
     blur_sigma_px: Range
     blur_kernel_px: int = Field(ge=1, le=MOST_SIDE_PX)
     noise_share: Range
     noise_draw: Literal["uniform", "divisor"]
-    """Whether the share is uniform (the paper's text) or one over a whole number (its code)."""
+    """Whether `noise_share` is uniform (the paper's text) or one over a whole number (its code)."""
 
     @model_validator(mode="after")
     def _ranges_rise(self) -> "ViewSection":
@@ -137,7 +137,7 @@ class ViewSection(Section):
         return ViewRanges(**self.model_dump())
 
     def _largest_area(self) -> float:
-        """Return the largest share of an image that a crop of the aspects can be."""
+        """Return the largest fraction of an image that a crop of these aspects can cover."""
         low, high = self.crop_aspect
         return min(1.0, high, 1 / low)
 
@@ -216,7 +216,7 @@ class PretrainRecipe(Training):
     method: MethodSection
     max_chunk_images: Annotated[int, Field(ge=1)] | None
     """Images a process embeds at once, views in pairs, for the batch's exact gradient in less
-    memory; null for its whole share. Halved when memory runs out."""
+    memory; null for all of its images. Halved when memory runs out."""
     compile: bool
     """Whether torch.compile fuses the network; starts slowly, and rounds a little differently."""
     health_images: int = Field(default=128, ge=8)
@@ -228,7 +228,7 @@ class PretrainRecipe(Training):
         return self.body.backbone
 
     @model_validator(mode="after")
-    def _all_fits_the_method(self) -> "PretrainRecipe":
+    def _method_accepts_recipe(self) -> "PretrainRecipe":
         fault = self.method.fault(self.batch_size, self.views.ranges)
         if fault is not None:
             raise ValueError(fault)
@@ -264,7 +264,7 @@ class FinetuneRecipe(Training):
         return self
 
     def _check_random_start(self) -> None:
-        """Refuse to freeze statistics that a random body has never taken.
+        """Refuse to freeze the statistics of a random backbone, which has seen no images.
 
         Raises:
             ValueError: If the recipe does.

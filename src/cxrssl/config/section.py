@@ -13,9 +13,9 @@ from cxrssl.core.printable import printable
 Value = TypeVar("Value")
 
 MOST = 1_000_000
-"""Images, epochs or channels at most; a recipe that says more would never end."""
+"""Upper bound of images, epochs or channels; a run with more would never end."""
 
-Share = Annotated[float, Field(gt=0, le=1)]
+Fraction = Annotated[float, Field(gt=0, le=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -44,7 +44,7 @@ class Section(BaseModel):
 
 
 def _texts(value: object) -> Iterator[str]:
-    """Yield all text in a value, keys too; a section inside has seen to its own."""
+    """Yield all text in a value, also keys; sections inside check their own text."""
     if isinstance(value, str | Path):
         yield str(value)
     elif isinstance(value, Mapping):
@@ -56,20 +56,20 @@ def _texts(value: object) -> Iterator[str]:
             yield from _texts(content)
 
 
-def _is_pinned(place: Path) -> Path:
-    if not is_on_hub(place):
-        return place
+def _check_pinned(path: Path) -> Path:
+    if not is_on_hub(path):
+        return path
     try:
-        _, revision = parse_address(place)
+        _, revision = parse_address(path)
     except HubError as error:
         raise ValueError(str(error)) from error
     if revision is None:
         raise ValueError(
-            f"a recipe says which revision it means: {place}@REVISION, a commit or a tag, such as "
+            f"a recipe says which revision it means: {path}@REVISION, a commit or a tag, such as "
             "the one that `cxrssl push` printed"
         )
-    return place
+    return path
 
 
-Place = Annotated[Path, AfterValidator(_is_pinned)]
+WeightsPath = Annotated[Path, AfterValidator(_check_pinned)]
 """A file or folder, or `hf-hub:ORG/NAME@REVISION`."""

@@ -19,7 +19,7 @@ _TAG = "tag:yaml.org,2002:"
 
 
 class _Reader(yaml.SafeLoader):
-    """Reads YAML; refuses aliases, depth, other types, and a key that comes twice in one place."""
+    """Reads YAML; refuses aliases, depth, other types, and repeated keys of a mapping."""
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
@@ -30,29 +30,29 @@ class _Reader(yaml.SafeLoader):
         """Return a node and what is in it."""
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            raise _refused("anchors and aliases (& and *) are not read; write the part out", event)
+            raise _refusal("anchors and aliases (& and *) are not read; write the part out", event)
         if self._depth >= _DEEPEST:
-            raise _refused(f"parts lie more than {_DEEPEST} deep in each other", event)
+            raise _refusal(f"parts lie more than {_DEEPEST} deep in each other", event)
         self._depth += 1
         node = super().compose_node(parent, index)
         self._depth -= 1
         if node is not None and node.tag.removeprefix(_TAG) not in _TYPES:
-            raise _refused(f"the type {node.tag.removeprefix(_TAG)!r} is not read", event)
+            raise _refusal(f"the type {node.tag.removeprefix(_TAG)!r} is not read", event)
         return node
 
     # The anchor is a name or None; the stubs of PyYAML have it otherwise.
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:  # noqa: ANN401
         """Return a mapping, in which YAML would take the last of two equal keys."""
         node = super().compose_mapping_node(anchor)
-        seen: set[tuple[str, str]] = set()
+        keys: set[tuple[str, str]] = set()
         # Only text, numbers and the like: other keys are refused where the mapping is made.
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             # The tag tells the number 1 from the text "1".
-            if (key.tag, key.value) in seen:
+            if (key.tag, key.value) in keys:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key.value!r} comes twice", key.start_mark
                 )
-            seen.add((key.tag, key.value))
+            keys.add((key.tag, key.value))
         return node
 
     def construct_number(self, node: yaml.ScalarNode) -> int | float:
@@ -61,29 +61,29 @@ class _Reader(yaml.SafeLoader):
             raise yaml.constructor.ConstructorError(
                 None, None, f"a number of more than {_MOST_DIGITS} digits", node.start_mark
             )
-        whole = node.tag.endswith(":int")
-        make = self.construct_yaml_int if whole else self.construct_yaml_float
-        number: int | float = make(node)
+        is_integer = node.tag.endswith(":int")
+        construct = self.construct_yaml_int if is_integer else self.construct_yaml_float
+        number: int | float = construct(node)
         return number
 
 
 _Reader.add_constructor(f"{_TAG}int", _Reader.construct_number)
 _Reader.add_constructor(f"{_TAG}float", _Reader.construct_number)
 _Reader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in known if tag != f"{_TAG}timestamp"]
-    for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != f"{_TAG}timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 
 
-def _refused(what: str, event: yaml.Event) -> yaml.composer.ComposerError:
-    return yaml.composer.ComposerError(None, None, what, event.start_mark)  # type: ignore[arg-type]
+def _refusal(problem: str, event: yaml.Event) -> yaml.composer.ComposerError:
+    return yaml.composer.ComposerError(None, None, problem, event.start_mark)  # type: ignore[arg-type]
 
 
 def read_yaml(path: Path) -> object:
     """Return what a YAML file holds.
 
     Raises:
-        RecipeError: If it can't be read, is no UTF-8, is no YAML, or holds what no recipe does.
+        RecipeError: If it can't be read, is not UTF-8 or not YAML, or exceeds the bounds above.
     """
     try:
         with path.open("rb") as file:
@@ -92,34 +92,34 @@ def read_yaml(path: Path) -> object:
         raise RecipeError(f"{path} can't be read: {error.strerror}.") from error
     if len(content) > _MOST_BYTES:
         raise RecipeError(
-            f"{path} has more than {_MOST_BYTES >> 20} MiB and is no recipe. Name the YAML file."
+            f"{path} has more than {_MOST_BYTES >> 20} MiB and is not a recipe. Name the YAML file."
         )
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise RecipeError(f"{path}, line {line}: not UTF-8. Save the file as UTF-8.") from error
-    return parse_yaml(text, place=str(path), kind="YAML")
+    return parse_yaml(text, source=str(path), kind="YAML")
 
 
-def parse_yaml(text: str, *, place: str, kind: str) -> object:
+def parse_yaml(text: str, *, source: str, kind: str) -> object:
     """Return what YAML text holds.
 
     Args:
-        text: Some of a recipe.
-        place: Where it comes from, for messages.
-        kind: What it should be, for messages.
+        text: A recipe, or a part of one.
+        source: Its origin, for messages.
+        kind: What was expected, for messages.
 
     Raises:
-        RecipeError: If it is no YAML, or holds what no recipe does.
+        RecipeError: If it is not YAML, or exceeds the bounds above.
     """
     if len(text) > _MOST_BYTES:
-        raise RecipeError(f"{place}: more than {_MOST_BYTES >> 20} MiB of text.")
+        raise RecipeError(f"{source}: more than {_MOST_BYTES >> 20} MiB of text.")
     try:
         return yaml.load(text, Loader=_Reader)
-    # PyYAML lets through what Python says of a number such as 0x or 1:60.
+    # PyYAML passes on Python's ValueError for a number such as 0x or 1:60.
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise RecipeError(f"{place} is not {kind}: {error}") from error
+        raise RecipeError(f"{source} is not {kind}: {error}") from error
 
 
 def yaml_text(content: object) -> str:

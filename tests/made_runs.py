@@ -54,7 +54,7 @@ def result(
     }
 
 
-def results(wanted: Plan, score: Callable[[Arm], float | None]) -> Results:
+def results(plan: Plan, score: Callable[[Arm], float | None]) -> Results:
     """Return all arms of a plan with the score that each is given."""
     return Results(
         [
@@ -63,6 +63,6 @@ def results(wanted: Plan, score: Callable[[Arm], float | None]) -> Results:
                 Path("runs/x") / arm.name,
                 result(score(arm), split="published" if "P4" in arm.faults else "corrected"),
             )
-            for arm in arms_of(wanted)
+            for arm in arms_of(plan)
         ]
     )

@@ -9,8 +9,6 @@ import pytest
 import torch
 from PIL import Image
 
-from cxrssl.config.load import load_recipe
-from cxrssl.config.plan import Plan
 from cxrssl.config.schema import FinetuneRecipe
 from cxrssl.core.errors import RunError
 from cxrssl.data.detection import splits_of
@@ -21,11 +19,8 @@ from cxrssl.reproduce.checks import claim
 from cxrssl.reproduce.costs import print_costs
 from cxrssl.reproduce.images import PlanImages, check_images
 from cxrssl.reproduce.jobs import trainings
-from support import ROOT, finetune_recipe
-
-
-def plan(*changes: str) -> Plan:
-    return load_recipe(ROOT / "recipes/plans/smoke.yaml", Plan, overrides=list(changes))
+from made_runs import plan
+from support import finetune_recipe
 
 
 def kaggle(folder: Path, source: Path, keep: list[str]) -> Path:
@@ -40,7 +35,7 @@ def kaggle(folder: Path, source: Path, keep: list[str]) -> Path:
 
 def in_split(store: Store, split: str) -> list[str]:
     splits = splits_of(store, protocol="corrected", normals=True)
-    return [name for name, own in splits.items() if own == split]
+    return [name for name, name_split in splits.items() if name_split == split]
 
 
 @pytest.mark.parametrize("absent", ["train", "test"])
@@ -48,12 +43,12 @@ def test_a_plan_without_images_of_a_split_is_refused_before_anything_is_made(
     absent: str, source: Path, store: Store, tmp_path: Path
 ) -> None:
     other = in_split(store, "test" if absent == "train" else "train")
-    wanted = plan(f"data.source={kaggle(tmp_path / 'less', source, other)}")
+    smoke = plan(f"data.source={kaggle(tmp_path / 'less', source, other)}")
     message = rf"nothing has been trained:\n  0 of {len(other)} images are in the split {absent}"
     with pytest.raises(RunError, match=message):
-        reproduce(wanted, tmp_path / "runs")
+        reproduce(smoke, tmp_path / "runs")
     with pytest.raises(RunError, match=message):
-        print_costs(wanted, tmp_path / "runs", timed={})
+        print_costs(smoke, tmp_path / "runs", timed={})
     assert not (tmp_path / "runs").exists()
 
 
@@ -62,11 +57,11 @@ def test_the_validation_split_is_needed_by_those_who_validate(
 ) -> None:
     some = kaggle(tmp_path / "less", source, in_split(store, "train") + in_split(store, "test"))
     check_images(
-        PlanImages(wanted := plan(f"data.source={some}"), tmp_path), trainings(wanted, tmp_path)
+        PlanImages(smoke := plan(f"data.source={some}"), tmp_path), trainings(smoke, tmp_path)
     )
-    wanted = plan(f"data.source={some}", "finetuning.set={validate_every_epochs: 1}")
+    smoke = plan(f"data.source={some}", "finetuning.set={validate_every_epochs: 1}")
     with pytest.raises(RunError, match="in the split val with protocol corrected and normals true"):
-        check_images(PlanImages(wanted, tmp_path), trainings(wanted, tmp_path))
+        check_images(PlanImages(smoke, tmp_path), trainings(smoke, tmp_path))
 
 
 def test_a_folder_of_images_alone_trains_no_detector(tmp_path: Path) -> None:
@@ -81,11 +76,11 @@ def test_a_folder_of_images_alone_trains_no_detector(tmp_path: Path) -> None:
 def test_a_share_of_no_image_and_a_phantom_of_none_are_refused(
     source: Path, tmp_path: Path
 ) -> None:
-    wanted = plan(
+    smoke = plan(
         f"data.source={source}", "label_fractions=[0.01, 0.5, 1.0]", "answer.label_fraction=0.5"
     )
     with pytest.raises(RunError, match=r"  1 % of \d+ training images is none"):
-        reproduce(wanted, tmp_path / "runs")
+        reproduce(smoke, tmp_path / "runs")
     with pytest.raises(RunError, match="the phantom leaves no training image"):
         reproduce(plan("data.phantom.images=1"), tmp_path / "runs")
 
@@ -117,20 +112,20 @@ def test_a_dry_run_counts_the_repeats_of_rare_classes_as_training_does(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    wanted = plan(
+    smoke = plan(
         f"data.source={source}",
         "finetuning.set={data: {oversample_threshold: 0.4, oversample_rounding: ceil}}",
     )
     if from_store:
-        claim(tmp_path, wanted, [])
+        claim(tmp_path, smoke, [])
         (tmp_path / "store").symlink_to(store_folder)
-    runs = {one.job.name: one for one in trainings(wanted, tmp_path)}
+    runs = {run.job.name: run for run in trainings(smoke, tmp_path)}
     recipe = runs["control-100-seed0"].recipe
     assert isinstance(recipe, FinetuneRecipe)
     _, batches = training_images(store, labelled_splits(store, recipe).train, recipe)
-    images = PlanImages(wanted, tmp_path).num_training("corrected", normals=recipe.data.normals)
+    images = PlanImages(smoke, tmp_path).num_training("corrected", normals=recipe.data.normals)
     assert len(batches.order(0)) > images
-    print_costs(wanted, tmp_path, timed=dict.fromkeys(("pretrain", "finetune"), lambda *_: 1.0))
+    print_costs(smoke, tmp_path, timed=dict.fromkeys(("pretrain", "finetune"), lambda *_: 1.0))
     printed = " ".join(capsys.readouterr().out.split())
     visits = recipe.epochs * len(batches.order(0))
     assert f"{visits // recipe.batch_size} steps of {recipe.batch_size} images" in printed
@@ -142,14 +137,17 @@ def test_a_dry_run_counts_images_without_findings_where_the_recipe_takes_them(
     def quick(_: object, __: torch.device) -> float:
         return 1.0
 
-    wanted = plan(f"data.source={source}", "finetuning.set={data: {normals: false}}")
-    images = PlanImages(wanted, tmp_path)
-    found, whole = (images.num_training("corrected", normals=n) for n in (False, True))
-    assert found < whole
-    print_costs(wanted, tmp_path / "runs", timed={"pretrain": quick, "finetune": quick})
-    said = " ".join(capsys.readouterr().out.split())
-    assert f"About {found} training images with findings, {whole} with and without" in said
-    runs = {one.job.name: one for one in trainings(wanted, tmp_path / "runs")}
+    smoke = plan(f"data.source={source}", "finetuning.set={data: {normals: false}}")
+    images = PlanImages(smoke, tmp_path)
+    with_findings, all_images = (images.num_training("corrected", normals=n) for n in (False, True))
+    assert with_findings < all_images
+    print_costs(smoke, tmp_path / "runs", timed={"pretrain": quick, "finetune": quick})
+    printed = " ".join(capsys.readouterr().out.split())
+    assert (
+        f"About {with_findings} training images with findings, {all_images} with and without"
+        in printed
+    )
+    runs = {run.job.name: run for run in trainings(smoke, tmp_path / "runs")}
     control = runs["control-100-seed0"]
     assert isinstance(control.recipe, FinetuneRecipe)
-    assert f"{2 * found // 2} steps of 2 images" in said
+    assert f"{2 * with_findings // 2} steps of 2 images" in printed

@@ -8,21 +8,17 @@ from pathlib import Path
 import pytest
 
 from cxrssl.config.load import load_recipe, to_yaml
-from cxrssl.config.plan import Plan
 from cxrssl.config.schema import FinetuneRecipe, PretrainRecipe
 from cxrssl.core.errors import RecipeError, RunError
 from cxrssl.core.files import write_text
 from cxrssl.reproduce.checks import check, claim
 from cxrssl.reproduce.jobs import Training, data_jobs, trainings
-from support import ROOT, old_form
+from made_runs import plan
+from support import old_form
 
 
-def plan(*changes: str, name: str = "smoke") -> Plan:
-    return load_recipe(ROOT / f"recipes/plans/{name}.yaml", Plan, overrides=list(changes))
-
-
-def by_name(found: list[Training]) -> dict[str, Training]:
-    return {one.job.name: one for one in found}
+def by_name(runs: list[Training]) -> dict[str, Training]:
+    return {run.job.name: run for run in runs}
 
 
 def test_ssl_and_control_are_told_the_same_but_for_the_backbone() -> None:
@@ -36,25 +32,25 @@ def test_ssl_and_control_are_told_the_same_but_for_the_backbone() -> None:
 
 
 def test_pool_and_labels_are_what_is_left_of_each_other() -> None:
-    wanted = plan("label_fractions=[0.1, 0.5, 0.9, 1.0]")
-    for one in trainings(wanted, Path("runs/x")):
-        if isinstance(one.recipe, PretrainRecipe):
-            percent = float(one.job.name.split("-")[2])
-            assert one.recipe.data.pool_fraction == pytest.approx(1 - percent / 100, abs=1e-12)
+    fractions = plan("label_fractions=[0.1, 0.5, 0.9, 1.0]")
+    for run in trainings(fractions, Path("runs/x")):
+        if isinstance(run.recipe, PretrainRecipe):
+            percent = float(run.job.name.split("-")[2])
+            assert run.recipe.data.pool_fraction == pytest.approx(1 - percent / 100, abs=1e-12)
 
 
 def test_a_command_says_all_that_its_recipe_says() -> None:
-    for one in trainings(plan(), Path("runs/with space")):
-        command, path, *rest = one.job.arguments
-        overrides = [value for key, value in pairwise(rest) if key == "--set"]
+    for run in trainings(plan(), Path("runs/with space")):
+        command, path, *options = run.job.arguments
+        overrides = [value for key, value in pairwise(options) if key == "--set"]
         kind = PretrainRecipe if command == "pretrain" else FinetuneRecipe
-        assert load_recipe(Path(path), kind, overrides=overrides) == one.recipe
-        assert shlex.split(shlex.join(one.job.arguments)) == list(one.job.arguments)
+        assert load_recipe(Path(path), kind, overrides=overrides) == run.recipe
+        assert shlex.split(shlex.join(run.job.arguments)) == list(run.job.arguments)
 
 
 def test_faulty_arms_split_and_pool_as_the_published_code_does() -> None:
     runs = by_name(trainings(plan(name="demo"), Path("runs/x")))
-    wanted = {
+    expected = {
         "ssl-50-seed0": ("corrected", None),
         "p4-ssl-50-seed0": ("published", "seeded"),
         "p4-pretrain-simclr-50-seed0": ("published", "seeded"),
@@ -62,8 +58,8 @@ def test_faulty_arms_split_and_pool_as_the_published_code_does() -> None:
         "p4p5-pretrain-simclr-50-seed0": ("published", "table"),
         "p4p5-control-50-seed0": ("published", "table"),
     }
-    found = {name: runs[name].recipe.data for name in wanted}
-    assert {n: (data.protocol, data.label_order) for n, data in found.items()} == wanted
+    sections = {name: runs[name].recipe.data for name in expected}
+    assert {n: (data.protocol, data.label_order) for n, data in sections.items()} == expected
     backbone = runs["p4p5-ssl-50-seed0"].recipe
     assert isinstance(backbone, FinetuneRecipe)
     assert backbone.init.backbone == Path("runs/x/p4p5-pretrain-simclr-50-seed0/backbone")
@@ -71,10 +67,10 @@ def test_faulty_arms_split_and_pool_as_the_published_code_does() -> None:
 
 def test_an_external_pool_has_a_store_of_its_own() -> None:
     described = "protocol=described", "finetuning.set={data: {normals: false}}"
-    wanted = plan("data.pool=films", "pretrainings.simclr.pool=external", *described)
-    jobs = {job.name: job for job in data_jobs(wanted, Path("runs/x"))}
+    smoke = plan("data.pool=films", "pretrainings.simclr.pool=external", *described)
+    jobs = {job.name: job for job in data_jobs(smoke, Path("runs/x"))}
     assert jobs["ingest-pool"].arguments[:3] == ("ingest", "films", "runs/x/pool")
-    run = by_name(trainings(wanted, Path("runs/x")))["pretrain-simclr-seed0"]
+    run = by_name(trainings(smoke, Path("runs/x")))["pretrain-simclr-seed0"]
     assert run.job.needs == ("ingest-pool",)
     assert run.recipe.data.store == Path("runs/x/pool")
     assert run.recipe.data.protocol == "corrected"  # the others know only images with findings
@@ -86,9 +82,9 @@ def test_a_pretraining_after_another_starts_from_its_backbone() -> None:
         "pretrainings={wide: {recipe: pretrain/smoke, pool: train}, "
         "simclr: {recipe: pretrain/smoke, pool: rest, after: wide}}"
     )
-    found = trainings(plan(chain), Path("runs/x"))
-    order = [one.job.name for one in found]
-    later = by_name(found)["pretrain-simclr-50-seed0"]
+    runs = trainings(plan(chain), Path("runs/x"))
+    order = [run.job.name for run in runs]
+    later = by_name(runs)["pretrain-simclr-50-seed0"]
     assert order.index("pretrain-wide-seed0") < order.index(later.job.name)
     assert later.job.needs == ("ingest", "pretrain-wide-seed0")
     assert isinstance(later.recipe, PretrainRecipe)
@@ -139,48 +135,48 @@ def test_a_recipe_that_does_not_fit_is_refused(change: str, message: str) -> Non
 def test_runs_that_do_not_fit_together_are_refused(
     changes: list[str], message: str, tmp_path: Path
 ) -> None:
-    wanted = plan(*changes)
+    smoke = plan(*changes)
     with pytest.raises(RunError, match=message) as error:
-        check(wanted, trainings(wanted, tmp_path))
+        check(smoke, trainings(smoke, tmp_path))
     assert "nothing has been trained" in str(error.value)
 
 
 def test_a_run_of_another_recipe_is_not_taken_for_this_plans(tmp_path: Path) -> None:
-    wanted = plan()
-    runs = trainings(wanted, tmp_path)
-    own = by_name(runs)["control-50-seed0"]
-    write_text(own.folder / "recipe.yaml", to_yaml(own.recipe))
-    check(wanted, runs)
-    longer = own.recipe.model_copy(update={"epochs": own.recipe.epochs + 1})
-    write_text(own.folder / "recipe.yaml", to_yaml(longer))
-    with pytest.raises(RunError, match=f"{own.folder} holds a run of another recipe"):
-        check(wanted, runs)
+    smoke = plan()
+    runs = trainings(smoke, tmp_path)
+    run = by_name(runs)["control-50-seed0"]
+    write_text(run.folder / "recipe.yaml", to_yaml(run.recipe))
+    check(smoke, runs)
+    longer = run.recipe.model_copy(update={"epochs": run.recipe.epochs + 1})
+    write_text(run.folder / "recipe.yaml", to_yaml(longer))
+    with pytest.raises(RunError, match=f"{run.folder} holds a run of another recipe"):
+        check(smoke, runs)
 
 
 def test_a_plans_folder_may_be_moved(tmp_path: Path) -> None:
-    wanted = plan()
-    for one in trainings(wanted, tmp_path / "old"):
-        write_text(tmp_path / "new" / one.folder.name / "recipe.yaml", to_yaml(one.recipe))
-    check(wanted, trainings(wanted, tmp_path / "new"))
+    smoke = plan()
+    for run in trainings(smoke, tmp_path / "old"):
+        write_text(tmp_path / "new" / run.folder.name / "recipe.yaml", to_yaml(run.recipe))
+    check(smoke, trainings(smoke, tmp_path / "new"))
 
 
 def test_a_run_from_another_pretraining_is_another_run(tmp_path: Path) -> None:
-    wanted = plan()
-    runs = trainings(wanted, tmp_path)
-    own = by_name(runs)["ssl-50-seed0"]
-    assert isinstance(own.recipe, FinetuneRecipe)
-    before = own.recipe.init.model_copy(update={"backbone": tmp_path / "pretrain-x-seed0/backbone"})
-    write_text(own.folder / "recipe.yaml", to_yaml(own.recipe.model_copy(update={"init": before})))
-    with pytest.raises(RunError, match=f"{own.folder} holds a run of another recipe"):
-        check(wanted, runs)
+    smoke = plan()
+    runs = trainings(smoke, tmp_path)
+    run = by_name(runs)["ssl-50-seed0"]
+    assert isinstance(run.recipe, FinetuneRecipe)
+    before = run.recipe.init.model_copy(update={"backbone": tmp_path / "pretrain-x-seed0/backbone"})
+    write_text(run.folder / "recipe.yaml", to_yaml(run.recipe.model_copy(update={"init": before})))
+    with pytest.raises(RunError, match=f"{run.folder} holds a run of another recipe"):
+        check(smoke, runs)
 
 
 def test_what_a_later_pretraining_starts_from_need_not_be_there_yet(tmp_path: Path) -> None:
-    wanted = plan(
+    smoke = plan(
         "pretrainings={wide: {recipe: pretrain/smoke, pool: train}, "
         "simclr: {recipe: pretrain/smoke, pool: rest, after: wide}}"
     )
-    check(wanted, trainings(wanted, tmp_path))
+    check(smoke, trainings(smoke, tmp_path))
 
 
 def test_a_source_may_be_named_from_elsewhere(
@@ -216,32 +212,34 @@ def test_a_plan_begun_in_the_old_form_of_recipes_goes_on(tmp_path: Path) -> None
     with pytest.raises(RunError, match="another plan: pretrainings"):
         claim(tmp_path, plan("pretrainings.simclr.set={method: {temperature: 0.2}}"), [])
     runs = trainings(plan(now), tmp_path)
-    own = by_name(runs)["pretrain-simclr-50-seed0"]
-    write_text(own.folder / "recipe.yaml", old_form(to_yaml(own.recipe)))
+    run = by_name(runs)["pretrain-simclr-50-seed0"]
+    write_text(run.folder / "recipe.yaml", old_form(to_yaml(run.recipe)))
     check(plan(now), runs)
 
 
 def test_what_is_no_plans_is_left_alone(tmp_path: Path) -> None:
     for made in ("phantom", "x-50-seed0"):
         (tmp_path / made / made).mkdir(parents=True)
-        words = made if made == "phantom" else "runs"
-        with pytest.raises(RunError, match=f"holds {words} and no plan.yaml, so it is no plan's"):
+        content = made if made == "phantom" else "runs"
+        with pytest.raises(
+            RunError, match=f"holds {content} and no plan.yaml, so it is not the folder of a plan"
+        ):
             claim(tmp_path / made, plan(), [])
     assert not (tmp_path / "plan.yaml").exists()
 
 
 def test_a_cut_run_that_was_moved_goes_on_under_its_new_paths(tmp_path: Path) -> None:
-    wanted = plan()
-    old, new = (trainings(wanted, tmp_path / name) for name in ("old", "new"))
-    write_text(tmp_path / "new/plan.yaml", to_yaml(wanted))
+    smoke = plan()
+    old, new = (trainings(smoke, tmp_path / name) for name in ("old", "new"))
+    write_text(tmp_path / "new/plan.yaml", to_yaml(smoke))
     for before, now in zip(old, new, strict=True):
         write_text(now.folder / "recipe.yaml", to_yaml(before.recipe))
-    check(wanted, new)
+    check(smoke, new)
     done = new.pop(0)  # its recipe says what it was made with
-    kept = (done.folder / "recipe.yaml").read_text()
+    recipe = (done.folder / "recipe.yaml").read_text()
     write_text(done.job.product, "{}")
-    claim(tmp_path / "new", wanted, [done, *new])
-    assert (done.folder / "recipe.yaml").read_text() == kept
-    assert {one.folder: (one.folder / "recipe.yaml").read_text() for one in new} == {
-        one.folder: to_yaml(one.recipe) for one in new
+    claim(tmp_path / "new", smoke, [done, *new])
+    assert (done.folder / "recipe.yaml").read_text() == recipe
+    assert {run.folder: (run.folder / "recipe.yaml").read_text() for run in new} == {
+        run.folder: to_yaml(run.recipe) for run in new
     }

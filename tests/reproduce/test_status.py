@@ -6,22 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from cxrssl.config.load import load_recipe
-from cxrssl.config.plan import Plan
 from cxrssl.core.duration import duration
 from cxrssl.core.files import write_json, write_text
 from cxrssl.jobs.job import Outcome
 from cxrssl.reproduce.jobs import data_jobs, trainings
 from cxrssl.reproduce.status import Status, progress_of
-from support import ROOT
+from made_runs import plan
 
 
 @pytest.fixture
 def status(tmp_path: Path) -> Status:
     """Return a plan of 4 runs on a store of 100 images, of which nothing has run."""
-    plan = load_recipe(ROOT / "recipes/plans/smoke.yaml", Plan, overrides=[])
-    runs = trainings(plan, tmp_path)
-    jobs = [*data_jobs(plan, tmp_path), *(one.job for one in runs)]
+    runs = trainings(plan(), tmp_path)
+    jobs = [*data_jobs(plan(), tmp_path), *(run.job for run in runs)]
     path = tmp_path / "status.json"
     return Status("smoke", path, progress_of(jobs, runs, path), 2, tmp_path)
 
@@ -32,18 +29,18 @@ def log(folder: Path, *, step: int, num_steps: int, epoch: int) -> None:
 
 
 def test_a_run_is_where_its_log_says(status: Status, tmp_path: Path) -> None:
-    one = status.jobs["control-100-seed0"]
-    status.begin(one.job)
-    assert one.note == "starts"
+    progress = status.jobs["control-100-seed0"]
+    status.begin(progress.job)
+    assert progress.note == "starts"
     log(tmp_path / "control-100-seed0", step=6, num_steps=24, epoch=1)
-    assert (one.note, one.share) == ("step 6 of 24, epoch 2", 0.25)
+    assert (progress.note, progress.fraction) == ("step 6 of 24, epoch 2", 0.25)
     with (tmp_path / "control-100-seed0/metrics.jsonl").open("a") as file:
         file.write('{"step": 8, "ep')  # being written
-    assert one.share == 0.25
+    assert progress.fraction == 0.25
     status.write("running")
-    found = json.loads((tmp_path / "status.json").read_text())
-    assert found["state"] == "running"
-    entry = next(job for job in found["jobs"] if job["name"] == "control-100-seed0")
+    content = json.loads((tmp_path / "status.json").read_text())
+    assert content["state"] == "running"
+    entry = next(job for job in content["jobs"] if job["name"] == "control-100-seed0")
     assert (entry["state"], entry["step"], entry["num_steps"]) == ("running", 6, 24)
 
 
@@ -108,25 +105,28 @@ def test_seconds_of_an_earlier_call_are_remembered(status: Status, tmp_path: Pat
     status.begin(status.jobs[name].job)
     write_text(status.jobs[name].job.product, "{}")
     status.end(Outcome(status.jobs[name].job, 61.0, ""))
-    everything = [one.job for one in status.jobs.values()]
-    own = [one.training for one in status.jobs.values() if one.training is not None]
-    again = progress_of(everything, own, status.path)
+    jobs = [progress.job for progress in status.jobs.values()]
+    runs = [progress.training for progress in status.jobs.values() if progress.training is not None]
+    again = progress_of(jobs, runs, status.path)
     assert (again[name].state, again[name].seconds) == ("done", 61.0)
     status.jobs[name].job.product.unlink()
-    lost = progress_of(everything, own, status.path)
+    lost = progress_of(jobs, runs, status.path)
     assert (lost[name].state, lost[name].seconds) == ("waiting", None)
 
 
 def test_a_failed_job_keeps_its_reason(status: Status, tmp_path: Path) -> None:
     job = status.jobs["ingest"].job
     status.end(Outcome(job, 1.0, "exit code 2: no room"))
-    found = json.loads((tmp_path / "status.json").read_text())["jobs"]
-    assert next(one for one in found if one["name"] == "ingest")["fault"] == "exit code 2: no room"
+    jobs = json.loads((tmp_path / "status.json").read_text())["jobs"]
+    assert (
+        next(entry for entry in jobs if entry["name"] == "ingest")["fault"]
+        == "exit code 2: no room"
+    )
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "text"),
     [(4, "4 s"), (89, "89 s"), (120, "2 min"), (9000, "2.5 h"), (400000, "4.6 days")],
 )
-def test_a_time_is_said_as_people_do(seconds: float, said: str) -> None:
-    assert duration(seconds) == said
+def test_a_time_is_said_as_people_do(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

@@ -14,10 +14,10 @@ from rich.console import Console
 
 from cxrssl.core.files import write_json, write_text
 from cxrssl.core.lock import sole_user
-from cxrssl.jobs.job import NOT_RUN, Outcome
+from cxrssl.jobs.job import NOT_RUN, Job, Outcome
 from cxrssl.reproduce.jobs import Training, trainings
-from cxrssl.reproduce.progress_table import ProgressTable, Row
-from cxrssl.reproduce.status import Status, progress_of
+from cxrssl.reproduce.progress_table import ProgressTable
+from cxrssl.reproduce.status import Progress, Status, progress_of
 from cxrssl.reproduce.watch import Watch, _headline, is_stale
 from made_runs import plan
 
@@ -27,17 +27,17 @@ FILES = ("report.html", "report.csv", "report.md", "report.tex")
 @pytest.fixture
 def runs(tmp_path: Path) -> list[Training]:
     """Return the runs of a plan that has ended, with a report of them."""
-    found = trainings(plan(), tmp_path)
-    arms = [one.job.name for one in found if one.job.arguments[0] == "finetune"]
-    assert len(arms) == len(found) - 1
+    runs = trainings(plan(), tmp_path)
+    arms = [run.job.name for run in runs if run.job.arguments[0] == "finetune"]
+    assert len(arms) == len(runs) - 1
     write_json(tmp_path / "report.json", {"arms": arms})
     for name in (*FILES, "plan.yaml"):
         write_text(tmp_path / name, "")
-    for one in found:
-        write_text(one.job.product, "{}")
+    for run in runs:
+        write_text(run.job.product, "{}")
     for path in tmp_path.rglob("*"):
         os.utime(path, (1, 1))
-    return found
+    return runs
 
 
 def newer(path: Path) -> None:
@@ -67,36 +67,46 @@ def test_a_report_is_made_anew(
 
 @pytest.fixture
 def watch(tmp_path: Path) -> tuple[Watch, Status, io.StringIO]:
-    found = trainings(plan(), tmp_path)
+    runs = trainings(plan(), tmp_path)
     path = tmp_path / "status.json"
-    jobs = [one.job for one in found]
-    status = Status("smoke", path, progress_of(jobs, found, path), 1, tmp_path)
-    said = io.StringIO()
-    return Watch(status, ProgressTable(Console(file=said), None), tmp_path, held=0), status, said
+    jobs = [run.job for run in runs]
+    status = Status("smoke", path, progress_of(jobs, runs, path), 1, tmp_path)
+    printed = io.StringIO()
+    return (
+        Watch(status, ProgressTable(Console(file=printed), None), tmp_path, lock_fd=0),
+        status,
+        printed,
+    )
 
 
 def test_what_never_ran_is_not_said_one_by_one(
     watch: tuple[Watch, Status, io.StringIO], tmp_path: Path
 ) -> None:
-    own, status, said = watch
-    first, second, third = [one.job for one in status.jobs.values()][:3]
+    watcher, status, printed = watch
+    first, second, third = [progress.job for progress in status.jobs.values()][:3]
     write_json(first.product, {"metrics": {"AP50": {"value": 0.25}}})
-    own.ended(Outcome(first, 61.0, ""))
-    own.ended(Outcome(second, 0.0, f"{NOT_RUN} it needs another"))
-    own.ended(Outcome(third, 1.0, "exit code 2: no room"))
-    assert said.getvalue().splitlines() == [
+    watcher.ended(Outcome(first, 61.0, ""))
+    watcher.ended(Outcome(second, 0.0, f"{NOT_RUN} it needs another"))
+    watcher.ended(Outcome(third, 1.0, "exit code 2: no room"))
+    assert printed.getvalue().splitlines() == [
         f"[1/4] {first.name} done in 61 s, AP50 0.250",
         f"[1/4] {third.name} FAILED in 1 s: exit code 2: no room",
     ]
-    assert [one.state for one in status.jobs.values()] == ["done", "failed", "failed", "waiting"]
+    assert [progress.state for progress in status.jobs.values()] == [
+        "done",
+        "failed",
+        "failed",
+        "waiting",
+    ]
 
 
 def test_a_plan_whose_jobs_all_wait_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cxrssl.reproduce.progress_table._QUIET_S", 0.0)
     printed = io.StringIO()
     table = ProgressTable(Console(file=printed), None)
-    table.show([], done=1, total=3, left=None)
-    table.show([Row("ingest", "at work", None)], done=1, total=3, left=None)
+    ingest = Progress(Job("ingest", (), Path("store")), training=None)
+    for running in ([], [ingest]):
+        table.show(running, done=1, total=3, seconds_left=None)
     assert printed.getvalue().splitlines() == [
         "[1/3] at work: none yet, all wait",
         "[1/3] at work: ingest at work",
@@ -104,15 +114,15 @@ def test_a_plan_whose_jobs_all_wait_says_so(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_status_says_how_a_call_ended(watch: tuple[Watch, Status, io.StringIO]) -> None:
-    own, status, _ = watch
+    watcher, status, _ = watch
 
     def state() -> str:
         return str(json.loads(status.path.read_text())["state"])
 
-    with own:
+    with watcher:
         assert state() == "running"
     assert state() == "ended"
-    with pytest.raises(KeyboardInterrupt), own:
+    with pytest.raises(KeyboardInterrupt), watcher:
         raise KeyboardInterrupt
     assert state() == "stopped"
 
@@ -120,7 +130,7 @@ def test_the_status_says_how_a_call_ended(watch: tuple[Watch, Status, io.StringI
 def test_one_report_is_written_at_a_time_and_not_outlived(
     watch: tuple[Watch, Status, io.StringIO], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own, status, _ = watch
+    watcher, status, _ = watch
     begun: list[subprocess.Popen[bytes]] = []
 
     def begin(_: Path, __: int) -> subprocess.Popen[bytes]:
@@ -131,24 +141,24 @@ def test_one_report_is_written_at_a_time_and_not_outlived(
     now, start = [time.monotonic()], time.monotonic()
     monkeypatch.setattr("cxrssl.reproduce.watch.time.monotonic", lambda: now[0])
     job = next(iter(status.jobs.values())).job
-    with own:
+    with watcher:
         for after, is_new, reports in ((179, True, 0), (181, True, 1), (9000, True, 1)):
             now[0] = start + after
             if is_new:
-                own.ended(Outcome(job, 1.0, "exit code 2"))
-            own.tick()
+                watcher.ended(Outcome(job, 1.0, "exit code 2"))
+            watcher.tick()
             assert len(begun) == reports
         begun[0].kill()
         begun[0].wait()
-        own.tick()
+        watcher.tick()
         assert len(begun) == 2
         now[0] += 600  # nothing new
         begun[1].kill()
         begun[1].wait()
-        own.tick()
+        watcher.tick()
         assert len(begun) == 2
         now[0] += 400
-        own.tick()
+        watcher.tick()
         assert len(begun) == 3
     assert begun[2].poll() is not None
 
@@ -163,8 +173,10 @@ def test_a_report_that_outlives_a_killed_call_keeps_the_folder_held(
     slow.chmod(0o755)
     monkeypatch.setattr("cxrssl.reproduce.watch.sys.executable", str(slow))
     monkeypatch.setattr("cxrssl.reproduce.watch._REPORT_AT_LEAST_EVERY_S", 0.0)
-    with sole_user(tmp_path, on_wait=lambda: None) as held:
-        Watch(watch[1], ProgressTable(Console(file=watch[2]), None), tmp_path, held=held).tick()
+    with sole_user(tmp_path, on_wait=lambda: None) as lock_fd:
+        Watch(
+            watch[1], ProgressTable(Console(file=watch[2]), None), tmp_path, lock_fd=lock_fd
+        ).tick()
     deadline = time.monotonic() + 30
     while not (number.is_file() and number.read_text()):
         assert time.monotonic() < deadline

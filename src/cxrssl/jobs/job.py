@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 NOT_RUN = "not run, because"
-"""How the fault of a job begins that was not run because another one failed."""
+"""Start of the fault of a job that was not run because another one failed."""
 
 
 @dataclass(frozen=True)
@@ -44,15 +44,15 @@ class Job:
         settings: Mapping[str, str],
         *,
         keep_open: int | None,
-        before: Callable[[], None] | None = None,
+        preexec: Callable[[], None] | None = None,
     ) -> "subprocess.Popen[bytes]":
         """Start the command.
 
         Args:
             log: File that its output is appended to.
-            settings: Environment variables, on top of those of this process.
+            settings: Environment variables to add to those of this process.
             keep_open: File descriptor that the command inherits, such as that of a lock.
-            before: Called in the new process before the command.
+            preexec: Called in the new process before the command.
         """
         if self.not_resumable is not None:
             shutil.rmtree(self.not_resumable, ignore_errors=True)
@@ -64,7 +64,7 @@ class Job:
                 stderr=subprocess.STDOUT,
                 env=os.environ | settings,
                 pass_fds=() if keep_open is None else (keep_open,),
-                preexec_fn=before,
+                preexec_fn=preexec,
             )
 
 
@@ -102,7 +102,7 @@ class Watcher(Protocol):
 
 
 def last_printed(log: Path) -> str:
-    """Return the last line of a log, and where the whole log is."""
+    """Return the last line of a log, and the path of the log."""
     text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
     lines = [line.strip() for line in text.splitlines()]
     last = next((line for line in reversed(lines) if line), "nothing was printed")

@@ -1,10 +1,9 @@
-"""Run commands side by side on one machine, each once: a job that is done is not run again."""
+"""Run the jobs of a plan in parallel on this machine; finished jobs are not run again."""
 
 import os
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,10 +19,10 @@ _POLL_S, _TICK_S = 0.1, 1.0
 def run_locally(
     jobs: Sequence[Job], logs: Path, *, watcher: Watcher, inherit: int | None
 ) -> dict[str, str]:
-    """Run the jobs that are not done, earlier ones first, as many at once as there are places.
+    """Run the jobs that are not done in their order, one per GPU at a time.
 
-    A place is a GPU, or on a machine without one a core: several runs of one thread finish sooner
-    than one run of several. A failed job blocks only the jobs that need it.
+    Without a GPU it is one per core: several runs of one thread finish sooner than one run of
+    several. A failed job blocks only the jobs that need it.
 
     Args:
         jobs: In order of preference.
@@ -36,23 +35,24 @@ def run_locally(
     """
     waiting = [job for job in jobs if not job.done]
     missing = {job.name for job in waiting}
-    free, running = places(), list[_Running]()
+    free_environments, running = job_environments(), list[_Running]()
     faults: dict[str, str] = {}
     ticked = 0.0
-    with _ended_together(running):
+    try:
         while waiting or running:
-            for job in [j for j in waiting if not missing.intersection(j.needs)][: len(free)]:
+            ready = [job for job in waiting if not missing.intersection(job.needs)]
+            for job in ready[: len(free_environments)]:
                 waiting.remove(job)
-                running.append(_Running.begin(job, logs, free.pop(0), inherit=inherit))
+                running.append(_Running.begin(job, logs, free_environments.pop(0), inherit=inherit))
                 watcher.began(job)
-            for ended in [r for r in running if r.process.poll() is not None]:
-                running.remove(ended)
-                free.append(ended.place)
-                outcomes = [ended.outcome()]
+            for finished in [r for r in running if r.process.poll() is not None]:
+                running.remove(finished)
+                free_environments.append(finished.environment)
+                outcomes = [finished.outcome()]
                 if outcomes[0].ok:
-                    missing.discard(ended.job.name)
+                    missing.discard(finished.job.name)
                 else:
-                    waiting, blocked = _without_dependents(waiting, ended.job.name)
+                    waiting, blocked = _without_dependents(waiting, finished.job.name)
                     outcomes += blocked
                 for outcome in outcomes:
                     watcher.ended(outcome)
@@ -61,11 +61,15 @@ def run_locally(
                 watcher.tick()
                 ticked = time.monotonic()
             time.sleep(_POLL_S)
+    finally:  # also if this process is interrupted
+        for run in running:
+            run.process.terminate()
+            run.process.wait()
     return faults
 
 
-def places() -> list[dict[str, str]]:
-    """Return the environment of each place a job can run at.
+def job_environments() -> list[dict[str, str]]:
+    """Return the environment variables of each job that can run at once: its GPU, or its core.
 
     Raises:
         RunError: If there are GPUs that torch can't use.
@@ -80,45 +84,34 @@ def places() -> list[dict[str, str]]:
 
 def _without_dependents(waiting: Sequence[Job], failed: str) -> tuple[list[Job], list[Outcome]]:
     """Return the jobs that can still run when one has failed, and the outcomes of the others."""
-    blocking, kept, blocked = {failed}, list(waiting), list[Outcome]()
+    failed_names, runnable, blocked = {failed}, list(waiting), list[Outcome]()
     while True:
-        hit = [job for job in kept if blocking.intersection(job.needs)]
-        if not hit:
-            return kept, blocked
-        blocked += [Outcome(job, 0.0, f"{NOT_RUN} {failed} failed") for job in hit]
-        blocking |= {job.name for job in hit}
-        kept = [job for job in kept if job.name not in blocking]
+        dependents = [job for job in runnable if failed_names.intersection(job.needs)]
+        if not dependents:
+            return runnable, blocked
+        blocked += [Outcome(job, 0.0, f"{NOT_RUN} {failed} failed") for job in dependents]
+        failed_names |= {job.name for job in dependents}
+        runnable = [job for job in runnable if job.name not in failed_names]
 
 
 @dataclass(frozen=True)
 class _Running:
     job: Job
     process: "subprocess.Popen[bytes]"
-    place: dict[str, str]
+    environment: dict[str, str]
     log: Path
     begun: float
 
     @classmethod
     def begin(
-        cls, job: Job, logs: Path, place: dict[str, str], *, inherit: int | None
+        cls, job: Job, logs: Path, environment: dict[str, str], *, inherit: int | None
     ) -> "_Running":
         log = logs / f"{job.name}.log"
-        process = job.start(log, place, keep_open=inherit)
-        return cls(job, process, place, log, time.monotonic())
+        process = job.start(log, environment, keep_open=inherit)
+        return cls(job, process, environment, log, time.monotonic())
 
     def outcome(self) -> Outcome:
         # The product decides, not the exit code: an ingest that listed faulty files ends with 1.
         code, seconds = self.process.wait(), time.monotonic() - self.begun
         fault = "" if self.job.done else f"exit code {code}: {last_printed(self.log)}"
         return Outcome(self.job, seconds, fault)
-
-
-@contextmanager
-def _ended_together(running: list[_Running]) -> Iterator[None]:
-    """End what runs when this process ends."""
-    try:
-        yield
-    finally:
-        for left in running:
-            left.process.terminate()
-            left.process.wait()

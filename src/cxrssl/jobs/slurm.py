@@ -1,9 +1,9 @@
-"""Run commands on a Slurm cluster: all are submitted at once, and wait for each other there.
+"""Run the jobs of a plan on a Slurm cluster: all are submitted at once, with dependencies.
 
 Slurm queues a job again that is preempted, loses its node or reaches its time limit, and the job
 resumes. Jobs outlive the process that submitted them. Whatever else goes wrong, the same command
 repairs: it waits for the jobs that are still in the queue (`slurm/queue.json` has their ids) and
-submits those that are neither there nor done.
+submits those that are neither queued nor done.
 """
 
 import importlib.util
@@ -64,15 +64,15 @@ def run_on_slurm(
     files = folder / "slurm"
     files.mkdir(parents=True, exist_ok=True)
     waiting = {job.name: job for job in jobs if not job.done}
-    numbers = _still_good(waiting, _queued(folder))
-    for group in _groups(waiting, already=numbers.keys()):
-        needs = [numbers[need] for need in sorted(_needs(group[0], waiting))]
+    job_ids = _keep_runnable(waiting, _queued_jobs(folder))
+    for group in _job_arrays(waiting, submitted=job_ids.keys()):
+        needs = [job_ids[need] for need in sorted(_needs(group[0], waiting))]
         tasks = [SlurmTask(job, folder) for job in group]
-        submitted = submit(tasks, files, limits, name=slurm_name(folder), needs=needs)
-        numbers |= zip([job.name for job in group], submitted, strict=True)
-        write_json(files / "queue.json", numbers)
-    submitted_jobs = {name: QueuedJob(files, number) for name, number in numbers.items()}
-    return _Followed(list(waiting.values()), submitted_jobs, folder, watcher).faults()
+        new_ids = submit(tasks, files, limits, name=slurm_name(folder), needs=needs)
+        job_ids |= zip([job.name for job in group], new_ids, strict=True)
+        write_json(files / "queue.json", job_ids)
+    queued_jobs = {name: QueuedJob(files, number) for name, number in job_ids.items()}
+    return _JobFollower(list(waiting.values()), queued_jobs, folder, watcher).wait()
 
 
 def slurm_name(plan: Path) -> str:
@@ -92,11 +92,11 @@ def check_idle(plan: Path) -> None:
     if not (plan / "slurm" / "queue.json").is_file() or shutil.which("squeue") is None:
         return
     _check_submitit()
-    numbers = sorted(job.job_id for job in _queued(plan).values())
-    if numbers:
+    job_ids = sorted(job.job_id for job in _queued_jobs(plan).values())
+    if job_ids:
         raise RunError(
-            f"{len(numbers)} jobs of {plan} are in the Slurm queue, or Slurm does not answer "
-            f"({', '.join(numbers[:5])}). Wait for them with --executor slurm, or cancel them with "
+            f"{len(job_ids)} jobs of {plan} are in the Slurm queue, or Slurm does not answer "
+            f"({', '.join(job_ids[:5])}). Wait for them with --executor slurm, or cancel them with "
             "scancel."
         )
 
@@ -131,7 +131,7 @@ def _check_paths(*paths: Path) -> None:
             )
 
 
-def _queued(plan: Path) -> dict[str, "QueuedJob"]:
+def _queued_jobs(plan: Path) -> dict[str, "QueuedJob"]:
     """Return the jobs of a plan that an earlier call has submitted and that have not ended.
 
     Raises:
@@ -142,40 +142,40 @@ def _queued(plan: Path) -> dict[str, "QueuedJob"]:
     path = plan / "slurm" / "queue.json"
     if not path.is_file():
         return {}
-    numbers = read_record(path)
-    if not all(isinstance(x, str) and _JOB_ID.fullmatch(x) for x in numbers.values()):
+    job_ids = read_record(path)
+    if not all(isinstance(x, str) and _JOB_ID.fullmatch(x) for x in job_ids.values()):
         raise RunError(
             f"{path} is damaged: expected Slurm job ids. Cancel this plan's jobs if `squeue --me` "
             "lists some, delete that file, and run the same command."
         )
-    jobs = {name: QueuedJob(path.parent, number) for name, number in numbers.items()}
+    jobs = {name: QueuedJob(path.parent, number) for name, number in job_ids.items()}
     return {name: job for name, job in jobs.items() if not job.done()}
 
 
-def _still_good(waiting: Mapping[str, Job], queued: Mapping[str, "QueuedJob"]) -> dict[str, str]:
-    """Return the ids of queued jobs that can still do their work, by name; cancel the others.
+def _keep_runnable(waiting: Mapping[str, Job], queued: Mapping[str, "QueuedJob"]) -> dict[str, str]:
+    """Return the ids of queued jobs that can still run, by name; cancel the others.
 
     A job can't if it, or one that it needs, would wait for ever or has failed.
     """
-    numbers = dict[str, str]()
-    for name in (name for name in _order(waiting).static_order() if name in queued):
-        if queued[name].is_hopeless or not numbers.keys() >= _needs(waiting[name], waiting):
+    job_ids = dict[str, str]()
+    for name in (name for name in _dependency_order(waiting).static_order() if name in queued):
+        if queued[name].is_hopeless or not job_ids.keys() >= _needs(waiting[name], waiting):
             queued[name].cancel(check=False)
         else:
-            numbers[name] = queued[name].job_id
-    return numbers
+            job_ids[name] = queued[name].job_id
+    return job_ids
 
 
-def _groups(waiting: Mapping[str, Job], *, already: Set[str]) -> Iterator[list[Job]]:
+def _job_arrays(waiting: Mapping[str, Job], *, submitted: Set[str]) -> Iterator[list[Job]]:
     """Yield jobs with the same needs on the same kind of machine, those that others need first."""
-    order = _order(waiting)
+    order = _dependency_order(waiting)
     order.prepare()
     while order.is_active():
         ready = set(order.get_ready())
         order.done(*ready)
         groups: dict[tuple[frozenset[str], bool], list[Job]] = {}
         for name, job in waiting.items():
-            if name in ready - already:
+            if name in ready - submitted:
                 key = frozenset(_needs(job, waiting)), job.trains
                 groups.setdefault(key, []).append(job)
         for group in groups.values():
@@ -183,7 +183,7 @@ def _groups(waiting: Mapping[str, Job], *, already: Set[str]) -> Iterator[list[J
                 yield group[start : start + _MOST_OF_ARRAY]
 
 
-def _order(waiting: Mapping[str, Job]) -> TopologicalSorter[str]:
+def _dependency_order(waiting: Mapping[str, Job]) -> TopologicalSorter[str]:
     return TopologicalSorter({name: _needs(job, waiting) for name, job in waiting.items()})
 
 
@@ -192,30 +192,30 @@ def _needs(job: Job, waiting: Mapping[str, Job]) -> set[str]:
     return {need for need in job.needs if need in waiting}
 
 
-class _Followed:
-    """Jobs of which some have not ended yet."""
+class _JobFollower:
+    """Waits for submitted jobs and reports how they end."""
 
     def __init__(
         self, jobs: list[Job], queued: Mapping[str, "QueuedJob"], plan: Path, watcher: Watcher
     ) -> None:
-        self._left, self._queued, self._plan, self._watcher = jobs, queued, plan, watcher
+        self._unfinished, self._queued_jobs, self._plan, self._watcher = jobs, queued, plan, watcher
         self._faults = dict[str, str]()
         self._running = set[str]()
-        self._ended_at = dict[str, float]()
+        self._seen_ended_at = dict[str, float]()
 
-    def faults(self) -> dict[str, str]:
-        """Wait until all have ended, and return for those that are not done the reason."""
-        while self._left:
+    def wait(self) -> dict[str, str]:
+        """Wait until all jobs have ended; return the reason for each that is not done."""
+        while self._unfinished:
             self._watcher.tick()
             time.sleep(_TICK_S)
-            for job in list(self._left):
+            for job in list(self._unfinished):
                 # What a job needs is judged first: Slurm may have cancelled the job because of it.
-                if {other.name for other in self._left}.intersection(job.needs):
+                if {other.name for other in self._unfinished}.intersection(job.needs):
                     continue
                 outcome = self._outcome(job)
                 if outcome is None:
                     continue
-                self._left.remove(job)
+                self._unfinished.remove(job)
                 if not outcome.ok:
                     self._faults[job.name] = outcome.fault
                 self._watcher.ended(outcome)
@@ -225,11 +225,11 @@ class _Followed:
         """Return how a job has ended, None if it has not."""
         failed = next((need for need in job.needs if need in self._faults), None)
         if failed is not None:  # Slurm cancels it
-            first = self._faults[failed]
+            fault = self._faults[failed]
             return Outcome(
-                job, 0.0, first if first.startswith(NOT_RUN) else f"{NOT_RUN} {failed} failed"
+                job, 0.0, fault if fault.startswith(NOT_RUN) else f"{NOT_RUN} {failed} failed"
             )
-        queued = self._queued[job.name]
+        queued = self._queued_jobs[job.name]
         state = queued.state
         if state != "RUNNING":
             self._running.discard(job.name)
@@ -238,21 +238,23 @@ class _Followed:
             self._watcher.began(job)
         if queued.is_hopeless:
             queued.cancel(check=False)
-            fault = f"Slurm job {queued.job_id} would never run, and was cancelled: {queued.reason}"
-            return Outcome(job, 0.0, fault)
+            reason = (
+                f"Slurm job {queued.job_id} would never run, and was cancelled: {queued.reason}"
+            )
+            return Outcome(job, 0.0, reason)
         if state == "PENDING" or not queued.done():
             return None
         if _is_visible(job.product):
             return Outcome(job, queued.seconds, "")
-        if time.monotonic() - self._ended_at.setdefault(job.name, time.monotonic()) < _GRACE_S:
+        if time.monotonic() - self._seen_ended_at.setdefault(job.name, time.monotonic()) < _GRACE_S:
             return None
-        how = state.lower().replace("_", " ")
-        fault = f"Slurm job {queued.job_id}, {how}: {last_printed(self._log(job))}"
-        return Outcome(job, queued.seconds, fault)
+        ending = state.lower().replace("_", " ")
+        reason = f"Slurm job {queued.job_id}, {ending}: {last_printed(self._log(job))}"
+        return Outcome(job, queued.seconds, reason)
 
     def _log(self, job: Job) -> Path:
         """Return the job's log, or Slurm's if the command did not get to print anything."""
-        log, paths = log_of(self._plan, job), self._queued[job.name].paths
+        log, paths = log_of(self._plan, job), self._queued_jobs[job.name].paths
         submitted = paths.submitted_pickle
         if log.is_file() and log.stat().st_mtime >= submitted.stat().st_mtime:
             return log

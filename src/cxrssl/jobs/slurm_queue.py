@@ -29,7 +29,7 @@ _HOPELESS = (
     *("PartitionTimeLimit", "launch failed requeued held"),
 )
 _ASK_EVERY_S, _SILENCE_S = 5, 300.0
-# How long before its time limit a job is told, so that it can be queued again.
+# How long before its time limit a job gets a signal, so that it can be queued again.
 _NOTICE_S, _NOTICE_SHARE = 90, 0.2
 logging.getLogger("submitit").setLevel(logging.ERROR)
 
@@ -54,18 +54,18 @@ class _QueueWatcher(SlurmInfoWatcher):
     def read_info(self, string: bytes | str) -> dict[str, dict[str, str]]:
         """Return state, start and reason of every job that has not ended, by its id.
 
-        States are PENDING, RUNNING or how a job ended; FORGOTTEN is one that is not listed.
+        States are PENDING, RUNNING or how a job ended; FORGOTTEN if squeue does not list it.
         """
         self._silent_since = None
         text = string if isinstance(string, str) else string.decode(errors="replace")
-        forgotten = {"State": "FORGOTTEN", "Start": "", "Reason": ""}
-        states = dict.fromkeys(self._registered - self._finished, forgotten)
+        unlisted = {"State": "FORGOTTEN", "Start": "", "Reason": ""}
+        states = dict.fromkeys(self._registered - self._finished, unlisted)
         for line in (line for line in text.splitlines() if line.count("|") >= 3):
             number, state, start, reason = line.split("|", 3)
             if number in states:
                 # submitit takes states that it does not know, such as CONFIGURING, for an end.
-                known = state if state in (*_ENDED, "PENDING") else "RUNNING"
-                states[number] = {"State": known, "Start": start, "Reason": reason}
+                job_state = state if state in (*_ENDED, "PENDING") else "RUNNING"
+                states[number] = {"State": job_state, "Start": start, "Reason": reason}
         return states
 
 
@@ -76,12 +76,12 @@ class QueuedJob(SlurmJob[None]):
 
     @property
     def is_hopeless(self) -> bool:
-        """Return whether it waits for something that will never be."""
+        """Return whether the job waits for something that will never happen."""
         return self.state == "PENDING" and self.reason in _HOPELESS
 
     @property
     def reason(self) -> str:
-        """Return why it waits, in Slurm's words."""
+        """Return Slurm's reason why the job waits."""
         return self.get_info(mode="cache").get("Reason", "")
 
     @property
@@ -109,7 +109,7 @@ def submit(
         files: Folder for submitit's files.
         limits: What each task asks for.
         name: Name of the array in the queue.
-        needs: Slurm ids of the jobs that must succeed first.
+        needs: Slurm ids of the jobs that have to succeed first.
 
     Returns:
         The Slurm ids of the tasks.
@@ -138,15 +138,15 @@ def submit(
     )
     # Inside of a job, sbatch would take that job's options for those of the new ones.
     environment = clean_env() if "SLURM_JOB_ID" in os.environ else nullcontext()
-    kept = {name: os.environ[name] for name in ("SLURM_CONF",) if name in os.environ}
+    slurm_conf = {name: os.environ[name] for name in ("SLURM_CONF",) if name in os.environ}
     try:
         # submitit prints what sbatch says, which the error below holds.
         with environment, redirect_stderr(StringIO()):
-            os.environ.update(kept)
+            os.environ.update(slurm_conf)
             return [job.job_id for job in executor.submit_array(tasks)]
     except (FailedJobError, FailedSubmissionError) as error:
-        said = printable(" ".join(str(error).split()))
+        answer = printable(" ".join(str(error).split()))
         raise RunError(
-            f"sbatch has refused a job: {said} Correct the section `slurm` of the plan, such as "
+            f"sbatch has refused a job: {answer} Correct the section `slurm` of the plan, such as "
             "--set slurm.partition=NAME, and run the same command."
         ) from error

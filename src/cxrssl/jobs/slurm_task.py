@@ -1,4 +1,4 @@
-"""What runs on a node of a Slurm cluster: one `cxrssl` command, resumed after each interruption."""
+"""The task on a node of a Slurm cluster: one `cxrssl` command, resumed after interruptions."""
 
 import os
 import signal
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from submitit.helpers import DelayedSubmission
 
 # Processes that a command had started still print something when it was ended.
-_SETTLE_S = 2.0
+_OUTPUT_DELAY_S = 2.0
 # A training that is asked to end saves its step first.
-_TO_SAVE_S = 30.0
+_SAVE_TIME_S = 30.0
 # Longer than the time that clusters grant between SIGTERM and SIGKILL.
-_UNTIL_KILLED_S = 900.0
+_KILL_DELAY_S = 900.0
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,13 @@ class SlurmTask:
         # A caller that was killed while it submitted may have submitted this job twice.
         with sole_user(
             lock, on_wait=lambda: _append(log, "Waiting: this job runs already.")
-        ) as held:
+        ) as lock_fd:
             if self.job.done:
                 return
             try:
-                code = self._command(log, held)
+                code = self._command(log, lock_fd)
             except Exception as error:  # by submitit: the time limit was reached too often
-                time.sleep(_SETTLE_S)
+                time.sleep(_OUTPUT_DELAY_S)
                 _append(log, str(error))
                 raise
         if not self.job.done:
@@ -69,16 +69,16 @@ class SlurmTask:
 
         return DelayedSubmission(self)
 
-    def _command(self, log: Path, held: int) -> int:
+    def _command(self, log: Path, lock_fd: int) -> int:
         cpus = os.environ["SLURM_CPUS_PER_TASK"]
         threads = {"OMP_NUM_THREADS": cpus, "MKL_NUM_THREADS": cpus}
-        process = self.job.start(log, threads, keep_open=held, before=_ignore_time_limit)
+        process = self.job.start(log, threads, keep_open=lock_fd, preexec=_ignore_time_limit)
         try:
             code = process.wait()
         finally:
             process.terminate()
             try:
-                process.wait(_TO_SAVE_S)
+                process.wait(_SAVE_TIME_S)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -86,7 +86,7 @@ class SlurmTask:
             # Slurm is about to kill this job: to make room for another, and then it queues this
             # one again, or because it was cancelled. A job that ends by itself before that counts
             # as ended, and would not be queued again.
-            time.sleep(_UNTIL_KILLED_S)
+            time.sleep(_KILL_DELAY_S)
         return code
 
 

@@ -17,7 +17,7 @@ from cxrssl.core.errors import RunError
 from cxrssl.core.interrupts import Interrupted
 from cxrssl.core.lock import sole_user
 from cxrssl.jobs.job import NOT_RUN, Job
-from cxrssl.jobs.local import places, run_locally
+from cxrssl.jobs.local import job_environments, run_locally
 from cxrssl.jobs.slurm import check_idle, run_on_slurm, slurm_name
 from cxrssl.reproduce.checks import check, check_folder, claim
 from cxrssl.reproduce.images import PlanImages, check_images
@@ -33,7 +33,7 @@ def reproduce(plan: Plan, out: Path, *, executor: Executor = "local") -> Path:
     """Run what is not done of a plan and return the report.
 
     Args:
-        plan: Data, recipes, initialisations, label shares and seeds.
+        plan: Data, recipes, initialisations, label fractions and seeds.
         out: Folder of all runs.
         executor: `local` runs on this machine, `slurm` submits to a cluster and waits.
 
@@ -48,38 +48,43 @@ def reproduce(plan: Plan, out: Path, *, executor: Executor = "local") -> Path:
     check_folder(out, plan)
     check_images(PlanImages(plan, out), runs)
     out.mkdir(parents=True, exist_ok=True)
-    with _exit_on_sigterm(), open_progress_table() as shown:
+    with _exit_on_sigterm(), open_progress_table() as table:
 
         def wait() -> None:
-            shown.say(f"{out}: another `cxrssl reproduce`, or a run it began, is at work; waiting.")
+            table.say(f"{out}: another `cxrssl reproduce`, or a run it began, is at work; waiting.")
 
-        with sole_user(out, on_wait=wait) as held:
+        with sole_user(out, on_wait=wait) as lock_fd:
             claim(out, plan, runs)
-            return _run(plan, out, runs, executor, shown, held)
+            return _run(plan, out, runs, executor, table, lock_fd)
 
 
 def _run(
-    plan: Plan, out: Path, runs: list[Training], executor: Executor, shown: ProgressTable, held: int
+    plan: Plan,
+    out: Path,
+    runs: list[Training],
+    executor: Executor,
+    table: ProgressTable,
+    lock_fd: int,
 ) -> Path:
     jobs = [*data_jobs(plan, out), *(run.job for run in runs)]
     report, path = out / "report.html", out / "status.json"
-    side_by_side = len(places()) if executor == "local" else plan.slurm.most_at_once
-    status = Status(plan.name, path, progress_of(jobs, runs, path), side_by_side, out)
+    num_parallel = len(job_environments()) if executor == "local" else plan.slurm.most_at_once
+    status = Status(plan.name, path, progress_of(jobs, runs, path), num_parallel, out)
     if status.num_done == len(jobs) and not is_stale(out, runs):
-        shown.say(f"{out} is complete, {len(jobs)} of {len(jobs)} jobs are done: nothing to do.")
+        table.say(f"{out} is complete, {len(jobs)} of {len(jobs)} jobs are done: nothing to do.")
         return report
-    shown.say(
+    table.say(
         f"{plan.name}: {len(jobs)} jobs, {status.num_done} done before. How far it is: {path}, "
         f"{report}; logs: {out / 'logs'}"
     )
-    with Watch(status, shown, out, held=held) as watch:
-        faults = _execute(plan, out, jobs, executor, watch, held)
+    with Watch(status, table, out, lock_fd=lock_fd) as watch:
+        faults = _execute(plan, out, jobs, executor, watch, lock_fd)
     if not faults:
-        write_report(out, held=held)
+        write_report(out, lock_fd=lock_fd)
         return report
-    shown.say("Writing a report of the runs that are done.")
-    write_report(out, held=held)
-    raise RunError(_explained(faults, len(jobs), report))
+    table.say("Writing a report of the runs that are done.")
+    write_report(out, lock_fd=lock_fd)
+    raise RunError(_failure_text(faults, len(jobs), report))
 
 
 @contextmanager
@@ -99,7 +104,7 @@ def _exit_on_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, previous)
 
 
-def _explained(faults: Mapping[str, str], total: int, report: Path) -> str:
+def _failure_text(faults: Mapping[str, str], total: int, report: Path) -> str:
     failed = {name: reason for name, reason in faults.items() if not reason.startswith(NOT_RUN)}
     lines = [f"  {name}: {reason}" for name, reason in failed.items()]
     if len(faults) > len(failed):
@@ -115,11 +120,11 @@ def _explained(faults: Mapping[str, str], total: int, report: Path) -> str:
 
 
 def _execute(
-    plan: Plan, out: Path, jobs: list[Job], executor: Executor, watch: Watch, held: int
+    plan: Plan, out: Path, jobs: list[Job], executor: Executor, watch: Watch, lock_fd: int
 ) -> dict[str, str]:
     if executor == "local":
         check_idle(out)
-        return run_locally(jobs, out / "logs", watcher=watch, inherit=held)
+        return run_locally(jobs, out / "logs", watcher=watch, inherit=lock_fd)
     try:
         return run_on_slurm(jobs, out, limits=plan.slurm, watcher=watch)
     except (KeyboardInterrupt, SystemExit, Interrupted):

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
+from rich.table import Table
 
 from cxrssl.config.plan import Plan
 from cxrssl.config.schema import FinetuneRecipe, PretrainRecipe
@@ -18,9 +20,8 @@ from cxrssl.core.devices import device_of_one_process
 from cxrssl.core.duration import duration
 from cxrssl.data.store import Store
 from cxrssl.data.tables.source import read_source
-from cxrssl.jobs.local import places
+from cxrssl.jobs.local import job_environments
 from cxrssl.reproduce.checks import check, check_folder
-from cxrssl.reproduce.cost_table import CostRow, print_cost_table
 from cxrssl.reproduce.images import PlanImages, check_images
 from cxrssl.reproduce.jobs import POOL, Training, data_jobs, trainings
 
@@ -34,9 +35,9 @@ def print_costs(plan: Plan, out: Path, *, timed: Mapping[str, Timed]) -> None:
     """Print every run and its cost; nothing is run and nothing written.
 
     Args:
-        plan: Checked as `reproduce` does.
+        plan: The plan; it is checked as `reproduce` checks it.
         out: Where the runs would be.
-        timed: By command, `pretrain` and `finetune`.
+        timed: Measures the seconds an image takes, by command: `pretrain` and `finetune`.
 
     Raises:
         RecipeError: If a recipe is missing or does not fit.
@@ -47,26 +48,33 @@ def print_costs(plan: Plan, out: Path, *, timed: Mapping[str, Timed]) -> None:
     check_folder(out, plan)
     images = PlanImages(plan, out)
     check_images(images, runs)
-    at_once = places()
+    environments = job_environments()
     device = device_of_one_process()
     if device.type == "cpu":
         torch.set_num_threads(1)  # as the jobs have
-    pool, seconds = _pool(plan, out), _seconds(runs, device, timed)
-    rows = [CostRow(job.name, "", job.done, None) for job in data_jobs(plan, out)]
+    pool, seconds = _num_pool_images(plan, out), _image_seconds(runs, device, timed)
+    jobs = [*data_jobs(plan, out), *(run.job for run in runs)]
+    num_done = sum(job.done for job in jobs)
+    table = Table("job", "what", title=f"{plan.name}: {len(jobs)} jobs, {num_done} done")
+    table.add_column("about", justify="right")
+    for job in data_jobs(plan, out):
+        table.add_row(job.name, "", "done" if job.done else "")
     total, repeats = 0.0, dict[object, float]()
     for run in runs:
         visits = run.visits(labelled=_epoch_visits(images, run.recipe, repeats), pool=pool)
-        cost = visits * seconds[_key(run.recipe)] + _START_S
+        cost = visits * seconds[_network_key(run.recipe)] + _START_S
         total += 0.0 if run.job.done else cost
-        what = f"{visits // run.recipe.batch_size} steps of {run.recipe.batch_size} images"
-        rows.append(CostRow(run.job.name, what, run.job.done, cost))
-    where = f"{device.type}, one thread a run" if device.type == "cpu" else device.type
-    print_cost_table(
-        f"{plan.name}: {len(rows)} jobs, {sum(row.is_done for row in rows)} done",
-        rows,
-        f"Left: about {duration(total)} of work, {duration(total / len(at_once))} with "
-        f"{len(at_once)} runs at once on this machine ({where}), measured on noise just now. "
-        f"About {_counts(images, runs)}" + (f", {pool} in the pool." if pool else "."),
+        steps_text = f"{visits // run.recipe.batch_size} steps of {run.recipe.batch_size} images"
+        table.add_row(run.job.name, steps_text, "done" if run.job.done else duration(cost))
+    device_text = f"{device.type}, one thread a run" if device.type == "cpu" else device.type
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(
+        f"Left: about {duration(total)} of work, {duration(total / len(environments))} with "
+        f"{len(environments)} runs at once on this machine ({device_text}), measured on noise just "
+        f"now. About {_counts_text(images, runs)}" + (f", {pool} in the pool." if pool else "."),
+        markup=False,
+        soft_wrap=True,
     )
 
 
@@ -86,8 +94,8 @@ def _epoch_visits(images: PlanImages, recipe: Recipe, repeats: dict[object, floa
     return round(number * repeats[key])
 
 
-def _counts(images: PlanImages, runs: Sequence[Training]) -> str:
-    """Say how many images train, and by which count where the recipes of a plan differ."""
+def _counts_text(images: PlanImages, runs: Sequence[Training]) -> str:
+    """Return the number of training images in words; recipes with and without normals apart."""
     counts = {
         run.recipe.data.normals: _training_images(images, run.recipe)
         for run in runs
@@ -98,7 +106,7 @@ def _counts(images: PlanImages, runs: Sequence[Training]) -> str:
     return f"{counts[False]} training images with findings, {counts[True]} with and without"
 
 
-def _pool(plan: Plan, out: Path) -> int:
+def _num_pool_images(plan: Plan, out: Path) -> int:
     if all(section.pool != "external" for section in plan.pretrainings.values()):
         return 0
     if (out / "pool" / "manifest.json").is_file():
@@ -107,19 +115,19 @@ def _pool(plan: Plan, out: Path) -> int:
     return len(read_source(plan.data.pool, layout="images").files)
 
 
-def _seconds(
+def _image_seconds(
     runs: Sequence[Training], device: torch.device, timed: Mapping[str, Timed]
 ) -> dict[str, float]:
     """Return the seconds an image takes, measured once for each network and size."""
     seconds: dict[str, float] = {}
     for run in runs:
-        key = _key(run.recipe)
-        if key not in seconds:
-            seconds[key] = timed[run.job.arguments[0]](run.recipe, device)
+        network = _network_key(run.recipe)
+        if network not in seconds:
+            seconds[network] = timed[run.job.arguments[0]](run.recipe, device)
     return seconds
 
 
-def _key(recipe: Recipe) -> str:
+def _network_key(recipe: Recipe) -> str:
     parts = {"model", "body", "method"}
     size = recipe.size_px if isinstance(recipe, FinetuneRecipe) else recipe.views.size_px
     network = recipe.model_dump(mode="json", include=parts)

@@ -1,4 +1,4 @@
-"""The images of a plan before it begins: how many each run has, and whether they will do."""
+"""The images of a plan before it begins: how many each run has, and whether they suffice."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,8 +24,8 @@ class PlanImages:
     """The images with labels of a plan, read from its store or, where none is yet, its source.
 
     Attributes:
-        plan: Whose images.
-        out: Folder of its runs.
+        plan: The plan.
+        out: Folder of the plan.
     """
 
     plan: Plan
@@ -33,12 +33,12 @@ class PlanImages:
 
     @property
     def are_known(self) -> bool:
-        """Whether there is a store or a source; a phantom is yet to be made."""
+        """Return whether there is a store or a source; a phantom does not exist yet."""
         return self._has_store or self.plan.data.source is not None
 
     @property
-    def place(self) -> Path:
-        """Where they are."""
+    def location(self) -> Path:
+        """Return the folder of the images."""
         return self.out / "store" if self._has_store else self.plan.data.source or self.out
 
     def splits(self, protocol: Protocol, *, normals: bool) -> dict[str, Split]:
@@ -49,18 +49,18 @@ class PlanImages:
         return split_images(ids, protocol=protocol, parts=parts)
 
     def with_findings(self) -> set[str]:
-        """Return the known images in which a reader has found something."""
+        """Return the ids of the images with a box of any reader."""
         rows, _ = self._table
         return set(rows.loc[rows["category"].ne(NO_FINDING), "image_id"])
 
     def num_training(self, protocol: Protocol, *, normals: bool) -> int:
-        """Return how many images train: counted, or about so many of a phantom."""
+        """Return the number of training images, estimated for a phantom that does not exist yet."""
         if self.are_known:
             splits = self.splits(protocol, normals=normals)
             return sum(split == "train" for split in splits.values())
-        made = self.plan.data.phantom
-        assert made is not None  # the schema wants a source or a phantom
-        return int(TRAIN_FRACTION * made.images * (1 if normals else 1 - made.normal_share))
+        phantom = self.plan.data.phantom
+        assert phantom is not None  # the schema wants a source or a phantom
+        return int(TRAIN_FRACTION * phantom.images * (1 if normals else 1 - phantom.normal_share))
 
     def mean_repeats(self, data: LabelSection) -> float:
         """Return how often an epoch visits a training image on average: repeat-factor sampling.
@@ -107,12 +107,12 @@ def check_images(images: PlanImages, trainings: Sequence[Training]) -> None:
         RunError: With all that is missing.
         DataError: If the source can't be read.
     """
-    recipes = [one.recipe for one in trainings if isinstance(one.recipe, FinetuneRecipe)]
+    recipes = [run.recipe for run in trainings if isinstance(run.recipe, FinetuneRecipe)]
     faults = dict.fromkeys(fault for recipe in recipes for fault in _missing(images, recipe))
     if faults:
         lines = "\n".join(f"  {fault}" for fault in list(faults)[:20])
         raise RunError(
-            f"the images of {images.place} will not do for this plan, and nothing has been "
+            f"the images of {images.location} will not do for this plan, and nothing has been "
             f"trained:\n{lines}"
         )
 
@@ -125,8 +125,8 @@ def _missing(images: PlanImages, recipe: FinetuneRecipe) -> Iterator[str]:
             yield f"the phantom leaves no training image with {rule}: raise data.phantom.images."
         return
     splits = images.splits(data.protocol, normals=data.normals)
-    found = images.with_findings()
-    if not found:
+    with_findings = images.with_findings()
+    if not with_findings:
         yield "no image has a box: name a source with boxes (see `cxrssl ingest --layout`)."
         return
     validates = recipe.validate_every_epochs is not None
@@ -138,11 +138,11 @@ def _missing(images: PlanImages, recipe: FinetuneRecipe) -> Iterator[str]:
         )
     train = [name for name, split in splits.items() if split == "train"]
     if train:
-        yield from _unlabelled(train, found, recipe)
+        yield from _unlabelled(train, with_findings, recipe)
 
 
-def _unlabelled(train: list[str], found: set[str], recipe: FinetuneRecipe) -> Iterator[str]:
-    """Yield how the share of the labels that a run sees comes to no image, or to no box."""
+def _unlabelled(train: list[str], with_findings: set[str], recipe: FinetuneRecipe) -> Iterator[str]:
+    """Yield a fault if the labelled fraction of a run has no image, or no box."""
     data = recipe.data
     share = f"{100 * data.label_fraction:g} % of {len(train)} training images"
     try:
@@ -156,5 +156,5 @@ def _unlabelled(train: list[str], found: set[str], recipe: FinetuneRecipe) -> It
     except DataError:
         yield f"{share} is none: take larger label_fractions or more images."
         return
-    if found.isdisjoint(labelled):
+    if with_findings.isdisjoint(labelled):
         yield f"{share}, drawn with seed {recipe.seed}, hold no box: take more of either."

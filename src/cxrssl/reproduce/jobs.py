@@ -1,4 +1,4 @@
-"""The `cxrssl` commands that a plan comes to, each of which can be repeated by hand."""
+"""The `cxrssl` commands of a plan, each of which can be repeated by hand."""
 
 import json
 import re
@@ -25,12 +25,12 @@ _PLAIN = re.compile(r"(?!(?:null|true|false|yes|no|on|off|y|n)$)[A-Za-z./][\w./-
 
 @dataclass(frozen=True)
 class Training:
-    """A job that trains, and what it is told.
+    """A training job and its recipe.
 
     Attributes:
         job: Its command.
-        folder: Its run.
-        recipe: Merged, as the command will read it.
+        folder: Folder of its run.
+        recipe: The merged recipe, as the command will read it.
     """
 
     job: Job
@@ -38,11 +38,11 @@ class Training:
     recipe: PretrainRecipe | FinetuneRecipe
 
     def visits(self, *, labelled: int, pool: int) -> int:
-        """Return about how many images it trains on, each as often as it comes.
+        """Return about how many images it trains on, counting repeated visits.
 
         Args:
             labelled: Training images of the source with labels.
-            pool: Images of the source without.
+            pool: Images of the pool without labels.
         """
         recipe = self.recipe
         if isinstance(recipe, FinetuneRecipe):
@@ -50,8 +50,8 @@ class Training:
         else:
             images = pool if recipe.data.store.name == POOL else labelled
             visits = recipe.data.pool_fraction * images * recipe.epochs
-        most = visits if recipe.max_steps is None else recipe.max_steps * recipe.batch_size
-        return max(recipe.batch_size, round(min(visits, most)))
+        limit = visits if recipe.max_steps is None else recipe.max_steps * recipe.batch_size
+        return max(recipe.batch_size, round(min(visits, limit)))
 
 
 def data_jobs(plan: Plan, out: Path) -> Iterator[Job]:
@@ -60,28 +60,28 @@ def data_jobs(plan: Plan, out: Path) -> Iterator[Job]:
     if data.source is None:
         yield _phantom(plan, out)
     yield _ingest(plan, "ingest", data.source or out / "phantom", out / "store", ("phantom",))
-    if any(own.pool == "external" for own in plan.pretrainings.values()):
+    if any(section.pool == "external" for section in plan.pretrainings.values()):
         assert data.pool is not None  # the schema wants one
         yield _ingest(plan, "ingest-pool", data.pool, out / POOL, (), layout="images")
 
 
 def trainings(plan: Plan, out: Path) -> list[Training]:
-    """Return every job that trains.
+    """Return every training job.
 
-    What takes longest, or what others wait for, comes first, so that no place idles at the end.
+    The longest jobs, and those that others need, come first, so that no GPU idles at the end.
 
     Raises:
         RecipeError: If a recipe is missing, or what the plan changes does not fit it.
     """
     arms = arms_of(plan)
-    alone = [arm for arm in arms if arm.pretraining is None and arm.label_fraction == 1]
-    others = [arm for arm in arms if arm not in alone]
+    baselines = [arm for arm in arms if arm.pretraining is None and arm.label_fraction == 1]
+    dependent = [arm for arm in arms if arm not in baselines]
     runs = sorted(pretrainings_of(arms), key=lambda run: run.label_fraction or 0.0)
     runs = [run for depth in range(len(runs)) for run in runs if _depth(run) == depth]
     return [
-        *(_finetuning(plan, out, arm) for arm in alone),
+        *(_finetuning(plan, out, arm) for arm in baselines),
         *(_pretraining(plan, out, run) for run in runs),
-        *(_finetuning(plan, out, arm) for arm in others),
+        *(_finetuning(plan, out, arm) for arm in dependent),
     ]
 
 
@@ -90,13 +90,13 @@ def _depth(run: Pretraining) -> int:
 
 
 def _phantom(plan: Plan, out: Path) -> Job:
-    made = plan.data.phantom
-    assert made is not None  # the schema wants a source or a phantom
+    phantom = plan.data.phantom
+    assert phantom is not None  # the schema wants a source or a phantom
     folder = out / "phantom"
     options = (
-        *("--images", str(made.images), "--seed", str(made.seed)),
-        *("--normals", str(made.normal_share)),
-        *("--min-side", str(made.min_side_px), "--max-side", str(made.max_side_px)),
+        *("--images", str(phantom.images), "--seed", str(phantom.seed)),
+        *("--normals", str(phantom.normal_share)),
+        *("--min-side", str(phantom.min_side_px), "--max-side", str(phantom.max_side_px)),
     )
     arguments = ("phantom", str(folder), *options)
     return Job("phantom", arguments, folder / "train.csv", not_resumable=folder)
@@ -111,22 +111,22 @@ def _ingest(
     *,
     layout: str | None = None,
 ) -> Job:
-    form = () if layout is None else ("--layout", layout)
-    size = ("--size", str(plan.data.size_px), "--fit", plan.data.fit)
-    arguments = ("ingest", str(source), str(store), *size, *form)
+    layout_options = () if layout is None else ("--layout", layout)
+    size_options = ("--size", str(plan.data.size_px), "--fit", plan.data.fit)
+    arguments = ("ingest", str(source), str(store), *size_options, *layout_options)
     return Job(name, arguments, store / "manifest.json", needs)
 
 
 def _pretraining(plan: Plan, out: Path, run: Pretraining) -> Training:
-    own = plan.pretrainings[run.key]
-    is_external = own.pool == "external"
+    section = plan.pretrainings[run.key]
+    is_external = section.pool == "external"
     changes: dict[str, object] = {
         "data.store": out / (POOL if is_external else "store"),
         "data.protocol": "corrected" if is_external else plan.protocol,
         "data.pool_fraction": 1.0,
         "seed": run.seed,
     }
-    if own.pool == "rest":
+    if section.pool == "rest":
         assert run.label_fraction is not None  # so `config.arms` makes it
         changes["data.pool_fraction"] = round(1 - run.label_fraction, 9)
     if run.after is not None:
@@ -135,15 +135,15 @@ def _pretraining(plan: Plan, out: Path, run: Pretraining) -> Training:
         changes |= FAULTY[run.faults]
     needs = ("ingest-pool" if is_external else "ingest",)
     following = () if run.after is None else (run.after.name,)
-    if own.pool == "rest":
-        changes |= _pairing(plan, out, run, _merged("pretrain", own, out / run.name, changes))
-    return _training("pretrain", own, out / run.name, changes, needs + following)
+    if section.pool == "rest":
+        changes |= _pairing(plan, out, run, _merged("pretrain", section, out / run.name, changes))
+    return _training("pretrain", section, out / run.name, changes, needs + following)
 
 
 def _pairing(plan: Plan, out: Path, run: Pretraining, recipe: Recipe) -> dict[str, object]:
-    """Return what a pretraining must be told so that it sees no image of its fine-tuning.
+    """Return the recipe fields by which a pretraining leaves out the images of its fine-tuning.
 
-    Where both recipes say the same of the images there is nothing to tell.
+    None are needed if both recipes select images alike.
     """
     changes = _label_changes(plan, out, run.label_fraction or 1.0, run.seed) | FAULTY[run.faults]
     labels = _merged("finetune", plan.finetuning, out / run.name, changes).data
@@ -171,14 +171,16 @@ def _label_changes(plan: Plan, out: Path, fraction: float, seed: int) -> dict[st
 
 
 def _finetuning(plan: Plan, out: Path, arm: Arm) -> Training:
-    wanted = dict(flat(plan.initialisations[arm.initialisation].set))
+    settings = dict(flattened(plan.initialisations[arm.initialisation].set))
     changes = _label_changes(plan, out, arm.label_fraction, arm.seed)
     needs: tuple[str, ...] = ("ingest",)
     if arm.pretraining is not None:
         changes["init.backbone"] = out / arm.pretraining.name / "backbone"
         needs += (arm.pretraining.name,)
     changes |= FAULTY[arm.faults]
-    section = plan.finetuning.model_copy(update={"set": dict(flat(plan.finetuning.set)) | wanted})
+    section = plan.finetuning.model_copy(
+        update={"set": dict(flattened(plan.finetuning.set)) | settings}
+    )
     return _training("finetune", section, out / arm.name, changes, needs)
 
 
@@ -189,9 +191,8 @@ def _training(
     changes: Mapping[str, object],
     needs: tuple[str, ...],
 ) -> Training:
-    settings = _settings(section, folder, changes)
-    overrides = [f"{key}={_as_yaml(value)}" for key, value in settings.items()]
-    options = tuple(part for one in overrides for part in ("--set", one))
+    overrides = _overrides(section, folder, changes)
+    options = tuple(part for override in overrides for part in ("--set", override))
     path = recipe_path(section.recipe)
     arguments = (command, str(path), *options, "--out", str(folder), "--resume")
     job = Job(folder.name, arguments, folder / "metrics.json", needs, trains=True)
@@ -202,32 +203,33 @@ def _merged(
     command: str, section: RecipeSection, folder: Path, changes: Mapping[str, object]
 ) -> Recipe:
     """Return a recipe as its command will read it."""
-    settings = _settings(section, folder, changes)
-    overrides = [f"{key}={_as_yaml(value)}" for key, value in settings.items()]
-    path = recipe_path(section.recipe)
+    overrides, path = _overrides(section, folder, changes), recipe_path(section.recipe)
     if command == "pretrain":
         return load_recipe(path, PretrainRecipe, overrides=overrides)
     return load_recipe(path, FinetuneRecipe, overrides=overrides)
 
 
-def _settings(
-    section: RecipeSection, folder: Path, changes: Mapping[str, object]
-) -> dict[str, object]:
-    wanted = dict(flat(section.set))
-    twice = sorted(wanted.keys() & changes.keys())
-    if twice:
+def _overrides(section: RecipeSection, folder: Path, changes: Mapping[str, object]) -> list[str]:
+    """Return the `--set` options of a run: what its section of the plan sets, and `changes`.
+
+    Raises:
+        RecipeError: If the section sets a field that the plan decides.
+    """
+    settings = dict(flattened(section.set))
+    conflicts = sorted(settings.keys() & changes.keys())
+    if conflicts:
         raise RecipeError(
-            f"{folder.name}: {', '.join(twice)} can't be set for a recipe of a plan, which decides "
-            "it. Take it out of `set`."
+            f"{folder.name}: {', '.join(conflicts)} can't be set for a recipe of a plan, which "
+            "decides it. Take it out of `set`."
         )
-    return wanted | dict(changes)
+    return [f"{key}={_as_yaml(value)}" for key, value in (settings | dict(changes)).items()]
 
 
-def flat(fields: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+def flattened(fields: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
     """Yield the fields of nested mappings under dotted keys."""
     for key, value in fields.items():
         if isinstance(value, Mapping):
-            yield from flat(value, f"{prefix}{key}.")
+            yield from flattened(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from rich.console import Console
 from rich.live import Live
@@ -12,46 +11,41 @@ from rich.table import Table
 
 from cxrssl.core.duration import duration
 from cxrssl.core.printable import printable
+from cxrssl.reproduce.status import Progress
 
 _QUIET_S = 60.0
 
 
-@dataclass(frozen=True)
-class Row:
-    """A running job: its name, what it is doing, and the fraction that is done, None if unknown."""
-
-    name: str
-    note: str
-    share: float | None
-
-
 class ProgressTable:
-    """The jobs at work and how much is done, on a console."""
+    """The running jobs and how much is done, on a console."""
 
     def __init__(self, console: Console, live: Live | None) -> None:
         self._console, self._live = console, live
-        self._said = time.monotonic()
+        self._printed_at = time.monotonic()
 
     def say(self, text: str) -> None:
         """Print a line that stays."""
         self._console.print(printable(text), highlight=False, markup=False, soft_wrap=True)
 
-    def show(self, rows: Sequence[Row], *, done: int, total: int, left: float | None) -> None:
-        """Show the jobs at work and the time left in seconds, None if unknown."""
-        rest = "" if left is None else f", about {duration(left)} left"
+    def show(
+        self, running: Sequence[Progress], *, done: int, total: int, seconds_left: float | None
+    ) -> None:
+        """Show the running jobs, how many are done, and the time left, None if unknown."""
+        time_text = "" if seconds_left is None else f", about {duration(seconds_left)} left"
         if self._live is not None:
             table = Table.grid(padding=(0, 1))
-            table.add_row(f"{done} of {total} jobs done{rest}")
-            for row in rows:
-                bar = ProgressBar(total=1.0, completed=row.share or 0.0, width=24)
-                table.add_row(f"  {row.name}", bar, row.note)
+            table.add_row(f"{done} of {total} jobs done{time_text}")
+            for progress in running:
+                bar = ProgressBar(total=1.0, completed=progress.fraction or 0.0, width=24)
+                table.add_row(f"  {progress.job.name}", bar, progress.note)
             self._live.update(table)
             return
-        if time.monotonic() - self._said < _QUIET_S:
+        if time.monotonic() - self._printed_at < _QUIET_S:
             return
-        self._said = time.monotonic()
-        work = "; ".join(f"{row.name} {row.note}" for row in rows) or "none yet, all wait"
-        self.say(f"[{done}/{total}] at work: {work}{rest}")
+        self._printed_at = time.monotonic()
+        notes = [f"{progress.job.name} {progress.note}" for progress in running]
+        work = "; ".join(notes) or "none yet, all wait"
+        self.say(f"[{done}/{total}] at work: {work}{time_text}")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""How far a plan is: jobs, epochs and time left, for a person and for `status.json`."""
+"""Progress of a plan: state of its jobs and time left, as shown and in `status.json`."""
 
 import json
 import time
@@ -16,24 +16,24 @@ from cxrssl.reproduce.jobs import Training
 from cxrssl.run.log import last_line
 
 State = Literal["waiting", "running", "done", "failed"]
-# So often `status.json` is written at least: its age tells whether whoever writes it lives.
+# `status.json` is written at least this often: its age tells whether the process is alive.
 _ALIVE_S = 30.0
-# A share of less says too little about how long the rest takes.
-_LEAST_SHARE = 0.05
+# A smaller fraction says too little about the time left.
+_LEAST_FRACTION = 0.05
 
 
 @dataclass
 class Progress:
-    """One job as it stands.
+    """Progress of one job.
 
     Attributes:
         job: Its command.
         training: What it trains, None for a job that makes a store.
-        state: Where it is.
+        state: Its state.
         begun: When it began, by `time.monotonic`, in this call.
         seconds: How long it ran, once it has ended; None where that is not known.
         fault: Why it failed.
-        share_before: How much of it an earlier call has done.
+        fraction_before: Fraction of its steps that an earlier call has done.
     """
 
     job: Job
@@ -42,7 +42,7 @@ class Progress:
     begun: float = 0.0
     seconds: float | None = None
     fault: str = ""
-    share_before: float = 0.0
+    fraction_before: float = 0.0
 
     def step(self) -> tuple[int, int, int] | None:
         """Return steps done, steps in all and the epoch from 0; None before the first log line."""
@@ -53,8 +53,8 @@ class Progress:
             return None
         return int(line["step"]), int(read_record(length, "num_steps")["num_steps"]), line["epoch"]
 
-    def share_saved(self) -> float:
-        """Return how much of its steps the last checkpoint has, from which a cut run goes on."""
+    def saved_fraction(self) -> float:
+        """Return the fraction of its steps at the last checkpoint, from which it resumes."""
         if self.training is None or self.step() is None:
             return 0.0
         steps = [
@@ -65,14 +65,14 @@ class Progress:
         return max(steps, default=0) / max(1, int(length["num_steps"]))
 
     @property
-    def share(self) -> float | None:
-        """Return how much of its steps is done, None where that is not known."""
+    def fraction(self) -> float | None:
+        """Return the fraction of its steps that is done, None if unknown."""
         steps = self.step()
         return None if steps is None else steps[0] / max(1, steps[1])
 
     @property
     def note(self) -> str:
-        """Say where it is."""
+        """Return its progress in words."""
         steps = self.step()
         if steps is None or self.training is None:
             return "starts" if self.training is not None else "at work"
@@ -82,38 +82,38 @@ class Progress:
         return f"step {done} of {total}, epoch {epoch + 1}"
 
     def work(self, labelled: int, pool: int) -> float:
-        """Return about how many images it trains on, each as often as it comes."""
+        """Return about how many images it trains on, counting repeated visits."""
         return 0.0 if self.training is None else self.training.visits(labelled=labelled, pool=pool)
 
 
 @dataclass
 class Status:
-    """All jobs of a plan as they stand.
+    """Progress of all jobs of a plan.
 
     Attributes:
-        plan: Its name.
-        path: Of `status.json`.
-        jobs: All of them, by name.
-        places: How many run side by side.
+        plan: Name of the plan.
+        path: Path of `status.json`.
+        jobs: Progress of every job, by name.
+        num_parallel: How many jobs run at once.
         out: Folder of the plan.
     """
 
     plan: str
     path: Path
     jobs: dict[str, Progress]
-    places: int
+    num_parallel: int
     out: Path
     _written: str = field(default="", repr=False)
-    _wrote: float = field(default=0.0, repr=False)
+    _written_at: float = field(default=0.0, repr=False)
 
     def begin(self, job: Job) -> None:
-        """Take note that a job runs."""
+        """Record that a job has started."""
         progress = self.jobs[job.name]
         progress.state, progress.begun = "running", time.monotonic()
-        progress.share_before = progress.share_saved()
+        progress.fraction_before = progress.saved_fraction()
 
     def end(self, outcome: Outcome) -> None:
-        """Take note that a job has ended, or will not run."""
+        """Record that a job has ended, or will not run."""
         progress = self.jobs[outcome.job.name]
         progress.state = "done" if outcome.ok else "failed"
         progress.seconds, progress.fault = outcome.seconds or None, outcome.fault
@@ -125,64 +125,65 @@ class Status:
         return sum(progress.state == "done" for progress in self.jobs.values())
 
     def running(self) -> list[Progress]:
-        """Return the jobs at work."""
+        """Return the running jobs."""
         return [progress for progress in self.jobs.values() if progress.state == "running"]
 
     def seconds_left(self) -> float | None:
-        """Return about how long the rest takes, None while nothing tells."""
-        images = int(TRAIN_FRACTION * _images(self.out / "store")), _images(self.out / "pool")
+        """Return the estimated time left in seconds, None while there is no estimate."""
+        labelled, pool = _num_images(self.out / "store"), _num_images(self.out / "pool")
+        images = int(TRAIN_FRACTION * labelled), pool
         rates = {kind: self._rate(kind, images) for kind in ("pretrain", "finetune")}
         total = 0.0
         for progress in self.jobs.values():
             if progress.training is None or progress.state in ("done", "failed"):
                 continue
             rate = rates[progress.job.arguments[0]]
-            share = (progress.share or 0.0) if progress.state == "running" else 0.0
+            fraction = (progress.fraction or 0.0) if progress.state == "running" else 0.0
             if rate is None or not images[0]:
                 return None
-            total += rate * progress.work(*images) * (1 - share)
-        return total / self.places
+            total += rate * progress.work(*images) * (1 - fraction)
+        return total / self.num_parallel
 
     def _rate(self, kind: str, images: tuple[int, int]) -> float | None:
-        """Return seconds a unit of work over the jobs of a kind that tell."""
+        """Return the seconds per unit of work over the measured jobs of a kind."""
         seconds = work = 0.0
         for progress in self.jobs.values():
             if progress.training is None or progress.job.arguments[0] != kind:
                 continue
             if progress.state == "done" and progress.seconds:
                 seconds += progress.seconds
-                work += (1 - progress.share_before) * progress.work(*images)
-            new_share = (progress.share or 0.0) - progress.share_before
-            if progress.state == "running" and new_share >= _LEAST_SHARE:
+                work += (1 - progress.fraction_before) * progress.work(*images)
+            new_fraction = (progress.fraction or 0.0) - progress.fraction_before
+            if progress.state == "running" and new_fraction >= _LEAST_FRACTION:
                 seconds += time.monotonic() - progress.begun
-                work += new_share * progress.work(*images)
+                work += new_fraction * progress.work(*images)
         return seconds / work if work else None
 
     def write(self, state: Literal["running", "ended", "stopped"]) -> float | None:
-        """Write `status.json` if it would say something new, or has long said the same.
+        """Write `status.json` if it has changed, or was not written for a while.
 
         Returns:
-            The seconds that are left, None where nothing tells or the plan does not run.
+            The seconds left, None if unknown or the plan does not run.
         """
-        left = self.seconds_left() if state == "running" else None
+        seconds_left = self.seconds_left() if state == "running" else None
         content: dict[str, Any] = {
             "plan": self.plan,
             "state": state,
             "done": self.num_done,
             "total": len(self.jobs),
-            "seconds_left": None if left is None else round(left),
+            "seconds_left": None if seconds_left is None else round(seconds_left),
             "jobs": [_entry(progress) for progress in self.jobs.values()],
         }
         text = json.dumps(content)
-        if text != self._written or time.monotonic() - self._wrote > _ALIVE_S:
-            self._written, self._wrote = text, time.monotonic()
+        if text != self._written or time.monotonic() - self._written_at > _ALIVE_S:
+            self._written, self._written_at = text, time.monotonic()
             write_json(
                 self.path, {"updated": datetime.now(UTC).isoformat("T", "seconds")} | content
             )
-        return left
+        return seconds_left
 
 
-def _images(store: Path) -> int:
+def _num_images(store: Path) -> int:
     """Return how many images a store has, 0 before it is there."""
     manifest = store / "manifest.json"
     return int(read_record(manifest, "num_images")["num_images"]) if manifest.is_file() else 0
@@ -204,7 +205,7 @@ def _entry(progress: Progress) -> dict[str, Any]:
 def progress_of(
     jobs: Sequence[Job], trainings: Sequence[Training], path: Path
 ) -> dict[str, Progress]:
-    """Return every job as an earlier call has left it, with the seconds that it noted."""
+    """Return the progress of every job after earlier calls, with the seconds on record."""
     by_name = {training.job.name: training for training in trainings}
     seconds: dict[str, float] = {}
     if path.is_file():

@@ -1,4 +1,4 @@
-"""Who watches a plan's jobs: says what ends, keeps `status.json`, and writes reports meanwhile."""
+"""Watching a plan's jobs: prints which end, updates `status.json`, and writes reports meanwhile."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from cxrssl.core.errors import RunError
 from cxrssl.core.records import read_record, reading
 from cxrssl.jobs.job import NOT_RUN, Job, Outcome, last_printed
 from cxrssl.reproduce.jobs import Training
-from cxrssl.reproduce.progress_table import ProgressTable, Row
+from cxrssl.reproduce.progress_table import ProgressTable
 from cxrssl.reproduce.status import Status
 
 # Between two reports while runs are at work: one takes a core for some seconds.
@@ -23,12 +23,12 @@ _FILES = ("report.html", "report.csv", "report.md", "report.tex")
 class Watch:
     """The watcher of one call of `reproduce`."""
 
-    def __init__(self, status: Status, shown: ProgressTable, out: Path, *, held: int) -> None:
-        """Watch for who holds the lock of `out` as file descriptor `held`."""
-        self._status, self._shown, self._out, self._held = status, shown, out, held
+    def __init__(self, status: Status, table: ProgressTable, out: Path, *, lock_fd: int) -> None:
+        """Watch a plan in folder `out`, whose lock is held as file descriptor `lock_fd`."""
+        self._status, self._table, self._out, self._lock_fd = status, table, out, lock_fd
         self._report: subprocess.Popen[bytes] | None = None
-        self._reported = time.monotonic()
-        self._is_new = False
+        self._reported_at = time.monotonic()
+        self._has_news = False
 
     def __enter__(self) -> "Watch":
         self._status.write("running")
@@ -40,7 +40,7 @@ class Watch:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End a report that is being written, and write down how it ended."""
+        """Stop a report that is being written, and record how the call ended."""
         if self._report is not None:
             self._report.terminate()
             self._report.wait()
@@ -48,64 +48,62 @@ class Watch:
 
     def say(self, text: str) -> None:
         """Print a line that stays."""
-        self._shown.say(text)
+        self._table.say(text)
 
     def began(self, job: Job) -> None:
-        """Take note that a job runs."""
+        """Record that a job has started."""
         self._status.begin(job)
 
     def ended(self, outcome: Outcome) -> None:
-        """Say that a job has ended, or will not run."""
+        """Record and print that a job has ended, or will not run."""
         self._status.end(outcome)
         job = outcome.job
         if outcome.fault.startswith(NOT_RUN):
             return  # it is listed at the end; a failed ingest has hundreds of them
         took = f" in {duration(outcome.seconds)}" if outcome.seconds else ""
-        said = _headline(job.product) if outcome.ok else f": {outcome.fault}"
-        self._shown.say(
+        text = _headline(job.product) if outcome.ok else f": {outcome.fault}"
+        self._table.say(
             f"[{self._status.num_done}/{len(self._status.jobs)}] {job.name} "
-            f"{'done' if outcome.ok else 'FAILED'}{took}{said}"
+            f"{'done' if outcome.ok else 'FAILED'}{took}{text}"
         )
-        self._is_new |= job.trains
+        self._has_news |= job.trains
 
     def tick(self) -> None:
-        """Show how far all are, and begin a report where there is something new."""
+        """Update the progress, and begin a report if there is something new."""
         status = self._status
-        left = status.write("running")
-        rows = [
-            Row(progress.job.name, progress.note, progress.share) for progress in status.running()
-        ]
-        self._shown.show(rows, done=status.num_done, total=len(status.jobs), left=left)
+        seconds_left = status.write("running")
+        running, total = status.running(), len(status.jobs)
+        self._table.show(running, done=status.num_done, total=total, seconds_left=seconds_left)
         is_busy = self._report is not None and self._report.poll() is None
-        age = time.monotonic() - self._reported
-        is_due = age > (_REPORT_EVERY_S if self._is_new else _REPORT_AT_LEAST_EVERY_S)
+        age = time.monotonic() - self._reported_at
+        is_due = age > (_REPORT_EVERY_S if self._has_news else _REPORT_AT_LEAST_EVERY_S)
         if is_due and not is_busy:
-            self._is_new, self._reported = False, time.monotonic()
-            self._report = _begin_report(self._out, self._held)
+            self._has_news, self._reported_at = False, time.monotonic()
+            self._report = _begin_report(self._out, self._lock_fd)
 
 
-def _begin_report(out: Path, held: int) -> "subprocess.Popen[bytes]":
+def _begin_report(out: Path, lock_fd: int) -> "subprocess.Popen[bytes]":
     log = out / "logs" / "report.log"
     log.parent.mkdir(exist_ok=True)
     with log.open("wb") as sink:
         command = [sys.executable, "-m", "cxrssl", "report", str(out)]
         # It keeps the folder held: one that outlives who began it must not end after a later one.
-        return subprocess.Popen(command, stdout=sink, stderr=subprocess.STDOUT, pass_fds=(held,))
+        return subprocess.Popen(command, stdout=sink, stderr=subprocess.STDOUT, pass_fds=(lock_fd,))
 
 
-def write_report(out: Path, *, held: int) -> None:
-    """Write the report of what is there, while `held` keeps others from it.
+def write_report(out: Path, *, lock_fd: int) -> None:
+    """Write the report of the finished runs; the lock stays held through `lock_fd`.
 
     Raises:
         RunError: If it can't be written.
     """
-    if _begin_report(out, held).wait():
-        said = last_printed(out / "logs" / "report.log")
-        raise RunError(f"the runs have ended, and no report could be written: {said}")
+    if _begin_report(out, lock_fd).wait():
+        text = last_printed(out / "logs" / "report.log")
+        raise RunError(f"the runs have ended, and no report could be written: {text}")
 
 
 def is_stale(out: Path, trainings: Sequence[Training]) -> bool:
-    """Return whether a report is missing, or does not hold all runs and the plan as they are."""
+    """Return whether the report is missing, or older than the plan or one of its runs."""
     report = out / "report.json"
     if not all((out / name).is_file() for name in (report.name, *_FILES)):
         return True

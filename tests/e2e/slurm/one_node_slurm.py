@@ -79,8 +79,8 @@ class Cluster:
 
     def job(self, number: str) -> dict[str, str]:
         """Return what `scontrol` says of a job."""
-        said = self("scontrol", "--oneliner", "show", "job", number)
-        return dict(part.split("=", 1) for part in said.split() if "=" in part)
+        answer = self("scontrol", "--oneliner", "show", "job", number)
+        return dict(part.split("=", 1) for part in answer.split() if "=" in part)
 
 
 def missing_daemons() -> list[str]:

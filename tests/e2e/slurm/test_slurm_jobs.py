@@ -2,17 +2,17 @@
 
 import json
 import time
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from cxrssl.config.plan import SlurmSection
 from cxrssl.core.errors import RunError
-from cxrssl.jobs.job import Job, Outcome
+from cxrssl.jobs.job import Job
 from cxrssl.jobs.slurm import run_on_slurm
 from e2e.slurm.one_node_slurm import Cluster
+from job_notes import Notes, image_folder, ingest_job
 
 pytestmark = pytest.mark.slow
 
@@ -21,25 +21,17 @@ LIMITS = SlurmSection(
 )
 
 
-@dataclass
-class Notes:
-    """A watcher that remembers, and runs one Slurm command for each job once that is at work.
+class Commander(Notes):
+    """Notes that run one Slurm command for each job once that job is at work.
 
     `commands` holds the command for a job's name, to which the job's id is added.
     """
 
-    cluster: Cluster
-    plan: Path
-    commands: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    begun: list[str] = field(default_factory=list)
-    outcomes: dict[str, Outcome] = field(default_factory=dict)
-
-    def began(self, job: Job) -> None:
-        self.begun.append(job.name)
-
-    def ended(self, outcome: Outcome) -> None:
-        assert outcome.job.name not in self.outcomes
-        self.outcomes[outcome.job.name] = outcome
+    def __init__(
+        self, cluster: Cluster, plan: Path, commands: Mapping[str, tuple[str, ...]]
+    ) -> None:
+        super().__init__()
+        self.cluster, self.plan, self.commands = cluster, plan, dict(commands)
 
     def tick(self) -> None:
         for name in list(self.commands):
@@ -54,14 +46,7 @@ def _on_cluster(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
-    (tmp_path / "images").mkdir()
-    Image.new("L", (20, 20), 99).save(tmp_path / "images" / "one.png")
-    return tmp_path / "images"
-
-
-def ingest(plan: Path, name: str, *, source: Path, needs: tuple[str, ...] = ()) -> Job:
-    arguments = ("ingest", str(source), str(plan / name), "--size", "16", "--workers", "1")
-    return Job(name, arguments, plan / name / "manifest.json", needs)
+    return image_folder(tmp_path / "images")
 
 
 def long_job(plan: Path, name: str) -> Job:
@@ -87,13 +72,13 @@ def test_a_failed_job_blocks_only_those_that_need_it(
 ) -> None:
     plan = tmp_path / "plan"
     jobs = [
-        ingest(plan, "grandchild", source=images, needs=("child",)),
-        ingest(plan, "bad", source=tmp_path / "nowhere"),
-        ingest(plan, "child", source=images, needs=("bad", "good")),
-        ingest(plan, "good", source=images),
-        ingest(plan, "after", source=images, needs=("good",)),
+        ingest_job(plan, "grandchild", source=images, needs=("child",)),
+        ingest_job(plan, "bad", source=tmp_path / "nowhere"),
+        ingest_job(plan, "child", source=images, needs=("bad", "good")),
+        ingest_job(plan, "good", source=images),
+        ingest_job(plan, "after", source=images, needs=("good",)),
     ]
-    notes = Notes(cluster, plan)
+    notes = Notes()
     faults = run_on_slurm(jobs, plan, limits=LIMITS, watcher=notes)
     ids = numbers(plan)
     assert set(faults) == {"bad", "child", "grandchild"}
@@ -101,8 +86,9 @@ def test_a_failed_job_blocks_only_those_that_need_it(
     reason = f"Slurm job {ids['bad']}, failed: Error: {tmp_path / 'nowhere'} is not a folder."
     assert faults["bad"].startswith(reason)
     assert faults["bad"].endswith(f"(full log: {plan / 'logs' / 'bad.log'})")
-    assert {name: one.fault for name, one in notes.outcomes.items() if not one.ok} == faults
-    assert {name for name, one in notes.outcomes.items() if one.ok} == {"good", "after"}
+    outcomes = notes.outcomes.items()
+    assert {name: outcome.fault for name, outcome in outcomes if not outcome.ok} == faults
+    assert {name for name, outcome in outcomes if outcome.ok} == {"good", "after"}
     assert notes.outcomes["good"].seconds >= 1
     assert [ids[name].partition("_")[2] for name in ("bad", "good")] == ["0", "1"]
     assert_queue_gets_empty(cluster)
@@ -110,7 +96,7 @@ def test_a_failed_job_blocks_only_those_that_need_it(
         ["CANCELLED"] * 2  # by Slurm, whoever submitted them
     )
 
-    again = Notes(cluster, plan)
+    again = Notes()
     assert set(run_on_slurm(jobs, plan, limits=LIMITS, watcher=again)) == set(faults)
     assert "good" not in again.begun
     assert numbers(plan)["bad"] != ids["bad"]
@@ -125,7 +111,7 @@ def test_a_job_that_is_cancelled_or_reaches_its_time_limit_too_often_has_failed(
         "limited": ("scancel", "--signal=USR2"),  # as Slurm does some time before the limit
     }
     jobs = [long_job(plan, name) for name in commands]
-    notes = Notes(cluster, plan, commands)
+    notes = Commander(cluster, plan, commands)
     faults = run_on_slurm(jobs, plan, limits=LIMITS, watcher=notes)
     ids = numbers(plan)
     assert faults["cancelled"].startswith(f"Slurm job {ids['cancelled']}, cancelled: ")
@@ -139,11 +125,11 @@ def test_a_job_that_could_never_run_is_taken_out_of_the_queue(
 ) -> None:
     plan = tmp_path / "plan"
     jobs = [
-        ingest(plan, "store", source=images),
-        ingest(plan, "after", source=images, needs=("store",)),
+        ingest_job(plan, "store", source=images),
+        ingest_job(plan, "after", source=images, needs=("store",)),
     ]
     limits = LIMITS.model_copy(update={"minutes": 601})  # of 600 that the partition has
-    faults = run_on_slurm(jobs, plan, limits=limits, watcher=Notes(cluster, plan))
+    faults = run_on_slurm(jobs, plan, limits=limits, watcher=Notes())
     number = numbers(plan)["store"]
     assert faults == {
         "store": f"Slurm job {number} would never run, and was cancelled: PartitionTimeLimit",
@@ -157,7 +143,7 @@ def test_what_sbatch_refuses_is_said(
 ) -> None:
     plan = tmp_path / "plan"
     limits = LIMITS.model_copy(update={"partition": "nowhere"})
-    jobs = [ingest(plan, "store", source=images)]
+    jobs = [ingest_job(plan, "store", source=images)]
     with pytest.raises(RunError, match=r"invalid partition specified: nowhere[\s\S]*--set slurm"):
-        run_on_slurm(jobs, plan, limits=limits, watcher=Notes(cluster, plan))
+        run_on_slurm(jobs, plan, limits=limits, watcher=Notes())
     assert "nowhere" not in capfd.readouterr().err

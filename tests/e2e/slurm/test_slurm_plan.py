@@ -28,10 +28,10 @@ def command(*options: str) -> list[str]:
     return [sys.executable, "-m", "cxrssl", "reproduce", "smoke", *settings, *options]
 
 
-def wait_until(is_so: Callable[[], object], what: str) -> None:
+def wait_until(is_so: Callable[[], object], condition: str) -> None:
     deadline = time.monotonic() + 300
     while not is_so():
-        assert time.monotonic() < deadline, what
+        assert time.monotonic() < deadline, condition
         time.sleep(0.05)
 
 

@@ -21,21 +21,21 @@ class Forks:
     """Runs one command at a time.
 
     Attributes:
-        asked: Takes a command a line.
-        told: Gives the id of its process, and in the end its exit code.
+        requests: Takes a command a line.
+        answers: Gives the id of its process, and in the end its exit code.
     """
 
-    asked: IO[str]
-    told: IO[str]
+    requests: IO[str]
+    answers: IO[str]
 
     def begin(self, arguments: Sequence[str], *, num_processes: int) -> psutil.Process:
         """Begin `cxrssl ARGUMENTS`, under the launcher that torchrun is if in several processes."""
-        print(json.dumps([arguments, num_processes]), file=self.asked, flush=True)
-        return psutil.Process(int(self.told.readline()))
+        print(json.dumps([arguments, num_processes]), file=self.requests, flush=True)
+        return psutil.Process(int(self.answers.readline()))
 
     def end(self) -> int:
         """Wait for the command that was begun and return its exit code."""
-        return int(self.told.readline())
+        return int(self.answers.readline())
 
 
 @contextmanager
@@ -62,7 +62,7 @@ def serve() -> None:
     for line in sys.stdin:
         process_id = os.fork()
         if process_id == 0:
-            os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # stdout is for what is told
+            os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # stdout is for the answers
             launch(*json.loads(line))
             return
         tell(process_id)
@@ -70,7 +70,7 @@ def serve() -> None:
 
 
 def tell(number: int) -> None:
-    """Say a number to whoever began this process."""
+    """Send a number to the process that started this one."""
     sys.stdout.write(f"{number}\n")
     sys.stdout.flush()
 

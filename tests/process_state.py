@@ -33,7 +33,7 @@ def changes(before: dict[str, object], after: dict[str, object]) -> dict[str, ob
 
     Loggers and filters of warnings that a library adds as it is imported are no change.
     """
-    found: dict[str, object] = {}
+    changed: dict[str, object] = {}
     for name, old in before.items():
         new = after[name]
         if isinstance(old, dict) and isinstance(new, dict):
@@ -41,13 +41,13 @@ def changes(before: dict[str, object], after: dict[str, object]) -> dict[str, ob
             odd = {
                 key: (old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key)
             }
-            found |= {f"{name}.{key}": values for key, values in odd.items()}
+            changed |= {f"{name}.{key}": values for key, values in odd.items()}
         elif name == "warnings" and isinstance(old, list) and isinstance(new, list):
             if any(entry not in new for entry in old):
-                found[name] = [entry for entry in old if entry not in new]
+                changed[name] = [entry for entry in old if entry not in new]
         elif old != new:
-            found[name] = (old, new)
-    return found
+            changed[name] = (old, new)
+    return changed
 
 
 def _hash(content: bytes) -> str:
@@ -55,10 +55,10 @@ def _hash(content: bytes) -> str:
 
 
 def _loggers() -> dict[str, tuple[int, bool, bool, int]]:
-    known = [logging.root, *(log for log in logging.root.manager.loggerDict.values())]
+    loggers = [logging.root, *(log for log in logging.root.manager.loggerDict.values())]
     return {
         log.name: (log.level, log.disabled, log.propagate, len(log.handlers))
-        for log in known
+        for log in loggers
         if isinstance(log, logging.Logger)
     }
 

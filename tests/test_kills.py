@@ -60,19 +60,19 @@ def kill_at(target: int, process: psutil.Process, out: Path, *, late_s: float) -
             break
         time.sleep(0.002)
     time.sleep(late_s)
-    everyone = [process]
+    processes = [process]
     with contextlib.suppress(psutil.NoSuchProcess):  # it has ended, and its exit code says so
-        everyone = [*process.children(recursive=True), process]
-    for one in everyone:
+        processes = [*process.children(recursive=True), process]
+    for member in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
-            one.kill()
-    psutil.wait_procs(everyone)
+            member.kill()
+    psutil.wait_procs(processes)
 
 
 @pytest.fixture(scope="module")
 def forked() -> Iterator[Forks]:
-    with forks() as found:
-        yield found
+    with forks() as running:
+        yield running
 
 
 @pytest.mark.slow
@@ -93,16 +93,16 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(
     store_folder: Path,
     tmp_path: Path,
 ) -> None:
-    recipe, whole, cut = tmp_path / "recipe.yaml", tmp_path / "whole", tmp_path / "cut"
+    recipe, uncut, cut = tmp_path / "recipe.yaml", tmp_path / "whole", tmp_path / "cut"
     make = {"pretrain": partial(pretrain_recipe, name=name), "finetune": finetune_recipe}[task]
     recipe.write_text(to_yaml(make(store_folder, *COMMON, *CHANGES[task])))
     arguments = [task, str(recipe), "--resume"]
     command = [sys.executable, *LAUNCHERS[num_processes], "-m", "cxrssl", *arguments]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     # All but the last run are forks, which have one hash seed; the last draws another.
-    forked.begin([*arguments, "--out", str(whole)], num_processes=num_processes)
+    forked.begin([*arguments, "--out", str(uncut)], num_processes=num_processes)
     assert forked.end() == 0
-    num_steps = logged(whole)
+    num_steps = logged(uncut)
 
     chance = np.random.default_rng(7)
     targets = np.sort(chance.choice(np.arange(1, num_steps - 8), kills, replace=False))
@@ -119,5 +119,5 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(
     assert any(step % 4 for step in died_at), "all kills fell on a checkpoint"
     subprocess.run([*command, "--out", str(cut)], check=True, env=environment, cwd=ROOT)
     weights = {"pretrain": "backbone", "finetune": "detector"}[task] + "/model.safetensors"
-    assert {"metrics.jsonl", "metrics.json", weights} <= products(whole).keys()
-    assert products(cut) == products(whole)
+    assert {"metrics.jsonl", "metrics.json", weights} <= products(uncut).keys()
+    assert products(cut) == products(uncut)

@@ -58,10 +58,10 @@ def num_logged(run: Path) -> int:
 
 def assert_ended(process: subprocess.Popen[str], code: int) -> str:
     """Check how a command ended, and return the command that it says goes on."""
-    _, said = process.communicate(timeout=120)
-    assert process.returncode == code, said
-    assert "Traceback" not in said
-    return said.strip().splitlines()[-1].strip()
+    _, printed = process.communicate(timeout=120)
+    assert process.returncode == code, printed
+    assert "Traceback" not in printed
+    return printed.strip().splitlines()[-1].strip()
 
 
 @pytest.mark.slow
@@ -88,8 +88,8 @@ def test_a_run_that_is_interrupted_loses_no_step(
         steps = [path.name for path in run.glob("checkpoints/step-*")]
         assert steps == [f"step-{last_step(run):08d}"]
         process = begun([*CXRSSL, *shlex.split(go_on)[1:]], tmp_path)
-    _, said = process.communicate()
-    assert process.returncode == 0, said
+    _, printed = process.communicate()
+    assert process.returncode == 0, printed
     for path in (tmp_path / "whole").rglob("*"):
         name = path.relative_to(tmp_path / "whole")
         if path.is_file() and name.parts[0] in ("backbone", "detector", "predictions.json"):
@@ -240,26 +240,26 @@ def test_the_command_that_goes_on_is_the_one_that_was_called(
     argv: list[str], command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["cxrssl", *argv])
-    assert interrupts.kept_of_command().splitlines()[-1].strip() == command
+    assert interrupts.resume_advice().splitlines()[-1].strip() == command
 
 
 def test_a_fault_that_a_signal_has_caused_is_no_fault() -> None:
     # A loader's worker ends of the signal that the run itself waits with.
     def step() -> None:
-        with interrupts.says_when_interrupted(lambda: "kept"), ends_between_steps():
+        with interrupts.explain_interrupts(lambda: "kept"), ends_between_steps():
             signal.raise_signal(signal.SIGTERM)
             raise DataError("a worker has ended")
 
     with pytest.raises(Interrupted) as ended, interruptible(can_wait=True):
         step()
     assert (ended.value.number, ended.value.__notes__) == (signal.SIGTERM, ["kept"])
-    with pytest.raises(DataError), interrupts.says_when_interrupted(lambda: "kept"):
+    with pytest.raises(DataError), interrupts.explain_interrupts(lambda: "kept"):
         raise DataError("a fault of its own")
 
 
 def test_the_map_of_what_is_kept_names_commands_that_exist() -> None:
     commands = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
-    assert interrupts._KEPT.keys() <= commands.keys()
+    assert interrupts._KEPT_BY_COMMAND.keys() <= commands.keys()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

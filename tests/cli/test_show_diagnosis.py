@@ -27,18 +27,18 @@ def diagnosis(**changes: object) -> dict[str, Any]:
 
 def test_a_sound_ingest_takes_two_lines(capsys: pytest.CaptureFixture[str]) -> None:
     print_ingest(summary(), store=STORE)
-    said = capsys.readouterr()
-    assert said.out == (
+    printed = capsys.readouterr()
+    assert printed.out == (
         "layout coco: 30 images, 9 boxes of 2 classes by 1 reader\n"
         "store: 30 images, 4 of them from an earlier call\n"
     )
-    assert said.err == ""
+    assert printed.err == ""
 
 
 def test_one_of_a_kind_is_told_as_one(capsys: pytest.CaptureFixture[str]) -> None:
     print_ingest(summary(num_images=1, num_reused=0, num_missing=1), store=STORE)
-    said = capsys.readouterr().out
-    assert "store: 1 image, 0 of them from an earlier call\n1 shard left to other calls" in said
+    printed = capsys.readouterr().out
+    assert "store: 1 image, 0 of them from an earlier call\n1 shard left to other calls" in printed
 
 
 def test_equal_warnings_are_told_once_and_every_failure_kind_is_cut(
@@ -68,9 +68,9 @@ def test_what_a_part_of_an_ingest_found_is_listed_in_no_manifest_yet(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     print_ingest(summary(num_missing=3, failures={"a": "why"}), store=STORE)
-    said = capsys.readouterr()
-    assert "3 shards left to other calls" in said.out
-    assert said.err.endswith("1 failed\n")
+    printed = capsys.readouterr()
+    assert "3 shards left to other calls" in printed.out
+    assert printed.err.endswith("1 failed\n")
 
 
 def test_warnings_are_nothing_wrong_and_not_nothing(capsys: pytest.CaptureFixture[str]) -> None:
@@ -78,9 +78,9 @@ def test_warnings_are_nothing_wrong_and_not_nothing(capsys: pytest.CaptureFixtur
     assert capsys.readouterr().out.endswith("layout images: 2 images\nNothing is wrong.\n")
     files = {"a": {"route": "PNG; L", "warnings": ["the picture is blank"]}}
     print_diagnosis(diagnosis(warnings=1, files=files, notes=["x"]))
-    said = capsys.readouterr().out
-    assert said.startswith("note: x\nwarning, 1 image: the picture is blank\n  a\n")
-    assert said.endswith("No file is broken, and 1 image may be wrong: see the warnings.\n")
+    printed = capsys.readouterr().out
+    assert printed.startswith("note: x\nwarning, 1 image: the picture is blank\n  a\n")
+    assert printed.endswith("No file is broken, and 1 image may be wrong: see the warnings.\n")
     print_diagnosis(diagnosis(ok=False, faults=1, warnings=1, files=files))
     assert capsys.readouterr().out.endswith(
         "Wrong: 1 file, 0 things about the table, 0 pairs across splits. 1 image with warnings.\n"
@@ -96,10 +96,10 @@ def test_no_text_of_others_reaches_the_terminal_as_it_is(
         store=STORE,
     )
     print_diagnosis(diagnosis(notes=[evil], table=[evil], routes={evil: 1}, marks=evil))
-    said = capsys.readouterr()
-    assert "\x1b]" not in said.out + said.err
-    assert "\x07" not in said.out + said.err
-    assert said.err.count(r"\x1b]0;pwn\x07 [bold]:heart:") == 3
+    printed = capsys.readouterr()
+    assert "\x1b]" not in printed.out + printed.err
+    assert "\x07" not in printed.out + printed.err
+    assert printed.err.count(r"\x1b]0;pwn\x07 [bold]:heart:") == 3
 
 
 def test_short_names_of_images_do_not_tear_a_kind_apart(

@@ -31,9 +31,9 @@ def test_a_pretraining_tells_its_loss_against_chance_its_time_and_what_is_next(
     write_json(store / "manifest.json", {"classes": ["Nodule"]})
     shutil.copy(ROOT / "recipes/pretrain/simclr_r50_paper.yaml", run / "recipe.yaml")
     print_pretraining(run, store)
-    out, said = capsys.readouterr()
+    out, printed = capsys.readouterr()
     assert out == ""
-    lines = dict(line.split(": ", 1) for line in said.splitlines())
+    lines = dict(line.split(": ", 1) for line in printed.splitlines())
     assert lines["pretrained"] == str(run)
     assert lines["loss"] == "3.215 (a representation without information: 5.5)"
     assert lines["RankMe"] == "41.7 dimensions, 2.0 at the start"
@@ -52,28 +52,28 @@ def test_a_method_without_chance_a_pool_without_boxes_and_an_old_run(
     (run / "backbone/config.json").write_text('{"architecture": "of nobody"}')
     write_text(run / "recipe.yaml", "task: pretrain\n")
     print_pretraining(run, tmp_path / "pool")
-    said = capsys.readouterr().err
-    assert "loss: 3.215\n" in said
-    assert "time:" not in said
-    assert "next: cxrssl finetune RECIPE --set data.store=STORE " in said
+    printed = capsys.readouterr().err
+    assert "loss: 3.215\n" in printed
+    assert "time:" not in printed
+    assert "next: cxrssl finetune RECIPE --set data.store=STORE " in printed
 
 
 def test_a_fine_tuning_tells_its_scores_with_intervals(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     entry = {"value": 0.4321, "low": 0.40, "high": 0.47}
-    unknown = {"value": None, "low": None, "high": None, "reason": "no box in the test images"}
+    undefined = {"value": None, "low": None, "high": None, "reason": "no box in the test images"}
     write_json(
-        tmp_path / "metrics.json", {"metrics": {"AP": entry, "AP50": unknown}, "n_images": 21}
+        tmp_path / "metrics.json", {"metrics": {"AP": entry, "AP50": undefined}, "n_images": 21}
     )
     write_json(tmp_path / "timing.json", TIMING | {"share_waiting_for_data": 0.05})
     print_finetuning(tmp_path, Path("stores/mine"))
-    said = capsys.readouterr().err
-    assert "AP: 0.432 [0.400, 0.470] (95 %), 21 test images\n" in said
-    assert "AP50: not defined (no box in the test images), 21 test images\n" in said
-    assert "5% of it waiting for images\n" in said
-    assert f"next: cxrssl predict {tmp_path} FILES --out found\n" in said
-    assert f"all scores: cxrssl eval {tmp_path} --data stores/mine\n" in said
+    printed = capsys.readouterr().err
+    assert "AP: 0.432 [0.400, 0.470] (95 %), 21 test images\n" in printed
+    assert "AP50: not defined (no box in the test images), 21 test images\n" in printed
+    assert "5% of it waiting for images\n" in printed
+    assert f"next: cxrssl predict {tmp_path} FILES --out found\n" in printed
+    assert f"all scores: cxrssl eval {tmp_path} --data stores/mine\n" in printed
 
 
 @pytest.mark.parametrize("has_boxes", [True, False])
@@ -81,9 +81,9 @@ def test_an_ingest_says_what_a_store_is_for(
     has_boxes: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     print_next_after_ingest(Path("my store"), has_boxes=has_boxes)
-    said = capsys.readouterr().err
-    assert "next: cxrssl pretrain RECIPE --set 'data.store=my store' --out RUN\n" in said
-    assert ("cxrssl finetune RECIPE" in said) == has_boxes
+    printed = capsys.readouterr().err
+    assert "next: cxrssl pretrain RECIPE --set 'data.store=my store' --out RUN\n" in printed
+    assert ("cxrssl finetune RECIPE" in printed) == has_boxes
 
 
 def test_a_name_in_a_summary_can_not_command_the_terminal(

@@ -1,13 +1,12 @@
 """A run on a thousand real radiographs without labels, when they are there: it learns."""
 
 import json
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from support import ROOT
+from support import ROOT, output_of
 
 POOL = ROOT.parent / "shared/data/nih1024_320"
 
@@ -15,11 +14,7 @@ POOL = ROOT.parent / "shared/data/nih1024_320"
 @pytest.mark.slow
 @pytest.mark.skipif(not POOL.is_dir(), reason=f"{POOL} is not there")
 def test_real_radiographs_are_told_apart_better_than_by_chance(tmp_path: Path) -> None:
-    def cxrssl(*arguments: str) -> None:
-        command = [sys.executable, "-m", "cxrssl", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
-        assert done.returncode == 0, done.stderr[-3000:]
-
+    cxrssl = partial(output_of, "-m", "cxrssl", folder=ROOT)
     store, run = tmp_path / "store", tmp_path / "run"
     cxrssl("ingest", str(POOL), str(store), "--size", "128", "--layout", "images")
     pool = f"data.store={store}", "data.normals=true", "data.pool_fraction=1.0"

@@ -13,19 +13,16 @@ from pathlib import Path
 
 import pytest
 
+from support import run_cxrssl
+
 pytestmark = pytest.mark.slow
-
-
-def cxrssl(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "cxrssl", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
 
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """Run the plan and return its folder and what was printed."""
     folder = tmp_path_factory.mktemp("reproduce")
-    done = cxrssl("reproduce", "smoke", folder=folder)
+    done = run_cxrssl("reproduce", "smoke", folder=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder / "runs" / "smoke", done.stdout
 
@@ -87,10 +84,10 @@ def test_the_status_is_that_of_a_plan_that_has_ended(ran: tuple[Path, str]) -> N
 
 
 def test_a_plan_may_be_asked_what_is_left_of_it(ran: tuple[Path, str]) -> None:
-    done = cxrssl("reproduce", "smoke", "--dry-run", folder=ran[0].parents[1])
+    done = run_cxrssl("reproduce", "smoke", "--dry-run", folder=ran[0].parents[1])
     assert done.returncode == 0, done.stderr
     assert "smoke: 6 jobs, 6 done" in done.stdout
-    longer = cxrssl(
+    longer = run_cxrssl(
         *("reproduce", "smoke", "--dry-run", "--set", "seeds=[0, 1]"), folder=ran[0].parents[1]
     )
     assert "smoke: 10 jobs, 6 done" in longer.stdout
@@ -101,7 +98,7 @@ def test_a_plan_may_be_asked_what_is_left_of_it(ran: tuple[Path, str]) -> None:
 def test_a_second_call_does_nothing_but_say_so(ran: tuple[Path, str]) -> None:
     runs = ran[0]
     before = {path: path.stat().st_mtime_ns for path in runs.rglob("*") if path.is_file()}
-    done = cxrssl("reproduce", "smoke", folder=runs.parents[1])
+    done = run_cxrssl("reproduce", "smoke", folder=runs.parents[1])
     assert "runs/smoke is complete, 6 of 6 jobs are done: nothing to do." in done.stdout
     assert done.stdout.splitlines()[-1] == "Report: runs/smoke/report.html"
     after = {path: path.stat().st_mtime_ns for path in runs.rglob("*") if path.is_file()}
@@ -109,21 +106,21 @@ def test_a_second_call_does_nothing_but_say_so(ran: tuple[Path, str]) -> None:
 
 
 def test_another_plan_does_not_take_the_folder(ran: tuple[Path, str]) -> None:
-    done = cxrssl("reproduce", "smoke", "--set", "seeds=[1]", folder=ran[0].parents[1])
+    done = run_cxrssl("reproduce", "smoke", "--set", "seeds=[1]", folder=ran[0].parents[1])
     assert done.returncode == 2
     assert "runs/smoke holds runs of another plan: seeds differ" in done.stderr
 
 
 def test_a_lost_arm_is_made_again_and_no_other(ran: tuple[Path, str]) -> None:
     runs = ran[0]
-    kept = (runs / "control-100-seed0/metrics.json").stat().st_mtime_ns
+    modified = (runs / "control-100-seed0/metrics.json").stat().st_mtime_ns
     lost = runs / "control-50-seed0"
     first = (lost / "metrics.json").read_bytes()
     (lost / "metrics.json").unlink()
-    done = cxrssl("reproduce", "smoke", folder=runs.parents[1])
+    done = run_cxrssl("reproduce", "smoke", folder=runs.parents[1])
     assert "6 jobs, 5 done before" in done.stdout
     assert (lost / "metrics.json").read_bytes() == first
-    assert (runs / "control-100-seed0/metrics.json").stat().st_mtime_ns == kept
+    assert (runs / "control-100-seed0/metrics.json").stat().st_mtime_ns == modified
 
 
 def is_held(lock: Path) -> bool:
@@ -159,7 +156,7 @@ def test_a_plan_that_is_killed_goes_on_to_the_same_numbers(
     assert process.returncode == -signal.SIGKILL
     assert is_held(runs / "lock")  # by runs, which live on
     assert not (runs / "report.json").exists()
-    done = cxrssl("reproduce", "smoke", folder=tmp_path)
+    done = run_cxrssl("reproduce", "smoke", folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (runs / "report.csv").read_bytes() == (ran[0] / "report.csv").read_bytes()
 
@@ -178,12 +175,12 @@ def test_eval_prints_the_scores_and_writes_them(ran: tuple[Path, str]) -> None:
     runs = ran[0]
     out = runs / "scores.json"
     arguments = ("eval", str(runs / "control-100-seed0"), "--data", str(runs / "store"))
-    done = cxrssl(*arguments, "--normals", "--json", str(out), folder=runs)
+    done = run_cxrssl(*arguments, "--normals", "--json", str(out), folder=runs)
     assert done.returncode == 0, done.stderr
     assert "AP50" in done.stdout
     assert "Cardiomegaly" in done.stdout
-    found = json.loads(out.read_text())["metrics"]
-    assert found == json.loads((runs / "control-100-seed0/metrics.json").read_text())["metrics"]
+    metrics = json.loads(out.read_text())["metrics"]
+    assert metrics == json.loads((runs / "control-100-seed0/metrics.json").read_text())["metrics"]
 
 
 def test_nothing_of_the_patient_leaves_the_dicom_files(ran: tuple[Path, str]) -> None:

@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from torch import nn
 from cxrssl.core.errors import RunError
 from cxrssl.run.checkpoint import Checkpoints
 from cxrssl.run.optimizer import build_optimizer
+from support import output_of
 
 Event = tuple[str, str]
 
@@ -30,30 +29,30 @@ def begin(value: float) -> tuple[nn.Linear, torch.optim.Optimizer]:
     return model, build_optimizer(model, "sgd", 0.9, 0.0)
 
 
-def watch(monkeypatch: pytest.MonkeyPatch, told: Callable[[str, Path], None]) -> None:
+def watch(monkeypatch: pytest.MonkeyPatch, on_call: Callable[[str, Path], None]) -> None:
     """Have every call that makes durable, renames or deletes told before it is made."""
     fsync, rename, rmdir, unlink = os.fsync, Path.rename, os.rmdir, os.unlink
 
-    def told_fsync(descriptor: int) -> None:
-        told("fsync", Path(f"/proc/self/fd/{descriptor}").readlink())
+    def watched_fsync(descriptor: int) -> None:
+        on_call("fsync", Path(f"/proc/self/fd/{descriptor}").readlink())
         fsync(descriptor)
 
-    def told_rename(path: Path, target: Path) -> Path:
-        told("rename", path)
+    def watched_rename(path: Path, target: Path) -> Path:
+        on_call("rename", path)
         return rename(path, target)
 
-    def told_rmdir(path: str, *, dir_fd: int | None = None) -> None:
-        told("rmdir", Path(path))
+    def watched_rmdir(path: str, *, dir_fd: int | None = None) -> None:
+        on_call("rmdir", Path(path))
         rmdir(path, dir_fd=dir_fd)
 
-    def told_unlink(path: str, *, dir_fd: int | None = None) -> None:
-        told("unlink", Path(path))
+    def watched_unlink(path: str, *, dir_fd: int | None = None) -> None:
+        on_call("unlink", Path(path))
         unlink(path, dir_fd=dir_fd)
 
-    monkeypatch.setattr(os, "fsync", told_fsync)
-    monkeypatch.setattr(Path, "rename", told_rename)
-    monkeypatch.setattr(os, "rmdir", told_rmdir)
-    monkeypatch.setattr(os, "unlink", told_unlink)
+    monkeypatch.setattr(os, "fsync", watched_fsync)
+    monkeypatch.setattr(Path, "rename", watched_rename)
+    monkeypatch.setattr(os, "rmdir", watched_rmdir)
+    monkeypatch.setattr(os, "unlink", watched_unlink)
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="it says what a descriptor is")
@@ -73,28 +72,32 @@ def test_files_then_folder_then_name_are_durable_before_the_last_one_goes(
     assert set(events[:start]) >= files
     assert events[start : start + 3] == durable
     first_loss = next(
-        place
-        for place, (call, name) in enumerate(events)
+        position
+        for position, (call, name) in enumerate(events)
         if (call, name) == ("rmdir", "step-00000001")
     )
     assert first_loss > start + 2
-    kept = [place for place, (call, _) in enumerate(events) if call == "unlink"]
-    lost = [place for place in kept if events[place][1] in ("model.safetensors", "state.json")]
+    unlinked = [position for position, (call, _) in enumerate(events) if call == "unlink"]
+    lost = [
+        position
+        for position in unlinked
+        if events[position][1] in ("model.safetensors", "state.json")
+    ]
     assert min(lost) > start + 2
 
 
 def test_a_cut_at_any_moment_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
-    seen: set[int] = set()
+    restored_steps: set[int] = set()
     for moment in range(1, 40):
         folder = tmp_path / str(moment)
         checkpoints = Checkpoints(folder, every_steps=1, writes=True)
         checkpoints.save(*begin(1.0), steps_done=1)
-        left = moment
+        calls_left = moment
 
         def cut(call: str, path: Path) -> None:
-            nonlocal left
-            left -= 1
-            if left == 0:
+            nonlocal calls_left
+            calls_left -= 1
+            if calls_left == 0:
                 raise PowerCutError
 
         is_cut = False
@@ -110,11 +113,11 @@ def test_a_cut_at_any_moment_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
         assert all(bool((p == float(step)).all()) for p in model.parameters())
         checkpoints.save(*begin(3.0), steps_done=3)
         assert [path.name for path in folder.iterdir()] == ["step-00000003"]
-        seen.add(step)
+        restored_steps.add(step)
         if not is_cut:
             break
     assert not is_cut
-    assert seen == {1, 2}
+    assert restored_steps == {1, 2}
 
 
 def test_only_checkpoints_are_deleted(tmp_path: Path) -> None:
@@ -164,8 +167,6 @@ try:
 except OSError as error:
     print(error.errno, Path(error.filename).name)
 """
-    command = [sys.executable, "-c", code, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout == "27 model.safetensors\n"  # EFBIG
+    assert output_of("-c", code, tmp_path) == "27 model.safetensors\n"  # EFBIG
     shutil.rmtree(next(tmp_path.glob("*.tmp")))
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]

@@ -1,7 +1,5 @@
 """How exhausted memory is known from other faults, and told."""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import NoReturn
 
@@ -11,7 +9,7 @@ import torch
 from cxrssl.core.errors import TrainingError
 from cxrssl.finetune import finetune
 from cxrssl.run.memory import is_out_of_memory, memory_faults
-from support import finetune_recipe
+from support import finetune_recipe, output_of
 
 NO_MEMORY = [
     "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported",
@@ -82,9 +80,7 @@ try:
 except (RuntimeError, MemoryError) as error:
     print(is_out_of_memory(error))
 """
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout == "True\n"
+    assert output_of("-c", code) == "True\n"
 
 
 def test_fine_tuning_that_runs_out_of_memory_says_what_to_lower(

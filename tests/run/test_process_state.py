@@ -2,8 +2,6 @@
 
 import os
 import resource
-import subprocess
-import sys
 from pathlib import Path
 from typing import NoReturn
 
@@ -19,8 +17,9 @@ from cxrssl.run.process_state import process_restored
 from cxrssl.run.processes import start_accelerator
 from cxrssl.run.seed import seed_torch
 from process_state import changes, state_of_process
+from support import output_of, run_python
 
-TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
 
 
 @process_restored()
@@ -87,9 +86,7 @@ except RuntimeError:
         pass
     print(torch.backends.cuda.matmul.fp32_precision)
 """
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout == "tf32\n"
+    assert output_of("-c", code) == "tf32\n"
 
 
 def test_a_caller_s_own_accelerator_of_another_precision_is_not_in_the_way() -> None:
@@ -135,13 +132,15 @@ if MAIN:
 """
 
 
-@pytest.mark.parametrize(("main", "told"), [("True", True), ('__name__ == "__main__"', False)])
-def test_a_script_without_a_guard_is_told_so(main: str, told: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("main", "is_refused"), [("True", True), ('__name__ == "__main__"', False)]
+)
+def test_a_script_without_a_guard_is_told_so(main: str, is_refused: bool, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(IMPORTED.replace("MAIN", main))
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == (["works", "1"] if told else ["works", "never", "0"])
-    assert ('below `if __name__ == "__main__":`' in done.stderr) is told
+    done = run_python(script)
+    assert done.stdout.split() == (["works", "1"] if is_refused else ["works", "never", "0"])
+    assert ('below `if __name__ == "__main__":`' in done.stderr) is is_refused
 
 
 LAUNCHED = """
@@ -149,12 +148,12 @@ import sys
 import torch
 from cxrssl.core.errors import RunError
 from cxrssl.run.process_state import process_restored
-from cxrssl.run.processes import in_turn, leave, start_processes
+from cxrssl.run.processes import gather_round_robin, leave_process_group, start_processes
 @process_restored()
 def call():
     processes = start_processes()
-    assert in_turn([processes.process_index], num_processes=2) == [0, 1]
-    leave()
+    assert gather_round_robin([processes.process_index], num_processes=2) == [0, 1]
+    leave_process_group()
 if sys.argv[1] == "joined":
     torch.distributed.init_process_group("gloo")
 call()
@@ -171,19 +170,16 @@ except RunError as error:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("start", "said"),
+    ("start", "printed_text"),
     [("joined", "twice"), ("alone", "init_process_group() before the first.")],
 )
 def test_processes_of_a_launch_keep_the_group_that_is_theirs(
-    start: str, said: str, tmp_path: Path
+    start: str, printed_text: str, tmp_path: Path
 ) -> None:
     script = tmp_path / "script.py"
     script.write_text(LAUNCHED)
-    done = subprocess.run(
-        [*TORCHRUN, str(script), start], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count(said) == 2  # lines of two processes may be mixed
+    printed = output_of(*TORCHRUN, script, start)
+    assert printed.count(printed_text) == 2  # lines of two processes may be mixed
 
 
 def test_the_tests_above_left_accelerate_alone() -> None:

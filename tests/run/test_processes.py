@@ -12,17 +12,18 @@ import torch
 
 from cxrssl.core.errors import RunError
 from cxrssl.run.folder import open_run
-from cxrssl.run.processes import allow_open_files, check_company, leave
+from cxrssl.run.processes import allow_open_files, check_process_count, leave_process_group
+from support import run_python
 
-TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
 # Rank 1 ends at once; rank 0 works on, as it does when it alone scores.
 PARTING = """
 import time
 from cxrssl.core.errors import RunError
-from cxrssl.run.processes import in_turn, leave, start_processes
+from cxrssl.run.processes import gather_round_robin, leave_process_group, start_processes
 processes = start_processes()
-assert in_turn([processes.process_index], num_processes=2) == [0, 1]
-leave()
+assert gather_round_robin([processes.process_index], num_processes=2) == [0, 1]
+leave_process_group()
 if processes.is_main_process:
     time.sleep(1)
     print("scored")
@@ -37,7 +38,7 @@ if processes.is_main_process:
 def test_a_process_that_left_early_stops_nobody(tmp_path: Path) -> None:
     file = tmp_path / "script.py"
     file.write_text(PARTING)
-    done = subprocess.run([*TORCHRUN, str(file)], capture_output=True, text=True, check=False)
+    done = run_python(*TORCHRUN, file)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.splitlines() == [
         "scored",
@@ -48,7 +49,7 @@ def test_a_process_that_left_early_stops_nobody(tmp_path: Path) -> None:
 
 
 def test_one_process_has_nobody_to_leave() -> None:
-    leave()
+    leave_process_group()
     assert not torch.distributed.is_initialized()
 
 
@@ -57,7 +58,7 @@ STEP = {"SLURM_STEP_NUM_TASKS": "4", "SLURM_NTASKS": "4", "SLURM_PROCID": "2"}
 
 def test_tasks_of_srun_that_know_nothing_of_each_other_are_stopped() -> None:
     with pytest.raises(RunError, match=r"srun started 4 tasks.*--ntasks-per-node=1.*torchrun"):
-        check_company(STEP, num_processes=1)
+        check_process_count(STEP, num_processes=1)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +74,9 @@ def test_tasks_of_srun_that_know_nothing_of_each_other_are_stopped() -> None:
 def test_a_single_task_and_launchers_under_srun_go_on(
     environment: dict[str, str], num_processes: int
 ) -> None:
-    assert check_company(environment, num_processes=num_processes) is None  # and raises nothing
+    assert (
+        check_process_count(environment, num_processes=num_processes) is None
+    )  # and raises nothing
 
 
 def test_as_many_files_may_be_open_as_the_system_allows() -> None:

@@ -24,9 +24,9 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    found = Clock()
-    monkeypatch.setattr(module.time, "monotonic", found.monotonic)
-    return found
+    clock = Clock()
+    monkeypatch.setattr(module.time, "monotonic", clock.monotonic)
+    return clock
 
 
 def test_lines_come_with_each_tenth_and_tell_the_time_left(
@@ -89,13 +89,13 @@ def test_the_time_that_a_loop_waits_for_images_is_measured(tmp_path: Path) -> No
         for number in range(5):
             assert next(batches) == number
             time.sleep(0.02)
-    found = json.loads((tmp_path / "timing.json").read_text())
-    assert found["steps"] == 5
-    assert found["seconds"] >= 0.4
+    timing = json.loads((tmp_path / "timing.json").read_text())
+    assert timing["steps"] == 5
+    assert timing["seconds"] >= 0.4
     # By the clock of a busy machine: three quarters of the sleep, more or less.
-    assert 0.3 < found["share_waiting_for_data"] < 0.95
-    assert found["share_waiting_for_data"] == pytest.approx(
-        batches.seconds / found["seconds"], abs=0.01
+    assert 0.3 < timing["share_waiting_for_data"] < 0.95
+    assert timing["share_waiting_for_data"] == pytest.approx(
+        batches.seconds / timing["seconds"], abs=0.01
     )
 
 

@@ -2,10 +2,8 @@
 
 import importlib.util
 import json
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ import pytest
 
 import cxrssl
 from cxrssl.run.processes import start_accelerator
-from support import ROOT
+from support import ROOT, output_of
 
 CODE = """
 import json
@@ -21,7 +19,7 @@ from cxrssl.run.provenance import provenance
 from cxrssl.run.processes import start_accelerator
 print(json.dumps(provenance(start_accelerator("fp32", batch_size=1), data={})))
 """
-OWN = '[project]\nname = "cxrssl"\n'
+CXRSSL_PROJECT = '[project]\nname = "cxrssl"\n'
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -69,7 +67,7 @@ def recorded(place: Path) -> dict[str, Any]:
         ("venv/lib/python3/site-packages", "no toml ["),
         ("venv/lib/python3/site-packages", "project = 3\n"),
         # Installed from another checkout or an index, in one's checkout of cxrssl.
-        (".venv/lib/python3/site-packages", OWN),
+        (".venv/lib/python3/site-packages", CXRSSL_PROJECT),
         ("src", '[project]\nname = "a-hospitals-study"\n'),
     ],
 )
@@ -86,7 +84,7 @@ def test_a_checkouts_commit_and_changes_are_recorded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     package, other = copied(tmp_path / "own/src"), tmp_path / "other"
-    commit = repository(tmp_path / "own", OWN)
+    commit = repository(tmp_path / "own", CXRSSL_PROJECT)
     other.mkdir()
     repository(other, None)
     assert recorded(package)["git"] == {"sha": commit, "dirty": False}
@@ -101,9 +99,9 @@ def test_without_a_repository_or_without_git_there_is_no_commit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     package = copied(tmp_path / "src")
-    (tmp_path / "pyproject.toml").write_text(OWN)
+    (tmp_path / "pyproject.toml").write_text(CXRSSL_PROJECT)
     assert recorded(package)["git"] is None
-    repository(tmp_path, OWN)
+    repository(tmp_path, CXRSSL_PROJECT)
     assert recorded(package)["git"] is not None
     monkeypatch.setenv("PATH", str(tmp_path))
     assert recorded(package)["git"] is None
@@ -114,10 +112,8 @@ def test_a_process_that_imports_an_installed_copy_has_no_commit(tmp_path: Path) 
     (tmp_path / "site-packages").mkdir()
     package = copied(tmp_path / "site-packages")
     repository(tmp_path, None)
-    given = os.environ | {"PYTHONPATH": str(package)}
-    command = [sys.executable, "-c", CODE]
-    done = subprocess.run(command, env=given, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout)["git"] is None
+    printed = output_of("-c", CODE, PYTHONPATH=str(package))
+    assert json.loads(printed)["git"] is None
 
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="the sources are no checkout")

@@ -31,7 +31,7 @@ def phantom(
     from cxrssl.run.progress import progress
 
     with progress("phantom", total=images) as meter:
-        made = iter(range(1, images + 1))
+        numbers = iter(range(1, images + 1))
         summary = make_phantom(
             out,
             num_images=images,
@@ -40,7 +40,7 @@ def phantom(
             min_side_px=min_side,
             max_side_px=max_side,
             num_workers=workers or available_cores(),
-            on_image=lambda: meter.at(next(made)),
+            on_image=lambda: meter.at(next(numbers)),
         )
     typer.echo(
         f"{out}: {summary.num_images} images, {summary.num_normal_images} of them without a "
@@ -68,13 +68,13 @@ def describe(
     from cxrssl.cli.show_description import print_description
     from cxrssl.describe import describe as run
 
-    found = run(
+    description = run(
         table, protocol=protocol.value, out=out, say=lambda line: typer.echo(line, err=True)
     )
     if json_:
-        typer.echo(json.dumps(found, indent=2, allow_nan=False))
+        typer.echo(json.dumps(description, indent=2, allow_nan=False))
     else:
-        print_description(found)
+        print_description(description)
 
 
 @app.command()
@@ -156,12 +156,12 @@ def doctor(
     from cxrssl.run.progress import progress
 
     with progress("doctor", total=1000, shown=not json_) as meter:
-        found = run(
+        diagnosis = run(
             source,
             layout=layout.value,
             num_workers=workers or available_cores(),
             on_images=lambda done, total: meter.at(1000 * done // total, f"({done} images)"),
         )
-    print_json(found) if json_ else print_diagnosis(found)
-    if not found["ok"]:
+    print_json(diagnosis) if json_ else print_diagnosis(diagnosis)
+    if not diagnosis["ok"]:
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""What a command that Ctrl-C or a plain kill has ended says: what is kept, and how to go on."""
+"""Messages of commands that Ctrl-C or SIGTERM has ended: what is kept, and how to resume."""
 
 import os
 import shlex
@@ -12,8 +12,8 @@ from typing import NoReturn
 from cxrssl.cli.options import say
 from cxrssl.core.interrupts import Interrupted, pending_signal
 
-# What a command leaves behind, and an option that it then needs to go on, if any.
-_KEPT = {
+# By command: what is kept, and the option that it needs to resume, if any.
+_KEPT_BY_COMMAND = {
     "phantom": ("The folder is not complete: delete it first.", ""),
     "ingest": ("Kept: the parts of the store that are done.", ""),
     "predict": ("Kept: the files that are done.", "--resume"),
@@ -23,39 +23,34 @@ _KEPT = {
 
 
 @contextmanager
-def says_when_interrupted(text: Callable[[], str]) -> Iterator[None]:
-    """Say what `text` returns when this block is interrupted; it is asked only then."""
+def explain_interrupts(text: Callable[[], str]) -> Iterator[None]:
+    """Add a note to the interrupt of this block; `text` is called only then."""
     try:
         yield
     except Interrupted as interrupted:
         interrupted.add_note(text())
         raise
-    except KeyboardInterrupt as error:
-        # Of a worker, which hands it on as what its work came to.
-        raise _with_note(Interrupted(signal.SIGINT), text()) from error
-    except Exception as error:
-        # Such as a loader's, whose workers the same signal has ended.
-        number = pending_signal()
-        if number is None:
+    except (KeyboardInterrupt, Exception) as error:
+        # Ctrl-C in a worker, or an error of a loader whose workers the same signal has ended.
+        is_ctrl_c = isinstance(error, KeyboardInterrupt)
+        signal_number = signal.SIGINT if is_ctrl_c else pending_signal()
+        if signal_number is None:
             raise
-        raise _with_note(Interrupted(number), text()) from error
+        interrupt = Interrupted(signal_number)
+        interrupt.add_note(text())
+        raise interrupt from error
 
 
-def _with_note(interrupted: Interrupted, note: str) -> Interrupted:
-    interrupted.add_note(note)
-    return interrupted
-
-
-def end(interrupted: Interrupted) -> NoReturn:
-    """Say what is kept, and end this process as a shell and a batch system expect.
+def exit_interrupted(interrupted: Interrupted) -> NoReturn:
+    """Print the advice, and end this process as a shell and a batch system expect.
 
     Raises:
         SystemExit: With 130 for Ctrl-C.
     """
     notes: list[str] = getattr(interrupted, "__notes__", [])
-    say_interrupted(interrupted.number, notes[0] if notes else kept_of_command())
+    print_interrupted(interrupted.number, notes[0] if notes else resume_advice())
     if interrupted.number == signal.SIGTERM:
-        # A batch system tells by the signal that it was not the command's own end.
+        # A batch system sees by the signal that the command did not end by itself.
         sys.stdout.flush()
         sys.stderr.flush()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -63,44 +58,44 @@ def end(interrupted: Interrupted) -> NoReturn:
     raise SystemExit(128 + interrupted.number)
 
 
-def say_interrupted(number: int, kept: str) -> None:
-    """Say what has ended a command, and what is kept; of several processes one does."""
+def print_interrupted(signal_number: int, advice: str) -> None:
+    """Print what has ended a command, and the advice; of several processes the main one does."""
     if is_main_process():
-        how = "Interrupted" if number == signal.SIGINT else "Ended by SIGTERM"
-        say(f"{how}. {kept}", err=True)
+        reason = "Interrupted" if signal_number == signal.SIGINT else "Ended by SIGTERM"
+        say(f"{reason}. {advice}", err=True)
 
 
 def is_main_process() -> bool:
-    """Return whether this process speaks for those that a launcher started together."""
+    """Return whether this is the main process of a launch."""
     return os.environ.get("RANK", "0") == "0"
 
 
-def works_alone() -> bool:
-    """Return whether no launcher has started others with this process."""
+def is_single_process() -> bool:
+    """Return whether no launcher has started other processes with this one."""
     return os.environ.get("WORLD_SIZE", "1") == "1"
 
 
-def kept_of_command() -> str:
-    """Say what the command of this process leaves behind, and that the same one goes on."""
+def resume_advice() -> str:
+    """Return what this process's command leaves behind, and the command that resumes it."""
     command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
-    kept, option = _KEPT.get(command, ("Nothing is kept.", ""))
+    kept_text, option = _KEPT_BY_COMMAND.get(command, ("Nothing is kept.", ""))
     arguments = sys.argv[1:] if option in ("", *sys.argv) else [*sys.argv[1:], option]
-    return f"{kept} To go on:\n  {shlex.join(['cxrssl', *arguments])}"
+    return f"{kept_text} To go on:\n  {shlex.join(['cxrssl', *arguments])}"
 
 
-def kept_of_run(command: str, folder: Path) -> str:
-    """Say what is kept of an interrupted training, and how to go on with it."""
+def run_resume_advice(command: str, folder: Path) -> str:
+    """Return what is kept of an interrupted training, and the command that resumes it."""
     from cxrssl.core.records import read_record
     from cxrssl.run.folder import checkpointed_step, is_finished
 
     if is_finished(folder):
         return f"{folder} holds the finished run."
     if not (folder / "recipe.yaml").is_file():
-        return kept_of_command()
-    go_on = f"To go on:\n  {shlex.join(['cxrssl', command, '--resume', '--out', str(folder)])}"
+        return resume_advice()
+    follow = f"To go on:\n  {shlex.join(['cxrssl', command, '--resume', '--out', str(folder)])}"
     step = checkpointed_step(folder)
     if step is None:
-        return f"{folder} has no checkpoint yet; it will begin again from its first step. {go_on}"
+        return f"{folder} has no checkpoint yet; it will begin again from its first step. {follow}"
     length = folder / "length.json"
     total = f" of {read_record(length, 'num_steps')['num_steps']}" if length.is_file() else ""
-    return f"Kept: the checkpoint of step {step}{total} in {folder}. {go_on}"
+    return f"Kept: the checkpoint of step {step}{total} in {folder}. {follow}"

@@ -1,4 +1,4 @@
-"""What commands share: their application, common options, and names to choose from."""
+"""The typer application, options that several commands share, and choices of options."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -18,8 +18,8 @@ app = typer.Typer(
 )
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(is_requested: bool) -> None:
+    if is_requested:
         typer.echo(f"cxrssl {__version__}")
         raise typer.Exit
 
@@ -54,7 +54,7 @@ class FitName(StrEnum):
 
 
 class ProtocolName(StrEnum):
-    """Rules by which images are divided, fused and oversampled."""
+    """Rules by which images are split, fused and oversampled."""
 
     published = "published"
     described = "described"
@@ -95,5 +95,5 @@ Workers = Annotated[
 
 
 def say(text: object, *, err: bool = False) -> None:
-    """Print lines on stdout or stderr; names in them can't command the terminal."""
+    """Print lines on stdout or stderr, with control characters escaped."""
     typer.echo(printable_lines(str(text)), err=err)

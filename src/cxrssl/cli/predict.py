@@ -1,4 +1,4 @@
-"""The predict command and what it says; heavy imports wait until it runs."""
+"""`cxrssl predict` and its messages; heavy imports wait until it runs."""
 
 from collections.abc import Mapping, Sequence, Sized
 from pathlib import Path
@@ -22,7 +22,7 @@ def predict(
     inputs: Annotated[list[Path], typer.Argument(help="DICOM, PNG, JPEG, or folders of them.")],
     out: Annotated[Path, typer.Option("--out", help="A new folder for what is found.")],
     threshold: Annotated[
-        float, typer.Option(min=0, max=1, help="Least score of what is drawn; lists hold all.")
+        float, typer.Option(min=0, max=1, help="Minimum score of drawn boxes; lists hold all.")
     ] = 0.3,
     write: Annotated[
         list[str] | None,
@@ -92,7 +92,7 @@ def _formats(write: Sequence[str] | None, *, overlays: bool | None) -> tuple[str
 
 
 def _say_warnings(warnings: Mapping[str, Sequence[str]], out: Path) -> None:
-    """Say each warning once, with the first file that it is about, the most frequent first."""
+    """Print each warning once, with its first file, the most frequent first."""
     files_of: dict[str, list[str]] = {}
     for file, texts in warnings.items():
         for text in texts:

@@ -1,4 +1,4 @@
-"""`cxrssl recipes`: what comes with cxrssl to run."""
+"""`cxrssl recipes`: the packaged recipes and plans."""
 
 import json
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ def recipes(
     """List the recipes and plans that come with cxrssl; other commands take their names."""
     from cxrssl.config.catalogue import packaged_recipes
 
-    found = packaged_recipes()
+    packaged = packaged_recipes()
     if json_:
         entries = [
             {
@@ -30,22 +30,22 @@ def recipes(
                 "cost": recipe.cost,
                 "path": str(recipe.path),
             }
-            for recipe in found
+            for recipe in packaged
         ]
         say(json.dumps(entries, indent=2))
         return
-    _print(found)
+    _print(packaged)
 
 
-def _print(found: "Sequence[PackagedRecipe]") -> None:
-    """Print a line a recipe below the command that takes it; a terminal breaks it in its column."""
+def _print(packaged: "Sequence[PackagedRecipe]") -> None:
+    """Print a line per recipe below the command that takes it."""
     from rich.console import Console
     from rich.table import Table
 
     console = Console(highlight=False, emoji=False, markup=False)
-    width = max(len(recipe.name) for recipe in found)
+    width = max(len(recipe.name) for recipe in packaged)
     command = ""
-    for recipe in found:
+    for recipe in packaged:
         if recipe.command != command:
             command = recipe.command
             say(f"cxrssl {command} NAME")

@@ -1,4 +1,4 @@
-"""Commands about plans: reproduce, report; heavy imports wait as well."""
+"""`cxrssl reproduce` and `cxrssl report`; heavy imports wait until one runs."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""`cxrssl eval`; heavy imports wait until it is known what is asked for."""
+"""`cxrssl eval`; heavy imports wait until its arguments are checked."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -93,34 +93,34 @@ def evaluate(
 
     if json_ is not None:
         check_writable(json_, apart_from=(predictions, truth, readers, against))
-    how = Bootstrap(replicates, seed)
+    bootstrap = Bootstrap(replicates, seed)
     iou = consensus_iou or _CONSENSUS_IOU
-    found: dict[str, Any] | None = None
+    result: dict[str, Any] | None = None
     if checkpoint is not None and data is not None:
         from cxrssl.evaluate.checkpoint import evaluate as run
         from cxrssl.run.processes import prepare_command
 
         prepare_command()
-        found = run(
+        result = run(
             checkpoint,
             data,
             split=(split or SplitName.test).value,
             fusion=fusion,
             consensus_iou=consensus_iou,
             normals=normals,
-            bootstrap=how,
+            bootstrap=bootstrap,
             against=against,
         )
     elif predictions is not None and truth is not None:
         files = predictions, truth, readers, against
-        found = evaluate_files(*files, consensus_iou=iou, bootstrap=how)
+        result = evaluate_files(*files, consensus_iou=iou, bootstrap=bootstrap)
     elif readers is not None:
-        found = evaluate_readers(readers, consensus_iou=iou, bootstrap=how)
-    if found is not None:  # of several processes one has the scores
+        result = evaluate_readers(readers, consensus_iou=iou, bootstrap=bootstrap)
+    if result is not None:  # of several processes one has the scores
         if json_ is not None:
-            write_json(json_, found)
-        print_scores(found)
-        _warn(found["warnings"])
+            write_json(json_, result)
+        print_scores(result)
+        _warn(result["warnings"])
 
 
 def _warn(warnings: Sequence[str]) -> None:
@@ -131,19 +131,21 @@ def _warn(warnings: Sequence[str]) -> None:
 
 
 def _check_inputs(
-    on_store: tuple[Path | None, Path | None],
-    on_files: tuple[Path | None, Path | None],
+    store_inputs: tuple[Path | None, Path | None],
+    file_inputs: tuple[Path | None, Path | None],
     readers: Path | None,
     against: Path | None,
 ) -> None:
-    """Raise a usage error unless one of the three forms is asked for, whole."""
-    store, files = (sum(one is not None for one in both) for both in (on_store, on_files))
-    whole = {
+    """Raise a usage error unless the arguments are one of the three complete forms."""
+    num_store, num_files = (
+        sum(value is not None for value in pair) for pair in (store_inputs, file_inputs)
+    )
+    is_complete = {
         (2, 0): readers is None,
         (0, 2): True,
         (0, 0): readers is not None and against is None,
     }
-    if not whole.get((store, files), False):
+    if not is_complete.get((num_store, num_files), False):
         raise typer.BadParameter(
             "expected CHECKPOINT --data STORE, or --predictions P.json --truth GT.json (with "
             "--readers R.json), or --readers R.json alone"

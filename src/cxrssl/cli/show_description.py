@@ -1,4 +1,4 @@
-"""What `cxrssl describe` found, on a terminal."""
+"""The result of `cxrssl describe` as tables on a terminal."""
 
 from typing import Any
 
@@ -11,17 +11,17 @@ from cxrssl.core.printable import printable_content
 _MOST_FAULTS = 5
 
 
-def print_description(found: dict[str, Any]) -> None:
-    """Print the content of `cxrssl describe --json` on stdout, for people."""
+def print_description(description: dict[str, Any]) -> None:
+    """Print the content of `cxrssl describe --json` on stdout, as tables."""
     console = Console(highlight=False, emoji=False)
-    found = printable_content(found)
-    console.print(_overview(found))
-    console.print(_classes(found))
-    if found["inter_reader"]:
-        console.print(_agreement(found["inter_reader"]))
-    for note in found["notes"]:
+    description = printable_content(description)
+    console.print(_overview(description))
+    console.print(_classes(description))
+    if description["inter_reader"]:
+        console.print(_agreement(description["inter_reader"]))
+    for note in description["notes"]:
         console.print(f"note: {escape(note)}", soft_wrap=True)
-    faults = found["faults"]
+    faults = description["faults"]
     if faults:
         console.print(f"{len(faults)} image(s) left out because of their rows:")
     for image_id, reason in list(faults.items())[:_MOST_FAULTS]:
@@ -30,29 +30,32 @@ def print_description(found: dict[str, Any]) -> None:
         console.print(f"  and {len(faults) - _MOST_FAULTS} more: --json lists them all")
 
 
-def _overview(found: dict[str, Any]) -> Table:
-    table = Table(show_header=False, title=f"protocol {found['protocol']}")
+def _overview(description: dict[str, Any]) -> Table:
+    table = Table(show_header=False, title=f"protocol {description['protocol']}")
     table.add_column()
     table.add_column()
-    split, support, fusion = found["split"], found["support"], found["fusion"]
-    boxes = found["split_drift"]["boxes_per_image"]
-    table.add_row("images", f"{found['images']:,}, {found['images_with_findings']:,} with findings")
-    table.add_row("boxes", f"{found['boxes']:,} by {found['readers']} readers")
-    if found["reader_groups"]:
-        group = found["reader_groups"][0]
-        who = escape(", ".join(group["readers"]))
-        table.add_row("most read by", f"{who}: {group['share']:.1%} of images with findings")
+    split, support, fusion = description["split"], description["support"], description["fusion"]
+    boxes = description["split_drift"]["boxes_per_image"]
+    table.add_row(
+        "images",
+        f"{description['images']:,}, {description['images_with_findings']:,} with findings",
+    )
+    table.add_row("boxes", f"{description['boxes']:,} by {description['readers']} readers")
+    if description["reader_groups"]:
+        group = description["reader_groups"][0]
+        readers = escape(", ".join(group["readers"]))
+        table.add_row("most read by", f"{readers}: {group['share']:.1%} of images with findings")
     table.add_row("split", ", ".join(f"{name} {number:,}" for name, number in split.items()))
-    total = found["fused_boxes"]
+    total = description["fused_boxes"]
     table.add_row("fused boxes", f"{total:,} ({fusion['policy']} at IoU {fusion['iou']})")
     shares = ", ".join(f"{n}: {number / max(1, total):.1%}" for n, number in support.items())
     table.add_row("by number of readers", shares)
     table.add_row(
         "boxes an image",
         f"train {_number(boxes['train'], 2)}, test {_number(boxes['test'], 2)}; "
-        f"p {_chance(boxes['p_value'])}, Holm {_chance(boxes['p_holm'])}",
+        f"p {_p_value(boxes['p_value'])}, Holm {_p_value(boxes['p_holm'])}",
     )
-    epoch, expected = found["oversampled_epoch"], found["oversampled_epoch_expected"]
+    epoch, expected = description["oversampled_epoch"], description["oversampled_epoch_expected"]
     table.add_row(
         "oversampled epoch",
         f"{epoch:,} images" + ("" if epoch == expected else f" (expected value {expected:,})"),
@@ -60,21 +63,21 @@ def _overview(found: dict[str, Any]) -> Table:
     return table
 
 
-def _classes(found: dict[str, Any]) -> Table:
+def _classes(description: dict[str, Any]) -> Table:
     table = Table(title="by class: images, and whether the split is a fair draw")
     table.add_column("class")
     for name in ("train", "epoch", "% train", "% test", "p", "Holm"):
         table.add_column(name, justify="right", no_wrap=True)
-    for name, train in found["train_images_per_class"].items():
-        test = found["split_drift"]["per_class"][name]
+    for name, train in description["train_images_per_class"].items():
+        test = description["split_drift"]["per_class"][name]
         table.add_row(
             escape(name),
             f"{train:,}",
-            f"{found['oversampled_images_per_class'][name]:,}",
+            f"{description['oversampled_images_per_class'][name]:,}",
             _percent(test["train"]),
             _percent(test["test"]),
-            _chance(test["p_value"]),
-            _chance(test["p_holm"]),
+            _p_value(test["p_value"]),
+            _p_value(test["p_holm"]),
         )
     return table
 
@@ -85,14 +88,14 @@ def _agreement(entries: list[dict[str, Any]]) -> Table:
     table.add_column("images", justify="right")
     for name in ("IoU, all pairs", "IoU, above 0.2", "F1@0.4", "F1@0.5"):
         table.add_column(name, justify="right")
-    for every, near in zip(entries[::2], entries[1::2], strict=True):
+    for all_pairs, overlapping in zip(entries[::2], entries[1::2], strict=True):
         table.add_row(
-            escape(f"{every['a']} - {every['b']}"),
-            f"{every['images']:,}",
-            f"{_number(every['iou_mean'])} ± {_number(every['iou_std'])}",
-            f"{_number(near['iou_mean'])} ± {_number(near['iou_std'])}",
-            _number(every["f1_at_0.4"]),
-            _number(every["f1_at_0.5"]),
+            escape(f"{all_pairs['a']} - {all_pairs['b']}"),
+            f"{all_pairs['images']:,}",
+            f"{_number(all_pairs['iou_mean'])} ± {_number(all_pairs['iou_std'])}",
+            f"{_number(overlapping['iou_mean'])} ± {_number(overlapping['iou_std'])}",
+            _number(all_pairs["f1_at_0.4"]),
+            _number(all_pairs["f1_at_0.5"]),
         )
     return table
 
@@ -105,7 +108,7 @@ def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f}"
 
 
-def _chance(value: float | None) -> str:
+def _p_value(value: float | None) -> str:
     if value is None:
         return "-"
     return "<0.001" if value < 0.001 else f"{value:.3f}"

@@ -1,4 +1,4 @@
-"""What a training ends with: its scores, its time, how to load the product, the next command."""
+"""Summary at the end of a training: scores, time, how to load the product, the next command."""
 
 import difflib
 import shlex
@@ -18,17 +18,17 @@ from cxrssl.core.printable import printable
 from cxrssl.core.records import read_record, reading
 
 _SCORES = ("AP", "AP50")
-# Above it more workers are likely to pay.
+# A fraction above which more workers are likely to help.
 _MUCH_WAITING = 0.2
 Rows = list[tuple[str, str]]
 
 
 def print_pretraining(run: Path, store: Path) -> None:
-    """Print the end of a pretraining on stderr.
+    """Print the summary of a pretraining on stderr.
 
     Args:
-        run: Its folder, finished.
-        store: Where its images are.
+        run: Folder of the finished run.
+        store: Store of its images.
     """
     path, backbone = run / "metrics.json", run / "backbone"
     metrics = read_record(path, "loss", "rankme", "rankme_start")
@@ -39,16 +39,16 @@ def print_pretraining(run: Path, store: Path) -> None:
         rows = [("loss", f"{metrics['loss']:.4g}{against}"), ("RankMe", rank)]
     load = f'timm.create_model("local-dir:{backbone}", pretrained=True)'
     architecture = str(read_record(backbone / "config.json")["architecture"])
-    name = _finetuning_for(architecture, _packaged_like(run / "recipe.yaml"))
-    follow = _command(
-        *("finetune", name, "--set", f"data.store={_labelled(store)}"),
+    name = _finetuning_for(architecture, _most_similar_packaged(run / "recipe.yaml"))
+    next_command = _command(
+        *("finetune", name, "--set", f"data.store={_labelled_store(store)}"),
         *("--set", f"init.backbone={backbone}", "--out", "RUN"),
     )
-    _print(f"pretrained: {run}", [*rows, *_time(run)], [("load", load), ("next", follow)])
+    _print(f"pretrained: {run}", [*rows, *_time(run)], [("load", load), ("next", next_command)])
 
 
 def print_finetuning(run: Path, store: Path) -> None:
-    """Print the end of a fine-tuning on stderr: `run` is its folder, finished."""
+    """Print the summary of a fine-tuning on stderr; `run` is the folder of the finished run."""
     path = run / "metrics.json"
     metrics = read_record(path, "metrics", "n_images")
     with reading(path):
@@ -68,7 +68,7 @@ def print_finetuning(run: Path, store: Path) -> None:
 
 
 def print_next_after_ingest(store: Path, *, has_boxes: bool) -> None:
-    """Print on stderr what a store is for; one without boxes is a pool for pretraining."""
+    """Print on stderr the next commands for a store; one without boxes is for pretraining alone."""
     data = ("--set", f"data.store={store}", "--out", "RUN")
     rows = [("next", _command("pretrain", "RECIPE", *data))]
     if has_boxes:
@@ -86,7 +86,7 @@ def _score(entry: Mapping[str, Any]) -> str:
 
 
 def _time(run: Path) -> Rows:
-    """Return how long the loop took, and waited; a run of an earlier version does not tell."""
+    """Return the row of the loop's time and waiting time, none for runs of earlier versions."""
     path = run / "timing.json"
     if not path.is_file():
         return []
@@ -100,8 +100,8 @@ def _time(run: Path) -> Rows:
         return [("time", f"{took} for {timing['steps']} steps, {waiting}")]
 
 
-def _packaged_like(path: Path) -> str:
-    """Return the name of the packaged pretraining recipe that has most fields of a run's recipe."""
+def _most_similar_packaged(path: Path) -> str:
+    """Return the packaged pretraining recipe with most sections equal to those of a run's."""
     content = read_yaml(path)
 
     def num_equal(file: Path) -> int:
@@ -115,7 +115,7 @@ def _packaged_like(path: Path) -> str:
 
 
 def _finetuning_for(architecture: str, name: str) -> str:
-    """Return the packaged fine-tuning recipe of a backbone whose name is most like another's."""
+    """Return the packaged fine-tuning recipe of a backbone whose name is most similar to `name`."""
     fitting = [
         recipe.name
         for recipe in packaged_recipes()
@@ -134,19 +134,19 @@ def _backbone_of(recipe: Path) -> str | None:
     return model.get("backbone") if isinstance(model, dict) else None
 
 
-def _labelled(store: Path) -> str:
-    """Return a store for fine-tuning: the one of a pretraining, unless it holds no boxes."""
+def _labelled_store(store: Path) -> str:
+    """Return a pretraining's store for its fine-tuning, or a placeholder if it has no boxes."""
     manifest = store / "manifest.json"
     has_boxes = manifest.is_file() and bool(read_record(manifest).get("classes"))
     return str(store) if has_boxes else "STORE"
 
 
-def _command(*words: str) -> str:
-    return shlex.join(["cxrssl", *words])
+def _command(*arguments: str) -> str:
+    return shlex.join(["cxrssl", *arguments])
 
 
 def _print(title: str, results: Rows, commands: Rows) -> None:
-    """Print results, in a panel on a terminal, and below it what is to be copied, a line each."""
+    """Print results, in a panel on a terminal, and below it the commands, a line each."""
     console = Console(stderr=True, highlight=False, emoji=False)
     if console.is_terminal:
         grid = Table.grid(padding=(0, 2))

@@ -1,11 +1,11 @@
-"""`cxrssl pretrain` and `cxrssl finetune`; heavy imports wait until it is known what is meant."""
+"""`cxrssl pretrain` and `cxrssl finetune`; heavy imports wait until the recipe is read."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from cxrssl.cli.interrupts import is_main_process, kept_of_run, says_when_interrupted
+from cxrssl.cli.interrupts import explain_interrupts, is_main_process, run_resume_advice
 from cxrssl.cli.options import Out, Resume, Set, app, say
 
 if TYPE_CHECKING:
@@ -42,12 +42,12 @@ def pretrain(
 
         say(show(merged, preview))
         return
-    with says_when_interrupted(lambda: kept_of_run("pretrain", folder)):
+    with explain_interrupts(lambda: run_resume_advice("pretrain", folder)):
         from cxrssl.pretrain import pretrain as run
         from cxrssl.run.processes import prepare_command
 
         prepare_command()
-        _say_what_is_there(folder, resume=resume)
+        _print_resume_text(folder, resume=resume)
         product = run(merged, folder, resume=resume)
     if is_main_process():
         from cxrssl.cli.show_summary import print_pretraining
@@ -67,12 +67,12 @@ def finetune(
     from cxrssl.config.schema import FinetuneRecipe
 
     merged, folder = _read(recipe, FinetuneRecipe, set_ or [], out, resume=resume)
-    with says_when_interrupted(lambda: kept_of_run("finetune", folder)):
+    with explain_interrupts(lambda: run_resume_advice("finetune", folder)):
         from cxrssl.finetune import finetune as run
         from cxrssl.run.processes import prepare_command
 
         prepare_command()
-        _say_what_is_there(folder, resume=resume)
+        _print_resume_text(folder, resume=resume)
         product = run(merged, folder, resume=resume)
     if is_main_process():
         from cxrssl.cli.show_summary import print_finetuning
@@ -89,10 +89,10 @@ def _read(
     *,
     resume: bool,
 ) -> "tuple[Recipe, Path]":
-    """Return the recipe that a command is to run, and the folder of the run.
+    """Return the recipe of a command, and the folder of the run.
 
     Raises:
-        RecipeError: If neither a recipe nor a run to go on with is named, or it does not fit.
+        RecipeError: If neither a recipe nor a run to resume is named, or the recipe is wrong.
     """
     from typing import get_args
 
@@ -111,18 +111,18 @@ def _read(
         )
     if out is None:
         raise RecipeError("--resume without a recipe needs --out RUN: the folder of the run.")
-    own = out / "recipe.yaml"
-    if not own.is_file():
+    run_recipe = out / "recipe.yaml"
+    if not run_recipe.is_file():
         raise RecipeError(
-            f"{out} holds no run to go on with: {own} is missing. Name the folder of a run with "
-            f"--out, or begin one: cxrssl {task} RECIPE --out {out}"
+            f"{out} holds no run to go on with: {run_recipe} is missing. Name the folder of a run "
+            f"with --out, or begin one: cxrssl {task} RECIPE --out {out}"
         )
     return load_run_recipe(out, kind, overrides=overrides), out
 
 
-def _say_what_is_there(folder: Path, *, resume: bool) -> None:
-    """Say what --resume goes on with; of several processes one does."""
-    from cxrssl.run.folder import what_is_there
+def _print_resume_text(folder: Path, *, resume: bool) -> None:
+    """Print what --resume finds; of several processes the main one does."""
+    from cxrssl.run.folder import resume_text
 
     if resume and is_main_process():
-        say(what_is_there(folder), err=True)
+        say(resume_text(folder), err=True)

@@ -27,7 +27,7 @@ from cxrssl.metrics.scores import ScoreTable
 from cxrssl.models.detector import Detector
 from cxrssl.models.detector_folder import folder_of, load_detector, weights_sha256
 from cxrssl.run.memory import MEMORY_ADVICE, memory_faults
-from cxrssl.run.processes import leave, start_processes
+from cxrssl.run.processes import leave_process_group, start_processes
 
 _DEFAULT = Bootstrap()
 
@@ -82,7 +82,7 @@ def evaluate(
     detector.model.to(processes.device)
     rank, num_processes = processes.process_index, processes.num_processes
     found = detect_in_turn(detector, store, examples, rank=rank, num_processes=num_processes)
-    leave()
+    leave_process_group()
     if not processes.is_main_process:
         return None
     boxes, iou = in_original_px(found, examples, store), settings.consensus_iou

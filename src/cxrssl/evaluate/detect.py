@@ -13,7 +13,7 @@ from cxrssl.data.sampling import in_order
 from cxrssl.data.store import Store
 from cxrssl.metrics.annotations import Detections
 from cxrssl.models.detector import Detector, detector_input
-from cxrssl.run.processes import in_turn
+from cxrssl.run.processes import gather_round_robin
 from cxrssl.run.progress import progress
 
 BATCH_SIZE = 8
@@ -50,7 +50,7 @@ def detect_in_turn(
 ) -> list[ImageDetections]:
     """Return the detections on each example, once each; every process must call it."""
     local = detect(detector, store, examples[rank::num_processes])
-    return in_turn(local, num_processes=num_processes)
+    return gather_round_robin(local, num_processes=num_processes)
 
 
 @torch.no_grad()

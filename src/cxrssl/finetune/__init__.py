@@ -18,7 +18,7 @@ from cxrssl.models.detector_folder import load_detector, save_detector
 from cxrssl.run.log import Log
 from cxrssl.run.memory import memory_faults
 from cxrssl.run.optimizer import build_optimizer
-from cxrssl.run.processes import clip_gradients, leave
+from cxrssl.run.processes import clip_gradients, leave_process_group
 from cxrssl.run.progress import TimedBatches, training_progress
 from cxrssl.run.schedule import set_lr
 
@@ -77,7 +77,7 @@ def finish(setup: Setup, validation: Validation, *, keep: Literal["last", "best"
     written = load_detector(run.detector)
     written.model.to(accelerator.device)
     detections = validation.detect(written, splits.test)
-    leave()
+    leave_process_group()
     if run.writes:
         boxes = in_original_px(detections, splits.test, setup.store)
         write_predictions(run.path / "predictions.json", boxes, splits.test, setup.store)

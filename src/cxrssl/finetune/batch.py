@@ -9,7 +9,7 @@ from cxrssl.config.schema import FinetuneRecipe
 from cxrssl.data.loaders import Batch, Target
 from cxrssl.models.detector import Detector
 from cxrssl.run.log import check_finite
-from cxrssl.run.processes import Accelerator, over_processes
+from cxrssl.run.processes import Accelerator, mean_over_processes
 from cxrssl.run.seed import STEP, image_seeds, seed_torch
 
 
@@ -63,6 +63,6 @@ def checked(
     Raises:
         TrainingError: If a part is infinite or not a number.
     """
-    means = over_processes(accelerator, losses)
+    means = mean_over_processes(accelerator, losses)
     check_finite(means, step=steps_done)
     return means

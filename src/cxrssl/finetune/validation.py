@@ -14,7 +14,7 @@ from cxrssl.finetune.setup import Setup
 from cxrssl.models.detector import Detector, build_detector
 from cxrssl.models.detector_folder import save_detector
 from cxrssl.run.log import Log
-from cxrssl.run.processes import from_main, warn
+from cxrssl.run.processes import broadcast_from_main, warn
 
 _NAMES = ("AP", "AP50", "AR100")
 _CHOSEN_BY = "val_AP"
@@ -78,7 +78,7 @@ class Validation:
         detector, accelerator = self.setup.detector, self.setup.accelerator
         model = build_detector(detector.config).to(accelerator.device)
         load_unique_tensors(model, unique_tensors(detector.model))
-        from_main(accelerator, model.state_dict().values())
+        broadcast_from_main(accelerator, model.state_dict().values())
         return replace(detector, model=model)
 
     def detect(self, detector: Detector, examples: Sequence[Example]) -> list[ImageDetections]:

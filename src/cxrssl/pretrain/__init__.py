@@ -27,7 +27,7 @@ from cxrssl.run.folder import RunFolder, check_run, open_run
 from cxrssl.run.log import Log
 from cxrssl.run.memory import memory_faults, place_gradients
 from cxrssl.run.optimizer import build_optimizer
-from cxrssl.run.processes import Accelerator, clip_gradients, leave, start_accelerator
+from cxrssl.run.processes import Accelerator, clip_gradients, leave_process_group, start_accelerator
 from cxrssl.run.progress import TimedBatches, say, training_progress
 from cxrssl.run.provenance import provenance
 from cxrssl.run.schedule import LearningRate, set_lr
@@ -152,7 +152,7 @@ def finish(
     chunk_images: int,
 ) -> Path:
     """Write the backbone and end the run."""
-    leave()
+    leave_process_group()
     if run.writes:
         name, chance = recipe.method.name, pretext.chance_loss(recipe.batch_size)
         save_backbone(

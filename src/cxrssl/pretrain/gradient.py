@@ -14,7 +14,7 @@ from cxrssl.core.images import Intensity
 from cxrssl.data.loaders import method_input
 from cxrssl.models.backbone import NUM_CHANNELS
 from cxrssl.run.memory import is_out_of_memory
-from cxrssl.run.processes import Accelerator, over_processes, warn
+from cxrssl.run.processes import Accelerator, mean_over_processes, warn
 from cxrssl.run.seed import STEP, seed_torch
 from cxrssl.ssl.chunks import backward_in_chunks, total
 from cxrssl.ssl.pretext import Losses, Outputs, Pretext
@@ -86,7 +86,7 @@ class Gradient:
                         f"with --resume: it begins with chunks of {smaller}."
                     ) from error
             else:
-                means = over_processes(self._accelerator, losses)
+                means = mean_over_processes(self._accelerator, losses)
                 return means if len(means) == 1 else means | {"loss": total(means)}
             # Outside of `except`, whose traceback still holds the graph that did not fit.
             forget(network, before)

@@ -1,4 +1,4 @@
-"""Checkpoints: model, optimizer and step as safetensors and JSON, whole or not there.
+"""Checkpoints: model, optimizer and step as safetensors and JSON, complete or absent.
 
 Randomness and data order are functions of (seed, step), so nothing else needs saving.
 """
@@ -29,13 +29,13 @@ from cxrssl.run.log import check_finite
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """The checkpoints of one run; the last whole one survives any kill.
+    """The checkpoints of one run; the last complete one survives any kill.
 
     Attributes:
-        folder: Where they lie, as `step-00000120/`.
-        every_steps: How often one is due.
-        writes: Whether this process is the one that writes them.
-        scaler: What scales the loss in fp16, or None; how far it has got is part of a checkpoint.
+        folder: Folder that holds them, as `step-00000120/`.
+        every_steps: Steps between two checkpoints.
+        writes: Whether this process writes them.
+        scaler: The loss scaler of fp16, or None; its state is part of a checkpoint.
     """
 
     folder: Path
@@ -54,7 +54,7 @@ class Checkpoints:
         """Write a checkpoint after every `every_steps` steps, and before an interrupted run ends.
 
         Raises:
-            TrainingError: If the last step's losses are no numbers: what they left is not to stay.
+            TrainingError: If the last step's losses are not finite; nothing is saved then.
             Interrupted: If Ctrl-C or SIGTERM has waited for the end of this step.
         """
         if steps_done % self.every_steps and pending_signal() is None:
@@ -67,7 +67,7 @@ class Checkpoints:
     def save(self, model: nn.Module, optimizer: Optimizer, *, steps_done: int) -> None:
         """Write a checkpoint in one rename, then drop the ones before it.
 
-        They go only once the new one would survive a power cut as well: its files, then its
+        They are deleted only once the new one would survive a power cut: its files, then its
         folder, then its name are on the disk.
 
         Raises:
@@ -75,15 +75,15 @@ class Checkpoints:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         final = self.folder / f"step-{steps_done:08d}"
-        if not final.exists():  # a whole one of this step is as good
+        if not final.exists():  # a complete one of this step is as good
             temporary = self.folder / f"{final.name}.{os.getpid()}.tmp"
             # In a container every run has one process id.
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir()
             self._write(temporary, model, optimizer, steps_done=steps_done)
-            _to_disk(*temporary.iterdir(), temporary)
+            _sync_to_disk(*temporary.iterdir(), temporary)
             temporary.rename(final)
-            _to_disk(self.folder)
+            _sync_to_disk(self.folder)
         for path in self.folder.glob("step-*"):
             if path != final:
                 shutil.rmtree(path, ignore_errors=True)
@@ -91,56 +91,59 @@ class Checkpoints:
     def _write(
         self, folder: Path, model: nn.Module, optimizer: Optimizer, *, steps_done: int
     ) -> None:
-        tensors, rest = _flat(optimizer)
+        tensors, scalars = _split_state(optimizer)
         scaler = self.scaler.state_dict() if self.scaler is not None else {}
         _save_tensors(unique_tensors(model), folder / "model.safetensors")
         _save_tensors(tensors, folder / "optimizer.safetensors")
-        state = {"steps_done": steps_done, "optimizer": rest, "scaler": scaler}
+        state = {"steps_done": steps_done, "optimizer": scalars, "scaler": scaler}
         write_json(folder / "state.json", state)
 
     def exist(self) -> bool:
-        """Return whether there is a whole checkpoint to go on from."""
-        return bool(self._whole())
+        """Return whether there is a complete checkpoint to resume from."""
+        return bool(self._complete())
 
     def restore(self, model: nn.Module, optimizer: Optimizer) -> int:
-        """Load the last whole checkpoint and return the steps done; 0 if there is none.
+        """Load the last complete checkpoint and return the steps done; 0 if there is none.
 
         Raises:
-            RunError: If it is of another network, or damaged.
+            RunError: If it belongs to another network, or is damaged.
         """
-        whole = self._whole()
-        if not whole:
+        complete = self._complete()
+        if not complete:
             return 0
-        last = whole[-1]
+        latest = complete[-1]
         try:
-            weights, moments = (
-                load_file(last / f"{name}.safetensors") for name in ("model", "optimizer")
+            weights, optimizer_tensors = (
+                load_file(latest / f"{name}.safetensors") for name in ("model", "optimizer")
             )
-            state = json.loads((last / "state.json").read_text(encoding="utf-8"))
-            steps_done, rest, scaler = (state[key] for key in ("steps_done", "optimizer", "scaler"))
+            state = json.loads((latest / "state.json").read_text(encoding="utf-8"))
+            steps_done, scalars, scaler = (
+                state[key] for key in ("steps_done", "optimizer", "scaler")
+            )
         except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
             raise RunError(
-                f"{last} is damaged ({error}): expected model.safetensors, optimizer.safetensors "
-                "and state.json, each whole. Restore it from a copy, or begin anew with another "
+                f"{latest} is damaged ({error}): expected model.safetensors, optimizer.safetensors "
+                "and state.json, each complete. Restore it from a copy, or begin anew with another "
                 "--out."
             ) from error
         try:
             load_unique_tensors(model, weights)
         except (KeyError, RuntimeError) as error:
             raise RunError(
-                f"{last} is of another network than the recipe's: {error.args[0]}. Was it written "
-                "by another version? Begin anew with another --out."
+                f"{latest} is of another network than the recipe's: {error.args[0]}. Was it "
+                "written by another version? Begin anew with another --out."
             ) from error
-        _restore_optimizer(optimizer, moments, rest)
+        _restore_optimizer(optimizer, optimizer_tensors, scalars)
         if self.scaler is not None:
             self.scaler.load_state_dict(scaler)
         return int(steps_done)
 
-    def _whole(self) -> list[Path]:
+    def _complete(self) -> list[Path]:
+        """Return the complete checkpoints, oldest first."""
         return sorted(path for path in self.folder.glob("step-*") if path.suffix != ".tmp")
 
 
-def _to_disk(*paths: Path) -> None:
+def _sync_to_disk(*paths: Path) -> None:
     """Wait until files and folders are on the disk, in the order given."""
     for path in paths:
         descriptor = os.open(path, os.O_RDONLY)
@@ -158,33 +161,33 @@ def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
     try:
         save_file(tensors, path)
     except SafetensorError as error:
-        # It hides the system's number in its text.
+        # Its text holds the number of the system's error.
         number = re.search(r"os error (\d+)", str(error))
         if number is None:
             raise
         raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
 
 
-def _flat(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the optimizer's tensors under `parameter.name`, and what is no tensor."""
+def _split_state(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the optimizer's tensors, and its other values, both under `parameter.name`."""
     tensors: dict[str, Tensor] = {}
-    rest: dict[str, Any] = {}
+    scalars: dict[str, Any] = {}
     for index, values in optimizer.state_dict()["state"].items():
         for name, value in values.items():
-            (tensors if isinstance(value, Tensor) else rest)[f"{index}.{name}"] = value
-    return {key: value.contiguous() for key, value in tensors.items()}, rest
+            (tensors if isinstance(value, Tensor) else scalars)[f"{index}.{name}"] = value
+    return {key: value.contiguous() for key, value in tensors.items()}, scalars
 
 
 def _restore_optimizer(
-    optimizer: Optimizer, tensors: dict[str, Tensor], rest: dict[str, Any]
+    optimizer: Optimizer, tensors: dict[str, Tensor], scalars: dict[str, Any]
 ) -> None:
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Any]] = {}
-    for key, value in (tensors | rest).items():
+    for key, value in (tensors | scalars).items():
         index, name = key.split(".", 1)
         parameter = parameters[int(index)]
         if isinstance(value, Tensor) and value.shape == parameter.shape:
-            # A fused optimizer walks memory: what it remembers must lie as the parameter does.
+            # A fused optimizer walks memory: its state needs the memory format of the parameter.
             value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
         state.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict(

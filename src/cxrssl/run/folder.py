@@ -13,12 +13,12 @@ from cxrssl.core.lock import LOCK_NAME, hold
 from cxrssl.core.records import read_record, reading
 
 TRAINING_IMAGES = "training_images.png"
-"""A sheet of a run's first images as the network is given them."""
+"""A sheet of a run's first images as the network receives them."""
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Paths inside a run; under several processes only one of them writes.
+    """Paths inside a run folder; of several processes one writes into it.
 
     Attributes:
         path: The folder.
@@ -30,7 +30,7 @@ class RunFolder:
 
     @property
     def checkpoints(self) -> Path:
-        """Return where checkpoints lie."""
+        """Return the folder of the checkpoints."""
         return self.path / "checkpoints"
 
     @property
@@ -40,32 +40,32 @@ class RunFolder:
 
     @property
     def backbone(self) -> Path:
-        """Return the folder of a pretraining's product."""
+        """Return the folder of the pretrained backbone."""
         return self.path / "backbone"
 
     @property
     def detector(self) -> Path:
-        """Return the folder of a fine-tuning's product."""
+        """Return the folder of the fine-tuned detector."""
         return self.path / "detector"
 
     @property
     def best(self) -> Path:
-        """Return the folder of the detector that validated best."""
+        """Return the folder of the detector with the best validation score."""
         return self.path / "best"
 
     def write_start(self, *, transfer: dict[str, Any] | None, provenance: dict[str, Any]) -> None:
-        """Record what the run starts from, None if that is on record, and what it is made with."""
+        """Record the provenance, and the audit of the initial weights unless it is None."""
         if self.writes:
             if transfer is not None:
                 write_json(self.path / "transfer.json", transfer)
             write_json(self.path / "provenance.json", provenance)
 
     def remember_chunk(self, chunk_images: int) -> None:
-        """Record, from whichever process ran out of memory, what a later start may begin with."""
+        """Record the chunk size for a later start, from the process that ran out of memory."""
         write_json(self.path / "chunk.json", {"chunk_images": chunk_images})
 
     def chunk_bound(self) -> int | None:
-        """Return the most images that memory has had room for at once, None if it never ran out."""
+        """Return the recorded chunk size, None if memory never ran out."""
         path = self.path / "chunk.json"
         if not path.is_file():
             return None
@@ -73,19 +73,19 @@ class RunFolder:
             return int(read_record(path, "chunk_images")["chunk_images"])
 
     def finish(self, metrics: dict[str, Any]) -> None:
-        """Write the final metrics, and with them end the run."""
+        """Write the final metrics, which marks the run as finished."""
         if self.writes:
             write_json(self.path / "metrics.json", metrics)
 
 
 def open_run(path: Path, *, recipe_yaml: str, resume: bool, writes: bool) -> RunFolder:
-    """Begin a run in an empty folder, or go on with one of the same recipe.
+    """Begin a run in an empty folder, or resume one of the same recipe.
 
-    The process that writes holds the folder until it ends, or until the run is let go of.
+    The process that writes locks the folder until it ends, or the returned object is deleted.
 
     Raises:
-        RunError: If the run there is finished, or is not to be resumed, or has another recipe, or
-            another process works in it.
+        RunError: If the run there is finished, `resume` is false, its recipe differs, or another
+            process works in it.
     """
     run, recipe = RunFolder(path, writes), path / "recipe.yaml"
     if not writes:
@@ -103,13 +103,13 @@ def open_run(path: Path, *, recipe_yaml: str, resume: bool, writes: bool) -> Run
 
 
 def check_run(path: Path, *, recipe_yaml: str, resume: bool, writes: bool = True) -> None:
-    """Check that a run can begin or go on in a folder, before anything that takes time.
+    """Check that a run can begin or resume in a folder, before anything that takes time.
 
-    Only the process that writes looks: for others the run may have begun already.
+    Only the process that writes checks: for others the run may have begun already.
 
     Raises:
-        RunError: If the run there is finished, or is not to be resumed, or has another recipe, or
-            the path or one above it is a file.
+        RunError: If the run there is finished, `resume` is false, its recipe differs, or the path
+            or a parent of it is a file.
     """
     recipe = path / "recipe.yaml"
     if not writes:
@@ -124,19 +124,19 @@ def check_run(path: Path, *, recipe_yaml: str, resume: bool, writes: bool = True
 
 
 def check_no_file(path: Path) -> None:
-    """Check that neither a path nor one above it is a file, so that a folder can be made.
+    """Check that neither a path nor a parent of it is a file, so that a folder can be made.
 
     Raises:
         RunError: If one is.
     """
-    # A link to nothing is there, too: no folder can be made in its place.
-    there = next((place for place in (path, *path.parents) if os.path.lexists(place)), path)
-    if os.path.lexists(there) and not there.is_dir():
-        raise RunError(f"{there} is a file; expected a new folder. Name another one with --out.")
+    # A broken link exists as well: no folder can be made in its place.
+    existing = next((parent for parent in (path, *path.parents) if os.path.lexists(parent)), path)
+    if os.path.lexists(existing) and not existing.is_dir():
+        raise RunError(f"{existing} is a file; expected a new folder. Name another one with --out.")
 
 
-def what_is_there(path: Path) -> str:
-    """Say what a call with --resume finds in a folder to go on with."""
+def resume_text(path: Path) -> str:
+    """Return in words what a call with --resume finds in a folder."""
     if is_finished(path):
         return f"{path} holds a finished run."
     if not (path / "recipe.yaml").is_file():
@@ -148,7 +148,7 @@ def what_is_there(path: Path) -> str:
 
 
 def checkpointed_step(path: Path) -> int | None:
-    """Return how many steps the last whole checkpoint of a run has, None where there is none."""
+    """Return the step of a run's last complete checkpoint, None if there is none."""
     names = [folder.name for folder in RunFolder(path, writes=False).checkpoints.glob("step-*")]
     steps = [int(number) for number in (name[5:] for name in names) if number.isdecimal()]
     return max(steps, default=None)
@@ -165,18 +165,18 @@ def _check_resumable(recipe: Path, recipe_yaml: str, *, resume: bool) -> None:
             f"{recipe.parent} holds a run that has not ended. Go on with --resume, "
             "or name another folder with --out."
         )
-    begun_with = recipe.read_text(encoding="utf-8")
-    if begun_with != recipe_yaml:
+    run_yaml = recipe.read_text(encoding="utf-8")
+    if run_yaml != recipe_yaml:
         raise RunError(
             f"{recipe.parent} was begun with another recipe (see {recipe}):\n"
-            f"{_differing_lines(begun_with, recipe_yaml)}\nName another folder "
+            f"{_differing_lines(run_yaml, recipe_yaml)}\nName another folder "
             "with --out, or resume with the recipe that is there: --resume without a recipe."
         )
 
 
-def _differing_lines(there: str, here: str, *, at_most: int = 10) -> str:
+def _differing_lines(run_yaml: str, recipe_yaml: str, *, at_most: int = 10) -> str:
     """Return the lines in which two recipes differ, those of the run first with a minus."""
-    diff = [*unified_diff(there.splitlines(), here.splitlines(), lineterm="", n=0)]
+    diff = [*unified_diff(run_yaml.splitlines(), recipe_yaml.splitlines(), lineterm="", n=0)]
     lines = [f"  {line}" for line in diff if not line.startswith(("---", "+++", "@@"))]
     more = [f"  and {len(lines) - at_most} lines more"] if len(lines) > at_most else []
     return "\n".join(lines[:at_most] + more)

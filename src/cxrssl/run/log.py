@@ -1,4 +1,4 @@
-"""What a run says while it works, for the report: JSON lines."""
+"""The log of a run: JSON lines of losses and scores, read by the report."""
 
 import json
 from collections.abc import Mapping
@@ -12,18 +12,18 @@ from cxrssl.core.errors import TrainingError
 from cxrssl.core.files import write_json, write_text
 from cxrssl.core.records import reading
 
-# More than any line is long.
+# Longer than any line.
 _TAIL_BYTES = 4096
 
 
 class Log:
-    """Append-only JSON lines; a run that goes on first drops lines after its checkpoint.
+    """Append-only JSON lines; a resumed run first drops the lines after its checkpoint.
 
     Attributes:
         num_steps: Steps of the whole run.
         steps_before: Steps that were done when it was opened.
-        latest: The loss and the learning rate that were read last, for progress; where no part is
-            called `loss`, it is the sum of all.
+        latest: The last logged loss and learning rate, for progress; the loss is the sum of the
+            parts if none is called `loss`.
     """
 
     def __init__(
@@ -38,8 +38,8 @@ class Log:
         self.steps_before, self.latest = steps_done, dict[str, float]()
         if writes:
             lines = _lines(path) if steps_done else []
-            kept = [line for line in lines if line["step"] <= steps_done]
-            write_text(path, "".join(f"{json.dumps(line)}\n" for line in kept))
+            kept_lines = [line for line in lines if line["step"] <= steps_done]
+            write_text(path, "".join(f"{json.dumps(line)}\n" for line in kept_lines))
             write_json(path.with_name("length.json"), {"num_steps": num_steps})
 
     def losses_if_due(
@@ -60,7 +60,7 @@ class Log:
         self.write(values | {"lr": lr}, steps_done=steps_done, epoch=epoch)
 
     def write_timing(self, *, seconds: float, seconds_waiting: float) -> None:
-        """Write how long the loop took since the log was opened, and waited for images, beside it.
+        """Write `timing.json`: time since the log was opened, and waiting time for images.
 
         Not into `metrics.json`, whose bytes are the same however often a run was cut.
         """
@@ -85,7 +85,7 @@ class Log:
 
 
 def check_finite(losses: Mapping[str, Tensor], *, step: int) -> None:
-    """Stop a run whose loss is no number, naming the part that broke.
+    """Stop a run whose loss is not finite, naming the part.
 
     Raises:
         TrainingError: If a part is infinite or not a number.
@@ -99,7 +99,7 @@ def check_finite(losses: Mapping[str, Tensor], *, step: int) -> None:
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of a log; one that a full disk has cut short is left out."""
+    """Return the lines of a log, except one that a full disk has cut short."""
     if not path.is_file():
         return []
     with reading(path):
@@ -113,13 +113,13 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
 
 
 def last_line(folder: Path) -> dict[str, Any] | None:
-    """Return the last whole line of a run's log, None where there is none yet."""
+    """Return the last complete line of a run's log, None if there is none yet."""
     path = folder / "metrics.jsonl"
     if not path.is_file():
         return None
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
         lines = file.read().splitlines(keepends=True)
-    whole = [line for line in lines if line.endswith(b"\n") and line.startswith(b"{")]
+    complete_lines = [line for line in lines if line.endswith(b"\n") and line.startswith(b"{")]
     with reading(path):
-        return dict(json.loads(whole[-1])) if whole else None
+        return dict(json.loads(complete_lines[-1])) if complete_lines else None

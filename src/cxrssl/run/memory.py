@@ -1,4 +1,4 @@
-"""Memory: what is kept for the next step, and how it is known to have run out."""
+"""Memory: reuse of freed buffers, memory formats, and detection of exhausted memory."""
 
 import ctypes
 import sys
@@ -13,9 +13,9 @@ from cxrssl.core.errors import TrainingError
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 _NEVER = -1
-# How allocators of CPUs and GPUs, C++, CUDA, cuBLAS, cuDNN and NCCL say it, without a class of
-# their own; compared in lower case.
-_SIGNS = (
+# Messages on exhausted memory of CPU and GPU allocators, C++, CUDA, cuBLAS, cuDNN and NCCL, which
+# have no exception class for it; compared in lower case.
+_PHRASES = (
     "out of memory",
     "can't allocate memory",
     "cannot allocate memory",
@@ -26,7 +26,7 @@ _SIGNS = (
     "cudnn_status_internal_error_device_allocation_failed",
 )
 # These come of a full GPU as well as of a fault: they count where little of its memory is free.
-_AMBIGUOUS_SIGNS = (
+_AMBIGUOUS_PHRASES = (
     "cublas_status_not_initialized",
     "cudnn_status_not_initialized",
     "cusolver_status_not_initialized",
@@ -40,7 +40,7 @@ MEMORY_ADVICE = (
     "Free some that other programs hold (nvidia-smi lists those of a GPU), or work on the CPU with "
     "CUDA_VISIBLE_DEVICES= (empty)."
 )
-"""What helps where a detector only looks at images, a few at a time."""
+"""Advice where a detector is only applied, to a few images at a time."""
 
 
 def keep_freed_memory() -> bool:
@@ -51,7 +51,7 @@ def keep_freed_memory() -> bool:
     price is a heap with holes: its peak is higher.
 
     Returns:
-        Whether this machine's C library can be told so; others are left as they are.
+        Whether this machine's C library supports it.
     """
     if sys.platform != "linux":
         return False
@@ -62,7 +62,7 @@ def keep_freed_memory() -> bool:
 
 
 def training_layout(device: torch.device) -> torch.memory_format:
-    """Return how a large convolutional network's tensors should lie while it is trained.
+    """Return the memory format in which a large convolutional network trains fastest.
 
     channels_last is right for GPUs and for CPUs with AVX-512. With AVX2 alone a training step of a
     detector with a ResNet-50 at 512 px took 11.3 s in it, and 7.6 s without: oneDNN's gradients of
@@ -74,22 +74,22 @@ def training_layout(device: torch.device) -> torch.memory_format:
 
 
 def place_gradients(model: nn.Module) -> None:
-    """Give gradients their place before activations have theirs: less of the heap is holes."""
+    """Allocate gradients before activations, which fragments the heap less."""
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.grad = torch.zeros_like(parameter)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error of torch says that memory, a GPU's or the machine's, is used up."""
+    """Return whether an error of torch means that GPU or main memory is exhausted."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     if not isinstance(error, RuntimeError):
         return False
     text = str(error).lower()
-    if any(sign in text for sign in _SIGNS):
+    if any(phrase in text for phrase in _PHRASES):
         return True
-    return any(sign in text for sign in _AMBIGUOUS_SIGNS) and _gpu_is_full()
+    return any(phrase in text for phrase in _AMBIGUOUS_PHRASES) and _gpu_is_full()
 
 
 def _gpu_is_full() -> bool:
@@ -107,7 +107,7 @@ def memory_faults(advice: str) -> Iterator[None]:
     """Turn an exhausted memory inside the block, or the function that it decorates, into advice.
 
     Args:
-        advice: What the user can do: a whole sentence.
+        advice: What the user can do, as a sentence.
 
     Raises:
         TrainingError: If memory runs out.
@@ -117,5 +117,5 @@ def memory_faults(advice: str) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        said = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise TrainingError(f"memory ran out ({said}). {advice}") from error
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise TrainingError(f"memory ran out ({reason}). {advice}") from error

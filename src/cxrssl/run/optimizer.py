@@ -16,24 +16,24 @@ def build_optimizer(
     """Return an optimizer over the trainable parameters; its rate is set every step.
 
     Args:
-        model: What is trained, on the device where it is trained.
+        model: The network, on the device where it is trained.
         name: `sgd` and `adamw` decay all parameters; `lars` neither decays nor adapts the rate of
             biases and norms (one-dimensional parameters), as SimCLR's appendix B.1 has it.
-        momentum: Of SGD and LARS; the first beta of AdamW.
+        momentum: Momentum of SGD and LARS; the first beta of AdamW.
         weight_decay: L2 for SGD and LARS, decoupled for AdamW.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
     if name == "sgd":
         sgd = SGD(parameters, lr=0.0, momentum=momentum, weight_decay=weight_decay, fused=True)
         if momentum > 0:
-            _begin_at_rest(sgd, parameters)
+            _zero_momentum(sgd, parameters)
         return sgd
     if name == "lars":
         adapted = [p for p in parameters if p.ndim > 1]
-        plain = [p for p in parameters if p.ndim <= 1]
+        not_adapted = [p for p in parameters if p.ndim <= 1]
         groups = [
             {"params": adapted, "weight_decay": weight_decay, "always_adapt": True},
-            {"params": plain, "weight_decay": 0.0, "always_adapt": False},
+            {"params": not_adapted, "weight_decay": 0.0, "always_adapt": False},
         ]
         lars: Optimizer = Lars(groups, lr=0.0, momentum=momentum)
         return lars
@@ -41,7 +41,7 @@ def build_optimizer(
     return AdamW(parameters, lr=0.0, betas=betas, weight_decay=weight_decay, fused=True)
 
 
-def _begin_at_rest(sgd: SGD, parameters: list[nn.Parameter]) -> None:
+def _zero_momentum(sgd: SGD, parameters: list[nn.Parameter]) -> None:
     """Give fused SGD momentum of zero, which its first step turns into the gradient as usual.
 
     Without it torch takes memory as it comes and leaves it so when fp16's loss scaler skips the

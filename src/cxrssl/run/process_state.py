@@ -1,4 +1,4 @@
-"""A library call in someone else's process: it runs as a command does, and leaves nothing behind.
+"""A library call in the caller's process: it runs as a command does, and changes nothing for good.
 
 `cxrssl` commands own their process and may set what they like. A notebook goes on after the call.
 What the C library does with freed memory can't be put back, so calls leave it alone (see
@@ -21,7 +21,7 @@ from cxrssl.core.processes import (
 )
 from cxrssl.run.processes import accelerate_restored
 
-# On these results depend: name, and the value that torch starts with.
+# Settings that results depend on, with their initial values.
 _CUDNN_SETTINGS = (("enabled", True), ("benchmark", False), ("deterministic", False))
 
 
@@ -46,7 +46,8 @@ def process_restored() -> Iterator[None]:
         stack.enter_context(accelerate_restored())
         stack.enter_context(_torch_restored())
         stack.callback(_restore_environment, dict(os.environ))
-        stack.callback(_restore_open_files, resource.getrlimit(resource.RLIMIT_NOFILE))
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, limit)
         try:
             yield
         except BaseException as error:
@@ -82,7 +83,7 @@ def _torch_restored() -> Iterator[None]:
 
 
 def _restore_devices(stack: ExitStack) -> None:
-    """Have the random states of all devices put back, and which of them is the current one."""
+    """Restore the random states of all devices, and the current device, when the stack closes."""
     kind = torch.accelerator.current_accelerator(check_available=True)
     # Devices that are listed are not warned of for being many; with none it is the CPU's alone.
     if kind is None:
@@ -102,17 +103,13 @@ def _restore_environment(before: dict[str, str]) -> None:
     os.environ.update(before)
 
 
-def _restore_open_files(before: tuple[int, int]) -> None:
-    resource.setrlimit(resource.RLIMIT_NOFILE, before)
-
-
 def _clear_frames(error: BaseException) -> None:
-    """Let go of the local variables of an error's frames, and of those of what it came from."""
-    seen: set[int] = set()
-    waiting: list[BaseException | None] = [error]
-    while waiting:
-        cause = waiting.pop()
-        if cause is not None and id(cause) not in seen:
-            seen.add(id(cause))
+    """Delete the local variables in the frames of an error and of its causes."""
+    cleared_ids: set[int] = set()
+    causes: list[BaseException | None] = [error]
+    while causes:
+        cause = causes.pop()
+        if cause is not None and id(cause) not in cleared_ids:
+            cleared_ids.add(id(cause))
             traceback.clear_frames(cause.__traceback__)
-            waiting += [cause.__cause__, cause.__context__]
+            causes += [cause.__cause__, cause.__context__]

@@ -1,4 +1,4 @@
-"""Devices and processes through accelerate; what both loops begin with."""
+"""Devices and processes, through accelerate; both training loops begin here."""
 
 import os
 import resource
@@ -28,11 +28,11 @@ _SHARED_STATES = (PartialState, AcceleratorState, GradientState)
 
 @dataclass
 class _Group:
-    """What this process knows of the process group of its launch.
+    """State of the process group of this launch.
 
     Attributes:
-        is_callers: Whether the program that calls cxrssl made it, and goes on with it.
-        was_left: Whether there was one and it has ended.
+        is_callers: Whether the calling program made the group, and keeps it.
+        was_left: Whether there was a group and it has ended.
     """
 
     is_callers: bool = False
@@ -43,7 +43,7 @@ _GROUP = _Group()
 
 
 def prepare_command() -> None:
-    """Set up a process that trains or detects and then ends, as those of the command line do.
+    """Set up a process of the command line, which trains or detects and then ends.
 
     The C library keeps freed memory from here on if the work is on the CPU. That can't be put back,
     so calls from someone else's program do without: see `run.process_state`.
@@ -51,33 +51,33 @@ def prepare_command() -> None:
     Raises:
         RunError: If there is a GPU that torch can't use.
     """
-    if works_on_cpu(os.environ):
+    if uses_cpu(os.environ):
         keep_freed_memory()
 
 
 def start_accelerator(precision: Precision, *, batch_size: int) -> Accelerator:
-    """Return the accelerator of this process, after saying if it has less than it was meant to.
+    """Return the accelerator of this process, and warn if fewer processes run than expected.
 
     Precision, compilation and accumulation are always the recipe's, whatever accelerate's
     configuration on a machine says.
 
     Raises:
-        RunError: If the global batch does not divide among the processes, the precision is not to
-            be had on this device, processes that were started together know nothing of it, or
-            there is a GPU that torch can't use.
+        RunError: If the global batch does not divide among the processes, the device does not
+            support the precision, the processes of a launch are not connected, or there is a GPU
+            that torch can't use.
     """
     allow_open_files()
-    _check_not_left()
+    _check_group_not_left()
     if precision == "fp16" and not torch.cuda.is_available():
         raise RunError("precision fp16 needs a CUDA GPU, and there is none. Set precision=fp32.")
     accelerator = Accelerator(
         # Unless told so, accelerate lets each of torchrun's processes on CPUs run on its own.
-        cpu=works_on_cpu(os.environ),
+        cpu=uses_cpu(os.environ),
         mixed_precision="no" if precision == "fp32" else precision,
         dynamo_backend="no",
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
     )
-    check_company(os.environ, num_processes=accelerator.num_processes)
+    check_process_count(os.environ, num_processes=accelerator.num_processes)
     if batch_size % accelerator.num_processes:
         raise RunError(
             f"batch_size {batch_size} does not divide among {accelerator.num_processes} processes. "
@@ -94,37 +94,37 @@ def start_accelerator(precision: Precision, *, batch_size: int) -> Accelerator:
 
 
 def start_processes() -> PartialState:
-    """Return what this process is of those that a launcher started, and its device.
+    """Return rank and device of this process among those that a launcher started.
 
     Raises:
-        RunError: If processes that were started together know nothing of each other, or there is a
-            GPU that torch can't use.
+        RunError: If the processes of a launch are not connected, or there is a GPU that torch
+            can't use.
     """
     allow_open_files()
-    _check_not_left()
-    state = PartialState(cpu=works_on_cpu(os.environ))
-    check_company(os.environ, num_processes=state.num_processes)
+    _check_group_not_left()
+    state = PartialState(cpu=uses_cpu(os.environ))
+    check_process_count(os.environ, num_processes=state.num_processes)
     if state.device.type == "cuda":
         check_architecture()
     return state
 
 
-def works_on_cpu(environment: Mapping[str, str]) -> bool:
-    """Return whether training and scoring are to be on the CPU.
+def uses_cpu(environment: Mapping[str, str]) -> bool:
+    """Return whether training and scoring run on the CPU.
 
     Raises:
-        RunError: If there is a GPU that torch can't use, and nothing says that none is wanted.
+        RunError: If there is a GPU that torch can't use, and the CPU was not asked for.
     """
-    asks_for_cpu = environment.get("ACCELERATE_USE_CPU", "").lower() in _TRUE
-    return asks_for_cpu or not has_accelerator()
+    is_cpu_requested = environment.get("ACCELERATE_USE_CPU", "").lower() in _TRUE
+    return is_cpu_requested or not has_accelerator()
 
 
-def leave() -> None:
-    """End the work of several processes on one thing; from here on each goes on alone.
+def leave_process_group() -> None:
+    """Disconnect the processes of a launch after their last collective call.
 
-    All must call it, right after the last thing they do together, for they end at different times:
-    a process that ends while still connected may abort, and its launcher then stops the others.
-    They can't be joined again. A group that the caller's program made stays.
+    All must call it, for they end at different times: a process that ends while still connected may
+    abort, and its launcher then stops the others. They can't be joined again. A group that the
+    caller's program made stays.
     """
     if torch.distributed.is_initialized():
         state = PartialState()
@@ -134,8 +134,8 @@ def leave() -> None:
             state.destroy_process_group()
 
 
-def _check_not_left() -> None:
-    """Refuse a second work of processes that have left each other: torch can't connect them anew.
+def _check_group_not_left() -> None:
+    """Refuse a second training or scoring of processes that torch can't connect again.
 
     Raises:
         RunError: If they have.
@@ -176,13 +176,13 @@ def allow_open_files() -> None:
     Every tensor that a worker hands over is an open file until it is used, and by default 1,024 of
     them are allowed.
     """
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(OSError, ValueError):  # where "no limit" is no number that can be set
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):  # where "no limit" can't be set
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
 
 
-def check_company(environment: Mapping[str, str], *, num_processes: int) -> None:
-    """Stop a process that a launcher started with others, and that works without them.
+def check_process_count(environment: Mapping[str, str], *, num_processes: int) -> None:
+    """Stop a process that a launcher started with others and that is not connected to them.
 
     accelerate joins processes on CPUs and CUDA GPUs, and on other devices lets each run alone.
 
@@ -199,10 +199,10 @@ def check_company(environment: Mapping[str, str], *, num_processes: int) -> None
 
 
 def _check_slurm_step(environment: Mapping[str, str]) -> None:
-    """Stop one of several tasks that `srun` started and that no launcher has made one job of.
+    """Stop one of several tasks that `srun` started without a launcher to connect them.
 
     Raises:
-        RunError: If there are several, and this one knows nothing of the others.
+        RunError: If there are several, and this one is not connected to the others.
     """
     tasks = int(environment.get("SLURM_STEP_NUM_TASKS") or 1)
     if tasks > 1 and not any(environment.get(name) for name in _WORLD_SIZES):
@@ -217,24 +217,24 @@ def _check_slurm_step(environment: Mapping[str, str]) -> None:
 def missing_processes(
     environment: Mapping[str, str], *, num_processes: int, num_gpus: int
 ) -> str | None:
-    """Say how fewer processes run than a launcher was asked for, or than there are GPUs.
+    """Return a warning if fewer processes run than were requested, or than there are GPUs.
 
     `accelerate launch --cpu --num_processes 2` starts one process and says nothing; all it leaves
     is the address where the others would have met. `srun -n 2` without torchrun starts two that
     know nothing of each other.
     """
-    asked = int(environment.get("SLURM_NTASKS") or 1)
-    met_nobody = "MASTER_ADDR" in environment and "WORLD_SIZE" not in environment
-    if num_processes == 1 and met_nobody and "ACCELERATE_MIXED_PRECISION" in environment:
+    num_tasks = int(environment.get("SLURM_NTASKS") or 1)
+    is_alone_at_address = "MASTER_ADDR" in environment and "WORLD_SIZE" not in environment
+    if num_processes == 1 and is_alone_at_address and "ACCELERATE_MIXED_PRECISION" in environment:
         return (
             "accelerate was asked for several processes and started ONE: with --cpu it does. "
             "Use `torchrun --nproc_per_node N -m cxrssl ...`, or on GPUs "
             "`accelerate launch --multi_gpu --num_processes N -m cxrssl ...`."
         )
-    if num_processes == 1 and asked > 1 and "WORLD_SIZE" not in environment:
+    if num_processes == 1 and num_tasks > 1 and "WORLD_SIZE" not in environment:
         return (
-            f"Slurm was asked for {asked} tasks and this one runs ALONE: it knows nothing of the "
-            "others. Let one task start `torchrun --nproc_per_node N -m cxrssl ...`."
+            f"Slurm was asked for {num_tasks} tasks and this one runs ALONE: it knows nothing of "
+            "the others. Let one task start `torchrun --nproc_per_node N -m cxrssl ...`."
         )
     if num_processes < num_gpus:
         return (
@@ -250,37 +250,44 @@ def warn(text: str) -> None:
 
 
 def clip_gradients(accelerator: Accelerator, network: nn.Module, clip_norm: float | None) -> None:
-    """Shorten the gradient to at most `clip_norm`; None leaves it alone."""
+    """Scale the gradient to a norm of at most `clip_norm`; None does nothing."""
     if clip_norm is not None:
         accelerator.clip_grad_norm_(network.parameters(), clip_norm)
 
 
-def over_processes(accelerator: Accelerator, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the losses of the global batch: the mean of what each process has on its share.
+def mean_over_processes(
+    accelerator: Accelerator, losses: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Return the losses of the global batch: the mean over processes of those of their parts.
 
     Every process must call it; no gradient passes.
     """
-    own = {name: loss.detach() for name, loss in losses.items()}
+    local = {name: loss.detach() for name, loss in losses.items()}
     if accelerator.num_processes == 1:
-        return own
-    mean: dict[str, Tensor] = accelerator.reduce(own, reduction="mean")
+        return local
+    mean: dict[str, Tensor] = accelerator.reduce(local, reduction="mean")
     return mean
 
 
-def from_main(accelerator: Accelerator, tensors: Iterable[Tensor]) -> None:
-    """Give tensors, in place, the values that they have in the main process; all must call it."""
+def broadcast_from_main(accelerator: Accelerator, tensors: Iterable[Tensor]) -> None:
+    """Overwrite tensors with their values in the main process; every process must call it."""
     if accelerator.num_processes > 1:
         for tensor in tensors:
             tensor.copy_(broadcast(tensor.contiguous(), from_process=0))
 
 
-def in_turn(own: Sequence[Item], *, num_processes: int) -> list[Item]:
-    """Put together what each process has of a whole that was dealt out one by one, as cards are.
+def gather_round_robin(local_items: Sequence[Item], *, num_processes: int) -> list[Item]:
+    """Gather items that were distributed round-robin over processes, restoring their order.
 
-    Every process must call it, and gets the whole.
+    Every process must call it, and gets all items.
     """
     if num_processes == 1:
-        return list(own)
-    hands: list[Sequence[Item]] = gather_object([list(own)])
-    rounds = max(len(hand) for hand in hands)
-    return [hand[place] for place in range(rounds) for hand in hands if place < len(hand)]
+        return list(local_items)
+    items_of_processes: list[Sequence[Item]] = gather_object([list(local_items)])
+    most = max(len(items) for items in items_of_processes)
+    return [
+        items[position]
+        for position in range(most)
+        for items in items_of_processes
+        if position < len(items)
+    ]

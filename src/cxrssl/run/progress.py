@@ -1,4 +1,4 @@
-"""Progress of long work, for a person: a bar on a terminal, plain lines elsewhere."""
+"""Progress of long work: a bar on a terminal, plain lines elsewhere."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -20,7 +20,7 @@ _TENTHS, _QUIET_S = 10, 60.0
 
 
 def say(text: str, *, shown: bool = True) -> None:
-    """Print a line for a person to know, on stderr; `warn` in `run.processes` is for faults."""
+    """Print a line of information on stderr; `warn` in `run.processes` is for faults."""
     Console(stderr=True, quiet=not shown).print(text, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -32,27 +32,29 @@ class Meter:
     ) -> None:
         self._title, self._total, self._console, self._bar = title, total, console, bar
         self._task = bar.add_task(title, total=total, completed=done) if bar else None
-        self._begun_at, self._begun = done, time.monotonic()
-        self._printed_at, self._printed = done, self._begun
+        self._done_at_start, self._started_s = done, time.monotonic()
+        self._done_when_printed, self._printed_s = done, self._started_s
 
     def at(self, done: int, note: str = "") -> None:
-        """Say that `done` of the total is done; `note` follows it."""
+        """Show that `done` of the total is done, followed by `note`."""
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done, description=f"{self._title} {note}")
         elif self._is_due(done):
-            self._printed_at, self._printed = done, time.monotonic()
+            self._done_when_printed, self._printed_s = done, time.monotonic()
             parts = (f"{self._title}: {done}/{self._total}", note, self._time_left(done))
             line = " ".join(part for part in parts if part)
             self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def _is_due(self, done: int) -> bool:
-        tenth, last = (at * _TENTHS // max(1, self._total) for at in (done, self._printed_at))
-        return tenth > last or time.monotonic() - self._printed > _QUIET_S
+        tenth, last = (
+            at * _TENTHS // max(1, self._total) for at in (done, self._done_when_printed)
+        )
+        return tenth > last or time.monotonic() - self._printed_s > _QUIET_S
 
     def _time_left(self, done: int) -> str:
-        if done >= self._total or done <= self._begun_at:
+        if done >= self._total or done <= self._done_at_start:
             return ""
-        rate = (time.monotonic() - self._begun) / (done - self._begun_at)
+        rate = (time.monotonic() - self._started_s) / (done - self._done_at_start)
         return f"ETA {duration(rate * (self._total - done))}"
 
 
@@ -69,12 +71,12 @@ def progress(title: str, *, total: int, done: int = 0, shown: bool = True) -> It
 
 
 class TimedBatches(Generic[Batch]):
-    """Batches of a loader, with how long the loop has waited for them.
+    """Batches of a loader, with the time that the loop has waited for them.
 
-    On a GPU, which computes while the next batch is fetched, that is the most it can have waited.
+    On a GPU, which computes while the next batch is fetched, it is an upper bound.
 
     Attributes:
-        seconds: In `next` so far.
+        seconds: Total time in `next` so far.
     """
 
     def __init__(self, batches: Iterable[Batch]) -> None:
@@ -82,9 +84,9 @@ class TimedBatches(Generic[Batch]):
 
     def __next__(self) -> Batch:
         """Return the next batch."""
-        begun = time.perf_counter()
+        start_s = time.perf_counter()
         batch = next(self._batches)
-        self.seconds += time.perf_counter() - begun
+        self.seconds += time.perf_counter() - start_s
         return batch
 
     def __iter__(self) -> Iterator[Batch]:
@@ -93,13 +95,13 @@ class TimedBatches(Generic[Batch]):
 
 
 class StepMeter:
-    """Progress of a training, with the losses that its log has read last."""
+    """Progress of a training, with the last logged loss and learning rate."""
 
     def __init__(self, meter: Meter, log: "Log") -> None:
         self._meter, self._log = meter, log
 
     def at(self, step: int, note: str) -> None:
-        """Say that so many steps are done; `note` names the epoch."""
+        """Show that `step` steps are done; `note` names the epoch."""
         latest = self._log.latest
         losses = f" loss {latest['loss']:.4g} lr {latest['lr']:.3g}" if latest else ""
         self._meter.at(step, f"{note}{losses}")
@@ -112,16 +114,16 @@ def training_progress(
     """Show a training's steps, let Ctrl-C end it between two, and write `timing.json` at its end.
 
     Args:
-        title: Of the command.
-        log: Knows how many steps there are and are done, and the losses.
-        batches: Know how long the loop waited for them.
+        title: Name of the command.
+        log: Log of the run: numbers of steps, last losses.
+        batches: The batches of the loop, with the time that it waits for them.
         shown: Whether this process shows anything.
 
     Raises:
         Interrupted: If Ctrl-C or SIGTERM came too late for the last step.
     """
-    begun = time.perf_counter()
+    start_s = time.perf_counter()
     steps = progress(title, total=log.num_steps, done=log.steps_before, shown=shown)
     with ends_between_steps(), steps as meter:
         yield StepMeter(meter, log)
-    log.write_timing(seconds=time.perf_counter() - begun, seconds_waiting=batches.seconds)
+    log.write_timing(seconds=time.perf_counter() - start_s, seconds_waiting=batches.seconds)

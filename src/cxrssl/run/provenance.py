@@ -1,4 +1,4 @@
-"""What a run was made with: enough to make it again, nothing about a person or a host."""
+"""The provenance of a run: enough to repeat it, nothing about a person or a host."""
 
 import os
 import platform
@@ -21,8 +21,8 @@ def provenance(accelerator: Accelerator, *, data: Mapping[str, Any]) -> dict[str
     """Return the record for `provenance.json`.
 
     Args:
-        accelerator: Of the run.
-        data: What `data.terms.data_record` says of its images.
+        accelerator: The accelerator of the run.
+        data: Record of its images, from `data.licence_terms.data_record`.
     """
     return {
         "git": _git(),
@@ -38,16 +38,22 @@ def provenance(accelerator: Accelerator, *, data: Mapping[str, Any]) -> dict[str
 def _git() -> dict[str, Any] | None:
     """Return commit and dirty flag of the checkout of cxrssl that the code runs from.
 
-    None where it is installed, be it inside a repository of the user's: that one's commit says
-    nothing of the code, which `versions` then names alone.
+    None where it is installed, also inside a repository of the user: the commit of that one says
+    nothing about this code, which `versions` then identifies alone.
     """
-    here = Path(__file__).resolve().parent
+    package_folder = Path(__file__).resolve().parent
     try:
-        root = Path(_output(["git", "rev-parse", "--show-toplevel"], here))
-        if not _is_cxrssl(root) or here != root.resolve() / "src" / "cxrssl" / here.name:
+        root = Path(_output(["git", "rev-parse", "--show-toplevel"], package_folder))
+        if (
+            not _is_cxrssl(root)
+            or package_folder != root.resolve() / "src" / "cxrssl" / package_folder.name
+        ):
             return None
-        sha = _output(["git", "rev-parse", "HEAD"], here)
-        return {"sha": sha, "dirty": bool(_output(["git", "status", "--porcelain"], here))}
+        sha = _output(["git", "rev-parse", "HEAD"], package_folder)
+        return {
+            "sha": sha,
+            "dirty": bool(_output(["git", "status", "--porcelain"], package_folder)),
+        }
     except (OSError, subprocess.CalledProcessError):
         return None
 
@@ -62,9 +68,9 @@ def _is_cxrssl(root: Path) -> bool:
 
 
 def _output(command: list[str], folder: Path) -> str:
-    # In a git hook these name the repository that the hook is of.
-    outside = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    done = subprocess.run(
-        command, cwd=folder, env=outside, capture_output=True, encoding="utf-8", check=True
+    # In a git hook these variables name the repository of the hook.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    completed = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", check=True
     )
-    return done.stdout.strip()
+    return completed.stdout.strip()

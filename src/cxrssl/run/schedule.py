@@ -14,11 +14,11 @@ class LearningRate:
     """A linear rise, then a cosine to zero, a constant, or a constant that falls by steps.
 
     Attributes:
-        schedule: Which of them.
-        peak: The rate after the warm-up.
+        schedule: Shape of the schedule after the warm-up.
+        peak: Learning rate after the warm-up.
         warmup_steps: Length of the rise, at most half of the run.
         num_steps: Length of the run.
-        drops: Steps from which on the rate is a tenth of what it was.
+        drops: Steps at which the rate drops to a tenth, for `steps`.
     """
 
     schedule: Literal["cosine", "constant", "steps"]
@@ -28,10 +28,10 @@ class LearningRate:
     drops: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        """Check that the rate gets beyond its rise.
+        """Check the length of the warm-up.
 
         Raises:
-            RunError: If the rise takes more than half of the run.
+            RunError: If the warm-up takes more than half of the run.
         """
         if 2 * self.warmup_steps > self.num_steps:
             raise RunError(

@@ -1,4 +1,4 @@
-"""Torch's global randomness: set from (seed, keys), never carried on.
+"""Torch's global random state: set from (seed, keys), never carried on.
 
 Besides this only the samplers of `models.published` set it, from the seeds that are made here.
 
@@ -18,14 +18,14 @@ IMAGE = 0x1A6E
 
 def seed_torch(seed: int, *keys: int) -> None:
     """Set torch's generators on all devices as a function of the run's seed and `keys` alone."""
-    torch.manual_seed(_derived(seed, *keys))
+    torch.manual_seed(_derived_seed(seed, *keys))
 
 
-def image_seeds(seed: int, step: int, places: Iterable[int]) -> list[int]:
-    """Return a seed for each image of a batch, named by its place in the global batch."""
-    return [_derived(seed, IMAGE, step, place) for place in places]
+def image_seeds(seed: int, step: int, positions: Iterable[int]) -> list[int]:
+    """Return a seed for each image of a batch, given its position in the global batch."""
+    return [_derived_seed(seed, IMAGE, step, position) for position in positions]
 
 
-def _derived(*keys: int) -> int:
+def _derived_seed(*keys: int) -> int:
     state = np.random.SeedSequence(keys).generate_state(1, np.uint64)[0]
     return int(state >> np.uint64(1))

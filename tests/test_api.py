@@ -6,8 +6,6 @@ import json
 import os
 import pickle
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from importlib import import_module
 from importlib.resources import files
@@ -33,20 +31,11 @@ from cxrssl.run.progress import Meter
 from detectors import detector as small_detector
 from detectors import rcnn
 from process_state import changes, state_of_process
-from support import ROOT, finetune_recipe
+from support import ROOT, finetune_recipe, output_of, run_python
 
 PACKAGES = ("evaluate", "finetune", "ingest", "predict", "pretrain", "reproduce")
-
-
-def python(code: str, *arguments: object) -> str:
-    """Run a program of its own and return what it prints."""
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "tests")}
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+# For programs that import what tests share, in a fresh clone as well.
+PATHS = os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests")])
 
 
 # --- the package
@@ -58,7 +47,7 @@ def test_importing_cxrssl_imports_no_other_library() -> None:
         "new = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
         "print(sorted(new - sys.stdlib_module_names), cxrssl.__version__)"
     )
-    assert python(code) == f"['cxrssl'] {cxrssl.__version__}\n"
+    assert output_of("-c", code) == f"['cxrssl'] {cxrssl.__version__}\n"
 
 
 def test_light_calls_import_no_torch(store_folder: Path) -> None:
@@ -67,7 +56,7 @@ def test_light_calls_import_no_torch(store_folder: Path) -> None:
         "cxrssl.read_dicom, cxrssl.fuse, cxrssl.evaluate, cxrssl.Scores, cxrssl.recipe\n"
         "cxrssl.recipe('pretrain/smoke'); print('torch' in sys.modules)"
     )
-    assert python(code, store_folder) == "False\n"
+    assert output_of("-c", code, store_folder) == "False\n"
 
 
 def test_the_types_are_those_of_what_is_imported() -> None:
@@ -115,7 +104,7 @@ for module in pkgutil.walk_packages(cxrssl.__path__, "cxrssl."):
         importlib.import_module(module.name)
 print(changes(before, state_of_process()))
 """
-    assert python(code) == "{}\n"
+    assert output_of("-c", code, PYTHONPATH=PATHS) == "{}\n"
 
 
 USER = """
@@ -139,8 +128,7 @@ cxrssl.nothing
 def test_mypy_sees_the_types(tmp_path: Path) -> None:
     (tmp_path / "user.py").write_text(USER)
     # With the settings of the project, what `make check` has found out is used again.
-    command = [sys.executable, "-m", "mypy", str(tmp_path / "user.py")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    done = run_python("-m", "mypy", tmp_path / "user.py", folder=ROOT)
     lines = [line.partition(": ")[2] for line in done.stdout.splitlines()]
     assert lines[:-1] == [
         'note: Revealed type is "cxrssl.api.detector.Detections"',
@@ -235,7 +223,7 @@ def test_readers_boxes_are_fused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("call", "told"),
+    ("call", "message"),
     [
         (lambda: cxrssl.fuse([[0, 0, 1, 1]], ["a"], []), "1 boxes, 1 labels, 0 readers"),
         (lambda: cxrssl.fuse([[0, 0, 0, 1]], ["a"], ["R"]), r"1 box\(es\) without an area"),
@@ -247,7 +235,7 @@ def test_readers_boxes_are_fused() -> None:
             lambda: cxrssl.fuse(np.tile([0, 0, 1, 1], (2, 2)), ["a"] * 4, ["R"] * 4),
             r"boxes have shape \[2, 8\]; expected \[N, 4\] numbers",
         ),
-        (lambda: cxrssl.fuse([[0, 0, 1, 1], [2]], [], []), "boxes are no array of numbers"),
+        (lambda: cxrssl.fuse([[0, 0, 1, 1], [2]], [], []), "boxes are not an array of numbers"),
         (lambda: cxrssl.read_dicom("absent.dcm"), r"absent\.dcm: "),
         (lambda: cxrssl.open_store("absent"), "absent"),
         (lambda: cxrssl.load_detector("absent"), "absent is no detector"),
@@ -262,7 +250,7 @@ def test_readers_boxes_are_fused() -> None:
         (lambda: cxrssl.predict("a", "b", "c", formats=[]), "formats is empty; expected .*csv"),
         (lambda: cxrssl.evaluate({}, [], replicates=10), "replicates is 10; .* 50 and more"),
         (lambda: cxrssl.evaluate({}, [], consensus_iou=0), "consensus_iou is 0; expected"),
-        (lambda: cxrssl.evaluate({"a": b"b"}, []), "truth are no content of a COCO file"),
+        (lambda: cxrssl.evaluate({"a": b"b"}, []), "truth are not the content of a COCO file"),
         (lambda: cxrssl.recipe("pretrain/demu"), "Did you mean pretrain/demo"),
         (lambda: cxrssl.recipe("pretrain/demo", **{"data.stor": 1}), "Did you mean data.store"),
         (
@@ -270,8 +258,8 @@ def test_readers_boxes_are_fused() -> None:
             r"^'data_store=\"st\"': a recipe has no key data_store\. Did you mean data\.store\? A "
             r'dotted name is given so: recipe\(name, \*\*\{"data\.store"',
         ),
-        (lambda: cxrssl.recipe(None), "None is no name of a recipe. Give the path of a YAML file"),
-        (lambda: cxrssl.recipe(3), "3 is no name of a recipe"),
+        (lambda: cxrssl.recipe(None), "None is not the name of a recipe. Give the path"),
+        (lambda: cxrssl.recipe(3), "3 is not the name of a recipe"),
         (lambda: cxrssl.recipe("pretrain/demo", epochs={1}), r"epochs is \{1\}, a set, which a"),
         (lambda: cxrssl.recipe("pretrain/demo", epochs=np.ones(2)), r"epochs is array\(\[1., 1.\]"),
         (lambda: cxrssl.recipe("pretrain/demo", seed=np.longdouble(1)), "seed is .*longdouble"),
@@ -281,15 +269,15 @@ def test_readers_boxes_are_fused() -> None:
             lambda: cxrssl.finetune(cxrssl.recipe("plans/smoke"), "x"),
             "got a plan, and a fine-tuning recipe is expected. Give it to cxrssl.reproduce",
         ),
-        (lambda: cxrssl.finetune(3, "x"), "3 is no recipe. Give a file, a name or cxrssl.recipe"),
+        (lambda: cxrssl.finetune(3, "x"), "3 is not a recipe. Give a file, a name or cxrssl"),
         (lambda: cxrssl.reproduce("smoke", "x", executor="gpu"), "expected local, slurm"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_told_as_on_the_command_line(
-    call: Callable[[], object], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    call: Callable[[], object], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(cxrssl.CxrsslError, match=told):
+    with pytest.raises(cxrssl.CxrsslError, match=message):
         call()
     assert [*tmp_path.iterdir()] == []
 
@@ -432,7 +420,7 @@ def test_a_call_takes_a_path_an_array_or_several(detector: cxrssl.Detector, film
 
 
 @pytest.mark.parametrize(
-    ("image", "told"),
+    ("image", "message"),
     [
         ("absent.png", r"absent\.png: "),
         (np.zeros((4, 4)), r"shape \[4, 4\] and type float64; expected grey levels \[H, W\] uint8"),
@@ -445,11 +433,11 @@ def test_a_call_takes_a_path_an_array_or_several(detector: cxrssl.Detector, film
     ],
 )
 def test_what_is_no_image_is_told(
-    image: object, told: str, detector: cxrssl.Detector, film: Path
+    image: object, message: str, detector: cxrssl.Detector, film: Path
 ) -> None:
-    with pytest.raises(cxrssl.CxrsslError, match=told):
+    with pytest.raises(cxrssl.CxrsslError, match=message):
         detector([film, image])  # type: ignore[list-item]
-    with pytest.raises(cxrssl.CxrsslError, match=told):
+    with pytest.raises(cxrssl.CxrsslError, match=message):
         detector(image)  # type: ignore[call-overload]
     with pytest.raises(ArgumentError, match="threshold is 30"):
         detector(film, threshold=30)
@@ -488,17 +476,17 @@ def test_objects_are_scored_as_files(tmp_path: Path) -> None:
     assert found.per_class().loc[("a", "AP50"), "value"] == 1
     assert "AP50" in found._repr_html_()
     for look_up in (found.__getitem__, found.interval):
-        with pytest.raises(KeyError) as told:
+        with pytest.raises(KeyError) as error:
             look_up("AP55")
-        assert isinstance(told.value, cxrssl.CxrsslError)
-        assert re.match(r"there is no score 'AP55'\. Did you mean .*AP50.*\?", str(told.value))
+        assert isinstance(error.value, cxrssl.CxrsslError)
+        assert re.match(r"there is no score 'AP55'\. Did you mean .*AP50.*\?", str(error.value))
 
 
 def test_messages_name_an_object_and_no_file_of_ours(tmp_path: Path) -> None:
     odd = [{"image_id": 8, "category_id": 1, "bbox": [0, 0, 1, 1], "score": 1}]
-    with pytest.raises(DataError, match=r"^predictions \(as given\)") as told:
+    with pytest.raises(DataError, match=r"^predictions \(as given\)") as error:
         cxrssl.evaluate(TRUTH, odd)
-    assert "cxrssl-" not in str(told.value)
+    assert "cxrssl-" not in str(error.value)
     renamed = TRUTH | {"annotations": [{**TRUTH["annotations"][0], "ignore": 1}]}
     warned = cxrssl.evaluate(renamed, RESULTS, replicates=0)
     texts = " ".join([*warned.content["notes"], *warned.warnings])
@@ -611,7 +599,8 @@ def test_a_notebook_keeps_its_settings_and_has_the_losses_of_the_command_line(
         },
     }  # fmt: skip
     texts = [json.dumps(own) for own in changes_of.values()]
-    mapped = python(NOTEBOOK, store_folder, film, tmp_path, *texts, source)
+    arguments = [store_folder, film, tmp_path, *texts, source]
+    mapped = output_of("-c", NOTEBOOK, *arguments, PYTHONPATH=PATHS)
     # 100 MB four times are 98,000 pages where the kernel gives each anew, as it does by default.
     assert int(mapped.splitlines()[-1]) > 50_000
     for task, name in (("pretrain", "pre"), ("finetune", "det")):
@@ -621,7 +610,7 @@ def test_a_notebook_keeps_its_settings_and_has_the_losses_of_the_command_line(
         recipe = ROOT / f"recipes/{task}/smoke.yaml"
         arguments = [task, str(recipe), *options, "--out", str(tmp_path / name)]
         program = "import sys, torch; torch.set_num_threads(2); from cxrssl.cli import main; main()"
-        python(program, *arguments)
+        output_of("-c", program, *arguments)
         logs = [
             (tmp_path / turn / name / "metrics.jsonl").read_text() for turn in ("first", "second")
         ]

@@ -27,16 +27,21 @@ def test_no_benchmark_hides_a_module_of_python_or_of_a_library() -> None:
 def lungs(folder: Path) -> Path:
     """Make ten pictures with a box of each lung, as COCO."""
     boxes = {1: [10, 20, 40, 80], 2: [70, 20, 40, 80]}
-    marks, images = [], []
+    annotations, images = [], []
     for number in range(1, 11):
         name = f"{number}.png"
         Image.linear_gradient("L").resize((120, 120)).rotate(number).save(folder / name)
         images.append({"id": number, "file_name": name, "width": 120, "height": 120})
         for category, box in boxes.items():
-            mark = {"id": len(marks) + 1, "image_id": number, "category_id": category, "bbox": box}
-            marks.append(mark | {"area": 3200, "iscrowd": 0})
+            annotation = {
+                "id": len(annotations) + 1,
+                "image_id": number,
+                "category_id": category,
+                "bbox": box,
+            }
+            annotations.append(annotation | {"area": 3200, "iscrowd": 0})
     categories = [{"id": 1, "name": "left lung"}, {"id": 2, "name": "right lung"}]
-    content = {"images": images, "categories": categories, "annotations": marks}
+    content = {"images": images, "categories": categories, "annotations": annotations}
     (folder / "_annotations.coco.json").write_text(json.dumps(content))
     return folder
 
@@ -51,9 +56,9 @@ def test_a_benchmark_runs_on_as_little_as_can_be(script: Path, tmp_path: Path) -
     command = [sys.executable, str(script), *folder, "--smallest"]
     # As a user starts it, with nothing of the tests to be imported.
     paths = {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
-    given = os.environ | paths
+    environment = os.environ | paths
     done = subprocess.run(
-        command, env=given, cwd=tmp_path, capture_output=True, text=True, check=False
+        command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert "Traceback" not in done.stderr

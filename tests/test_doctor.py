@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -14,11 +12,7 @@ from pydicom.uid import JPEG2000Lossless
 from cxrssl.core.errors import DataError
 from cxrssl.data.protocol import split_of
 from cxrssl.doctor import doctor
-
-
-def run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "cxrssl", "doctor", str(folder), *options]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+from support import run_cxrssl
 
 
 @pytest.fixture
@@ -29,18 +23,18 @@ def copy(source: Path, tmp_path: Path) -> Path:
 
 
 def test_a_sound_source_is_sound(source: Path) -> None:
-    found = doctor(source, num_workers=2)
-    assert (found["ok"], found["images"], found["faults"]) == (True, 30, 0)
-    assert sum(found["routes"].values()) == 30
-    assert {name for name, entry in found["files"].items() if "route" in entry} == {
+    diagnosis = doctor(source, num_workers=2)
+    assert (diagnosis["ok"], diagnosis["images"], diagnosis["faults"]) == (True, 30, 0)
+    assert sum(diagnosis["routes"].values()) == 30
+    assert {name for name, entry in diagnosis["files"].items() if "route" in entry} == {
         path.stem for path in (source / "train").iterdir()
     }
-    assert any("JPEG 2000" in route for route in found["routes"])
-    assert not any("reduce" in route for route in found["routes"])  # decoded whole
+    assert any("JPEG 2000" in route for route in diagnosis["routes"])
+    assert not any("reduce" in route for route in diagnosis["routes"])  # decoded whole
 
 
 def test_the_terminal_says_so_and_exits_with_0(source: Path) -> None:
-    done = run(source)
+    done = run_cxrssl("doctor", source)
     assert done.returncode == 0
     assert "30 images decoded" in done.stdout
     assert "Nothing is wrong." in done.stdout
@@ -55,15 +49,15 @@ def test_every_kind_of_fault_is_named_and_json_is_all_of_stdout(copy: Path) -> N
     drawn = table.index[table["class_id"].ne(14)]
     table = pd.concat([table, table.loc[drawn[:2]]])
     table.to_csv(copy / "train.csv", index=False)
-    done = run(copy, "--json")
+    done = run_cxrssl("doctor", copy, "--json")
     assert done.returncode == 1
-    found = json.loads(done.stdout)
-    faults = {name for name, entry in found["files"].items() if "fault" in entry}
+    diagnosis = json.loads(done.stdout)
+    faults = {name for name, entry in diagnosis["files"].items() if "fault" in entry}
     assert faults == {names[0], names[1]}
-    assert "there is no file" in found["files"][names[1]]["fault"]
-    assert "2 rows repeat another row word for word" in found["table"][0]
-    assert not found["ok"]
-    shown = run(copy)
+    assert "there is no file" in diagnosis["files"][names[1]]["fault"]
+    assert "2 rows repeat another row word for word" in diagnosis["table"][0]
+    assert not diagnosis["ok"]
+    shown = run_cxrssl("doctor", copy)
     assert shown.returncode == 1
     assert "Wrong: 2 files, 1 thing about the table, 0 pairs across splits." in shown.stdout
 
@@ -80,16 +74,16 @@ def test_a_copy_in_another_split_is_wrong_and_one_in_the_same_is_told(copy: Path
         rows = table[table["image_id"].eq(name)].assign(image_id=twin)
         table = pd.concat([table, rows])
     table.to_csv(copy / "train.csv", index=False)
-    found = doctor(copy, num_workers=2)
-    across = {tuple(sorted(p["images"])): p["across_splits"] for p in found["duplicates"]}
+    diagnosis = doctor(copy, num_workers=2)
+    across = {tuple(sorted(p["images"])): p["across_splits"] for p in diagnosis["duplicates"]}
     assert across == {
         (first, second): (split_of(first) != split_of(second))
         for first in [min(name, *twins.values())]
         for second in sorted({name, *twins.values()} - {first})
     }
     assert set(across.values()) == {True, False}
-    assert not found["ok"]
-    shown = run(copy).stdout
+    assert not diagnosis["ok"]
+    shown = run_cxrssl("doctor", copy).stdout
     across_splits = sum(across.values())
     assert shown.count("are one image: 0 of 256 bits differ") == across_splits
     num_within = len(across) - across_splits
@@ -103,16 +97,16 @@ def test_a_reader_who_contradicts_themselves_is_named(copy: Path) -> None:
     nothing = {**row.to_dict(), "class_name": "No finding", "class_id": 14}
     table = pd.concat([table, pd.DataFrame([nothing])])
     table.to_csv(copy / "train.csv", index=False)
-    found = doctor(copy, num_workers=2)
-    assert "1 times a reader both found something and marked 'No finding'" in found["table"][0]
-    assert f"{row['rad_id']} in image {row['image_id']}" in found["table"][0]
+    diagnosis = doctor(copy, num_workers=2)
+    assert "1 times a reader both found something and marked 'No finding'" in diagnosis["table"][0]
+    assert f"{row['rad_id']} in image {row['image_id']}" in diagnosis["table"][0]
 
 
 def test_a_table_that_can_not_be_read_is_a_fault_and_no_crash(copy: Path) -> None:
     (copy / "train.csv").write_text("image_id,class_name\na,ILD\n")
-    found = doctor(copy, num_workers=1)
-    assert "has no column" in found["table"][0]
-    assert not found["ok"]
+    diagnosis = doctor(copy, num_workers=1)
+    assert "has no column" in diagnosis["table"][0]
+    assert not diagnosis["ok"]
     with pytest.raises(DataError, match="is not a folder"):
         doctor(copy / "nowhere", num_workers=1)
 
@@ -126,7 +120,7 @@ def test_a_syntax_that_no_decoder_reads_comes_with_advice(copy: Path) -> None:
     )
     dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.100"  # MPEG2
     dataset.save_as(path)
-    found = doctor(copy, num_workers=1)
-    fault = found["files"][path.stem]["fault"]
+    diagnosis = doctor(copy, num_workers=1)
+    fault = diagnosis["files"][path.stem]["fault"]
     assert "MPEG2" in fault
     assert "store the file uncompressed or as JPEG 2000 lossless" in fault

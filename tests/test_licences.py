@@ -1,8 +1,6 @@
 """The runtime is free of GPL and AGPL: by the metadata of all that it brings, and its imports."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +10,7 @@ from packaging.utils import canonicalize_name
 
 from dicom_files import LOSSLESS, dicom_file, extended
 from licences import is_copyleft, runtime_closure, statements
-from support import ROOT
+from support import ROOT, output_of
 
 # Packages that say nothing of their licence, and what was found on looking at them.
 LOOKED_AT = {"cuda-toolkit": "NVIDIA's list of its other packages, without code"}
@@ -47,9 +45,11 @@ print(json.dumps({"routes": routes, "loaded": loaded}))
 def test_nothing_at_runtime_is_gpl() -> None:
     closure = runtime_closure(ROOT / "pyproject.toml")
     assert {"numpy", "torch", "pydicom", "imagecodecs"} <= set(closure)
-    said = {name: statements(name) for name in closure}
-    assert {name for name, lines in said.items() if not lines} <= set(LOOKED_AT)
-    copyleft = {name: lines for name, lines in said.items() if any(map(is_copyleft, lines))}
+    statements_of = {name: statements(name) for name in closure}
+    assert {name for name, lines in statements_of.items() if not lines} <= set(LOOKED_AT)
+    copyleft = {
+        name: lines for name, lines in statements_of.items() if any(map(is_copyleft, lines))
+    }
     assert not copyleft
 
 
@@ -113,9 +113,6 @@ def test_every_syntax_is_read_and_written_without_pylibjpeg(tmp_path: Path) -> N
     for codec in LOSSLESS:
         dicom_file(tmp_path / codec, PIXELS, codec)
     extended(tmp_path / "extended", PIXELS, BitsStored=12, HighBit=11)
-    command = [sys.executable, "-c", CHILD, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    found = json.loads(output_of("-c", CHILD, tmp_path))
     assert len(found["routes"]) == len(LOSSLESS) + 1 + 4
     assert found["loaded"] == []

@@ -123,10 +123,10 @@ def spoken(*arguments: str) -> tuple[int, bytes]:
     return done.returncode, done.stdout + done.stderr
 
 
-def assert_clean(content: bytes, where: str) -> None:
+def assert_clean(content: bytes, source: str) -> None:
     for secret in PLANTED:
         for encoding in ("utf-8", "utf-16-le"):
-            assert secret.encode(encoding) not in content, f"{secret!r} is in {where}"
+            assert secret.encode(encoding) not in content, f"{secret!r} is in {source}"
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -137,11 +137,11 @@ def test_the_plants_are_there_to_be_found(planted: Path) -> None:
 
 def test_ingest_leaves_them_out_of_store_and_words(planted: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
-    code, words = spoken("ingest", str(planted), str(store), "--size", "48")
+    code, printed = spoken("ingest", str(planted), str(store), "--size", "48")
     assert code == 1
-    assert words.count(b"\n  ") > 6
-    assert b"file name has characters other than" in words
-    assert_clean(words, "what ingest says")
+    assert printed.count(b"\n  ") > 6
+    assert b"file name has characters other than" in printed
+    assert_clean(printed, "what ingest says")
     files = [path for path in store.rglob("*") if path.is_file()]
     assert len(files) == 6
     for path in files:
@@ -152,16 +152,16 @@ def test_ingest_leaves_them_out_of_store_and_words(planted: Path, tmp_path: Path
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("--json",)], ids=["text", "json"])
 def test_doctor_says_nothing_of_them(planted: Path, options: tuple[str, ...]) -> None:
-    code, words = spoken("doctor", str(planted), *options)
+    code, printed = spoken("doctor", str(planted), *options)
     assert code == 1
-    assert_clean(words, "what doctor says")
+    assert_clean(printed, "what doctor says")
 
 
 @pytest.mark.slow
 def test_describe_says_nothing_of_them(planted: Path, tmp_path: Path) -> None:
     table = str(planted / "train.csv")
-    code, words = spoken("describe", table, "--out", str(tmp_path / "out"))
+    code, printed = spoken("describe", table, "--out", str(tmp_path / "out"))
     assert code == 0
-    assert_clean(words, "what describe says")
+    assert_clean(printed, "what describe says")
     for path in (tmp_path / "out").iterdir():
         assert_clean(path.read_bytes(), path.name)

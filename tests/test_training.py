@@ -62,8 +62,8 @@ def test_pretraining_changes_every_weight_of_the_encoder(
     start, _ = build_pretext(pretrain_recipe(store_folder))
     trained = load_file(pretrained / "backbone" / "model.safetensors")
     assert set(trained) == set(start.encoder.state_dict())
-    same = [k for k, v in start.encoder.state_dict().items() if torch.equal(v, trained[k])]
-    assert same == []
+    unchanged = [k for k, v in start.encoder.state_dict().items() if torch.equal(v, trained[k])]
+    assert unchanged == []
 
 
 def test_the_detector_begins_with_the_pretrained_weights_and_its_control_does_not(
@@ -124,9 +124,11 @@ def test_finetuning_ends_with_scores_that_eval_repeats(
     assert inherited["metrics"] == metrics["metrics"]
     for name in ("split", "normals", "fusion", "consensus_iou"):
         assert inherited[name] == metrics[name] == again[name]
-    others = evaluate(tmp_path / "run", store_folder, normals=False)
-    assert others["n_images_without_findings"] == 0 < inherited["n_images_without_findings"]
-    assert "normals false (the run has true)" in others["notes"][0]
+    without_normals = evaluate(tmp_path / "run", store_folder, normals=False)
+    assert (
+        without_normals["n_images_without_findings"] == 0 < inherited["n_images_without_findings"]
+    )
+    assert "normals false (the run has true)" in without_normals["notes"][0]
     test = labelled_splits(store, recipe).test
     predictions = json.loads((tmp_path / "run" / "predictions.json").read_text())
     assert [entry["id"] for entry in predictions["images"]] == [e.image_id for e in test]
@@ -247,10 +249,10 @@ def test_images_that_will_hardly_do_are_named(store_folder: Path, store: Store) 
     labels = labelled_splits(store, finetune_recipe(store_folder, "validate_every_epochs=1"))
     number = len(labels.train)
     assert list(labels.cautions(batch_size=number)) == []
-    (said,) = labels.cautions(batch_size=number + 1)
-    assert said.startswith(f"batch_size {number + 1} is more than the {number} training images")
+    (warning,) = labels.cautions(batch_size=number + 1)
+    assert warning.startswith(f"batch_size {number + 1} is more than the {number} training images")
     bare = [example for example in labels.train if not len(example.boxes)]
     assert bare
-    said = " ".join(replace(labels, val=bare, test=bare).cautions(batch_size=1))
-    assert f"none of the {len(bare)} validation images has a box" in said
-    assert f"none of the {len(bare)} test images has a box" in said
+    warning = " ".join(replace(labels, val=bare, test=bare).cautions(batch_size=1))
+    assert f"none of the {len(bare)} validation images has a box" in warning
+    assert f"none of the {len(bare)} test images has a box" in warning

@@ -1,14 +1,11 @@
 """The wheel holds all that the commands and type checkers read besides code."""
 
-import os
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from support import ROOT
+from support import ROOT, output_of, run_python
 
 pytestmark = pytest.mark.slow
 
@@ -17,18 +14,7 @@ pytestmark = pytest.mark.slow
 def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the wheel and unpack it; what builds it comes from the package index."""
     folder = tmp_path_factory.mktemp("wheel")
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        str(ROOT),
-        "--no-deps",
-        "-q",
-        "-w",
-        str(folder),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = run_python("-m", "pip", "wheel", ROOT, "--no-deps", "-q", "-w", folder)
     if done.returncode and "No matching distribution found for hatchling" in done.stderr:
         pytest.skip("no package index to fetch hatchling from")
     assert done.returncode == 0, done.stderr
@@ -42,16 +28,7 @@ def cxrssl(site: Path, home: Path, *arguments: str) -> str:
     """Run the unpacked command line where there is no checkout, and return what it prints."""
     check = f"import cxrssl; assert cxrssl.__file__.startswith({str(site)!r}), cxrssl.__file__"
     program = f"{check}; import sys; from cxrssl.cli import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", program, *arguments],
-        env=os.environ | {"PYTHONPATH": str(site)},
-        cwd=home,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return output_of("-c", program, *arguments, folder=home, PYTHONPATH=str(site))
 
 
 def test_the_types_of_the_api_are_in_the_wheel(unpacked: Path) -> None:

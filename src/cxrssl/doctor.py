@@ -1,7 +1,7 @@
-"""`cxrssl doctor`: what is wrong with a source, file by file, before days are spent on it.
+"""`cxrssl doctor`: faults of a source, file by file, before days are spent on it.
 
-Every file is decoded whole, by the same workers as an ingest's, into a store of thumbnails that is
-thrown away. From those come the routes by which files were decoded, the faults of the rest, and
+Every file is decoded completely, by the workers of an ingest, into a temporary store of thumbnails.
+From it come the decoding route of each file, the faults of files that can't be decoded, and
 near-duplicates across splits.
 """
 
@@ -60,9 +60,9 @@ def doctor(
     except DataError as error:
         return _report(None, [str(error)], {}, [], layout=layout)
     faults = table_faults(source.table)
-    no_boxes = fault_of_boxes(source)
-    if no_boxes is not None:
-        faults.append(no_boxes)
+    box_fault = fault_of_boxes(source)
+    if box_fault is not None:
+        faults.append(box_fault)
     with tempfile.TemporaryDirectory(prefix="cxrssl-doctor-") as folder:
         summary = write_store(
             source,
@@ -82,47 +82,47 @@ def doctor(
 
 
 def table_faults(table: Table) -> list[str]:
-    """Return what is odd about a table: rows made twice, readers who contradict themselves, ..."""
-    rows, found = table.rows, []
-    twice = rows[rows.duplicated()]
-    if len(twice):
-        names = ", ".join(sorted(set(twice["image_id"]))[:3])
-        found.append(
-            f"{len(twice)} rows repeat another row word for word, in images such as {names}. "
+    """Return the faults of a table: repeated rows, contradictions of a reader, negative corners."""
+    rows, faults = table.rows, []
+    duplicates = rows[rows.duplicated()]
+    if len(duplicates):
+        names = ", ".join(sorted(set(duplicates["image_id"]))[:3])
+        faults.append(
+            f"{len(duplicates)} rows repeat another row word for word, in images such as {names}. "
             "Leave them out, or a reader's box counts twice."
         )
     kinds = rows.assign(nothing=rows["category"].eq(NO_FINDING))
     kinds = kinds.groupby(["image_id", "reader"])["nothing"].agg(["any", "all"])
-    torn = kinds[kinds["any"] & ~kinds["all"]]
-    if len(torn):
-        image, reader = torn.index[0]
-        found.append(
-            f"{len(torn)} times a reader both found something and marked '{NO_FINDING}', first "
-            f"{reader} in image {image}. Leave out one of the two."
+    contradictions = kinds[kinds["any"] & ~kinds["all"]]
+    if len(contradictions):
+        image, reader = contradictions.index[0]
+        faults.append(
+            f"{len(contradictions)} times a reader both found something and marked '{NO_FINDING}', "
+            f"first {reader} in image {image}. Leave out one of the two."
         )
-    outside = rows[(rows[BOX_COLUMNS] < 0).any(axis=1)]
-    if len(outside):
-        found.append(
-            f"{len(outside)} boxes begin left of or above their image, first in image "
-            f"{outside['image_id'].iloc[0]}. Cut them at 0."
+    negative = rows[(rows[BOX_COLUMNS] < 0).any(axis=1)]
+    if len(negative):
+        faults.append(
+            f"{len(negative)} boxes begin left of or above their image, first in image "
+            f"{negative['image_id'].iloc[0]}. Cut them at 0."
         )
-    return found
+    return faults
 
 
 def _duplicates(store: Store) -> list[dict[str, Any]]:
-    """Return the pairs of images that are one, with the splits that they are in."""
+    """Return the pairs of images that show the same radiograph, with their splits."""
     thumbnails = [store.pixels(row) for row in range(len(store))]
     hashes = np.array([perceptual_hash(pixels) for pixels in thumbnails], bool).reshape(-1, 256)
     splits = [split_of(image.image_id, part=image.part) for image in store.images]
     return [
         {
-            "images": [store.images[twins.first].image_id, store.images[twins.second].image_id],
-            "splits": [splits[twins.first], splits[twins.second]],
-            "across_splits": splits[twins.first] != splits[twins.second],
-            "bits": twins.num_bits,
-            "correlation": round(twins.correlation, 4),
+            "images": [store.images[pair.first].image_id, store.images[pair.second].image_id],
+            "splits": [splits[pair.first], splits[pair.second]],
+            "across_splits": splits[pair.first] != splits[pair.second],
+            "bits": pair.num_bits,
+            "correlation": round(pair.correlation, 4),
         }
-        for twins in near_duplicates(hashes, thumbnails)
+        for pair in near_duplicates(hashes, thumbnails)
     ]
 
 

@@ -1,4 +1,4 @@
-"""`cxrssl.fuse`: one set of boxes out of what several readers drew."""
+"""`cxrssl.fuse`: one set of boxes from the boxes of several readers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ class FusedBoxes:
     """M boxes, sorted by image, then by class (as `fuse` or the store orders them), then by corner.
 
     Attributes:
-        boxes: [M, 4] xyxy float64, in the frame of the boxes that were given.
+        boxes: [M, 4] xyxy float64, in the unit of the input boxes.
         labels: M class names.
         support: [M] int64, readers behind each box, >= 1.
-        images: [M] int64, number of the image that each box is in.
-        box_of_mark: [N] int64, which of the M boxes each given box is part of, -1 for none.
+        images: [M] int64, number of the image of each box.
+        box_of_mark: [N] int64, index of the fused box that each input box is part of, -1 for none.
     """
 
     boxes: NDArray[np.float64]
@@ -48,43 +48,43 @@ def fuse(
     Args:
         boxes: [N, 4] xyxy in any unit, each with an area.
         labels: N class names; the result has classes in the order of their names.
-        readers: N ids, who drew each box.
+        readers: N ids of the readers who drew the boxes.
         policy: `consensus` merges groups whose mean boxes overlap; `majority:K` keeps those of its
             boxes that K readers drew; `wbf` is weighted boxes fusion as the paper's code has it;
             `union` merges nothing; `single:READER` keeps what one reader drew.
         iou: Overlap above which boxes of one class are one finding, in (0, 1).
-        images: N numbers >= 0, the image of each box; None if all are of one.
+        images: N numbers >= 0, the image of each box; None if all boxes are in one image.
 
     Raises:
         CxrsslError: If `boxes` is not [N, 4], lengths differ, a box has no area, or there is no
             such policy.
     """
-    corners = _corners(boxes)
-    numbers = np.zeros(len(corners), np.int64) if images is None else np.asarray(images, np.int64)
-    counts = {len(corners), len(labels), len(readers), len(numbers)}
+    corners = _checked_boxes(boxes)
+    image_ids = np.zeros(len(corners), np.int64) if images is None else np.asarray(images, np.int64)
+    counts = {len(corners), len(labels), len(readers), len(image_ids)}
     if len(counts) > 1:
         raise ArgumentError(
             f"fuse got {len(corners)} boxes, {len(labels)} labels, {len(readers)} readers and "
-            f"{len(numbers)} images. Give one of each for every box."
+            f"{len(image_ids)} images. Give one of each for every box."
         )
     names = sorted(set(labels))
-    number_of = {name: number for number, name in enumerate(names)}
-    label_numbers = np.array([number_of[name] for name in labels], np.int64)
-    marks = Marks(corners, label_numbers, reader_array(list(readers)), numbers)
+    label_ids = {name: label_id for label_id, name in enumerate(names)}
+    label_numbers = np.array([label_ids[name] for name in labels], np.int64)
+    marks = Marks(corners, label_numbers, reader_array(list(readers)), image_ids)
     return fused_boxes(marks, names, policy=policy, iou=iou)
 
 
-def _corners(boxes: ArrayLike) -> NDArray[np.float64]:
-    """Return boxes as [N, 4] float64; an empty list is no box.
+def _checked_boxes(boxes: ArrayLike) -> NDArray[np.float64]:
+    """Return boxes as [N, 4] float64; an empty list gives N = 0.
 
     Raises:
-        ArgumentError: If they are no numbers or have another shape.
+        ArgumentError: If they are not numbers, or have another shape.
     """
     expected = "expected [N, 4] numbers: x_min, y_min, x_max, y_max of each box"
     try:
         corners = np.asarray(boxes, np.float64)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise ArgumentError(f"boxes are no array of numbers ({error}); {expected}.") from error
+        raise ArgumentError(f"boxes are not an array of numbers ({error}); {expected}.") from error
     if corners.shape == (0,):
         return corners.reshape(0, 4)
     if corners.ndim != 2 or corners.shape[1] != 4:
@@ -93,10 +93,10 @@ def _corners(boxes: ArrayLike) -> NDArray[np.float64]:
 
 
 def fused_boxes(marks: Marks, names: Sequence[str], *, policy: str, iou: float) -> FusedBoxes:
-    """Return the fused boxes of marks whose labels are places in `names`.
+    """Return the fused boxes of marks whose labels are indices into `names`.
 
     Raises:
-        CxrsslError: As `fuse` does.
+        CxrsslError: See `fuse`.
     """
     if not 0 < iou < 1:
         raise ArgumentError(f"iou is {iou}; expected a number between 0 and 1.")

@@ -38,8 +38,8 @@ class Detections(Found):
     """What a detector finds in one image: `boxes`, `labels`, `scores`; see also `Found`.
 
     Attributes:
-        classes: All that the detector knows.
-        threshold: Findings below it were left out.
+        classes: All classes of the detector.
+        threshold: Lowest score of the findings; those below it were left out.
     """
 
     classes: tuple[str, ...] = ()
@@ -68,10 +68,10 @@ class Detector:
     """A detector with its weights on a device, ready to be called.
 
     Attributes:
-        source: Its path, or its name on the Hub with the commit it is of; of several detectors all,
-            and how their boxes are fused.
-        classes: Names of what it finds.
-        device: Where it works.
+        source: Its path, or its address on the Hub with the commit; for several detectors all of
+            them, and how their boxes are fused.
+        classes: Names of its classes.
+        device: Device that it runs on.
     """
 
     def __init__(self, ensemble: Ensemble, device: torch.device) -> None:
@@ -84,7 +84,7 @@ class Detector:
 
     @property
     def is_single(self) -> bool:
-        """Whether it is one detector that looks at each image once: nothing is fused."""
+        """Return whether it is one detector without flipping, whose boxes are not fused."""
         return len(self._ensemble.detectors) == 1 and not self._ensemble.flip
 
     @overload
@@ -105,7 +105,7 @@ class Detector:
         Args:
             images: The path of a DICOM, PNG, JPEG, TIFF or BMP file, or grey levels [H, W] uint8 in
                 which bone is bright; or a list of such, for a list of results.
-            threshold: Least score of what is returned; 0 for all, as scores such as AP need it.
+            threshold: Lowest score of the findings; 0 for all, which scores such as AP need.
 
         Raises:
             CxrsslError: If a file can't be read, an array is not [H, W] uint8, something is neither
@@ -117,21 +117,21 @@ class Detector:
         """
         if not 0 <= threshold <= 1:
             raise ArgumentError(f"threshold is {threshold}; expected a number from 0 to 1.")
-        is_one = _is_image(images)
-        several = [images] if _is_image(images) else images
-        if not isinstance(several, Sequence) or isinstance(several, bytes | bytearray):
-            raise _no_image(several)
+        is_single_image = _is_image(images)
+        image_list = [images] if _is_image(images) else images
+        if not isinstance(image_list, Sequence) or isinstance(image_list, bytes | bytearray):
+            raise _not_an_image(image_list)
         size = batch_size_on(self.device)
-        found = [
+        results = [
             detections
-            for start in range(0, len(several), size)
-            for detections in self._detect(several[start : start + size], threshold)
+            for start in range(0, len(image_list), size)
+            for detections in self._detect(image_list[start : start + size], threshold)
         ]
-        for detections in found:
+        for detections in results:
             for text in detections.warnings:
                 # Two decorators lie between here and the caller.
                 warnings.warn(f"{detections.file.name}: {text}", DecodeWarning, stacklevel=4)
-        return found[0] if is_one else found
+        return results[0] if is_single_image else results
 
     def _detect(self, images: Sequence[ImageInput], threshold: float) -> list[Detections]:
         pictures = [self._picture(image) for image in images]
@@ -141,20 +141,20 @@ class Detector:
                 file=_NAME_OF_ARRAY if isinstance(image, np.ndarray) else Path(image),
                 width=picture.width,
                 height=picture.height,
-                findings=tuple(one for one in found if one.score >= threshold),
+                findings=tuple(finding for finding in image_findings if finding.score >= threshold),
                 warnings=picture.warnings,
                 classes=self.classes,
                 threshold=threshold,
                 _pixels=image if isinstance(image, np.ndarray) else None,
             )
-            for image, picture, found in zip(images, pictures, findings, strict=True)
+            for image, picture, image_findings in zip(images, pictures, findings, strict=True)
         ]
 
     def _picture(self, image: ImageInput) -> DetectorImage:
-        """Return an image as the detectors' processors take it."""
+        """Return an image as the input of the detectors' processors."""
         squares = self._ensemble.squares
         if not _is_image(image):
-            raise _no_image(image)
+            raise _not_an_image(image)
         if not isinstance(image, np.ndarray):
             return read_for_detectors(Path(image), squares)
         if image.ndim != 2 or image.dtype != np.uint8 or not image.size:
@@ -166,12 +166,12 @@ class Detector:
 
 
 def _is_image(value: object) -> TypeGuard[ImageInput]:
-    """Return whether a value is the path of an image or an array, of whatever shape."""
+    """Return whether a value is the path of an image, or an array of any shape."""
     return isinstance(value, str | os.PathLike | np.ndarray)
 
 
-def _no_image(value: object) -> ArgumentError:
-    """Return the error for what is neither a path nor an array, nor a list of such."""
+def _not_an_image(value: object) -> ArgumentError:
+    """Return the error for a value that is neither a path nor an array, nor a list of these."""
     kind = type(value)
     module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
     return ArgumentError(
@@ -196,16 +196,16 @@ def load_detector(
         checkpoint: A finetune run, its `detector/` folder, or `hf-hub:ORG/NAME[@REVISION]`; or a
             list of them, of the same classes, whose boxes are fused.
         flip: Whether each image is also looked at flipped left to right; boxes are fused.
-        device: Where it works; a GPU if there is one, else the CPU, if None.
+        device: Device that it runs on; None for a GPU if there is one, else the CPU.
 
     Raises:
-        CxrsslError: If there is no such detector, it can't be had or does not arrive whole, classes
+        CxrsslError: If there is no such detector, it can't be fetched or loaded completely, classes
             differ, or the GPU can't be used.
     """
-    where = device_of_one_process() if device is None else torch.device(device)
+    target = device_of_one_process() if device is None else torch.device(device)
     names = [checkpoint] if isinstance(checkpoint, str | os.PathLike) else checkpoint
     if not names:
         raise ArgumentError("load_detector got an empty list; expected one checkpoint or more.")
     ensemble = load_ensemble([Path(name) for name in names], flip=flip)
-    ensemble.to(where)
-    return Detector(ensemble, where)
+    ensemble.to(target)
+    return Detector(ensemble, target)

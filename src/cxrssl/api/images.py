@@ -19,17 +19,17 @@ def read_dicom(
     """Return the radiograph of a DICOM file as grey levels [H, W] uint8, bone bright.
 
     Args:
-        path: Of the file; one grey frame of at most 150 megapixels, compressed or not.
-        size_px: Side of the square that is wanted, as an ingest stores it; None for the image's
-            own rows and columns.
+        path: Path of the file: one grey frame of at most 150 megapixels, compressed or not.
+        size_px: Side of the square to return, as an ingest stores it; None for the rows and
+            columns of the file.
         fit: How the image is laid into the square: `squash` stretches it, `letterbox` keeps its
             aspect and fills up with black.
 
     Raises:
-        CxrsslError: If it is no DICOM file, or holds no such image, or can't be decoded.
+        CxrsslError: If it is not a DICOM file, holds no such image, or can't be decoded.
 
     Warns:
-        DecodeWarning: For everything that had to be guessed or changed; a warning each.
+        DecodeWarning: For each thing that had to be guessed or changed.
     """
     radiograph = decode_file(Path(path), size_px=size_px, fit=fit)
     for text in radiograph.warnings:

@@ -1,4 +1,4 @@
-"""Recipes, and what is done with them: `pretrain`, `finetune`, `reproduce`; `ingest`, `predict`."""
+"""Calls of commands: `recipe`, `pretrain`, `finetune`, `reproduce`, `ingest`, `predict`."""
 
 import json
 import os
@@ -30,7 +30,7 @@ _SIZES_PX = range(16, 8193)
 
 
 def recipe(name: PathLike, **changes: object) -> AnyRecipe:
-    """Return a recipe or a plan, checked whole, for `pretrain`, `finetune` or `reproduce`.
+    """Return a checked recipe or plan for `pretrain`, `finetune` or `reproduce`.
 
     Args:
         name: A YAML file, or a packaged recipe: `pretrain/demo`, `finetune/smoke`, `plans/demo`.
@@ -43,20 +43,20 @@ def recipe(name: PathLike, **changes: object) -> AnyRecipe:
     """
     if not isinstance(name, str | os.PathLike):
         raise ArgumentError(
-            f"{name!r} is no name of a recipe. Give the path of a YAML file, or the name of a "
+            f"{name!r} is not the name of a recipe. Give the path of a YAML file, or the name of a "
             "packaged recipe, such as pretrain/demo."
         )
     path = recipe_path(os.fspath(name))
     content = read_yaml(path)
     task = content.get("task") if isinstance(content, dict) else None
-    kinds = {known: kind for kind, known in _TASKS.items()}
+    kinds = {task: kind for kind, task in _TASKS.items()}
     if task not in kinds:
         raise RecipeError(f"{path}: task is {task!r}; expected {', '.join(kinds)}.")
     overrides = [f"{key}={_yaml_value(key, value)}" for key, value in changes.items()]
     try:
         return load_recipe(path, kinds[task], overrides=overrides)
     except RecipeError as error:
-        raise RecipeError(_of_a_call(str(error))) from error
+        raise RecipeError(_argument_error_text(str(error))) from error
 
 
 @random_state_restored()
@@ -75,12 +75,12 @@ def pretrain(recipe: AnyRecipe | PathLike, out: PathLike, *, resume: bool = Fals
         CxrsslError: If the recipe, the store, the run folder or a start can't be used, or memory
             runs out.
     """
-    wanted = _of_kind(recipe, PretrainRecipe)
+    checked = _checked_recipe(recipe, PretrainRecipe)
     from cxrssl.pretrain import pretrain as train
     from cxrssl.run.process_state import process_restored
 
     with process_restored():
-        return train(wanted, Path(out), resume=resume)
+        return train(checked, Path(out), resume=resume)
 
 
 @random_state_restored()
@@ -99,12 +99,12 @@ def finetune(recipe: AnyRecipe | PathLike, out: PathLike, *, resume: bool = Fals
         CxrsslError: If the recipe, the store, the labels, the run folder or a start can't be used,
             or memory runs out.
     """
-    wanted = _of_kind(recipe, FinetuneRecipe)
+    checked = _checked_recipe(recipe, FinetuneRecipe)
     from cxrssl.finetune import finetune as train
     from cxrssl.run.process_state import process_restored
 
     with process_restored():
-        return train(wanted, Path(out), resume=resume)
+        return train(checked, Path(out), resume=resume)
 
 
 @random_state_restored()
@@ -125,14 +125,14 @@ def reproduce(
         CxrsslError: If the plan or its data can't be used, or a run failed; the others have run
             then, and the report shows them.
     """
-    wanted = _of_kind(plan, Plan)
+    checked = _checked_recipe(plan, Plan)
     _check_one_of("executor", executor, ("local", "slurm"))
     from cxrssl.reproduce import reproduce as run
     from cxrssl.run.process_state import process_restored
 
     with process_restored():
         return run(
-            wanted, Path("runs") / wanted.name if out is None else Path(out), executor=executor
+            checked, Path("runs") / checked.name if out is None else Path(out), executor=executor
         )
 
 
@@ -194,7 +194,7 @@ def ingest(
             num_workers=workers,
             replace=replace,
         )
-    _warn_of(summary.failures, f"image(s) are not in {store}")
+    _warn_of_failures(summary.failures, f"image(s) are not in {store}")
     return summary
 
 
@@ -219,7 +219,7 @@ def predict(
             of such, whose boxes are fused (weighted boxes fusion) and whose classes must be equal.
         inputs: Image files, and folders that are searched for images.
         out: A new folder for what is found, or with `resume` one to go on with.
-        threshold: Least score of what is drawn; the lists hold all.
+        threshold: Lowest score of the boxes that are drawn; the lists hold all.
         formats: What to write: "coco" (JSON), "csv", "pictures" (PNG); one, or a list of them.
         flip: Whether to detect in each image flipped left to right too; boxes are fused.
         resume: Whether to go on with a prediction that was cut short.
@@ -257,7 +257,7 @@ def predict(
             flip=flip,
             resume=resume,
         )
-    _warn_of(summary.failures, "file(s) can't be read")
+    _warn_of_failures(summary.failures, "file(s) can't be read")
     return summary
 
 
@@ -265,10 +265,10 @@ def _yaml_value(key: str, value: object) -> str:
     """Return the value of a field as JSON, which is YAML.
 
     Raises:
-        ArgumentError: If it is nothing that YAML can hold.
+        ArgumentError: If YAML can't hold it.
     """
     try:
-        return json.dumps(value, default=_plain)
+        return json.dumps(value, default=_json_value)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ArgumentError(
             f"{key} is {value!r}, a {type(value).__name__}, which a recipe can't hold. Give a "
@@ -276,8 +276,8 @@ def _yaml_value(key: str, value: object) -> str:
         ) from error
 
 
-def _plain(value: object) -> object:
-    """Return a path as text, and a scalar of NumPy, torch and the like as Python's."""
+def _json_value(value: object) -> object:
+    """Return a path as text, and a scalar of NumPy or torch as one of Python."""
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if getattr(value, "shape", None) == () and callable(item := getattr(value, "item", None)):
@@ -287,8 +287,8 @@ def _plain(value: object) -> object:
     raise TypeError(type(value).__name__)
 
 
-def _of_a_call(text: str) -> str:
-    """Return the message on a `--set` as one on an argument of `recipe`."""
+def _argument_error_text(text: str) -> str:
+    """Return a message about `--set` as one about an argument of `recipe`."""
     if not text.startswith("--set "):
         return text
     text = text.removeprefix("--set ")
@@ -301,11 +301,11 @@ def _paths(value: PathLike | Iterable[PathLike], name: str, missing: str) -> lis
     """Return the paths of an argument that is one path or several.
 
     Raises:
-        ArgumentError: If there is none, or something is no path.
+        ArgumentError: If there is none, or a value is not a path.
     """
-    several = [value] if isinstance(value, str | os.PathLike) else value
+    values = [value] if isinstance(value, str | os.PathLike) else value
     try:
-        paths = [Path(path) for path in several]
+        paths = [Path(path) for path in values]
     except TypeError as error:
         raise ArgumentError(f"{name} is {value!r}; expected a path or a list of paths.") from error
     if not paths:
@@ -313,33 +313,35 @@ def _paths(value: PathLike | Iterable[PathLike], name: str, missing: str) -> lis
     return paths
 
 
-def _warn_of(failures: Mapping[str, str], what: str) -> None:
-    """Warn the program that called a decorated function if something failed."""
+def _warn_of_failures(failures: Mapping[str, str], subject: str) -> None:
+    """Warn the caller of a decorated API function if something failed."""
     if failures:
         name, reason = next(iter(failures.items()))
-        text = f"{len(failures)} {what}, such as {name}: {reason}"
+        text = f"{len(failures)} {subject}, such as {name}: {reason}"
         warnings.warn(f"{text}. The summary's `failures` has them all.", stacklevel=4)
 
 
-def _of_kind(given: AnyRecipe | PathLike, kind: type[Kind]) -> Kind:
-    """Return a recipe of the kind that a call takes.
+def _checked_recipe(recipe: AnyRecipe | PathLike, kind: type[Kind]) -> Kind:
+    """Return the recipe of a call, read if it is named.
 
     Raises:
-        CxrsslError: If it is of another kind, or none.
+        CxrsslError: If it is of another kind, or not a recipe.
     """
     task = _TASKS[kind]
-    if isinstance(given, str | os.PathLike):
-        return load_recipe(recipe_path(os.fspath(given), task), kind, overrides=[])
-    if isinstance(given, kind):
-        return given
-    if type(given) not in _TASKS:
-        raise ArgumentError(f"{given!r} is no recipe. Give a file, a name or cxrssl.recipe(...).")
+    if isinstance(recipe, str | os.PathLike):
+        return load_recipe(recipe_path(os.fspath(recipe), task), kind, overrides=[])
+    if isinstance(recipe, kind):
+        return recipe
+    if type(recipe) not in _TASKS:
+        raise ArgumentError(
+            f"{recipe!r} is not a recipe. Give a file, a name or cxrssl.recipe(...)."
+        )
     raise RecipeError(
-        f"cxrssl.{COMMANDS[task]} got {KINDS[_TASKS[type(given)]]}, and {KINDS[task]} is expected. "
-        f"Give it to cxrssl.{COMMANDS[_TASKS[type(given)]]}."
+        f"cxrssl.{COMMANDS[task]} got {KINDS[_TASKS[type(recipe)]]}, and {KINDS[task]} is "
+        f"expected. Give it to cxrssl.{COMMANDS[_TASKS[type(recipe)]]}."
     )
 
 
-def _check_one_of(name: str, value: str, known: Sequence[str]) -> None:
-    if value not in known:
-        raise ArgumentError(f"{name} is {value!r}; expected {', '.join(known)}.")
+def _check_one_of(name: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise ArgumentError(f"{name} is {value!r}; expected {', '.join(choices)}.")

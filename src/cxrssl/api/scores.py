@@ -28,7 +28,7 @@ _COLUMNS = ("value", "low", "high", "reason")
 
 
 class UnknownScoreError(ArgumentError, KeyError):
-    """A name that is no score's."""
+    """No score has this name."""
 
     def __str__(self) -> str:
         """Return the text, which a KeyError would show as a quoted key."""
@@ -40,7 +40,7 @@ class Scores:
     """Scores with their 95 % intervals: `scores["AP50"]` is its value.
 
     Attributes:
-        content: All that `cxrssl eval --json` writes: `metrics`, `per_class`, `operating_points`,
+        content: The content of `cxrssl eval --json`: `metrics`, `per_class`, `operating_points`,
             `curves`, `readers`, `definitions` and more.
     """
 
@@ -67,7 +67,7 @@ class Scores:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What makes it likely that the scores are not those that were wanted."""
+        """Return reasons why the scores may not be the intended ones."""
         return tuple(self.content.get("warnings", ()))
 
     def to_pandas(self) -> pd.DataFrame:
@@ -91,10 +91,10 @@ class Scores:
     def _entry(self, name: str) -> dict[str, Any]:
         if name in self._metrics:
             return self._metrics[name]
-        known = list(self._metrics)
-        near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
-        hint = f" Did you mean {', '.join(near)}?" if near else ""
-        text = ", ".join(known) or "none, as in a process that is not the main one"
+        names = list(self._metrics)
+        similar = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
+        hint = f" Did you mean {', '.join(similar)}?" if similar else ""
+        text = ", ".join(names) or "none, as in a process that is not the main one"
         raise UnknownScoreError(f"there is no score {name!r}.{hint} There are: {text}.")
 
     @property
@@ -128,11 +128,11 @@ def evaluate(
             `hf-hub:ORG/NAME[@REVISION]`.
         readers: A COCO data set whose annotations name a `reader`, to compare with; for COCO alone.
         against: Other results, or what `cxrssl eval --json` wrote of them, to compare with.
-        split: Of a store: `train`, `val` or `test`.
+        split: Split of a store: `train`, `val` or `test`.
         consensus_iou: Overlap above which readers' boxes are fused; None for that of the detector's
             run, else 0.2.
         replicates: Draws of the images behind the intervals; 0 for none, or 50 and more.
-        seed: Of the draws.
+        seed: Random seed of the draws.
 
     Returns:
         The scores. In a launch of several processes the main one has them, the others none.
@@ -147,16 +147,18 @@ def evaluate(
         )
     if consensus_iou is not None and not 0.01 <= consensus_iou <= 0.99:
         raise ArgumentError(f"consensus_iou is {consensus_iou}; expected 0.01 to 0.99.")
-    how = Bootstrap(replicates, seed)
-    other = None if against is None else Path(against)
+    bootstrap = Bootstrap(replicates, seed)
+    against_path = None if against is None else Path(against)
     store = _store_folder(truth)
     if store is not None:
         if readers is not None:
             raise ArgumentError("readers are those of the store; leave them out.")
-        return _of_store(store, predictions, split, consensus_iou, how, other)
+        return _score_store(store, predictions, split, consensus_iou, bootstrap, against_path)
     with TemporaryDirectory(prefix="cxrssl-") as folder:
-        given = _CocoInputs(Path(folder))
-        return given.scores(truth, predictions, readers, other, consensus_iou or 0.2, how)
+        coco_inputs = _CocoInputs(Path(folder))
+        return coco_inputs.scores(
+            truth, predictions, readers, against_path, consensus_iou or 0.2, bootstrap
+        )
 
 
 def _store_folder(truth: object) -> Path | None:
@@ -167,12 +169,12 @@ def _store_folder(truth: object) -> Path | None:
     return Path(truth) if is_folder else None  # type: ignore[arg-type]
 
 
-def _of_store(
+def _score_store(
     store: Path,
     detector: object,
     split: str,
     consensus_iou: float | None,
-    how: Bootstrap,
+    bootstrap: Bootstrap,
     against: Path | None,
 ) -> Scores:
     from cxrssl.api.detector import Detector
@@ -198,7 +200,7 @@ def _of_store(
             store,
             split=split,
             consensus_iou=consensus_iou,
-            bootstrap=how,
+            bootstrap=bootstrap,
             against=against,
         )
     return Scores(scores or {})
@@ -206,10 +208,10 @@ def _of_store(
 
 @dataclass(frozen=True)
 class _CocoInputs:
-    """COCO data sets of which some are given as objects: those are written, to be read as files.
+    """COCO data sets as files or objects; objects are written to files, to be read from there.
 
     Attributes:
-        folder: Where they are written; it is not named in any message.
+        folder: Folder of these files; messages do not name it.
     """
 
     folder: Path
@@ -221,24 +223,24 @@ class _CocoInputs:
         readers: object,
         against: Path | None,
         consensus_iou: float,
-        how: Bootstrap,
+        bootstrap: Bootstrap,
     ) -> Scores:
         """Return the scores of predictions against a truth, both in any form.
 
         Raises:
-            CxrsslError: As `evaluate` does.
+            CxrsslError: See `evaluate`.
         """
         files = self._file(predictions, "predictions"), self._file(truth, "truth")
         drawn = None if readers is None else self._file(readers, "readers")
         try:
             content = evaluate_files(
-                *files, drawn, against, consensus_iou=consensus_iou, bootstrap=how
+                *files, drawn, against, consensus_iou=consensus_iou, bootstrap=bootstrap
             )
         except CxrsslError as error:
             raise type(error)(self._without_folder(str(error))) from error
         for name in ("notes", "warnings"):
             content[name] = tuple(self._without_folder(text) for text in content[name])
-        content["warnings"] += _left_out(predictions)
+        content["warnings"] += _threshold_warnings(predictions)
         return Scores(content)
 
     def _file(self, value: object, name: str) -> Path:
@@ -254,7 +256,7 @@ class _CocoInputs:
             path.write_text(json.dumps(value), encoding="utf-8")
         except (TypeError, ValueError) as error:
             raise ArgumentError(
-                f"{name} are no content of a COCO file ({error}). Give plain lists, dicts, "
+                f"{name} are not the content of a COCO file ({error}). Give plain lists, dicts, "
                 "numbers and text, such as json.load returns, or the path of a file."
             ) from error
         return path
@@ -264,7 +266,7 @@ class _CocoInputs:
 
 
 def _is_detections(value: object) -> TypeGuard[Sequence["Detections"]]:
-    """Return whether a value is what a detector returned for a list; without importing torch."""
+    """Return whether a value is a detector's result for a list, without importing torch."""
     if not isinstance(value, Sequence) or not value or isinstance(value[0], Mapping):
         return False
     from cxrssl.api.detector import Detections
@@ -272,8 +274,8 @@ def _is_detections(value: object) -> TypeGuard[Sequence["Detections"]]:
     return all(isinstance(image, Detections) for image in value)
 
 
-def _left_out(predictions: object) -> tuple[str, ...]:
-    """Say that detections below a threshold are missing, where they are."""
+def _threshold_warnings(predictions: object) -> tuple[str, ...]:
+    """Return a warning if detections below a threshold are missing."""
     if not _is_detections(predictions):
         return ()
     threshold = max(image.threshold for image in predictions)

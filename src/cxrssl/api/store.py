@@ -1,4 +1,4 @@
-"""`cxrssl.open_store`: the images of a store and what readers drew on them, as a sequence."""
+"""`cxrssl.open_store`: the images of a store and their readers' boxes, as a sequence."""
 
 import os
 from collections.abc import Sequence
@@ -31,8 +31,8 @@ class StoreImage:
         boxes: [N, 4] xyxy float32, pixels of `image`.
         boxes_original_px: [N, 4] xyxy float64, pixels of the original image.
         labels: N class names.
-        readers: N ids, who drew each box.
-        looked: Ids of all who looked at the image, whether they drew something or not.
+        readers: N ids of the readers who drew the boxes.
+        looked: Ids of all readers of the image, also of those who drew nothing.
     """
 
     image_id: str
@@ -77,22 +77,22 @@ class StoreImages(Sequence[StoreImage]):
 
     @property
     def folder(self) -> Path:
-        """Where the store lies."""
+        """Return the folder of the store."""
         return self._store.folder
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes; class ids of the store are their places."""
+        """Return the class names; class ids of the store are their indices."""
         return self._store.classes
 
     @property
     def size_px(self) -> int:
-        """S, the side of every image, pixels."""
+        """Return S, the side of every image in pixels."""
         return int(self._store.manifest["size_px"])
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """Ids of all images, in order."""
+        """Return the ids of all images, in order."""
         return tuple(image.image_id for image in self._store.images)
 
     def to_pandas(self) -> pd.DataFrame:
@@ -111,10 +111,10 @@ class StoreImages(Sequence[StoreImage]):
     @overload
     def __getitem__(self, key: slice) -> list[StoreImage]: ...
     def __getitem__(self, key: int | str | slice) -> StoreImage | list[StoreImage]:
-        """Return an image by its place or its id, or a list of images by a slice of places.
+        """Return an image by its index or its id, or a list of images by a slice.
 
         Raises:
-            IndexError: If there is no such place.
+            IndexError: If the index is out of range.
             CxrsslError: If there is no such id.
         """
         if isinstance(key, slice):
@@ -122,9 +122,9 @@ class StoreImages(Sequence[StoreImage]):
         return self._image(self._row_of(key) if isinstance(key, str) else range(len(self))[key])
 
     def __repr__(self) -> str:
-        """Name the folder and say what is in it."""
-        what = f"{len(self)} images of {self.size_px} px, {len(self.classes)} classes"
-        return f"<cxrssl store {self.folder}: {what}>"
+        """Return the folder and counts."""
+        content = f"{len(self)} images of {self.size_px} px, {len(self.classes)} classes"
+        return f"<cxrssl store {self.folder}: {content}>"
 
     @cached_property
     def _row_of_id(self) -> dict[str, int]:
@@ -140,10 +140,10 @@ class StoreImages(Sequence[StoreImage]):
 
     @cached_property
     def _marks(self) -> tuple[NDArray[np.float64], NDArray[np.int64], list[str], NDArray[np.int64]]:
-        """Boxes in original pixels, class ids, readers; and where each image's rows begin, end."""
+        """Return boxes in original pixels, class ids, readers; and the row limits of each image."""
         marks = marks_of(self._store)
-        ends = np.searchsorted(marks.images, np.arange(len(self) + 1))
-        return marks.boxes, marks.labels, marks.readers.tolist(), ends
+        row_limits = np.searchsorted(marks.images, np.arange(len(self) + 1))
+        return marks.boxes, marks.labels, marks.readers.tolist(), row_limits
 
     def _row_of(self, image_id: str) -> int:
         if image_id not in self._row_of_id:
@@ -154,8 +154,8 @@ class StoreImages(Sequence[StoreImage]):
         return self._row_of_id[image_id]
 
     def _image(self, row: int) -> StoreImage:
-        boxes, labels, readers, ends = self._marks
-        image, rows = self._store.images[row], slice(*ends[row : row + 2].tolist())
+        boxes, labels, readers, row_limits = self._marks
+        image, rows = self._store.images[row], slice(*row_limits[row : row + 2].tolist())
         return StoreImage(
             image.image_id,
             image.original_width,
@@ -171,7 +171,7 @@ class StoreImages(Sequence[StoreImage]):
 
 
 def open_store(folder: str | os.PathLike[str]) -> StoreImages:
-    """Open what `cxrssl ingest` wrote; pixels stay on disk until they are asked for.
+    """Open a store that `cxrssl ingest` wrote; pixels stay on disk until they are used.
 
     Raises:
         CxrsslError: If there is no store, its ingest has not ended, or it is damaged.

@@ -1,1 +1,1 @@
-"""What belongs to this one paper: its numbers and the faults of its published code."""
+"""The numbers of the reproduced paper, and the faults of its published code."""

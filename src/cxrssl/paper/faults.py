@@ -1,14 +1,14 @@
-"""Faults of the paper's published code: what each is, and the recipe fields that put it back."""
+"""Faults of the paper's published code, and the recipe fields that re-introduce them."""
 
 Faults = tuple[str, ...]
-"""Codes of the faults that a run has, in their order."""
+"""Codes of the faults of a run, in their order."""
 
 FAULTY: dict[Faults, dict[str, object]] = {
     (): {},
     ("P4",): {"data.protocol": "published", "data.label_order": "seeded"},
     ("P4", "P5"): {"data.protocol": "published", "data.label_order": "table"},
 }
-"""Fields of both recipes by the faults that they put back."""
+"""Fields of both recipes, by the faults that they re-introduce."""
 
 INTRODUCTION = (
     "The paper reports how its SSL arms compare with a baseline that sees all labels. Each row "
@@ -26,7 +26,7 @@ TEXTS = {
     "P5": "The images that lose their labels are the most crowded ones.",
     "P1": "What is called SSL is the detector without pretraining on fewer labels.",
 }
-"""Of the faults that a plan can put back, in the order in which the report adds them."""
+"""Descriptions of the faults that a plan can re-introduce, in the order of the report."""
 
 OTHER_FAULTS = (
     ("P2", "The contrast is between the 2,048 channels of one image, not between images."),
@@ -43,4 +43,4 @@ OTHER_FAULTS = (
     ("P11", "Its two rows of readers mix two definitions: one above an overlap of 0.2, one not."),
     ("P12", "There is no control with the same labels, one seed, and no interval."),
 )
-"""What is known of the published code beside P1, P4 and P5; not run here."""
+"""Further faults of the published code, which are not run here."""

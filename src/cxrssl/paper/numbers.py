@@ -1,13 +1,13 @@
-"""The paper's numbers, which stand beside a plan's on the same data.
+"""The paper's numbers, for comparison with a plan's on the same data.
 
-Source: Benčević et al. 2022, tables I and II. Rows are named by the share of the labels that is
-seen; all labels are its baseline, the others its "SSL" rows.
+Source: Benčević et al. 2022, tables I and II. Rows are named by the percentage of labels used; all
+labels are its baseline, the others its "SSL" rows.
 """
 
 COLUMNS = ("AP", "AP50", "AP_small", "AR100_agnostic", "AR_small1000_agnostic")
 """Our names of table I's columns: mAP, mAP50, mAP small, AR, AR small."""
 AT_512_PX = ("AP_small", "AR_small1000_agnostic")
-"""Of them, those whose small boxes are by the area at 512 x 512 pixels; ours are by the area in the
+"""Those columns whose small boxes are by the area at 512 x 512 pixels; ours are by the area in the
 original image, where far fewer boxes are small."""
 
 TABLE_1: dict[str, tuple[float, float, float, float, float]] = {

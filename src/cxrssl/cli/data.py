@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cxrssl.cli.options import FitName, LayoutName, ProtocolName, Workers, app
+from cxrssl.cli.options import Fit, Layout, Protocol, Workers, app
 
 
 @app.command()
@@ -55,8 +55,8 @@ def describe(
         Path, typer.Argument(help="Annotation table, .csv or .csv.gz; no images are needed.")
     ],
     protocol: Annotated[
-        ProtocolName, typer.Option(help="Splits as in the paper's code, its text, or corrected.")
-    ] = ProtocolName.corrected,
+        Protocol, typer.Option(help="Splits as in the paper's code, its text, or corrected.")
+    ] = "corrected",
     out: Annotated[
         Path | None, typer.Option("--out", help="Write figures and describe.json here.")
     ] = None,
@@ -69,7 +69,7 @@ def describe(
     from cxrssl.describe import describe as run
 
     description = run(
-        table, protocol=protocol.value, out=out, say=lambda line: typer.echo(line, err=True)
+        table, protocol=protocol, out=out, say=lambda line: typer.echo(line, err=True)
     )
     if json_:
         typer.echo(json.dumps(description, indent=2, allow_nan=False))
@@ -85,14 +85,12 @@ def ingest(
     store: Annotated[
         Path, typer.Argument(help="Folder of the store; an interrupted ingest continues.")
     ],
-    layout: Annotated[LayoutName, typer.Option(help="Layout of SOURCE.")] = LayoutName.auto,
+    layout: Annotated[Layout, typer.Option(help="Layout of SOURCE.")] = "auto",
     # No recipe takes larger ones.
     size: Annotated[
         int, typer.Option(min=16, max=8192, help="Side of the stored square images, in pixels.")
     ] = 512,
-    fit: Annotated[
-        FitName, typer.Option(help="Stretch images to the square, or pad them.")
-    ] = FitName.squash,
+    fit: Annotated[Fit, typer.Option(help="Stretch images to the square, or pad them.")] = "squash",
     exact: Annotated[
         bool, typer.Option("--exact", help="Decode JPEG 2000 at full resolution.")
     ] = False,
@@ -120,8 +118,8 @@ def ingest(
         summary = run(
             source,
             store,
-            Settings(size, fit.value, exact),
-            layout=layout.value,
+            Settings(size, fit, exact),
+            layout=layout,
             part=part_of(shard),
             replace=replace,
             num_workers=workers or available_cores(),
@@ -142,7 +140,7 @@ def doctor(
     source: Annotated[
         Path, typer.Argument(help="Folder with images and a table, or with images alone.")
     ],
-    layout: Annotated[LayoutName, typer.Option(help="Layout of SOURCE.")] = LayoutName.auto,
+    layout: Annotated[Layout, typer.Option(help="Layout of SOURCE.")] = "auto",
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     workers: Workers = None,
 ) -> None:
@@ -158,7 +156,7 @@ def doctor(
     with progress("doctor", total=1000, shown=not json_) as meter:
         diagnosis = run(
             source,
-            layout=layout.value,
+            layout=layout,
             num_workers=workers or available_cores(),
             on_images=lambda done, total: meter.at(1000 * done // total, f"({done} images)"),
         )

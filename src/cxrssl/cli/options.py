@@ -1,8 +1,7 @@
 """The typer application, options that several commands share, and choices of options."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -36,45 +35,11 @@ def common(
     """How few boxes do you need? Pretraining and detection for chest radiographs."""
 
 
-class LayoutName(StrEnum):
-    """Layouts of a source folder."""
-
-    auto = "auto"
-    kaggle = "kaggle"
-    physionet = "physionet"
-    coco = "coco"
-    images = "images"
-
-
-class FitName(StrEnum):
-    """How an image becomes a square."""
-
-    squash = "squash"
-    letterbox = "letterbox"
-
-
-class ProtocolName(StrEnum):
-    """Rules by which images are split, fused and oversampled."""
-
-    published = "published"
-    described = "described"
-    corrected = "corrected"
-
-
-class SplitName(StrEnum):
-    """Splits of a store."""
-
-    train = "train"
-    val = "val"
-    test = "test"
-
-
-class ExecutorName(StrEnum):
-    """Where a plan's jobs run."""
-
-    local = "local"
-    slurm = "slurm"
-
+Layout = Literal["auto", "kaggle", "physionet", "coco", "images"]
+Fit = Literal["squash", "letterbox"]
+Protocol = Literal["published", "described", "corrected"]
+Split = Literal["train", "val", "test"]
+Executor = Literal["local", "slurm"]
 
 # The help is rich markup, where a bracket has to be escaped.
 CHECKPOINT = r"A finetune run, its detector/ folder, or hf-hub:ORG/NAME\[@REVISION]."

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cxrssl.cli.options import ExecutorName, Set, app, say
+from cxrssl.cli.options import Executor, Set, app, say
 
 
 @app.command()
@@ -13,9 +13,7 @@ def reproduce(
     plan: Annotated[str, typer.Argument(help="A packaged plan, such as demo, or a file.")],
     set_: Set = None,
     out: Annotated[Path | None, typer.Option("--out", help="runs/NAME if not given.")] = None,
-    executor: Annotated[
-        ExecutorName, typer.Option(help="This machine, or a Slurm cluster.")
-    ] = ExecutorName.local,
+    executor: Annotated[Executor, typer.Option(help="This machine, or a Slurm cluster.")] = "local",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List all runs and about what they cost; run none.")
     ] = False,
@@ -36,7 +34,7 @@ def reproduce(
         return
     from cxrssl.reproduce import reproduce as run
 
-    say(f"Report: {run(merged, folder, executor=executor.value)}")
+    say(f"Report: {run(merged, folder, executor=executor)}")
 
 
 @app.command()

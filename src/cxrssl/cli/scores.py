@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cxrssl.cli.options import CHECKPOINT, SplitName, app
+from cxrssl.cli.options import CHECKPOINT, Split, app
 
 _LEAST_REPLICATES = 50
 _CONSENSUS_IOU = 0.2
@@ -20,7 +20,7 @@ def _replicates(number: int) -> int:
 
 Checkpoint = Annotated[Path | None, typer.Argument(help=CHECKPOINT)]
 Data = Annotated[Path | None, typer.Option("--data", help="Store with the images to detect in.")]
-StoreSplit = Annotated[SplitName | None, typer.Option(help="Split of the store (default: test).")]
+StoreSplit = Annotated[Split | None, typer.Option(help="Split of the store (default: test).")]
 Fusion = Annotated[
     str | None,
     typer.Option(
@@ -104,7 +104,7 @@ def evaluate(
         result = run(
             checkpoint,
             data,
-            split=(split or SplitName.test).value,
+            split=split or "test",
             fusion=fusion,
             consensus_iou=consensus_iou,
             normals=normals,

@@ -95,8 +95,8 @@ def test_three_readers_read_almost_all_images_with_findings(published: dict[str,
 
 @pytest.mark.parametrize("protocol", ["published", "described"])
 def test_the_papers_splits_have_its_sizes(path: Path, protocol: str) -> None:
-    found = describe(path, protocol=protocol)  # type: ignore[arg-type]
-    assert found["split"] == {"train": 3075, "val": 440, "test": 879}
+    result = describe(path, protocol=protocol)  # type: ignore[arg-type]
+    assert result["split"] == {"train": 3075, "val": 440, "test": 879}
 
 
 def test_the_class_balance_is_that_of_figure_3(published: dict[str, Any]) -> None:
@@ -120,7 +120,7 @@ def test_labelled_sets_have_the_sizes_of_table_1(path: Path) -> None:
 
 
 def test_readers_overlap_as_in_table_2(published: dict[str, Any]) -> None:
-    found = {
+    result = {
         (entry["a"], entry["b"], entry["thresholded"]): (
             round(entry["iou_mean"], 3),
             round(entry["iou_std"], 3),
@@ -128,7 +128,7 @@ def test_readers_overlap_as_in_table_2(published: dict[str, Any]) -> None:
         )
         for entry in published["inter_reader"]
     }
-    assert found == OVERLAPS
+    assert result == OVERLAPS
 
 
 def test_readers_find_each_others_boxes_this_often(published: dict[str, Any]) -> None:
@@ -177,9 +177,9 @@ def test_the_other_splits_are_fair_draws(path: Path, protocol: str) -> None:
 
 def test_readers_agree_less_where_the_split_is_fair(path: Path) -> None:
     # Not in the paper: its test split holds the images with few boxes, on which agreeing is easier.
-    found = describe(path, protocol="corrected")
-    assert found["split"] == {"train": 3047, "val": 449, "test": 898}
-    scores = {(e["a"], e["b"]): round(e["f1_at_0.4"], 3) for e in found["inter_reader"]}
+    result = describe(path, protocol="corrected")
+    assert result["split"] == {"train": 3047, "val": 449, "test": 898}
+    scores = {(e["a"], e["b"]): round(e["f1_at_0.4"], 3) for e in result["inter_reader"]}
     assert scores == {("R8", "R9"): 0.499, ("R8", "R10"): 0.547, ("R9", "R10"): 0.496}
 
 

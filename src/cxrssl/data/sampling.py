@@ -203,13 +203,5 @@ class Batches(Sequence[list[Visit]]):
         step = self.from_step + range(len(self))[place]
         return self._slice(self.plan.visits(self.plan.epochs(from_step=step)[0]), step)
 
-    def __eq__(self, other: object) -> bool:
-        """Return whether another sequence has the same batches."""
-        if not isinstance(other, Sequence) or len(self) != len(other):
-            return False
-        return all(batch == other_batch for batch, other_batch in zip(self, other, strict=True))
-
-    __hash__ = None  # type: ignore[assignment]
-
     def _slice(self, visits: Sequence[Visit], step: int) -> list[Visit]:
         return self.plan.batch_of(visits, step)[self.rank :: self.num_processes]

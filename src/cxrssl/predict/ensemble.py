@@ -88,13 +88,13 @@ def load_ensemble(checkpoints: Sequence[Path], *, flip: bool) -> Ensemble:
         DataError: If one is not a detector, is named twice, or has other classes than the first.
         TransferError: If weights do not fit their configuration.
     """
-    folders_found = [fetched(checkpoint) for checkpoint in checkpoints]
-    folders = [folder_of(place.folder) for place in folders_found]
+    pulled = [fetched(checkpoint) for checkpoint in checkpoints]
+    folders = [folder_of(detector_folder.folder) for detector_folder in pulled]
     detectors = [
-        load_detector(folder, source=place.source)
-        for folder, place in zip(folders, folders_found, strict=True)
+        load_detector(folder, source=detector_folder.source)
+        for folder, detector_folder in zip(folders, pulled, strict=True)
     ]
-    sources = [place.source for place in folders_found]
+    sources = [detector_folder.source for detector_folder in pulled]
     for number in range(1, len(detectors)):
         if folders[number].resolve() in {folder.resolve() for folder in folders[:number]}:
             raise DataError(f"{sources[number]} is named twice. Name each detector once.")

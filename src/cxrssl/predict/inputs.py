@@ -28,8 +28,8 @@ def files_in(inputs: Sequence[Path], *, out: Path | None = None) -> list[Path]:
             if out_folder is None or out_folder not in real.parents:
                 files.setdefault(real, file)
     if not files:
-        inputs_text = ", ".join(str(path) for path in inputs)
-        raise DataError(f"{inputs_text} holds no DICOM, PNG, JPEG, TIFF or BMP file.")
+        names = ", ".join(str(path) for path in inputs)
+        raise DataError(f"{names} holds no DICOM, PNG, JPEG, TIFF or BMP file.")
     return list(files.values())
 
 

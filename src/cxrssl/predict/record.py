@@ -184,7 +184,7 @@ def _damage_as_error(path: Path) -> Iterator[None]:
 
 
 def _truncate_to_last_line(file: IO[bytes], path: Path) -> int:
-    """Cut off a line that has no end, stand behind the rest, and return how many files it has.
+    """Cut off an unfinished last line, go to the end, and return the number of files on record.
 
     Raises:
         RunError: If a whole line is not as it was written.

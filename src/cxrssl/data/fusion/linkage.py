@@ -70,9 +70,9 @@ def _merged(boxes: Floats, *, iou: float) -> tuple[Floats, Integers]:
     upper = np.triu(np.ones((size, size), bool), k=1)
     active = np.arange(num_groups)
     while size > 1 and len(active):
-        alive = owner[active] == np.arange(size)
+        is_owner = owner[active] == np.arange(size)
         overlap = iou_matrix(means[active], means[active]) * (
-            upper & alive[:, :, None] & alive[:, None, :]
+            upper & is_owner[:, :, None] & is_owner[:, None, :]
         )
         best = overlap.reshape(len(active), -1).argmax(axis=1)
         first, second = best // size, best % size

@@ -57,8 +57,8 @@ def _placed(boxes: Floats, sizes: Integers, *, iou: float) -> tuple[Integers, Fl
         iou: Overlap above which a mark joins a cluster.
 
     Returns:
-        [N] the place of each mark's cluster, and [N, 4] the box at each place. The c-th cluster of
-        a group has its c-th row for a place; other places are empty.
+        [N] the slot of each mark's cluster, and [N, 4] the box in each slot. The c-th cluster of a
+        group has the group's c-th row as its slot; the other slots are empty.
     """
     by_size = np.argsort(-sizes, kind="stable")
     group_starts, falling = (np.cumsum(sizes) - sizes)[by_size], -sizes[by_size]

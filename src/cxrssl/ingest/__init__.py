@@ -178,7 +178,8 @@ def write_store(
     """Decode the images of a source that was read into a folder; see `ingest`."""
     usable, failures = usable_images(source)
     shards = list(plan_shards(source, usable, folder, settings=settings))
-    assigned = _shards_of_part(shards, part)
+    number, num_parts = part
+    assigned = [shard for shard in shards if shard.number % num_parts == number - 1]
     folder.mkdir(parents=True, exist_ok=True)
     with claimed(folder, [shard.number for shard in assigned]) as claim_all:
         settled = {shard.number for shard in assigned if shard.is_complete}
@@ -227,11 +228,6 @@ def usable_images(source: Source) -> tuple[list[str], dict[str, str]]:
     rows = {*source.table.rows["image_id"], *source.table.unmarked}
     faults = dict.fromkeys(rows - files, _NO_FILE) | dict.fromkeys(files - rows, _NO_ROWS)
     return sorted((rows & files) - set(source.faults)), faults | source.faults
-
-
-def _shards_of_part(shards: Sequence[Shard], part: tuple[int, int]) -> list[Shard]:
-    number, num_parts = part
-    return [shard for shard in shards if shard.number % num_parts == number - 1]
 
 
 def _write(

@@ -101,12 +101,10 @@ def difference(store_folder: Path, origin: Origin, source: Source) -> str | None
 
 
 def _settings_text(values: dict[str, Any], names: list[str]) -> str:
-    texts = {"size_px": "size", "exact": "exact"}
-    return ", ".join(f"{texts.get(name, name)} {_word(values[name])}" for name in names)
-
-
-def _word(value: object) -> str:
-    return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
+    texts = {"exact": "on" if values.get("exact") else "off"}
+    return ", ".join(
+        f"{name.removesuffix('_px')} {texts.get(name, values[name])}" for name in names
+    )
 
 
 def _stored_ids(store_folder: Path) -> Iterator[str]:

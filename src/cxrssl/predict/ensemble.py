@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from cxrssl.core.boxes import flipped as flipped_boxes
 from cxrssl.core.errors import DataError
 from cxrssl.data.image_file import DetectorImage, Square
 from cxrssl.hub.pull import FILES, fetched
@@ -170,16 +170,10 @@ def detections(
     for image, result in zip(images, results, strict=True):
         boxes = result["boxes"].cpu()
         if flipped:
-            boxes = _flipped_back(boxes, square.size_px)
+            boxes = torch.from_numpy(flipped_boxes(boxes.numpy(), width_px=square.size_px))
         boxes = processor.in_picture(boxes, width=image.width, height=image.height)
         labels, scores = result["labels"].tolist(), result["scores"].tolist()
         rows = zip(boxes.tolist(), labels, scores, strict=True)
         names = detector.classes
         findings.append(tuple(Finding((*box,), names[label - 1], s) for box, label, s in rows))
     return findings
-
-
-def _flipped_back(boxes: Tensor, size_px: int) -> Tensor:
-    """Return boxes [N, 4] xyxy of a flipped square as they lie in the square itself."""
-    x_min, y_min, x_max, y_max = boxes.unbind(dim=1)
-    return torch.stack([size_px - x_max, y_min, size_px - x_min, y_max], dim=1)

@@ -16,7 +16,7 @@ from cxrssl.core.errors import DataError
 from cxrssl.core.labels import NO_FINDING
 from cxrssl.data.coco.annotations import Annotations, Flags, annotations_of, find_unlisted
 from cxrssl.data.coco.categories import classes_of
-from cxrssl.data.coco.json import Annotation, Category, NormalId, entries_of, read_document
+from cxrssl.data.coco.json import Annotation, NormalId, entries_of, read_document
 from cxrssl.data.coco.shapes import NO_CORNERS, clipped
 from cxrssl.data.tables.coco_images import ListedImages, locate_images
 from cxrssl.data.tables.files import names_text
@@ -36,7 +36,8 @@ def read_coco(folder: Path) -> tuple[Table, dict[str, Path]]:
     path = _document(folder)
     document = read_document(path)
     for category in document.categories:
-        _spell_no_finding(category)
+        if category.name.strip().casefold() == NO_FINDING.casefold():
+            category.name = NO_FINDING
     annotations = annotations_of(path, entries_of(path, document.annotations, Annotation))
     classes = classes_of(
         path, document.categories, lambda: set(annotations.categories), repeated=[NO_FINDING]
@@ -59,14 +60,9 @@ def read_coco(folder: Path) -> tuple[Table, dict[str, Path]]:
     ), images.files
 
 
-def _spell_no_finding(category: Category) -> None:
-    if category.name.strip().casefold() == NO_FINDING.casefold():
-        category.name = NO_FINDING
-
-
 @dataclass(frozen=True)
 class _Use:
-    """What is made of each annotation, [N] each; those of find_unlisted images are in none of them.
+    """What is made of each annotation, [N] each; those of unlisted images are in none of them.
 
     Attributes:
         used: It is read as truth.

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cxrssl.core.errors import DataError
-from cxrssl.core.printable import printable
 from cxrssl.data.dicom.kind import is_dicom, kind_without_image
 from cxrssl.data.tables.rows import IMAGE_SUFFIXES, RASTER_SUFFIXES, is_id
 
@@ -144,14 +143,12 @@ def names_text(paths: Iterable[Path], folder: Path, *, limit: int = 3) -> str:
 
     A name that could not be an image id is not quoted: it may be a patient's.
     """
-    names = [_shown(path.relative_to(folder)) for path in paths]
+    names = [
+        "/".join(part if is_id(part) else _UNQUOTED for part in path.relative_to(folder).parts)
+        for path in paths
+    ]
     num_more = len(names) - limit
     return ", ".join(names[:limit]) + (f" and {num_more} more" if num_more > 0 else "")
-
-
-def _shown(path: Path) -> str:
-    parts = [part if is_id(part) else _UNQUOTED for part in path.parts]
-    return printable("/".join(parts))
 
 
 def _counts_text(counts: Counter[str]) -> str:

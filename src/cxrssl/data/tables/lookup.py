@@ -77,7 +77,7 @@ class _Lookup:
 
     def _guess(self, name: str, candidates: list[PurePosixPath]) -> Location:
         for candidate in candidates:
-            for name_part in _last_parts(candidate):
+            for name_part in (candidate.name, _UPLOAD_PREFIX.sub("", candidate.name, count=1)):
                 same_name = self._by_name.get(name_part, [])
                 same_name = same_name or self._by_folded_name.get(name_part.casefold(), [])
                 if same_name:
@@ -140,10 +140,6 @@ def _candidates(name: str) -> list[PurePosixPath]:
         texts += [unquote(text) for text in texts]
     paths = [PurePosixPath(text.replace("\\", "/")) for text in texts]
     return list(dict.fromkeys(path for path in paths if path.name)) or [PurePosixPath("unnamed")]
-
-
-def _last_parts(path: PurePosixPath) -> list[str]:
-    return list(dict.fromkeys([path.name, _UPLOAD_PREFIX.sub("", path.name, count=1)]))
 
 
 def _best_matches(paths: list[PurePosixPath], stated: PurePosixPath) -> list[PurePosixPath]:

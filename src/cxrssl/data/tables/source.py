@@ -7,7 +7,6 @@ No table is ignored in silence: a folder with one that none of these reads is a 
 user says so, and what a layout doesn't use is in the notes of the source.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal, assert_never
@@ -182,8 +181,10 @@ def _with_files(layout: LayoutName, table: Table, folders: list[Path]) -> Source
         if not folder.is_dir():
             raise DataError(f"{folder} is missing. Expected the image files there.")
         paths = {PurePosixPath(path.relative_to(folder)): path for path in image_files(folder)}
-        ids, id_notes = image_ids(paths) if layout == "images" else _table_ids(paths)
-        notes += id_notes
+        if layout == "images":
+            ids, notes = image_ids(paths)
+        else:  # ids as a table has them; of two files of one name it may mean either
+            ids = {path: plain_id(path) for path in paths if is_id(plain_id(path))}
         for number, (relative, path) in enumerate(paths.items(), start=1):
             if relative not in ids:
                 # Not quoted: a file name may be a patient's.
@@ -193,8 +194,3 @@ def _with_files(layout: LayoutName, table: Table, folders: list[Path]) -> Source
             else:
                 files[ids[relative]] = path
     return Source(layout, files, table, faults, notes=(*table.notes, *notes))
-
-
-def _table_ids(paths: Iterable[PurePosixPath]) -> tuple[dict[PurePosixPath, str], list[str]]:
-    """Return image ids as a table has them; which of two files of one name it means is unknown."""
-    return {path: plain_id(path) for path in paths if is_id(plain_id(path))}, []

@@ -94,16 +94,18 @@ def test_a_killed_call_goes_on_to_the_same_bytes(
             RunError, match=rf"has not ended; files that are done: {done}\. Go on with --r"
         ):
             resume()
-    lines: list[str] = []
-    resume(resume=True, say=lines.append)
-    assert lines[0].startswith(f"{out}: {done} of 6 files" if done else f"{out} holds no file that")
+    messages: list[str] = []
+    resume(resume=True, say=messages.append)
+    assert messages[0].startswith(
+        f"{out}: {done} of 6 files" if done else f"{out} holds no file that"
+    )
     assert content(out) == intact
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -15)])
 def test_ctrl_c_and_a_plain_kill_say_how_to_go_on_to_the_same_bytes(
-    folder: Path, whole: dict[str, bytes], tmp_path: Path, number: int, code: int
+    folder: Path, intact: dict[str, bytes], tmp_path: Path, number: int, code: int
 ) -> None:
     out = tmp_path / "out folder"
     run = subprocess.Popen(
@@ -127,7 +129,7 @@ def test_ctrl_c_and_a_plain_kill_say_how_to_go_on_to_the_same_bytes(
     assert program == "cxrssl"
     again = [sys.executable, "-m", "cxrssl", *arguments]
     assert subprocess.run(again, check=False, capture_output=True).returncode == 1  # one is broken
-    assert content(out) == whole
+    assert content(out) == intact
 
 
 @pytest.mark.slow

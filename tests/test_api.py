@@ -238,7 +238,7 @@ def test_readers_boxes_are_fused() -> None:
         (lambda: cxrssl.fuse([[0, 0, 1, 1], [2]], [], []), "boxes are not an array of numbers"),
         (lambda: cxrssl.read_dicom("absent.dcm"), r"absent\.dcm: "),
         (lambda: cxrssl.open_store("absent"), "absent"),
-        (lambda: cxrssl.load_detector("absent"), "absent is no detector"),
+        (lambda: cxrssl.load_detector("absent"), "absent is not a detector"),
         (lambda: cxrssl.ingest("a", "b", size_px=8), "size_px is 8; expected 16 to 8192"),
         (lambda: cxrssl.ingest("a", "b", fit="crop"), "fit is 'crop'; expected squash, letterbox"),
         (lambda: cxrssl.ingest("a", "b", num_workers=0), "num_workers is 0; expected 1 or more"),

@@ -61,8 +61,8 @@ def test_help_loads_nothing_heavy() -> None:
     [
         (["describe", "nowhere.csv", "--json"], "Error: nowhere.csv is not a file"),
         (["ingest", "nowhere", "store"], "Error: nowhere is not a folder"),
-        (["eval", "nowhere", "--data", "store"], "Error: nowhere is no detector"),
-        (["predict", "nowhere", "x.png", "--out", "o"], "Error: nowhere is no detector"),
+        (["eval", "nowhere", "--data", "store"], "Error: nowhere is not a detector"),
+        (["predict", "nowhere", "x.png", "--out", "o"], "Error: nowhere is not a detector"),
         (["push", "nowhere", "org/name"], "Error: nowhere is neither a finished run"),
         (["push", "nowhere", "name"], "Error: 'name' is not a repository: expected ORG/NAME"),
         (["predict", "hf-hub:x", "x.png", "--out", "o"], "Error: hf-hub:x is not a repository"),

@@ -69,7 +69,7 @@ def test_a_coco_start_fills_all_but_the_classes_and_takes_torchvisions_eps(
 def test_a_coco_start_goes_with_norms_that_take_statistics(
     norm: str, coco: Path, store: Store
 ) -> None:
-    changes = [one for one in COCO if "norm" not in one]
+    changes = [change for change in COCO if "norm" not in change]
     detector, (audit,) = started(store, *changes, f"init.weights={coco}", f"model.norm={norm}")
     assert audit["arrived"]
     assert detector.config.norm_eps is None
@@ -117,12 +117,12 @@ def test_recalibrated_norms_have_the_statistics_of_the_training_images(store: St
     at_random, _ = started(store, "model.norm=bn", *changes)
     recipe = finetune_recipe(store.folder, *changes, "data.flip_probability=0.0")
     images, _ = training_images(store, labelled_splits(store, recipe).train, recipe)
-    whole = [
+    batch = [
         torch.from_numpy(images.intensity.prepare(store.pixels(e.row)))[None]
         for e in images.examples
     ]
-    pixels = detector.family.body_input(detector.model, detector_input(whole))
-    bodies = [one.body for one in (detector, at_random)]
+    pixels = detector.family.body_input(detector.model, detector_input(batch))
+    bodies = [started_detector.body for started_detector in (detector, at_random)]
     first = bodies[0].conv1[0](pixels).detach()
     assert torch.allclose(bodies[0].conv1[1].running_mean, first.mean((0, 2, 3)), atol=1e-4)
     assert torch.allclose(bodies[0].conv1[1].running_var, first.var((0, 2, 3)), rtol=1e-3)
@@ -168,11 +168,11 @@ def test_an_rtdetr_starts_from_a_pretrained_body(store: Store, tmp_path: Path) -
     save_backbone(source, tmp_path, tag="test", size_px=64, intensity=intensity)
     detector, (audit,) = started(store, RTDETR, f"init.backbone={tmp_path}")
     assert audit["arrived"]
-    own = detector.body.state_dict()
+    state = detector.body.state_dict()
     weights = source.state_dict()
-    convolutions = [key for key in own if key.endswith("weight") and own[key].ndim == 4]
+    convolutions = [key for key in state if key.endswith("weight") and state[key].ndim == 4]
     assert len(convolutions) > 10
-    assert all(torch.equal(own[key], weights[key]) for key in convolutions)
+    assert all(torch.equal(state[key], weights[key]) for key in convolutions)
 
 
 def test_a_pool_without_boxes_trains_no_detector(source: Path, tmp_path: Path) -> None:
@@ -182,5 +182,5 @@ def test_a_pool_without_boxes_trains_no_detector(source: Path, tmp_path: Path) -
 
 
 def test_a_start_that_can_not_be_had_stops_before_anything_is_written(store: Store) -> None:
-    with pytest.raises(TransferError, match=r"gone\.safetensors is no file"):
+    with pytest.raises(TransferError, match=r"gone\.safetensors is not a file"):
         started(store, "init.start=imagenet", "init.weights=gone.safetensors")

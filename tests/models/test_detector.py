@@ -36,10 +36,10 @@ def torchvisions(*, frozen: bool) -> nn.Module:
     if frozen:
         for name, module in list(model.named_modules()):
             if isinstance(module, nn.BatchNorm2d):
-                own = FrozenBatchNorm2d(module.num_features, eps=0.0)
-                own.load_state_dict(module.state_dict())
+                frozen_norm = FrozenBatchNorm2d(module.num_features, eps=0.0)
+                frozen_norm.load_state_dict(module.state_dict())
                 parent, _, last = name.rpartition(".")
-                setattr(model.get_submodule(parent), last, own)
+                setattr(model.get_submodule(parent), last, frozen_norm)
     return model
 
 
@@ -82,27 +82,27 @@ def test_l1_is_smooth_l1_where_no_offset_is_small() -> None:
     plain, smooth = (build_detector(rcnn(box_loss=loss)) for loss in ("l1", "smooth_l1"))
     plain.load_state_dict(smooth.state_dict())
     images = [torch.rand(3, 64, 64)] * 2
-    found = {}
+    losses = {}
     for name, model in (("l1", plain), ("smooth_l1", smooth)):
         torch.manual_seed(1)
-        found[name] = model.train()(
+        losses[name] = model.train()(
             images, [TARGET | {"boxes": torch.tensor([[9.0, 9, 40, 50]])}, EMPTY]
         )
     for part in ("loss_classifier", "loss_objectness"):
-        assert torch.equal(found["l1"][part], found["smooth_l1"][part])
+        assert torch.equal(losses["l1"][part], losses["smooth_l1"][part])
     # Beyond its bend at 1/9, smooth L1 lies 1/18 below L1; nowhere is it above.
     for part in ("loss_box_reg", "loss_rpn_box_reg"):
-        assert 0 < found["l1"][part] - found["smooth_l1"][part] < 4 / 18
+        assert 0 < losses["l1"][part] - losses["smooth_l1"][part] < 4 / 18
 
 
 def test_l1_is_the_mean_absolute_offset_over_the_sampled_anchors() -> None:
     rpn = build_detector(rcnn(box_loss="l1")).rpn
     labels = [torch.tensor([1.0, 0.0, -1.0, 1.0])]
-    offsets, wanted = torch.randn(4, 4), torch.randn(4, 4)
+    offsets, true_offsets = torch.randn(4, 4), torch.randn(4, 4)
     logits = torch.randn(4, 1)
-    objectness, box = rpn.compute_loss(logits, offsets, labels, [wanted])  # type: ignore[operator]
+    objectness, box = rpn.compute_loss(logits, offsets, labels, [true_offsets])  # type: ignore[operator]
     sampled = torch.tensor([0, 1, 3])
-    assert torch.isclose(box, (offsets - wanted)[[0, 3]].abs().sum() / 3)
+    assert torch.isclose(box, (offsets - true_offsets)[[0, 3]].abs().sum() / 3)
     expected = nn.functional.binary_cross_entropy_with_logits(
         logits.flatten()[sampled], labels[0][sampled]
     )
@@ -159,8 +159,8 @@ def test_rtdetrs_losses_are_transformers_own_added_up_by_kind() -> None:
         {"class_labels": torch.empty(0, dtype=torch.int64), "boxes": torch.empty(0, 4)},
     ]
     pixels = (torch.stack(images) - 0.5) / 0.25
-    whole = model.network(pixel_values=pixels, labels=labels).loss  # type: ignore[operator]
-    assert torch.isclose(sum(losses.values()), whole)  # type: ignore[arg-type]
+    total = model.network(pixel_values=pixels, labels=labels).loss  # type: ignore[operator]
+    assert torch.isclose(sum(losses.values()), total)  # type: ignore[arg-type]
 
 
 def test_rtdetr_refuses_a_transformer_for_a_backbone() -> None:

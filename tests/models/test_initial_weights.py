@@ -42,22 +42,24 @@ def imagenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     state = torch.load(path, weights_only=True)  # noqa: TID251 - a test converts it to safetensors
     import timm
 
-    wanted = timm.create_model("tf_efficientnet_lite0").state_dict()
-    named = dict(zip(wanted, state.values(), strict=True))
-    assert all(named[key].shape == value.shape for key, value in wanted.items())
+    expected = timm.create_model("tf_efficientnet_lite0").state_dict()
+    named = dict(zip(expected, state.values(), strict=True))
+    assert all(named[key].shape == value.shape for key, value in expected.items())
     file = tmp_path_factory.mktemp("imagenet") / "lite0.safetensors"
     save_file({key: value.contiguous() for key, value in named.items()}, file)
     return file
 
 
 def recipe(store: Path, start: str, weights: Path | None, *changes: str) -> PretrainRecipe:
-    given = "null" if weights is None else str(weights)
-    return pretrain_recipe(store, f"body.start={start}", f"body.weights={given}", *changes)
+    path = "null" if weights is None else str(weights)
+    return pretrain_recipe(store, f"body.start={start}", f"body.weights={path}", *changes)
 
 
 def test_imagenet_weights_from_a_file_arrive_whole(imagenet: Path, store_folder: Path) -> None:
-    wanted = recipe(store_folder, "imagenet", imagenet, "body.backbone=tf_efficientnet_lite0")
-    model, record = build_pretext(wanted)
+    changed_recipe = recipe(
+        store_folder, "imagenet", imagenet, "body.backbone=tf_efficientnet_lite0"
+    )
+    model, record = build_pretext(changed_recipe)
     file = read_tensors(imagenet)
     assert all(torch.equal(value, file[key]) for key, value in model.encoder.state_dict().items())
     (audit,) = record["transfers"]
@@ -127,9 +129,9 @@ def test_the_keys_of_torchvisions_own_file_of_2019_are_known(tmp_path: Path) -> 
     assert "backbone.fpn.inner_blocks.3.bias" in old
     assert len(old) == len(now)
     save_file(old, tmp_path / "coco.safetensors")
-    found, _ = coco_detector("resnet50", tmp_path / "coco.safetensors")
-    assert {key for key in found if "num_batches_tracked" not in key} == set(now)
-    assert all(torch.equal(found[key], value) for key, value in now.items())
+    tensors, _ = coco_detector("resnet50", tmp_path / "coco.safetensors")
+    assert {key for key in tensors if "num_batches_tracked" not in key} == set(now)
+    assert all(torch.equal(tensors[key], value) for key, value in now.items())
     del old["rpn.head.conv.weight"]
     save_file(old, tmp_path / "less.safetensors")
     with pytest.raises(
@@ -181,10 +183,10 @@ def test_another_runs_backbone_arrives_whole(tmp_path: Path, store_folder: Path)
 
 
 def test_a_run_that_goes_on_needs_its_start_no_more(tmp_path: Path, store_folder: Path) -> None:
-    wanted = recipe(store_folder, "run", tmp_path / "gone", "max_steps=4", "epochs=2")
+    run_recipe = recipe(store_folder, "run", tmp_path / "gone", "max_steps=4", "epochs=2")
     first, _ = build_pretext(pretrain_recipe(store_folder, "seed=5"))
     save_backbone(first.encoder, tmp_path / "gone", tag="t", size_px=64, intensity=INTENSITY)
-    stopped = wanted.model_copy(update={"checkpoint_every_steps": 2})
+    stopped = run_recipe.model_copy(update={"checkpoint_every_steps": 2})
     out = tmp_path / "run"
     pretrain(stopped, out, resume=False)
     audit = (out / "transfer.json").read_text()
@@ -192,7 +194,7 @@ def test_a_run_that_goes_on_needs_its_start_no_more(tmp_path: Path, store_folder
     shutil.rmtree(tmp_path / "gone")
     pretrain(stopped, out, resume=True)
     assert (out / "transfer.json").read_text() == audit
-    with pytest.raises(TransferError, match="gone is no backbone"):
+    with pytest.raises(TransferError, match="gone is not a backbone"):
         pretrain(stopped, tmp_path / "other", resume=False)
     assert not (tmp_path / "other").exists()
 
@@ -211,7 +213,7 @@ def test_a_pickle_is_refused_with_the_way_to_convert_it(tmp_path: Path) -> None:
     torch.save({"conv1.weight": torch.zeros(1)}, file)
     with pytest.raises(TransferError, match=r"weights\.pth is not safetensors .*save_file"):
         read_tensors(file)
-    with pytest.raises(TransferError, match=r"none\.safetensors is no file"):
+    with pytest.raises(TransferError, match=r"none\.safetensors is not a file"):
         read_tensors(tmp_path / "none.safetensors")
 
 

@@ -62,10 +62,10 @@ def saved(folder: Path, *, fit: Fit = "squash") -> dict[Path, Detector]:
     # Trained with cxrssl's own pooling, which does not travel with it.
     sparse = rcnn(norm="frozen", roi_align="sparse")
     configs |= {"sparse": sparse, "rtdetr": rtdetr()}
-    made = {folder / name: detector(config, fit=fit) for name, config in configs.items()}
-    for place, one in made.items():
-        save_detector(one, place)
-    return made
+    detectors = {folder / name: detector(config, fit=fit) for name, config in configs.items()}
+    for path, trained in detectors.items():
+        save_detector(trained, path)
+    return detectors
 
 
 @pytest.mark.slow
@@ -74,14 +74,14 @@ def test_the_pipeline_finds_without_cxrssl_what_predict_finds_with_it(tmp_path: 
     folders = saved(tmp_path / "detectors", fit="letterbox")
     command = [sys.executable, "-c", WITHOUT_CXRSSL, str(picture), *map(str, folders)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    found = json.loads(done.stdout)
+    pipeline_results = json.loads(done.stdout)
     assert "not supported" not in done.stderr
-    assert len(found) == len(ARCHITECTURES) + 2 == 12
-    for folder, theirs in found.items():
+    assert len(pipeline_results) == len(ARCHITECTURES) + 2 == 12
+    for folder, theirs in pipeline_results.items():
         out = tmp_path / "out" / Path(folder).name
         predict([Path(folder)], [picture], out, threshold=0.0, formats=["coco"])
         content = json.loads((out / "predictions.json").read_text())
-        name_of = {one["id"]: one["name"] for one in content["categories"]}
+        name_of = {category["id"]: category["name"] for category in content["categories"]}
         ours = content["annotations"]
         assert len(ours) == len(theirs) > 0
         for mine, other in zip(ours, theirs, strict=True):
@@ -107,9 +107,9 @@ def test_the_pipeline_with_cxrssl_asks_for_no_trust_and_complains_of_nothing(
     nobody = subprocess.DEVNULL
     done = subprocess.run(command, check=True, capture_output=True, text=True, stdin=nobody)
     assert all(json.loads(done.stdout).values())
-    said = f"{done.stdout}{done.stderr}"
+    output = f"{done.stdout}{done.stderr}"
     for complaint in ("not supported", "custom code", "[y/N]", "Falling back"):
-        assert complaint not in said
+        assert complaint not in output
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "resnetblur18", "rtdetr"])
@@ -117,8 +117,8 @@ def test_where_cxrssl_is_installed_no_code_of_a_folder_has_to_be_trusted(
     name: str, tmp_path: Path
 ) -> None:
     config = rtdetr() if name == "rtdetr" else rcnn(backbone=name, norm="frozen")
-    own = detector(config)
-    save_detector(own, tmp_path)
+    saved_detector = detector(config)
+    save_detector(saved_detector, tmp_path)
     for path in tmp_path.glob("*.py"):
         path.write_text("raise RuntimeError('run')")
     model = AutoModelForObjectDetection.from_pretrained(tmp_path).eval()
@@ -127,11 +127,11 @@ def test_where_cxrssl_is_installed_no_code_of_a_folder_has_to_be_trusted(
     pixels = np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)
     with torch.no_grad():
         outputs = model(**processor(pixels, return_tensors="pt"))
-        (found,) = processor.post_process_object_detection(outputs, threshold=0.0)
+        (detections,) = processor.post_process_object_detection(outputs, threshold=0.0)
         grey = torch.from_numpy(processor.square(pixels)).float().div(255).expand(3, -1, -1)
-        (expected,) = own.model.eval()([grey])
-    assert torch.equal(found["scores"], expected["scores"][: len(found["scores"])])
-    assert torch.allclose(found["boxes"].clamp(0, 64), expected["boxes"], atol=1e-4)
+        (expected,) = saved_detector.model.eval()([grey])
+    assert torch.equal(detections["scores"], expected["scores"][: len(detections["scores"])])
+    assert torch.allclose(detections["boxes"].clamp(0, 64), expected["boxes"], atol=1e-4)
 
 
 def test_a_loss_comes_with_labels(tmp_path: Path) -> None:
@@ -175,13 +175,13 @@ def test_a_square_is_what_an_ingest_stores(
 @settings(deadline=None)
 def test_boxes_go_back_to_the_picture_they_came_from(width: int, height: int, fit: Fit) -> None:
     processor = CxrImageProcessor(size_px=512, fit=fit)
-    where = placement(width, height, size_px=512, fit=fit)
+    placed = placement(width, height, size_px=512, fit=fit)
     assert processor.place(width, height) == (
-        where.width_px, where.height_px, where.x_offset_px, where.y_offset_px,
+        placed.width_px, placed.height_px, placed.x_offset_px, placed.y_offset_px,
     )  # fmt: skip
     picture = torch.tensor([[0.0, 0.0, width, height], [width * 0.2, height * 0.3, width, height]])
-    scale = torch.tensor([where.x_scale, where.y_scale] * 2)
-    shift = torch.tensor([where.x_offset_px, where.y_offset_px] * 2)
+    scale = torch.tensor([placed.x_scale, placed.y_scale] * 2)
+    shift = torch.tensor([placed.x_offset_px, placed.y_offset_px] * 2)
     back = processor.in_picture(picture * scale + shift, width=width, height=height)
     assert torch.allclose(back, picture, rtol=1e-4, atol=1e-2)
 

@@ -139,12 +139,6 @@ def test_maps_that_are_not_named_are_left_out() -> None:
     assert_equal_pooling(maps(size), boxes, size, names=("1", "2"))
 
 
-def test_an_image_without_boxes_leaves_the_others_theirs() -> None:
-    size = (96, 128)
-    boxes = [random_boxes(size, 5), NO_BOX, random_boxes(size, 6, seed=1)]
-    assert len(assert_equal_pooling(maps(size, batch=3), boxes, size)) == 11
-
-
 def test_no_boxes_at_all_give_an_empty_result_and_a_gradient_of_zeros() -> None:
     features = maps((96, 128))
     result, grads = pooled(
@@ -155,42 +149,6 @@ def test_no_boxes_at_all_give_an_empty_result_and_a_gradient_of_zeros() -> None:
         torch.equal(grad, torch.zeros_like(feature))
         for grad, feature in zip(grads, features.values(), strict=True)
     )
-
-
-def test_a_box_is_pooled_from_the_level_of_its_size_and_from_its_own_image() -> None:
-    # By hand: every map holds one number, 10 x image + level.
-    features = {
-        str(level): torch.full((2, 1, 512 // stride, 512 // stride), float(level))
-        + torch.tensor([0.0, 10.0]).view(2, 1, 1, 1)
-        for level, stride in enumerate(STRIDES)
-    }
-    sides = torch.tensor([448.0, 20, 112, 111, 224, 223, 447, 56])
-    boxes = torch.stack((sides * 0 + 10, sides * 0 + 10, sides + 10, sides + 10), 1)
-    pool = SparseMultiScaleRoIAlign(list(features), 2, 2)
-    result = pool(features, [boxes, boxes.flip(0)], [(512, 512)] * 2)
-    levels = torch.tensor([3.0, 0, 1, 0, 2, 1, 2, 0])
-    expected = torch.cat((levels, levels.flip(0) + 10))
-    torch.testing.assert_close(result, expected.view(-1, 1, 1, 1).expand(-1, 1, 2, 2))
-
-
-def test_a_gradient_goes_to_the_level_that_was_pooled_and_to_no_other() -> None:
-    features = maps((512, 512), batch=1)
-    pool = SparseMultiScaleRoIAlign(list(features), 7, 2)
-    _, grads = pooled(pool, features, [torch.tensor([[10.0, 10, 130, 130]])], (512, 512))
-    assert [bool(grad.any()) for grad in grads] == [False, True, False, False]
-
-
-def test_the_gradient_is_that_of_finite_differences() -> None:
-    size = (40, 64)
-    features = [feature.double().requires_grad_() for feature in maps(size, batch=1).values()]
-    pool = SparseMultiScaleRoIAlign(["0", "1", "2", "3"], 2, 2)
-    boxes = [random_boxes(size, 4).double()]
-
-    def pool_maps(*levels: Tensor) -> Tensor:
-        result: Tensor = pool(dict(zip("0123", levels, strict=True)), boxes, [size])
-        return result
-
-    assert torch.autograd.gradcheck(pool_maps, features)
 
 
 def test_boxes_get_no_gradient() -> None:
@@ -257,11 +215,6 @@ def test_features_off_the_cpu_go_to_torchvisions_kernel(monkeypatch: pytest.Monk
     monkeypatch.setattr(MultiScaleRoIAlign, "forward", lambda *_: "torchvision's")
     features = {"0": torch.zeros(1, 3, 16, 16, device="meta")}
     assert SparseMultiScaleRoIAlign(["0"], 7, 2)(features, [NO_BOX], [(64, 64)]) == "torchvision's"
-
-
-def test_an_adaptive_number_of_samples_is_refused() -> None:
-    with pytest.raises(ValueError, match="sampling_ratio must be at least 1"):
-        SparseMultiScaleRoIAlign(["0"], 7, -1)
 
 
 def test_boxes_of_more_images_than_the_maps_have_are_refused() -> None:

@@ -1,4 +1,4 @@
-"""The door to timm: encoders for pretraining, bodies for a pyramid, timm's file format.
+"""The door to timm: encoders for pretraining, backbones for a pyramid, timm's file format.
 
 A saved backbone is a folder that plain timm opens, without cxrssl:
 `timm.create_model("local-dir:RUN/backbone", pretrained=True, features_only=True)`.
@@ -37,7 +37,7 @@ SIZE_FAULTS = (
     TypeError,
     ValueError,
 )
-"""What timm's models raise where they can't take a size."""
+"""Errors of timm's models where they can't take a size."""
 _NAME = re.compile(r"\w+(\.\w+)?", re.ASCII)
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -47,7 +47,7 @@ def encoder(architecture: str, *, sizes_px: Collection[int] = ()) -> nn.Module:
 
     Args:
         architecture: timm's name.
-        sizes_px: Sides of the images that it will see, where they are known. A backbone that timm
+        sizes_px: Sides of the images that it will see, empty if not known. A backbone that timm
             builds for one size is built for these, if it can be.
 
     Raises:
@@ -64,7 +64,7 @@ def encoder(architecture: str, *, sizes_px: Collection[int] = ()) -> nn.Module:
 
 
 def _size_options(architecture: str, sizes_px: set[int]) -> dict[str, int | bool]:
-    """Return what timm is to be told of image sizes; nothing where its own is all it sees."""
+    """Return timm's options for image sizes; none where its own size is all that it sees."""
     config = timm.get_pretrained_cfg(architecture)
     if not config.fixed_input_size or sizes_px <= {config.input_size[-1]}:
         return {}
@@ -85,20 +85,20 @@ def check_sizes(model: nn.Module, sizes_px: Collection[int], *, saved_px: int) -
     Args:
         model: The encoder.
         sizes_px: Sides of the images that it will see.
-        saved_px: The one of them that `save_backbone` will be given.
+        saved_px: The size that `save_backbone` will be given.
 
     Raises:
-        SIZE_FAULTS: If it can't take one; and whatever else a model raises.
+        SIZE_FAULTS: If it can't take a size; other errors of the model pass through.
     """
     # Some compute at any size, and timm saves them for one alone.
     timm.data.resolve_input_data_config(
         model, args={"input_size": (NUM_CHANNELS, saved_px, saved_px)}
     )
-    was_training, place = model.training, next(model.parameters())
+    was_training, parameter = model.training, next(model.parameters())
     model.eval()  # so that BatchNorm takes no statistics of it
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         for size_px in sizes_px:
-            model(place.new_zeros((1, NUM_CHANNELS, size_px, size_px)))
+            model(parameter.new_zeros((1, NUM_CHANNELS, size_px, size_px)))
     model.train(was_training)
 
 
@@ -168,8 +168,8 @@ def recalibrate(body: nn.Module, images: Iterable[Tensor]) -> None:
         parameter.requires_grad_(trained[name])
 
 
-def imagenet_weights(architecture: str) -> dict[str, Tensor]:
-    """Return timm's ImageNet weights of an architecture, from its cache or the Hub.
+def imagenet_weights(architecture: str) -> tuple[dict[str, Tensor], str]:
+    """Return timm's ImageNet weights, from its cache or the Hub, and their name in timm.
 
     Raises:
         TransferError: If timm has none, or they are neither in the cache nor to be fetched.
@@ -179,19 +179,15 @@ def imagenet_weights(architecture: str) -> dict[str, Tensor]:
         model = timm.create_model(architecture, pretrained=True, num_classes=0)
     except (OSError, RuntimeError) as error:
         reason = str(error).rstrip(".")
-        place = timm.get_pretrained_cfg(architecture).hf_hub_id
+        repository = timm.get_pretrained_cfg(architecture).hf_hub_id
         raise TransferError(
             f"ImageNet weights of {architecture} can't be had: {reason}. Where there is a network, "
-            f"fetch model.safetensors of {place} and name the file in the recipe (body.weights in "
-            f"pretrain, init.weights in finetune), or copy the Hugging Face cache, {HF_HUB_CACHE}."
+            f"fetch model.safetensors of {repository} and name the file in the recipe "
+            "(body.weights in pretrain, init.weights in finetune), or copy the Hugging Face cache, "
+            f"{HF_HUB_CACHE}."
         ) from error
     weights: dict[str, Tensor] = model.state_dict()
-    return weights
-
-
-def weights_tag(architecture: str) -> str:
-    """Return the name of the weights that timm has for an architecture, such as `a1_in1k`."""
-    return str(timm.get_pretrained_cfg(architecture).tag)
+    return weights, f"timm {architecture}.{timm.get_pretrained_cfg(architecture).tag}"
 
 
 def save_backbone(
@@ -242,18 +238,18 @@ def load_backbone(
 
     Args:
         folder: In timm's format; it may come from anyone.
-        source: What it is called in messages, if not by its path.
+        source: Its name in messages, if not its path.
 
     Raises:
         TransferError: If the folder is not in timm's format.
-        DataError: If its config.json is no JSON.
+        DataError: If its config.json is not JSON.
     """
     name = source or str(folder)
     config_file, weights_file = folder / "config.json", folder / "model.safetensors"
     missing = [path.name for path in (config_file, weights_file) if not path.is_file()]
     if missing:
         raise TransferError(
-            f"{name} is no backbone: {' and '.join(missing)} missing. Expected the backbone/ "
+            f"{name} is not a backbone: {' and '.join(missing)} missing. Expected the backbone/ "
             "folder of a finished `cxrssl pretrain` run."
         )
     config = read_mapping(config_file, source=name, expected="Expected timm's config.json.")
@@ -268,7 +264,9 @@ def load_backbone(
         if extra is not None:
             mean, std = float(data["mean"][0]), float(data["std"][0])
             if not (0 <= mean <= 1 and LEAST_STD <= std <= MOST_STD):
-                raise ValueError(f"mean {mean:g} and std {std:g} are no grey levels' in [0, 1]")
+                raise ValueError(
+                    f"mean {mean:g} and std {std:g} are not those of grey levels in [0, 1]"
+                )
             intensity = Intensity(bool(extra["equalize"]), mean, std)
         weights = load_file(weights_file)
     except (ArithmeticError, LookupError, OSError, TypeError, ValueError, SafetensorError) as error:
@@ -284,6 +282,6 @@ def check_known(architecture: str) -> None:
     """Raise TransferError, with names like it, unless timm has an architecture of that name."""
     # A name and no place: timm would follow a path or the name of a repository.
     if not _NAME.fullmatch(architecture) or not timm.is_model(architecture):
-        near = timm.list_models(f"*{architecture[:6]}*")[:5]
-        hint = f" Near it: {', '.join(near)}." if near else ""
+        similar = timm.list_models(f"*{architecture[:6]}*")[:5]
+        hint = f" Near it: {', '.join(similar)}." if similar else ""
         raise TransferError(f"timm has no model called {architecture!r}.{hint}")

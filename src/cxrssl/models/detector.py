@@ -25,8 +25,8 @@ class Detector:
 
     Attributes:
         model: (images, targets) -> losses while training, images -> detections else.
-        config: All that shapes it.
-        processor: What turns a picture into its input, and its boxes back.
+        config: Its configuration.
+        processor: Turns an image into its input, and its boxes back into pixels of the image.
     """
 
     model: nn.Module
@@ -35,7 +35,7 @@ class Detector:
 
     @property
     def family(self) -> Family:
-        """What its family does its own way."""
+        """The module of its family."""
         return family_of_config(self.config)
 
     @property
@@ -69,7 +69,7 @@ class Detector:
 
 
 def family_of_config(config: Config) -> Family:
-    """Return the family of a configuration that a family has made."""
+    """Return the family that made a configuration."""
     family = family_of(config.model_type)
     assert family is not None
     return family
@@ -79,7 +79,7 @@ def build_detector(config: Config) -> nn.Module:
     """Return a detector with random weights, its frozen parts frozen.
 
     Raises:
-        TransferError: If there is no such backbone, or it can't carry the detector.
+        TransferError: If timm lacks the backbone, or it can't carry the detector.
     """
     return family_of_config(config).build(config)
 
@@ -87,10 +87,10 @@ def build_detector(config: Config) -> nn.Module:
 def image_processor(
     config: Config, *, size_px: int, fit: Fit, intensity: Intensity
 ) -> CxrImageProcessor:
-    """Return what turns a picture into a detector's input.
+    """Return the processor that turns an image into a detector's input.
 
     Args:
-        config: The detector's.
+        config: Configuration of the detector.
         size_px: Side of the stored images it was trained on.
         fit: How they were laid into the square.
         intensity: Their grey levels.
@@ -102,7 +102,7 @@ def image_processor(
         image_mean=intensity.mean,
         image_std=intensity.std,
         do_normalize=not family_of_config(config).NORMALISES_INSIDE,
-        # Faster R-CNN has seen to them itself.
+        # Faster R-CNN applies these itself.
         score_threshold=config.score_threshold,
         findings_per_image=config.detections_per_image,
     )

@@ -33,8 +33,8 @@ _PROCESSOR_FILE = "image_processing_cxr.py"
 _PROCESSOR_AUTO_MAP = {"AutoImageProcessor": "image_processing_cxr.CxrImageProcessor"}
 _UNUSED_BY_PROCESSOR = ("image_processor_type", "processor_class", "auto_map")
 _WEIGHTS = "model.safetensors"
-_READ = ("config.json", "preprocessor_config.json", _WEIGHTS)
-# What transformers, timm and safetensors raise of files that are not what they seem.
+_REQUIRED = ("config.json", "preprocessor_config.json", _WEIGHTS)
+# Errors of transformers, timm and safetensors for files that are not what they seem.
 _UNREADABLE = (
     *(ArithmeticError, AttributeError, ImportError, LookupError, OSError, RuntimeError),
     *(SafetensorError, StrictDataclassError, TypeError, ValueError),
@@ -43,14 +43,14 @@ _UNREADABLE = (
 
 def folder_of(checkpoint: Path) -> Path:
     """Return where the detector of a run lies, or the folder itself if it is one."""
-    inside = checkpoint / "detector"
-    return inside if inside.is_dir() else checkpoint
+    detector = checkpoint / "detector"
+    return detector if detector.is_dir() else checkpoint
 
 
 def save_detector(detector: Detector, folder: Path) -> None:
     """Write a detector as transformers' `config.json`, `model.safetensors` and the rest.
 
-    The weights come last: a folder without them is none.
+    The weights come last: a folder without them is not a detector.
     """
     folder.mkdir(parents=True, exist_ok=True)
     family = detector.family
@@ -67,21 +67,21 @@ def save_detector(detector: Detector, folder: Path) -> None:
 
 
 def required_files(folder: Path, detector: Detector) -> tuple[str, ...]:
-    """Return what the folder of a detector must hold for transformers to open it."""
-    code = (*detector.family.published_files(), _PROCESSOR_FILE)
-    paths = [folder / name for name in code]
-    text = "".join(
+    """Return the files that transformers needs to open a detector's folder."""
+    code_files = (*detector.family.published_files(), _PROCESSOR_FILE)
+    paths = [folder / name for name in code_files]
+    code = "".join(
         path.read_text(encoding="utf-8", errors="replace") for path in paths if path.is_file()
     )
     # Code of earlier versions imports files that are not written any more.
-    former = [name for name in detector.family.former_files() if Path(name).stem in text]
-    return (*code, *former, *_READ)
+    former_files = [name for name in detector.family.former_files() if Path(name).stem in code]
+    return (*code_files, *former_files, *_REQUIRED)
 
 
 def known_files(detector: Detector) -> tuple[str, ...]:
-    """Return all that the folder of a detector may hold."""
+    """Return all files that a detector's folder may hold."""
     family = detector.family
-    return (*family.published_files(), *family.former_files(), _PROCESSOR_FILE, *_READ)
+    return (*family.published_files(), *family.former_files(), _PROCESSOR_FILE, *_REQUIRED)
 
 
 def weights_sha256(folder: Path) -> str:
@@ -95,16 +95,16 @@ def load_detector(folder: Path, *, source: str | None = None) -> Detector:
 
     Args:
         folder: As `save_detector` writes it; it may come from anyone.
-        source: What it is called in messages, if not by its path.
+        source: Its name in messages, if not its path.
 
     Raises:
-        DataError: If the folder is no detector of cxrssl.
+        DataError: If the folder is not a detector of cxrssl.
         TransferError: If its weights do not fit its configuration.
     """
     name = source or str(folder)
-    missing = [file for file in _READ if not (folder / file).is_file()]
+    missing = [file for file in _REQUIRED if not (folder / file).is_file()]
     if missing:
-        raise DataError(f"{name} is no detector: {' and '.join(missing)} missing. {EXPECTED}")
+        raise DataError(f"{name} is not a detector: {' and '.join(missing)} missing. {EXPECTED}")
     fields = _processor_fields(folder, name)
     try:
         processor = CxrImageProcessor(**fields)
@@ -120,7 +120,7 @@ def load_detector(folder: Path, *, source: str | None = None) -> Detector:
     try:
         load_unique_tensors(family.network(model), weights)
     except (KeyError, RuntimeError) as error:
-        raise _unfit(name, error.args[0]) from error
+        raise _misfit(name, error.args[0]) from error
     return Detector(model, config, processor)
 
 
@@ -140,30 +140,32 @@ def _check_weights(file: Path, family: Family, config: PreTrainedConfig, name: s
         tensors = _tensors(family, family.build(config))
     expected = {key: list(tensor.shape) for key, tensor in tensors.items()}
     with safe_open(file, framework="pt") as content:
-        shapes = {key: content.get_slice(key).get_shape() for key in content.keys()}  # noqa: SIM118 - it is no mapping
-    odd = sorted(shapes.keys() ^ expected.keys())
-    if odd:
-        some = printable(", ".join(odd[:3]))[:300]
-        raise _unfit(name, f"{len(odd)} tensors are missing or have no place: {some}")
+        shapes = {key: content.get_slice(key).get_shape() for key in content.keys()}  # noqa: SIM118 - not a mapping
+    different = sorted(shapes.keys() ^ expected.keys())
+    if different:
+        examples = printable(", ".join(different[:3]))[:300]
+        raise _misfit(name, f"{len(different)} tensors are missing or have no place: {examples}")
     for key, shape in shapes.items():
         if shape != expected[key]:
-            raise _unfit(name, f"{key} is {shape}, and {expected[key]} there")
+            raise _misfit(name, f"{key} is {shape}, and {expected[key]} there")
 
 
 def _finite_weights(file: Path, name: str) -> dict[str, Tensor]:
-    """Return the tensors of a file; with one that is no number a detector would find nothing."""
+    """Return the tensors of a file, all finite; otherwise a detector would find nothing."""
     state = load_file(file)
-    odd = sorted(key for key, tensor in state.items() if not bool(torch.isfinite(tensor).all()))
-    if odd:
-        some = printable(", ".join(odd[:3]))[:300]
+    not_finite = sorted(
+        key for key, tensor in state.items() if not bool(torch.isfinite(tensor).all())
+    )
+    if not_finite:
+        examples = printable(", ".join(not_finite[:3]))[:300]
         raise TransferError(
-            f"{name}: {len(odd)} tensors hold what is no number: {some}. The file is damaged, or "
-            "of a training that has failed; take another."
+            f"{name}: {len(not_finite)} tensors are not finite: {examples}. The file is damaged, "
+            "or of a training that has failed; take another."
         )
     return state
 
 
-def _unfit(name: str, reason: object) -> TransferError:
+def _misfit(name: str, reason: object) -> TransferError:
     return TransferError(
         f"{name}: the weights do not fit config.json: {reason}. Expected a folder as "
         "`cxrssl finetune` left it."
@@ -171,35 +173,35 @@ def _unfit(name: str, reason: object) -> TransferError:
 
 
 def _processor_fields(folder: Path, name: str) -> dict[str, Any]:
-    """Return the arguments of the processor, from its one file and no other of the folder."""
-    content, place = _content(folder / "preprocessor_config.json", name)
-    check_plain(content, auto_map=_PROCESSOR_AUTO_MAP, place=place)
-    check_keys(content, (*PROCESSOR, *_UNUSED_BY_PROCESSOR), place=place)
-    return checked(content, PROCESSOR, place=place)
+    """Return the arguments of the processor, from its file alone."""
+    content, file = _content(folder / "preprocessor_config.json", name)
+    check_plain(content, auto_map=_PROCESSOR_AUTO_MAP, file=file)
+    check_keys(content, (*PROCESSOR, *_UNUSED_BY_PROCESSOR), file=file)
+    return checked(content, PROCESSOR, file=file)
 
 
 def _config(folder: Path, name: str, *, size_px: int) -> tuple[Family, PreTrainedConfig]:
-    """Return the family and the configuration, made of what `config.json` says and no other file.
+    """Return the family and the configuration, from `config.json` alone.
 
     Args:
-        folder: That of a detector.
-        name: What it is called in messages.
+        folder: Folder of a detector.
+        name: Its name in messages.
         size_px: Side of the processor's square.
     """
-    content, place = _content(folder / "config.json", name)
+    content, file = _content(folder / "config.json", name)
     family = family_of(content.get("model_type"))
     if family is None or "protocol" not in content:
-        known = " or ".join(module.MODEL_TYPE for module in families())
+        model_types = " or ".join(module.MODEL_TYPE for module in families())
         raise DataError(
-            f"{place} is of model_type {shown(content.get('model_type'))}; expected {known}, "
+            f"{file} is of model_type {shown(content.get('model_type'))}; expected {model_types}, "
             "written by `cxrssl finetune`."
         )
-    check_plain(content, auto_map=family.AUTO_MAP, place=place)
-    checked(content, UNUSED, place=place)
-    labels = class_labels(content, place=place)
-    return family, family.read_config(content, labels=labels, size_px=size_px, place=place)
+    check_plain(content, auto_map=family.AUTO_MAP, file=file)
+    checked(content, UNUSED, file=file)
+    labels = class_labels(content, file=file)
+    return family, family.read_config(content, labels=labels, size_px=size_px, file=file)
 
 
 def _content(path: Path, name: str) -> tuple[Mapping[str, Any], str]:
-    """Return what a JSON file holds, and what the file is called in messages."""
+    """Return the content of a JSON file, and its name in messages."""
     return read_mapping(path, source=name, expected=EXPECTED), f"{name}: {path.name}"

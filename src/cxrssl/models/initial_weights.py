@@ -1,4 +1,4 @@
-"""What a network starts from: the weights of other files, to be put in by `models.weights`.
+"""Initial weights of a network, read from elsewhere; `models.weights` loads them.
 
 Sources are timm's ImageNet weights, torchvision's COCO detector, safetensors files, and the
 `backbone/` of another run. A pickle is read from nowhere but torchvision's own hub, whose file is
@@ -20,7 +20,7 @@ from torchvision.models.detection import (
 
 from cxrssl.core.errors import TransferError
 from cxrssl.core.images import Intensity
-from cxrssl.models.backbone import imagenet_weights, load_backbone, weights_tag
+from cxrssl.models.backbone import imagenet_weights, load_backbone
 
 _COCO_BODY = "backbone.body."
 
@@ -35,9 +35,7 @@ def imagenet_start(architecture: str, file: Path | None) -> tuple[dict[str, Tens
     Raises:
         TransferError: If they are not to be had.
     """
-    if file is not None:
-        return read_tensors(file), str(file)
-    return imagenet_weights(architecture), f"timm {architecture}.{weights_tag(architecture)}"
+    return imagenet_weights(architecture) if file is None else (read_tensors(file), str(file))
 
 
 def coco_start(architecture: str, file: Path | None) -> tuple[dict[str, Tensor], str]:
@@ -71,11 +69,11 @@ def coco_detector(architecture: str, file: Path | None) -> tuple[dict[str, Tenso
     weights = FasterRCNN_ResNet50_FPN_Weights.COCO_V1
     name = weights.url.rsplit("/", 1)[-1]
     if file is not None:
-        return _as_torchvision_has_it(_read_hub_file(file, name), file), str(file)
+        return _with_current_keys(_read_hub_file(file, name), file), str(file)
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     if (folder / name).is_file():  # torch.hub looks at hashes of what it fetches alone
         state = _read_hub_file(folder / name, name)
-        return _as_torchvision_has_it(state, folder / name), f"torchvision {weights}"
+        return _with_current_keys(state, folder / name), f"torchvision {weights}"
     try:
         state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except (OSError, RuntimeError) as error:
@@ -83,10 +81,10 @@ def coco_detector(architecture: str, file: Path | None) -> tuple[dict[str, Tenso
             f"torchvision's COCO weights can't be had: {error}. Put {name} into {folder}, or name "
             "it in the recipe (body.weights in pretrain, init.weights in finetune)."
         ) from error
-    return _as_torchvision_has_it(state, folder / name), f"torchvision {weights}"
+    return _with_current_keys(state, folder / name), f"torchvision {weights}"
 
 
-def _as_torchvision_has_it(state: Mapping[str, Tensor], file: Path) -> dict[str, Tensor]:
+def _with_current_keys(state: Mapping[str, Tensor], file: Path) -> dict[str, Tensor]:
     """Return the tensors of the COCO detector under the keys of today's torchvision.
 
     Its file is of 2019, and has `rpn.head.conv.weight` where its model now has
@@ -133,8 +131,8 @@ def run_start(
 
     Args:
         folder: Its `backbone/`, or any folder in timm's `local-dir:` format.
-        source: What it is called in messages.
-        architecture: What the recipe wants.
+        source: Its name in messages.
+        architecture: Architecture of the recipe.
         intensity: The recipe's grey levels, which must be those the backbone was trained on.
 
     Raises:
@@ -161,7 +159,7 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
         TransferError: If it is missing or something else.
     """
     if not file.is_file():
-        raise TransferError(f"{file} is no file. Expected weights as safetensors.")
+        raise TransferError(f"{file} is not a file. Expected weights as safetensors.")
     try:
         return load_file(file)
     except SafetensorError as error:

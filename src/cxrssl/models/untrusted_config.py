@@ -1,4 +1,4 @@
-"""JSON that describes a network and may come from anyone: read, and refused if it names a place.
+"""JSON that describes a network and may come from anyone: refused if it names a path or code.
 
 transformers and timm follow paths, repositories and code that a configuration names; here it may
 hold numbers, switches, plain words, and the names of its classes.
@@ -23,13 +23,13 @@ _MOST_BYTES = 1 << 20
 _DEEPEST = 16
 
 
-def check_plain(content: Mapping[str, Any], *, auto_map: Mapping[str, str], place: str) -> None:
-    """Check that a configuration names no place, no code and no other weights.
+def check_plain(content: Mapping[str, Any], *, auto_map: Mapping[str, str], file: str) -> None:
+    """Check that a configuration names no path, no repository, no code and no other weights.
 
     Args:
-        content: Of the file.
+        content: Content of the file.
         auto_map: The code that it may name: that which lies beside it and is not run here.
-        place: What the file is called in messages.
+        file: Name of the file in messages.
 
     Raises:
         DataError: If it names one.
@@ -37,13 +37,13 @@ def check_plain(content: Mapping[str, Any], *, auto_map: Mapping[str, str], plac
     named = [
         printable(f"{key} {value!r}"[:120])
         for key, value in _values({key: content[key] for key in content if key not in _LABELS})
-        if _is_place(key, value)
+        if _names_a_location(key, value)
     ]
     if content.get("auto_map", auto_map) != auto_map:
         named.append(f"auto_map {printable(repr(content['auto_map']))[:120]}")
     if named:
         raise DataError(
-            f"{place} says {', '.join(named[:3])[:300]}: that could be a path, a repository or "
+            f"{file} says {', '.join(named[:3])[:300]}: that could be a path, a repository or "
             f"code, and none is followed. {EXPECTED}"
         )
 
@@ -52,34 +52,34 @@ def read_mapping(path: Path, *, source: str, expected: str) -> dict[str, Any]:
     """Return the content of a JSON file that may come from anyone.
 
     Raises:
-        DataError: If it is none, or no mapping, or states a key twice, holds a number without end,
+        DataError: If it is not JSON or not a mapping, states a key twice, holds an infinite number,
             or is larger or deeper than a configuration; `expected` says what it should be.
     """
-    place = f"{source}: {path.name}"
+    file = f"{source}: {path.name}"
     try:
-        with path.open("rb") as file:
-            text = file.read(_MOST_BYTES + 1)
+        with path.open("rb") as stream:
+            text = stream.read(_MOST_BYTES + 1)
         if len(text) > _MOST_BYTES:
-            raise DataError(f"{place} has more than {_MOST_BYTES >> 20} MiB. {expected}")
+            raise DataError(f"{file} has more than {_MOST_BYTES >> 20} MiB. {expected}")
         content = json.loads(
             text.decode("utf-8"),
-            object_pairs_hook=_each_key_once,
-            parse_constant=_no_number,
+            object_pairs_hook=_unique_keys,
+            parse_constant=_refuse_constant,
             parse_float=_finite,
         )
         _check_depth(content, _DEEPEST)
     except OSError as error:
-        raise DataError(f"{place} can't be read: {error.strerror}. {expected}") from error
+        raise DataError(f"{file} can't be read: {error.strerror}. {expected}") from error
     except RecursionError as error:
-        raise DataError(f"{place} has parts more than {_DEEPEST} deep. {expected}") from error
+        raise DataError(f"{file} has parts more than {_DEEPEST} deep. {expected}") from error
     except ValueError as error:
-        raise DataError(f"{place} is no JSON ({printable(str(error))}). {expected}") from error
+        raise DataError(f"{file} is not JSON ({printable(str(error))}). {expected}") from error
     if not isinstance(content, dict):
-        raise DataError(f"{place} holds no mapping. {expected}")
+        raise DataError(f"{file} holds no mapping. {expected}")
     return content
 
 
-def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content: dict[str, Any] = {}
     for key, value in pairs:
         if key in content:
@@ -88,19 +88,19 @@ def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return content
 
 
-def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no JSON number")
+def _refuse_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not a JSON number")
 
 
 def _finite(text: str) -> float:
     number = float(text)
     if number in (float("inf"), float("-inf")):
-        raise ValueError(f"{text[:60]} is no number that a computer holds")
+        raise ValueError(f"{text[:60]} is too large a number")
     return number
 
 
 def _check_depth(content: object, levels: int) -> None:
-    """Raise RecursionError below so many levels, and ValueError at text that is no Unicode."""
+    """Raise RecursionError below so many levels, and ValueError at text that is not Unicode."""
     if levels < 0:
         raise RecursionError
     if isinstance(content, dict):
@@ -114,7 +114,7 @@ def _check_depth(content: object, levels: int) -> None:
         content.encode("utf-8")
 
 
-def _is_place(key: str, value: object) -> bool:
+def _names_a_location(key: str, value: object) -> bool:
     if key == "auto_map":
         return False
     if value and any(choice in key for choice in _CHOICES):
@@ -123,9 +123,9 @@ def _is_place(key: str, value: object) -> bool:
 
 
 def _values(content: object, key: str = "") -> Iterator[tuple[str, object]]:
-    """Yield every key at any depth with what it holds, a list's values under the key of the list.
+    """Yield every key at any depth with its value, a list's values under the key of the list.
 
-    What `auto_map` holds is not gone through.
+    Values inside `auto_map` are not listed.
     """
     yield key, content
     if isinstance(content, dict) and key != "auto_map":

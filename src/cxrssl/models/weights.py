@@ -21,10 +21,10 @@ _STATISTICS = "running_var"
 
 @dataclass(frozen=True)
 class TransferRecord:
-    """What a transfer moved.
+    """Record of a transfer of weights.
 
     Attributes:
-        source: Where the weights came from.
+        source: Origin of the weights.
         matched: Keys of the target that were filled, sorted.
         missing: Keys of the target for which the source had nothing.
         unexpected: Keys of the source for which the target has no place.
@@ -64,10 +64,10 @@ def transfer(
     source has beyond the target, such as a projection head, is recorded and left.
 
     Args:
-        target: What is filled.
-        state: The tensors.
-        source: Where they are from, for the record.
-        new: Keys of the target that begin so keep their own values, such as those of the classes.
+        target: The module to fill.
+        state: The tensors to load.
+        source: Their origin, for the record and for messages.
+        new: Prefixes of the target's keys that keep their values, such as those of the classes.
 
     Raises:
         TransferError: If any tensor of the target is not filled, two of the source would fill one,
@@ -77,7 +77,7 @@ def transfer(
     expected = {
         key: tensor for key, tensor in state_before.items() if not key.startswith(new or "\0")
     }
-    offered = _offered(state, expected, source=source)
+    offered = _by_target_key(state, expected, source=source)
     matched = {k: offered[k] for k, v in expected.items() if k in offered and _fits(offered[k], v)}
     reshaped = sorted(k for k in expected if k in offered and k not in matched)
     missing = sorted(k for k in expected if k not in offered)
@@ -106,7 +106,7 @@ def transfer(
     return record
 
 
-def _offered(
+def _by_target_key(
     state: Mapping[str, Tensor], expected: Collection[str], *, source: str
 ) -> dict[str, Tensor]:
     """Return the tensors of a source under the keys that they have in the target.
@@ -116,13 +116,13 @@ def _offered(
     """
     offered: dict[str, Tensor] = {}
     for key, tensor in state.items():
-        place = _place(key, expected)
-        if place in offered:
+        target_key = _target_key(key, expected)
+        if target_key in offered:
             raise TransferError(
-                f"{source} holds two tensors for {place}, {key} the second of them: it is the file "
-                "of two networks. Nothing was loaded. Name a file that holds one."
+                f"{source} holds two tensors for {target_key}, {key} the second of them: it is the "
+                "file of two networks. Nothing was loaded. Name a file that holds one."
             )
-        offered[place] = tensor
+        offered[target_key] = tensor
     return offered
 
 
@@ -137,11 +137,11 @@ def _check_norms(state: Mapping[str, Tensor], expected: Collection[str], *, sour
     """
     norms = [key.removesuffix(_STATISTICS) for key in state if key.endswith(_STATISTICS)]
     # By the scale, since a norm of another kind has no place for statistics.
-    scales = [_place(f"{norm}weight", expected) for norm in norms]
-    places = [scale.removesuffix("weight") for scale in scales if scale in expected]
-    other = [place for place in places if f"{place}{_STATISTICS}" not in expected]
-    if other:
-        names = [place.rstrip(".") for place in sorted(other)]
+    scales = [_target_key(f"{norm}weight", expected) for norm in norms]
+    norms_in_target = [scale.removesuffix("weight") for scale in scales if scale in expected]
+    other_norms = [norm for norm in norms_in_target if f"{norm}{_STATISTICS}" not in expected]
+    if other_norms:
+        names = [norm.rstrip(".") for norm in sorted(other_norms)]
         raise TransferError(
             f"{source} was trained with BatchNorm, and {_named(names)} norms of the network are of "
             "another kind (model.norm: gn), for which its scales and shifts mean nothing. Nothing "
@@ -156,14 +156,14 @@ def is_source(
     """Return whether a record of `transfer.json` is of these very tensors.
 
     Args:
-        record: Of a transfer into a backbone.
+        record: Record of a transfer into a backbone.
         state: Tensors that it may have moved.
-        keys: Of the backbone, in the order of its own.
+        keys: Keys of the backbone, in its order.
     """
-    arrived = set(record["matched"])
-    order = [key for key in keys if key in arrived]
-    offered = {_place(key, dict.fromkeys(order)): tensor for key, tensor in state.items()}
-    if not order or not arrived <= set(order) or any(key not in offered for key in order):
+    matched = set(record["matched"])
+    order = [key for key in keys if key in matched]
+    offered = {_target_key(key, dict.fromkeys(order)): tensor for key, tensor in state.items()}
+    if not order or not matched <= set(order) or any(key not in offered for key in order):
         return False
     return bool(tensors_sha256(offered, order=order) == record["loaded_sha256"])
 
@@ -178,8 +178,8 @@ def tensors_sha256(tensors: Mapping[str, Tensor], *, order: list[str]) -> str:
     return digest.hexdigest()
 
 
-def _place(key: str, expected: Collection[str]) -> str:
-    return next((place for place in body_names(key) if place in expected), key)
+def _target_key(key: str, expected: Collection[str]) -> str:
+    return next((name for name in body_names(key) if name in expected), key)
 
 
 def _fits(offered: Tensor, expected: Tensor) -> bool:

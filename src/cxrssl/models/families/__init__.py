@@ -20,7 +20,7 @@ FamilyName = Literal["faster_rcnn", "rtdetr_v2"]
 
 
 class Family(Protocol):
-    """What the module of a family holds.
+    """The functions and constants of a family's module.
 
     Attributes:
         TITLE: Name of the family in texts.
@@ -28,7 +28,7 @@ class Family(Protocol):
         ARCHITECTURE: transformers' class of its network.
         AUTO_MAP: Code in a detector folder that transformers' Auto classes take; empty where
             transformers has the network itself.
-        KEY_PREFIX: What transformers' class puts before the name of a tensor of `network`.
+        KEY_PREFIX: Prefix of transformers' class before the names of the tensors of `network`.
         CLASS_KEYS: Beginnings of the names of the tensors that predict classes.
         NORMALISES_INSIDE: Whether the network normalises grey levels, or the image processor.
     """
@@ -58,15 +58,15 @@ class Family(Protocol):
         """
 
     def read_config(
-        self, content: Mapping[str, Any], *, labels: Mapping[str, Any], size_px: int, place: str
+        self, content: Mapping[str, Any], *, labels: Mapping[str, Any], size_px: int, file: str
     ) -> PreTrainedConfig:
         """Return the configuration that a `config.json` from anyone states.
 
         Args:
-            content: Of the file; it names no path and no code.
+            content: Content of the file; it names no path and no code.
             labels: `id2label` and `label2id`, checked.
             size_px: Side of the images that the processor hands over.
-            place: What the file is called in messages.
+            file: Name of the file in messages.
 
         Raises:
             DataError: If a key or a value is not one that cxrssl writes.
@@ -77,7 +77,7 @@ class Family(Protocol):
         """Return a detector with random weights, its frozen parts frozen.
 
         Raises:
-            TransferError: If there is no such backbone, or it can't carry the detector.
+            TransferError: If timm lacks the backbone, or it can't carry the detector.
         """
 
     def body(self, model: nn.Module) -> nn.Module:
@@ -93,7 +93,7 @@ class Family(Protocol):
         """Let the samples of the next batch's images be functions of these seeds, one an image."""
 
     def num_samples(self, model: nn.Module, true_boxes: Sequence[Tensor]) -> dict[str, Tensor]:
-        """Return over how many things each loss of the last batch is a mean, by name of the loss.
+        """Return the number of samples that each loss of the last batch is a mean over, by loss.
 
         Args:
             model: A detector.

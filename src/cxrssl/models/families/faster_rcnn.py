@@ -1,7 +1,7 @@
 """Faster R-CNN: torchvision's on a timm backbone, whose network is in `models.published`."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
@@ -14,6 +14,7 @@ from cxrssl.models.published.configuration_cxr_rcnn import CxrRcnnConfig
 from cxrssl.models.published.modeling_cxr_rcnn import CxrRcnnForObjectDetection, faster_rcnn
 from cxrssl.models.ranges import (
     COUNT,
+    FRACTION,
     MEAN,
     MOST_LAYERS,
     MOST_RATIO,
@@ -21,13 +22,13 @@ from cxrssl.models.ranges import (
     MOST_SIDE_PX,
     OVERLAP,
     PROTOCOL,
-    SHARE,
     SIDE,
     STD,
-    Numbers,
     Rule,
-    Words,
     checked,
+    entries,
+    integer,
+    number,
 )
 from cxrssl.models.sparse_roi_align import ChannelsLastPyramid, SparseMultiScaleRoIAlign
 
@@ -42,29 +43,29 @@ KEY_PREFIX = "model."
 CLASS_KEYS: tuple[str, ...] = ("roi_heads.box_predictor.",)
 NORMALISES_INSIDE = True
 
-# What `config.json` may say; its classes and its backbone are looked at apart.
+# Ranges of the keys of `config.json`; its classes and backbone are checked elsewhere.
 _RANGES: Mapping[str, Rule] = {
-    "norm": Words(("frozen", "recalibrated", "bn", "sync", "gn")),
-    "norm_eps": Numbers(0, 1, or_null=True),  # 0 is torchvision's
-    "frozen_stages": Numbers(0, MOST_LAYERS, integer=True),
+    "norm": Literal["frozen", "recalibrated", "bn", "sync", "gn"],
+    "norm_eps": number(0, 1) | None,  # 0 is torchvision's
+    "frozen_stages": integer(0, MOST_LAYERS),
     "size_px": SIDE,
     "image_mean": MEAN,
     "image_std": STD,
     "fpn_channels": COUNT,
     "head_features": COUNT,
-    "anchor_sizes_px": Numbers(1, MOST_SIDE_PX, integer=True, entries=(5, 5)),
-    "anchor_ratios": Numbers(1 / MOST_RATIO, MOST_RATIO, entries=(1, MOST_RATIOS)),
-    "box_loss": Words(("l1", "smooth_l1")),
+    "anchor_sizes_px": entries(integer(1, MOST_SIDE_PX), 5, 5),
+    "anchor_ratios": entries(number(1 / MOST_RATIO, MOST_RATIO), 1, MOST_RATIOS),
+    "box_loss": Literal["l1", "smooth_l1"],
     **dict.fromkeys(("rpn_pre_nms_train", "rpn_pre_nms_test"), COUNT),
     **dict.fromkeys(("rpn_post_nms_train", "rpn_post_nms_test"), COUNT),
     **dict.fromkeys(("rpn_nms_iou", "rpn_foreground_iou", "rpn_background_iou"), OVERLAP),
     "rpn_samples": COUNT,
-    "rpn_positive_share": SHARE,
+    "rpn_positive_share": FRACTION,
     **dict.fromkeys(("roi_foreground_iou", "roi_background_iou", "nms_iou"), OVERLAP),
     "roi_samples": COUNT,
-    "roi_positive_share": SHARE,
-    "roi_align": Words(("torchvision", "sparse")),
-    "score_threshold": SHARE,
+    "roi_positive_share": FRACTION,
+    "roi_align": Literal["torchvision", "sparse"],
+    "score_threshold": FRACTION,
     "detections_per_image": COUNT,
     "protocol": PROTOCOL,
 }
@@ -90,12 +91,12 @@ def read_config(
     *,
     labels: Mapping[str, Any],
     size_px: int,  # noqa: ARG001 - the file has its own
-    place: str,
+    file: str,
 ) -> PreTrainedConfig:
     """See `Family`."""
-    check_keys(content, (*_RANGES, *UNUSED_KEYS), place=place)
-    fields = checked(content, _RANGES, place=place)
-    return CxrRcnnConfig(backbone=backbone_name(content, place=place), **labels, **fields)
+    check_keys(content, (*_RANGES, *UNUSED_KEYS), file=file)
+    fields = checked(content, _RANGES, file=file)
+    return CxrRcnnConfig(backbone=backbone_name(content, file=file), **labels, **fields)
 
 
 def build(config: PreTrainedConfig) -> nn.Module:

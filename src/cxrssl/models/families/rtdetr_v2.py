@@ -6,7 +6,7 @@ Shapes: B images, N boxes, S the side of the square the network sees.
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -23,17 +23,16 @@ from cxrssl.models.config_file import UNUSED_KEYS, backbone_name, check_keys
 from cxrssl.models.published.image_processing_cxr import strongest
 from cxrssl.models.ranges import (
     COUNT,
+    FRACTION,
     MEAN,
     MOST_COUNT,
     MOST_LAYERS,
     MOST_QUERIES,
     PROTOCOL,
-    SHARE,
     STD,
-    Numbers,
     Rule,
-    Words,
     checked,
+    integer,
     shown,
 )
 from cxrssl.models.untrusted_config import EXPECTED
@@ -51,28 +50,28 @@ CLASS_KEYS: tuple[str, ...] = (
 )
 NORMALISES_INSIDE = False
 
-# What `config.json` may say of what a recipe decides.
+# Ranges of the keys of `config.json` that a recipe decides.
 _RANGES: Mapping[str, Rule] = {
-    "norm": Words(("frozen", "recalibrated", "bn")),
+    "norm": Literal["frozen", "recalibrated", "bn"],
     "image_mean": MEAN,
     "image_std": STD,
-    "d_model": Numbers(8, MOST_COUNT, integer=True),
-    "num_queries": Numbers(1, MOST_QUERIES, integer=True),
-    "encoder_layers": Numbers(1, MOST_LAYERS, integer=True),
-    "decoder_layers": Numbers(2, MOST_LAYERS, integer=True),
-    "num_denoising": Numbers(1, MOST_QUERIES, integer=True),
-    "score_threshold": SHARE,
+    "d_model": integer(8, MOST_COUNT),
+    "num_queries": integer(1, MOST_QUERIES),
+    "encoder_layers": integer(1, MOST_LAYERS),
+    "decoder_layers": integer(2, MOST_LAYERS),
+    "num_denoising": integer(1, MOST_QUERIES),
+    "score_threshold": FRACTION,
     "detections_per_image": COUNT,
     "protocol": PROTOCOL,
 }
-# What transformers adds to a timm backbone's once it is built, and what shapes that.
+# Keys that transformers adds to a timm backbone's configuration, and keys that shape it.
 _ADDED_TO_BACKBONE = ("stage_names", "out_features")
 _SHAPING_BACKBONE = ("num_channels", "features_only", "freeze_batch_norm_2d", "output_stride")
 _STRIDES = (8, 16, 32)
-# What transformers adds to the name of a loss that an intermediate layer has as well.
-_REPEATS = ("_aux_", "_dn_")
-# What transformers' configuration calls as a recipe does, and what it just keeps.
-_KEPT = (
+# Suffixes that transformers adds to the names of losses of intermediate layers.
+_LAYER_SUFFIXES = ("_aux_", "_dn_")
+# Keys that have the same name in transformers' configuration as in a recipe.
+_SAME_NAMES = (
     *("num_queries", "encoder_layers", "decoder_layers", "num_denoising", "id2label", "label2id"),
     *("norm", "protocol", "image_mean", "image_std", "score_threshold", "detections_per_image"),
 )
@@ -130,14 +129,14 @@ class RtDetr(nn.Module):
         try:
             losses: dict[str, Tensor] = self.network(pixel_values=pixels, labels=labels).loss_dict
         except ValueError as error:
-            # Boxes that are no numbers can't be matched with those drawn.
+            # Predicted boxes that are not finite can't be matched with true ones.
             with torch.no_grad():
                 boxes = self.network(pixel_values=pixels).pred_boxes
             if bool(torch.isfinite(boxes).all()):
                 raise
             raise TrainingError(
-                "loss_bbox and loss_giou have no value: the boxes found are no numbers after the "
-                "last step. Lower optim.peak_lr, or set clip_norm."
+                "loss_bbox and loss_giou have no value: the predicted boxes are not finite after "
+                "the last step. Lower optim.peak_lr, or set clip_norm."
             ) from error
         return losses
 
@@ -169,7 +168,7 @@ def _config(fields: Mapping[str, Any]) -> RTDetrV2Config:
     maps = pyramid_body(backbone, size_px=fields["size_px"])
     channels = list(maps.feature_info.channels())  # type: ignore[union-attr, operator]
     if len(channels) < 4 or not str(getattr(maps, "output_fmt", "NCHW")).endswith("NCHW"):
-        raise TransferError(f"rtdetr_v2 needs a convolutional backbone, and {backbone} is none.")
+        raise TransferError(f"rtdetr_v2 needs a convolutional backbone, and {backbone} is not.")
     last = list(maps.feature_info.out_indices)[-3:]  # type: ignore[union-attr, arg-type]
     return RTDetrV2Config(
         backbone_config=TimmBackboneConfig(
@@ -185,61 +184,61 @@ def _config(fields: Mapping[str, Any]) -> RTDetrV2Config:
         d_model=width,
         decoder_in_channels=[width] * 3,
         decoder_ffn_dim=4 * width,
-        **{name: fields[name] for name in _KEPT},
+        **{name: fields[name] for name in _SAME_NAMES},
     )
 
 
 def read_config(
-    content: Mapping[str, Any], *, labels: Mapping[str, Any], size_px: int, place: str
+    content: Mapping[str, Any], *, labels: Mapping[str, Any], size_px: int, file: str
 ) -> PreTrainedConfig:
     """See `Family`; the detector is one that a recipe makes, and the file may say nothing else."""
-    fields = checked(content, _RANGES, place=place)
+    fields = checked(content, _RANGES, file=file)
     backbone = content.get("backbone_config")
     if not isinstance(backbone, dict) or backbone.get("model_type") != "timm_backbone":
-        raise DataError(f"{place} has no backbone of timm. {EXPECTED}")
+        raise DataError(f"{file} has no backbone of timm. {EXPECTED}")
     missing = sorted(_RANGES.keys() - fields.keys())
     if missing:
-        raise DataError(f"{place} has no {', '.join(missing)}. {EXPECTED}")
+        raise DataError(f"{file} has no {', '.join(missing)}. {EXPECTED}")
     _check_side(size_px, num_queries=fields["num_queries"])
-    name = backbone_name(backbone, place=place)
+    name = backbone_name(backbone, file=file)
     with torch.device("meta"):
         # The processor's side and not the file's: a recipe has the side in one place.
         config = _config(
             {**fields, **labels, "backbone": name, "size_px": size_px, "width": fields["d_model"]}
         )
-    _check_written(content, config.to_dict(), place=place)
+    _check_written(content, config.to_dict(), file=file)
     return config
 
 
-def _check_written(content: Mapping[str, Any], written: Mapping[str, Any], *, place: str) -> None:
-    """Check that a file says what is written of the detector that it describes.
+def _check_written(content: Mapping[str, Any], written: Mapping[str, Any], *, file: str) -> None:
+    """Check that a file agrees with the configuration written for the detector it describes.
 
     Args:
-        content: Of the file.
+        content: Content of the file.
         written: The configuration of a recipe's detector that has the same numbers.
-        place: What the file is called in messages.
+        file: Name of the file in messages.
 
     Raises:
         DataError: If it says something else, or has further keys.
     """
-    stated, expected = content["backbone_config"], written["backbone_config"]
-    check_keys(content, (*written, *UNUSED_KEYS), place=place)
-    check_keys(stated, (*expected, *_ADDED_TO_BACKBONE), place=place)
-    free = {*_RANGES, *UNUSED_KEYS}
-    odd = [
+    backbone, expected_backbone = content["backbone_config"], written["backbone_config"]
+    check_keys(content, (*written, *UNUSED_KEYS), file=file)
+    check_keys(backbone, (*expected_backbone, *_ADDED_TO_BACKBONE), file=file)
+    unchecked = {*_RANGES, *UNUSED_KEYS}
+    differences = [
         f"{key} {shown(value)} (expected {shown(written[key])})"
         for key, value in content.items()
-        if key in written and key not in free and value != written[key]
+        if key in written and key not in unchecked and value != written[key]
     ]
-    odd += [
-        f"backbone_config.{key} {shown(stated[key])} (expected {shown(expected[key])})"
+    differences += [
+        f"backbone_config.{key} {shown(backbone[key])} (expected {shown(expected_backbone[key])})"
         for key in _SHAPING_BACKBONE
-        if key in stated and stated[key] != expected[key]
+        if key in backbone and backbone[key] != expected_backbone[key]
     ]
-    if odd:
+    if differences:
         version = shown(content.get("transformers_version"))
         raise DataError(
-            f"{place}, of transformers {version}, says {'; '.join(odd[:3])}. {EXPECTED}"
+            f"{file}, of transformers {version}, says {'; '.join(differences[:3])}. {EXPECTED}"
         )
 
 
@@ -305,22 +304,22 @@ def _check_side(size_px: int, *, num_queries: int) -> None:
         TransferError: If it does not.
     """
     sides = [math.ceil(size_px / stride) for stride in _STRIDES]
-    places = sum(side * side for side in sides)
+    num_positions = sum(side * side for side in sides)
     if any(fine != 2 * coarse for fine, coarse in pairwise(sides)):
         raise TransferError(
             f"rtdetr_v2 halves an image of {size_px} px to maps of {sides} that do not double; "
             "choose a size_px that is a multiple of 32."
         )
-    if num_queries > places:
+    if num_queries > num_positions:
         raise TransferError(
-            f"rtdetr_v2 has {num_queries} queries, and an image of {size_px} px {places} places "
-            "for them. Lower num_queries, or choose a larger size_px."
+            f"rtdetr_v2 has {num_queries} queries, and an image of {size_px} px has "
+            f"{num_positions} places for them. Lower num_queries, or choose a larger size_px."
         )
 
 
 def _centres(boxes: Tensor) -> Tensor:
-    low, high = boxes[:, :2], boxes[:, 2:]
-    return torch.cat([(low + high) / 2, high - low], dim=1)
+    top_left, bottom_right = boxes[:, :2], boxes[:, 2:]
+    return torch.cat([(top_left + bottom_right) / 2, bottom_right - top_left], dim=1)
 
 
 def _by_kind(losses: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -328,7 +327,7 @@ def _by_kind(losses: dict[str, Tensor]) -> dict[str, Tensor]:
     sums: dict[str, Tensor] = {}
     for name, loss in losses.items():
         kind = name
-        for repeat in _REPEATS:
+        for repeat in _LAYER_SUFFIXES:
             kind = kind.split(repeat)[0]
         sums[kind] = sums[kind] + loss if kind in sums else loss
     return sums
@@ -338,6 +337,6 @@ def _detections(
     logits: Tensor, centres: Tensor, config: RTDetrV2Config, *, side: int
 ) -> dict[str, Tensor]:
     scores, labels, boxes = strongest(logits, centres)
-    kept = (scores > config.score_threshold).nonzero().flatten()[: config.detections_per_image]
-    inside = (boxes[kept] * side).clamp(0, side)
-    return {"boxes": inside, "scores": scores[kept], "labels": labels[kept] + 1}
+    rows = (scores > config.score_threshold).nonzero().flatten()[: config.detections_per_image]
+    inside = (boxes[rows] * side).clamp(0, side)
+    return {"boxes": inside, "scores": scores[rows], "labels": labels[rows] + 1}

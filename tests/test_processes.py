@@ -99,7 +99,8 @@ layers = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flat
 model = Net(nn.Sequential(*layers), nn.Identity(), temperature=0.5)
 views = torch.zeros(8, 2, 1, 16, 16, dtype=torch.uint8)
 if sys.argv[1] == "start":
-    found = chunk_that_fits(accelerator, model, wanted=8, item={"views": views[0]}, intensity=grey)
+    item = {"views": views[0]}
+    found = chunk_that_fits(accelerator, model, num_images=8, item=item, intensity=grey)
     assert int(layers[1].num_batches_tracked) == 0
     assert float(layers[0].weight.grad.abs().sum()) == 0
     print(f"rank {rank} takes {found}")

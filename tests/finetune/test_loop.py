@@ -43,30 +43,30 @@ def fingerprint(detector: Detector) -> str:
 def test_the_product_is_the_best_or_the_last_as_the_recipe_says(
     keep: str, store_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[str] = []
+    fingerprints: list[str] = []
     # The trial before the first step, and three epochs of which the second is the best.
     scores = iter([None, 0.1, 0.3, 0.2])
 
     def watched(
-        detector: Detector, store: Store, examples: Sequence[Example], **shares: int
+        detector: Detector, store: Store, examples: Sequence[Example], **processes: int
     ) -> list[ImageDetections]:
-        seen.append(fingerprint(detector))
-        return detect_in_turn(detector, store, examples, **shares)
+        fingerprints.append(fingerprint(detector))
+        return detect_in_turn(detector, store, examples, **processes)
 
-    def made(*_: object, **__: object) -> dict[str, float | None]:
+    def fixed_scores(*_: object, **__: object) -> dict[str, float | None]:
         return dict.fromkeys(("AP", "AP50", "AR100"), next(scores))
 
     monkeypatch.setattr(validation, "detect_in_turn", watched)
-    monkeypatch.setattr(validation, "values_of", made)
+    monkeypatch.setattr(validation, "values_of", fixed_scores)
     recipe = finetune_recipe(store_folder, *QUICK, "validate_every_epochs=1", f"keep={keep}")
     run = tmp_path / "run"
     product = finetune(recipe, run, resume=False)
     logged = [line["val_AP"] for line in lines_of(run) if "val_AP" in line]
     assert logged == [0.1, 0.3, 0.2]
-    assert len(set(seen[:4])) == 4
-    kept = {"best": seen[2], "last": seen[3]}[keep]
-    assert fingerprint(load_detector(product)) == kept == seen[4]
-    assert fingerprint(load_detector(run / "best")) == seen[2]
+    assert len(set(fingerprints[:4])) == 4
+    expected = {"best": fingerprints[2], "last": fingerprints[3]}[keep]
+    assert fingerprint(load_detector(product)) == expected == fingerprints[4]
+    assert fingerprint(load_detector(run / "best")) == fingerprints[2]
     assert (run / "metrics.json").is_file()
 
 
@@ -88,7 +88,7 @@ def test_a_validation_before_training_changes_nothing_of_it(
 ) -> None:
     recipe = finetune_recipe(store_folder, "max_steps=4")
     with_trial = finetune(recipe, tmp_path / "a", resume=False)
-    monkeypatch.setattr(validation.Validation, "try_out", lambda *_, **__: None)
+    monkeypatch.setattr(validation.Validation, "check_first", lambda *_, **__: None)
     without = finetune(recipe, tmp_path / "b", resume=False)
     assert fingerprint(load_detector(with_trial)) == fingerprint(load_detector(without))
 
@@ -104,7 +104,7 @@ def test_the_rate_falls_after_the_epochs_that_the_recipe_names(
     for line in lines_of(tmp_path / "run"):
         rates.setdefault(line["epoch"], set()).add(line["lr"])
     expected = {0: 1e-3, 1: 1e-4, 2: 1e-5}
-    assert {epoch: len(found) for epoch, found in rates.items()} == {0: 1, 1: 1, 2: 1}
+    assert {epoch: len(of_epoch) for epoch, of_epoch in rates.items()} == {0: 1, 1: 1, 2: 1}
     assert all(rates[epoch].pop() == pytest.approx(lr) for epoch, lr in expected.items())
 
 
@@ -137,22 +137,22 @@ def test_anchors_and_boxes_keep_their_pixels_in_half_precision(store: Store) -> 
     recipe = finetune_recipe(store.folder)
     images, _ = training_images(store, labelled_splits(store, recipe).train, recipe)
     detector, _ = initial_detector(recipe, store, images, torch.device("cpu"))
-    model, seen = detector.model.train(), []
+    model, dtypes = detector.model.train(), []
     filtered = model.rpn.filter_proposals
 
-    def watched(proposals: torch.Tensor, *rest: Any) -> Any:  # noqa: ANN401
-        seen.append(proposals.dtype)
-        return filtered(proposals, *rest)
+    def watched(proposals: torch.Tensor, *arguments: Any) -> Any:  # noqa: ANN401
+        dtypes.append(proposals.dtype)
+        return filtered(proposals, *arguments)
 
     model.rpn.filter_proposals = watched
     target = {"boxes": torch.tensor([[3.3, 3.1, 40.7, 50.9]]), "labels": torch.tensor([1])}
     with torch.autocast("cpu", torch.bfloat16):
         losses = model([torch.rand(3, 64, 64)], [target])
         maps = model.backbone(torch.rand(1, 3, 64, 64))
-        found = model.eval()([torch.rand(3, 64, 64)])
-    assert seen == [torch.float32] * 2
-    assert {one.dtype for one in maps.values()} == {torch.float32}
-    assert found[0]["boxes"].dtype == torch.float32
+        detections = model.eval()([torch.rand(3, 64, 64)])
+    assert dtypes == [torch.float32] * 2
+    assert {feature_map.dtype for feature_map in maps.values()} == {torch.float32}
+    assert detections[0]["boxes"].dtype == torch.float32
     assert all(loss.dtype == torch.float32 for loss in losses.values())
 
 
@@ -167,8 +167,8 @@ def test_half_precision_trains(align: str, store_folder: Path, tmp_path: Path) -
     recipe.write_text(to_yaml(finetune_recipe(store_folder, *changes, "precision=bf16")))
     command = [sys.executable, "-m", "cxrssl", "finetune", str(recipe), "--out", str(half)]
     subprocess.run(command, check=True, cwd=ROOT)
-    own = lines_of(half)
-    parts = [name for name in own[0] if name.startswith("loss_")]
+    lines = lines_of(half)
+    parts = [name for name in lines[0] if name.startswith("loss_")]
     assert len(parts) == 4
     # What is scored is what was written, in full precision.
     scored = json.loads((half / "metrics.json").read_text())
@@ -177,8 +177,8 @@ def test_half_precision_trains(align: str, store_folder: Path, tmp_path: Path) -
     )
     assert again["metrics"] == scored["metrics"]
     first = lines_of(full)[0]
-    assert any(own[0][name] != first[name] for name in parts)
-    assert all(own[0][name] == pytest.approx(first[name], rel=0.1, abs=0.05) for name in parts)
+    assert any(lines[0][name] != first[name] for name in parts)
+    assert all(lines[0][name] == pytest.approx(first[name], rel=0.1, abs=0.05) for name in parts)
 
 
 def test_rtdetr_is_trained_scored_and_evaluated_as_the_other_family(
@@ -187,10 +187,10 @@ def test_rtdetr_is_trained_scored_and_evaluated_as_the_other_family(
     recipe = finetune_recipe(store_folder, RTDETR, "max_steps=4", "validate_every_epochs=1")
     product = finetune(recipe, tmp_path / "run", resume=False)
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    found = evaluate(
+    scores = evaluate(
         product, store_folder, split="test", fusion="consensus", consensus_iou=0.2, normals=True
     )
-    assert found["metrics"] == metrics["metrics"]
+    assert scores["metrics"] == metrics["metrics"]
     assert len(json.loads((tmp_path / "run" / "predictions.json").read_text())["annotations"]) > 0
     losses = {name for name in lines_of(tmp_path / "run")[0] if name.startswith("loss_")}
     assert losses == {"loss_vfl", "loss_bbox", "loss_giou"}
@@ -216,6 +216,6 @@ def test_rtdetr_learns_four_images_by_heart(store: Store, store_folder: Path) ->
         torch.nn.utils.clip_grad_norm_(detector.model.parameters(), 0.1)
         optimizer.step()
         optimizer.zero_grad()
-    found = detect(detector, store, four)
-    score = values_of(found, four, store)["AP50"]
+    detections = detect(detector, store, four)
+    score = values_of(detections, four, store)["AP50"]
     assert score > 0.9

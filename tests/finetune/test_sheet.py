@@ -43,10 +43,10 @@ def test_a_flip_and_a_resize_move_pixels_and_boxes_alike(store: Store, store_fol
     assert straight.pixels.shape == (128, 128)
     assert np.array_equal(turned.pixels, straight.pixels[:, ::-1])
     stored = images.examples[visit.row].boxes
-    for box, one, other in zip(stored, straight.outlines, turned.outlines, strict=True):
-        assert np.allclose(one.box, 2 * box)
-        x0, y0, x1, y1 = one.box
-        assert np.allclose(other.box, (128 - x1, y0, 128 - x0, y1), atol=1e-4)
+    for box, outline, flipped in zip(stored, straight.outlines, turned.outlines, strict=True):
+        assert np.allclose(outline.box, 2 * box)
+        x0, y0, x1, y1 = outline.box
+        assert np.allclose(flipped.box, (128 - x1, y0, 128 - x0, y1), atol=1e-4)
 
 
 def test_the_sheet_is_small_names_nobody_and_is_written_once(

@@ -17,7 +17,7 @@ from cxrssl.run.processes import start_accelerator
 from cxrssl.ssl.byol import BYOL
 from cxrssl.ssl.losses.nt_xent import nt_xent
 from cxrssl.ssl.moco import MoCo
-from cxrssl.ssl.pretext import Batch, Couples, Losses, Outputs, in_order_of_place
+from cxrssl.ssl.pretext import Batch, Couples, Losses, Outputs, view_major
 from cxrssl.ssl.simclr import SimCLR
 from support import pretrain_recipe
 
@@ -40,7 +40,7 @@ class Limited(nn.Module):
 
     def forward(self, batch: Batch) -> Outputs:
         self.calls += 1
-        images = in_order_of_place(batch["views"])
+        images = view_major(batch["views"])
         if len(images) > 2 * self.most_images:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB")
         return self.encoder(images.double()).chunk(2)
@@ -89,10 +89,10 @@ def test_a_chunk_is_halved_until_it_fits_and_the_gradient_stays(
     assert float(expected.abs().max()) > 1e-4
     # What tried and failed left no trace: four chunks, each once with its graph.
     assert int(network.calls) == 4
-    said = capsys.readouterr().err
-    assert "memory runs out at 12 images at once: going on in chunks of 6" in said
-    assert "going on in chunks of 3" in said
-    assert "max_chunk_images=3" in said
+    stderr = capsys.readouterr().err
+    assert "memory runs out at 12 images at once: going on in chunks of 6" in stderr
+    assert "going on in chunks of 3" in stderr
+    assert "max_chunk_images=3" in stderr
 
 
 def test_the_loss_of_several_parts_is_their_sum() -> None:
@@ -109,8 +109,8 @@ def test_other_faults_are_not_taken_for_memory() -> None:
     assert not is_out_of_memory(RuntimeError("shapes do not match"))
     assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
     assert is_out_of_memory(MemoryError())
-    for said in ("std::bad_alloc", "cuDNN error: CUDNN_STATUS_ALLOC_FAILED"):
-        assert is_out_of_memory(RuntimeError(said))
+    for message in ("std::bad_alloc", "cuDNN error: CUDNN_STATUS_ALLOC_FAILED"):
+        assert is_out_of_memory(RuntimeError(message))
 
 
 def test_what_torch_says_when_the_machine_has_no_more_is_known() -> None:
@@ -137,10 +137,10 @@ def test_a_run_short_of_memory_ends_with_the_weights_of_one_begun_in_small_chunk
         return load_file(tmp_path / name / "backbone/model.safetensors")
 
     small = ran("small", "max_chunk_images=4")
-    whole = kind.forward
+    forward = kind.forward
 
     def limited(self: nn.Module, batch: Batch) -> Outputs:
-        outputs = whole(self, batch)  # BatchNorm has seen them by the time memory runs out
+        outputs = forward(self, batch)  # BatchNorm has seen them by the time memory runs out
         if self.training and len(batch["views"]) > 4:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB")
         return outputs

@@ -33,9 +33,9 @@ print(json.dumps(health.measure(pretext.encoder).as_json()))
 @pytest.mark.slow
 def test_features_are_measured_in_full_precision(store_folder: Path) -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([f"{ROOT}/src", f"{ROOT}/tests"])}
-    said = []
+    measurements = []
     for precision in ("fp32", "bf16"):  # a process has one precision for good
         command = [sys.executable, "-c", MEASURE, str(store_folder), precision]
         run = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
-        said.append(run.stdout.splitlines()[-1])
-    assert said[0] == said[1]
+        measurements.append(run.stdout.splitlines()[-1])
+    assert measurements[0] == measurements[1]

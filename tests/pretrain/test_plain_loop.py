@@ -34,7 +34,7 @@ def batches(store: Store) -> list[Tensor]:
     splits = splits_of(store, protocol="corrected", normals=True)
     rows = [row for row, image in enumerate(store.images) if splits[image.image_id] == "train"]
     plan = BatchPlan(len(rows), batch_size=BATCH, num_epochs=2, seed=0, drop_last=True)
-    found = []
+    view_batches = []
     for visits in plan.batches()[:STEPS]:
         views = [
             random_view(equalized(store.pixels(row)), RANGES, view_generator(0, epoch, row, view))
@@ -43,8 +43,10 @@ def batches(store: Store) -> list[Tensor]:
         ]
         pixels = torch.stack([torch.from_numpy(view) for view in views])[:, None]
         grey = (pixels.float() / 255 - 0.5) / 0.25
-        found.append(grey.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last))
-    return found
+        view_batches.append(
+            grey.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+        )
+    return view_batches
 
 
 def plain_simclr(store: Store) -> tuple[list[float], dict[str, Tensor]]:

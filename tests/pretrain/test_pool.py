@@ -13,29 +13,29 @@ from cxrssl.config.schema import FinetuneRecipe, PretrainRecipe
 from cxrssl.data.detection import splits_of
 from cxrssl.data.store import Store
 from cxrssl.finetune.splits import labelled_splits
-from cxrssl.pretrain.pool import assumed, pool_images
+from cxrssl.pretrain.pool import assumption, pool_images
 from cxrssl.reproduce.jobs import trainings
 from support import ROOT, pretrain_recipe
 
 Images = dict[str, Any]
-FOUND: Images = {"normals": False}
+WITH_FINDINGS: Images = {"normals": False}
 ALL: Images = {"normals": True}
 
 
 def plan(pool: Images, labels: Images, *changes: str) -> Plan:
     """Return the smoke plan with other images for pretraining, and for fine-tuning."""
     path = ROOT / "recipes/plans/smoke.yaml"
-    wanted = [
+    overrides = [
         f"pretrainings.simclr.set={json.dumps({'batch_size': 2, 'data': pool})}",
         f"finetuning.set={json.dumps({'data': labels})}",
     ]
-    return load_recipe(path, Plan, overrides=[*wanted, *changes])
+    return load_recipe(path, Plan, overrides=[*overrides, *changes])
 
 
-def image_sets(store: Store, wanted: Plan) -> list[tuple[set[str], set[str], PretrainRecipe]]:
+def image_sets(store: Store, plan: Plan) -> list[tuple[set[str], set[str], PretrainRecipe]]:
     """Return the pool, the labelled images, and the pretraining of every arm that has one."""
-    runs = {one.job.name: one.recipe for one in trainings(wanted, Path("runs/x"))}
-    found = []
+    runs = {training.job.name: training.recipe for training in trainings(plan, Path("runs/x"))}
+    arms = []
     for name, recipe in runs.items():
         if not isinstance(recipe, FinetuneRecipe) or recipe.init.backbone is None:
             continue
@@ -43,8 +43,8 @@ def image_sets(store: Store, wanted: Plan) -> list[tuple[set[str], set[str], Pre
         assert isinstance(pretraining, PretrainRecipe), name
         pool = set(pool_images(store, pretraining)[0].ids)
         labelled = {example.image_id for example in labelled_splits(store, recipe).train}
-        found.append((pool, labelled, pretraining))
-    return found
+        arms.append((pool, labelled, pretraining))
+    return arms
 
 
 def training_images(store: Store, protocol: str, *, normals: bool) -> set[str]:
@@ -52,19 +52,19 @@ def training_images(store: Store, protocol: str, *, normals: bool) -> set[str]:
     return {name for name, split in splits.items() if split == "train"}
 
 
-@pytest.mark.parametrize("pool", [FOUND, ALL])
-@pytest.mark.parametrize("labels", [FOUND, ALL])
+@pytest.mark.parametrize("pool", [WITH_FINDINGS, ALL])
+@pytest.mark.parametrize("labels", [WITH_FINDINGS, ALL])
 @pytest.mark.parametrize("orders", [(None, None), ("table", "seeded"), ("seeded", "table")])
 def test_pool_and_labels_share_nothing_whatever_their_recipes_say(
     pool: Images, labels: Images, orders: Sequence[str | None], store: Store
 ) -> None:
-    wanted = plan(
+    changed_plan = plan(
         pool | {"label_order": orders[0]},
         labels | {"label_order": orders[1]},
         "label_fractions=[0.2, 0.5, 0.7, 1.0]",
         "seeds=[0, 1, 2]",
     )
-    arms = image_sets(store, wanted)
+    arms = image_sets(store, changed_plan)
     assert len(arms) == 9
     for unlabelled, labelled, recipe in arms:
         assert not unlabelled & labelled
@@ -79,22 +79,22 @@ def test_pool_and_labels_share_nothing_whatever_their_recipes_say(
 def test_pool_and_labels_share_nothing_in_the_papers_protocols(
     protocol: str, orders: Sequence[str | None], store: Store
 ) -> None:
-    wanted = plan(
-        FOUND | {"label_order": orders[0]},
-        FOUND | {"label_order": orders[1]},
+    changed_plan = plan(
+        WITH_FINDINGS | {"label_order": orders[0]},
+        WITH_FINDINGS | {"label_order": orders[1]},
         f"protocol={protocol}",
         "label_fractions=[0.3, 0.5, 1.0]",
     )
     train = training_images(store, protocol, normals=False)
-    arms = image_sets(store, wanted)
+    arms = image_sets(store, changed_plan)
     assert len(arms) == 2
     assert all(pool == train - labelled and labelled < train for pool, labelled, _ in arms)
 
 
 def test_a_pool_has_what_a_single_reader_never_read(store: Store) -> None:
     reader = store.findings["reader"].value_counts().index[0]
-    wanted = plan(ALL, ALL | {"fusion": f"single:{reader}"})
-    ((pool, labelled, recipe),) = image_sets(store, wanted)
+    changed_plan = plan(ALL, ALL | {"fusion": f"single:{reader}"})
+    ((pool, labelled, recipe),) = image_sets(store, changed_plan)
     read = set(store.findings.loc[store.findings["reader"].eq(reader), "image_id"])
     assert labelled <= read
     assert pool == training_images(store, "corrected", normals=True) - labelled
@@ -111,11 +111,11 @@ def test_faulty_arms_share_nothing_either(store: Store) -> None:
 
 def test_a_pool_alone_says_what_it_takes_for_granted(store_folder: Path) -> None:
     half = pretrain_recipe(store_folder, "data.pool_fraction=0.75", "seed=3")
-    said = assumed(half)
-    assert said is not None
+    text = assumption(half)
+    assert text is not None
     for part in ("protocol corrected", "normals true", "label_order seeded", "label_fraction 0.25"):
-        assert part in said
-    assert assumed(pretrain_recipe(store_folder)) is None
+        assert part in text
+    assert assumption(pretrain_recipe(store_folder)) is None
     paired = "data.finetuning={normals: false, label_order: null, fusion: consensus}"
     stated = pretrain_recipe(store_folder, "data.pool_fraction=0.5", paired)
-    assert assumed(stated) is None
+    assert assumption(stated) is None

@@ -29,9 +29,9 @@ def batch(number: int = 0) -> dict[str, Tensor]:
 def lightlys(outputs: tuple[Tensor, ...]) -> Tensor:
     """Return the paper's loss by lightly's, which is the mean of minus both cosines."""
     first, second, first_target, second_target = outputs
-    there = NegativeCosineSimilarity()(first, second_target)
-    back = NegativeCosineSimilarity()(second, first_target)
-    return 4 + 2 * (there + back)
+    first_to_second = NegativeCosineSimilarity()(first, second_target)
+    second_to_first = NegativeCosineSimilarity()(second, first_target)
+    return 4 + 2 * (first_to_second + second_to_first)
 
 
 def test_loss_and_gradient_are_lightlys() -> None:
@@ -69,13 +69,13 @@ def test_the_copy_moves_as_the_closed_form_says_and_less_and_less() -> None:
     with torch.no_grad():
         for parameter in [*method.encoder.parameters(), *method.projector.parameters()]:
             parameter.add_(1.0)  # and there it stays
-    kept = 1.0
+    remaining = 1.0
     for step in range(steps):
         done = (step + 1) / steps
-        kept *= momentum_at(0.8, done)
+        remaining *= momentum_at(0.8, done)
         method.after_step(done)
     for now, first in zip(method.copy.parameters(), start, strict=True):
-        assert torch.allclose(now, first + (1 - kept), rtol=0, atol=1e-5)
+        assert torch.allclose(now, first + (1 - remaining), rtol=0, atol=1e-5)
     assert momentum_at(0.8, 0.0) == pytest.approx(0.8)
     assert momentum_at(0.8, 1.0) == 1.0
     assert momentum_at(0.8, 0.5) == pytest.approx(0.9)

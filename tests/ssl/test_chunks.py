@@ -29,10 +29,10 @@ def run(
     chunk_images: int,
     unsynced: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> tuple[Tensor, list[slice]]:
-    asked = []
+    chunks = []
 
     def embed(chunk: slice) -> tuple[Tensor, Tensor]:
-        asked.append(chunk)
+        chunks.append(chunk)
         both = views()[chunk].transpose(0, 1).flatten(0, 1)
         # One mask for all: a chunk's dropout can't equal the whole batch's otherwise.
         with torch.random.fork_rng():
@@ -52,22 +52,27 @@ def run(
         unsynced=unsynced,
         buffers=model.buffers(),
     )
-    return losses["loss"], asked
+    return losses["loss"], chunks
 
 
 @pytest.mark.parametrize("chunk_images", [1, 3, 4, 5, 9])
 def test_chunks_have_the_loss_and_gradient_of_the_whole_batch(chunk_images: int) -> None:
-    whole, chunked = network(nn.GroupNorm(2, 8)), network(nn.GroupNorm(2, 8))
-    (expected, once), (found, twice) = run(whole, NUM_IMAGES), run(chunked, chunk_images)
-    assert float(found) == pytest.approx(float(expected), abs=1e-12)
-    for one, two in zip(whole.parameters(), chunked.parameters(), strict=True):
-        assert float(one.grad.abs().max()) > 1e-6
-        assert torch.allclose(one.grad, two.grad, rtol=0, atol=1e-12)
-    assert len(once) == 1
+    unchunked, chunked = network(nn.GroupNorm(2, 8)), network(nn.GroupNorm(2, 8))
+    (expected, expected_chunks), (loss, chunks) = (
+        run(unchunked, NUM_IMAGES),
+        run(chunked, chunk_images),
+    )
+    assert float(loss) == pytest.approx(float(expected), abs=1e-12)
+    for expected_parameter, parameter in zip(
+        unchunked.parameters(), chunked.parameters(), strict=True
+    ):
+        assert float(expected_parameter.grad.abs().max()) > 1e-6
+        assert torch.allclose(expected_parameter.grad, parameter.grad, rtol=0, atol=1e-12)
+    assert len(expected_chunks) == 1
     # No image is left out, and none is embedded in more than one chunk of a pass.
-    covered = [row for chunk in twice for row in range(NUM_IMAGES)[chunk]]
+    covered = [row for chunk in chunks for row in range(NUM_IMAGES)[chunk]]
     assert covered == [*range(NUM_IMAGES)] * 2
-    assert max(chunk.stop - chunk.start for chunk in twice) == chunk_images
+    assert max(chunk.stop - chunk.start for chunk in chunks) == chunk_images
 
 
 def test_the_pass_without_a_graph_leaves_no_trace_in_batch_norm() -> None:

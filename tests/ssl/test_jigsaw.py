@@ -13,7 +13,7 @@ from cxrssl.data.sampling import Visit
 from cxrssl.data.store import Store
 from cxrssl.pretrain.pool import pool_images
 from cxrssl.pretrain.start import build_pretext
-from cxrssl.ssl.jigsaw import Jigsaw, normalised_alone
+from cxrssl.ssl.jigsaw import Jigsaw, normalised_per_tile
 from support import pretrain_recipe
 
 NUM_ORDERS = 7
@@ -49,8 +49,10 @@ def test_scores_and_loss_are_those_of_loops_over_images_and_tiles() -> None:
 
 def test_a_tiles_brightness_and_contrast_say_nothing() -> None:
     tiles = batch()["tiles"][:, 0]
-    assert torch.allclose(normalised_alone(3 * tiles + 5), normalised_alone(tiles), atol=1e-12)
-    black = normalised_alone(torch.full((1, 3, 4, 4), -2.0))
+    assert torch.allclose(
+        normalised_per_tile(3 * tiles + 5), normalised_per_tile(tiles), atol=1e-12
+    )
+    black = normalised_per_tile(torch.full((1, 3, 4, 4), -2.0))
     assert float(black.abs().max()) == 0
 
 

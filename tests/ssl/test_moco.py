@@ -52,7 +52,7 @@ def in_groups(teacher: nn.Module, images: Tensor) -> Tensor:
     order, keys = torch.randperm(BATCH).tolist(), {}
     for half in (order[: BATCH // 2], order[BATCH // 2 :]):
         keys |= dict(zip(half, teacher(images[half]), strict=True))
-    return torch.stack([keys[place] for place in range(BATCH)])
+    return torch.stack([keys[index] for index in range(BATCH)])
 
 
 def test_steps_are_those_of_algorithm_1_with_lightlys_loss_and_moving_average() -> None:
@@ -129,8 +129,8 @@ def test_an_earlier_key_of_the_querys_image_is_no_negative() -> None:
 def test_chance_is_the_loss_of_equal_rows() -> None:
     method = moco()
     method.queue.rows.fill_(1 / math.sqrt(LENGTH))
-    same, images = torch.ones(BATCH, LENGTH), batch(0)
-    loss = float(method.losses((same, same), images)["loss"].detach())
+    equal_rows, images = torch.ones(BATCH, LENGTH), batch(0)
+    loss = float(method.losses((equal_rows, equal_rows), images)["loss"].detach())
     assert loss == pytest.approx(method.chance_loss(BATCH), abs=1e-6)
 
 

@@ -31,9 +31,9 @@ def test_there_is_a_row_an_image(architecture: str, height: int, width: int) -> 
 def test_a_row_depends_on_its_image_alone_and_permuting_images_permutes_rows() -> None:
     model, views = simclr("test_resnet"), torch.randn(6, 2, 3, 64, 64)
     order = torch.tensor([4, 0, 5, 2, 1, 3])
-    whole = model({"views": views})[0]
-    assert torch.allclose(model({"views": views[order]})[0], whole[order], atol=1e-6)
+    rows_before = model({"views": views})[0]
+    assert torch.allclose(model({"views": views[order]})[0], rows_before[order], atol=1e-6)
     changed = views.clone()
     changed[2] += 1
-    rows = (model({"views": changed})[0] - whole).abs().amax(dim=1) > 1e-6
+    rows = (model({"views": changed})[0] - rows_before).abs().amax(dim=1) > 1e-6
     assert rows.tolist() == [False, False, True, False, False, False]

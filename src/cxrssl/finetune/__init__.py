@@ -10,7 +10,7 @@ from cxrssl.config.schema import FinetuneRecipe
 from cxrssl.data.loaders import detection_loader
 from cxrssl.data.shared_memory import shared_memory_faults
 from cxrssl.evaluate.original import in_original_px, write_predictions
-from cxrssl.finetune.batch import checked, on_device, seed_step, weighed
+from cxrssl.finetune.batch import checked, on_device, seed_step, weighted
 from cxrssl.finetune.setup import Setup, set_up
 from cxrssl.finetune.validation import Validation
 from cxrssl.models.detector import detector_input
@@ -43,7 +43,7 @@ def finetune(recipe: FinetuneRecipe, out: Path, *, resume: bool) -> Path:
     log = Log(run.log, every, num_steps=plan.num_steps, steps_done=step, writes=run.writes)
     network, optimizer = accelerator.prepare(model, optimizer)
     validation = Validation(setup, recipe)
-    validation.try_out(steps_done=step)
+    validation.check_first(steps_done=step)
     network.train()
 
     with training_progress("finetune", log, loader, shown=run.writes) as meter:
@@ -53,7 +53,7 @@ def finetune(recipe: FinetuneRecipe, out: Path, *, resume: bool) -> Path:
                 pixels, targets = on_device(next(loader), accelerator.device)
                 seed_step(detector, recipe, step, accelerator)
                 losses = network(detector_input(pixels), targets)
-                losses = weighed(accelerator, detector, losses, targets)
+                losses = weighted(accelerator, detector, losses, targets)
                 accelerator.backward(sum(losses.values()))
                 clip_gradients(accelerator, network, optim.clip_norm)
                 optimizer.step()

@@ -26,11 +26,11 @@ def seed_step(
     """Make all that is random in a step a function of the seed, the step and the image's place."""
     rank, num_processes = accelerator.process_index, accelerator.num_processes
     seed_torch(recipe.seed, STEP, step, rank)
-    places = range(rank, recipe.batch_size, num_processes)
-    detector.family.seed_samples(detector.model, image_seeds(recipe.seed, step, places))
+    batch_positions = range(rank, recipe.batch_size, num_processes)
+    detector.family.seed_samples(detector.model, image_seeds(recipe.seed, step, batch_positions))
 
 
-def weighed(
+def weighted(
     accelerator: Accelerator,
     detector: Detector,
     losses: Mapping[str, Tensor],

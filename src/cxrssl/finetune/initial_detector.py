@@ -1,4 +1,4 @@
-"""The detector of a fine-tuning run as it starts, and the audit of what it starts from."""
+"""The detector of a fine-tuning run at its start, and the audit of its initial weights."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -30,15 +30,15 @@ def initial_detector(
     *,
     is_resumed: bool = False,
 ) -> tuple[Detector, dict[str, Any] | None]:
-    """Return the detector at its start, on its device, and the record of what it starts from.
+    """Return the detector at its start, on its device, and the record of its initial weights.
 
     A run that goes on from a checkpoint has no start to load, and its record is there: it is None.
 
     Args:
         recipe: The recipe of the run.
-        store: Where its images are.
+        store: Store of its images.
         images: The training images; `norm: recalibrated` takes their statistics.
-        device: Where the detector is trained.
+        device: Device on which the detector is trained.
         is_resumed: Whether the run goes on from a checkpoint.
 
     Raises:
@@ -70,7 +70,7 @@ def initial_detector(
 
 
 def config_of(recipe: FinetuneRecipe, classes: Sequence[str], *, store_px: int) -> Config:
-    """Return all that shapes the recipe's detector for a store's classes and size in pixels.
+    """Return the configuration of the recipe's detector for a store's classes and size in pixels.
 
     Raises:
         RunError: If the detector can't take the store's images.
@@ -89,30 +89,30 @@ def config_of(recipe: FinetuneRecipe, classes: Sequence[str], *, store_px: int) 
 
 
 def _transfers(detector: Detector, recipe: FinetuneRecipe) -> Iterator[TransferRecord]:
-    """Load what the recipe starts from, and yield the audit of each part."""
+    """Load the recipe's initial weights, and yield the audit of each transfer."""
     init, architecture, body = recipe.init, recipe.model.backbone, detector.body
-    file, named = fetched_weights(init.weights)
+    file, given_source = fetched_weights(init.weights)
     match init.start:
         case "random":
             pass
         case "imagenet":
             weights, source = imagenet_start(architecture, file)
-            yield transfer(body, weights, source=named or source)
+            yield transfer(body, weights, source=given_source or source)
         case "coco":
             weights, source = coco_detector(architecture, file)
             new = detector.family.CLASS_KEYS
-            yield transfer(detector.model, weights, source=named or source, new=new)
+            yield transfer(detector.model, weights, source=given_source or source, new=new)
         case _:
             assert_never(init.start)
     if init.backbone is not None:
-        place = fetched(init.backbone)
+        location = fetched(init.backbone)
         weights = run_start(
-            place.folder,
-            source=place.source,
+            location.folder,
+            source=location.source,
             architecture=architecture,
             intensity=detector.intensity,
         )
-        yield transfer(body, weights, source=place.source)
+        yield transfer(body, weights, source=location.source)
 
 
 def _body_inputs(

@@ -26,10 +26,10 @@ class Setup:
 
     Attributes:
         accelerator: This process among those of the run.
-        store: Where the images are.
-        splits: Which of them are trained on, validated on and tested on.
+        store: Store of the images.
+        splits: Training, validation and test examples.
         images: The training images as the loop loads them.
-        batch_plan: Which images each step takes.
+        batch_plan: The images of each step.
         rate: The learning rate of each step.
         detector: The detector before the first step, or before a checkpoint is restored.
         run: The run's folder.

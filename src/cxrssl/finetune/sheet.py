@@ -17,12 +17,12 @@ def write_training_images(
 ) -> None:
     """Write the run's first training images with their boxes, unless the sheet is there.
 
-    What is shown has been through intensity, flip and resize; no name of an image is.
+    Images are shown after intensity, flip and resize, without their names.
 
     Args:
-        run: Where it goes.
-        images: What the run trains on.
-        plan: In which order.
+        run: The run.
+        images: Its training images.
+        plan: The order of the images.
         size_px: Side to which the detector resizes.
     """
     path = run.path / TRAINING_IMAGES

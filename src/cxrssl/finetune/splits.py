@@ -1,4 +1,4 @@
-"""Which images a fine-tuning run learns from, is chosen by, and is tested on."""
+"""Training, validation and test images of a fine-tuning run."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class LabelledSplits:
     val: list[Example]
     test: list[Example]
 
-    def cautions(self, *, batch_size: int) -> Iterator[str]:
+    def warnings(self, *, batch_size: int) -> Iterator[str]:
         """Yield warnings of splits that are allowed and yet unlikely to be meant."""
         if len(self.train) < batch_size:
             yield (
@@ -62,7 +62,7 @@ def labelled_splits(store: Store, recipe: FinetuneRecipe) -> LabelledSplits:
     examples = examples_of(store, fusion=data.fusion, iou=data.consensus_iou)
     splits = splits_of(store, protocol=data.protocol, normals=data.normals)
     train = {e.image_id: e for e in in_split(examples, splits, "train")}
-    seen = set(
+    labelled_names = set(
         labelled_ids(
             training_ids(store, protocol=data.protocol, normals=data.normals, fusion=data.fusion),
             fraction=data.label_fraction,
@@ -72,7 +72,7 @@ def labelled_splits(store: Store, recipe: FinetuneRecipe) -> LabelledSplits:
         )
     )
     validates = recipe.validate_every_epochs is not None
-    labelled = [example for name, example in train.items() if name in seen]
+    labelled = [example for name, example in train.items() if name in labelled_names]
     if not any(len(example.boxes) for example in labelled):
         raise DataError(
             f"none of the {len(labelled)} training images of {store.folder} that are seen has a "

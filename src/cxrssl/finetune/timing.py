@@ -1,4 +1,4 @@
-"""How long a detector of a recipe takes an image on this machine, measured on noise."""
+"""Training time of a recipe's detector on this machine, measured on noise."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Scores of a detector while it is trained, the best one kept, and the scores of the product."""
+"""Scores of a detector during training, its best state, and the scores of the final one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -32,18 +32,18 @@ class Validation:
     setup: Setup
     recipe: FinetuneRecipe
 
-    def try_out(self, *, steps_done: int) -> None:
-        """Score two batches before the first step, so that what is broken shows at once.
+    def check_first(self, *, steps_done: int) -> None:
+        """Score two batches before the first step, so that errors show at once.
 
-        What is not broken and yet unlikely to be meant is said.
+        Warns of splits that are allowed and yet unlikely to be meant.
         """
         if steps_done == 0:
             splits = self.setup.splits
-            for caution in splits.cautions(batch_size=self.recipe.batch_size):
+            for warning in splits.warnings(batch_size=self.recipe.batch_size):
                 if self.setup.run.writes:
-                    warn(caution)
-            few = (splits.val or splits.test)[: 2 * BATCH_SIZE]
-            values_of(self.detect(self.snapshot(), few), few, self.setup.store)
+                    warn(warning)
+            examples = (splits.val or splits.test)[: 2 * BATCH_SIZE]
+            values_of(self.detect(self.snapshot(), examples), examples, self.setup.store)
 
     def log_if_due(self, log: Log, *, steps_done: int, epoch: int) -> None:
         """Log scores when the recipe says so and at the end, and keep the best detector.

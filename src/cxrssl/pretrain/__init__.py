@@ -19,7 +19,7 @@ from cxrssl.data.store import Store
 from cxrssl.models.backbone import save_backbone, sync_batch_norm
 from cxrssl.pretrain.gradient import Gradient, chunk_that_fits
 from cxrssl.pretrain.health import health_check
-from cxrssl.pretrain.pool import assumed, pool_images
+from cxrssl.pretrain.pool import assumption, pool_images
 from cxrssl.pretrain.preview import write_training_images
 from cxrssl.pretrain.start import build_pretext
 from cxrssl.run.checkpoint import Checkpoints
@@ -77,7 +77,7 @@ def pretrain(recipe: PretrainRecipe, out: Path, *, resume: bool) -> Path:
     )
     network.train()
     health.log_start(pretext.encoder, log, steps_done=step)
-    say(assumed(recipe) or "", shown=is_main and assumed(recipe) is not None)
+    say(assumption(recipe) or "", shown=is_main and assumption(recipe) is not None)
 
     with training_progress("pretrain", log, loader, shown=is_main) as meter:
         for epoch in plan.epochs(from_step=step):
@@ -120,18 +120,20 @@ def on_device(
 
     Args:
         model: The method.
-        accelerator: Says where.
-        recipe: The run's.
-        item: What is cut from an image, any will do.
-        chunk_bound: The most images that memory has had room for before, None if it never ran out.
+        accelerator: Device and processes of the run.
+        recipe: The run's recipe.
+        item: An item of the pool, any will do.
+        chunk_bound: Most images that fitted into memory earlier in this run, None if all did.
     """
     model.to(accelerator.device)
     model.train()
-    share = recipe.batch_size // accelerator.num_processes
+    batch_images = recipe.batch_size // accelerator.num_processes
     chunk = chunk_that_fits(
         accelerator,
         model,
-        wanted=min(share, recipe.max_chunk_images or share, chunk_bound or share),
+        num_images=min(
+            batch_images, recipe.max_chunk_images or batch_images, chunk_bound or batch_images
+        ),
         item=item,
         intensity=recipe.intensity.treatment,
     )

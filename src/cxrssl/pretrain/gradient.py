@@ -43,14 +43,14 @@ class Gradient:
         """Take the gradient of a method through a network.
 
         Args:
-            accelerator: What has prepared the network.
+            accelerator: The accelerator that has prepared the network.
             network: `pretext` as the accelerator has prepared it; its `forward` is called.
             pretext: The method; its `losses` is called.
             intensity: How grey levels reach the network.
             seed: Seed of the run.
             chunk_images: Images to begin with in a forward pass, >= 1.
-            remember_chunk: Takes a chunk that memory has forced, for the run to begin with if it is
-                resumed.
+            remember_chunk: Called with a chunk size that memory has forced, with which a resumed
+                run begins.
         """
         self._accelerator, self._network, self._pretext = accelerator, network, pretext
         self._intensity, self._seed = intensity, seed
@@ -60,7 +60,7 @@ class Gradient:
         """Add a batch's gradient to the parameters and return its loss over all processes.
 
         Args:
-            batch: What is cut from B images, by name, on the device; pixels [B, V, 1, H, W] uint8.
+            batch: Cuts of B images, by name, on the device; pixels [B, V, 1, H, W] uint8.
             step: Step of the run; dropout is a function of it.
 
         Returns:
@@ -89,7 +89,7 @@ class Gradient:
                 means = mean_over_processes(self._accelerator, losses)
                 return means if len(means) == 1 else means | {"loss": total(means)}
             # Outside of `except`, whose traceback still holds the graph that did not fit.
-            forget(network, before)
+            undo_pass(network, before)
             warn_of_chunk(smaller, ran_out_at=min(self.chunk_images, num_images))
             self.chunk_images = smaller
 
@@ -112,7 +112,7 @@ class Gradient:
 
 
 def outputs_of(network: nn.Module, batch: Batch, intensity: Intensity) -> Outputs:
-    """Return what a method's network makes of a batch as the loader gives it."""
+    """Return the outputs of a method's network for a batch as the loader gives it."""
     outputs: Outputs = network(method_input(batch, intensity, num_channels=NUM_CHANNELS))
     return outputs
 
@@ -131,33 +131,34 @@ def chunk_that_fits(
     accelerator: Accelerator,
     model: nn.Module,
     *,
-    wanted: int,
+    num_images: int,
     item: Batch,
     intensity: Intensity,
 ) -> int:
-    """Return how many images each process can take in one pass, found by trial.
+    """Return how many images each process can take in one pass, determined by trial.
 
     One process alone need not try: it goes back in the middle of a step. Several wait for each
     other there, and what they hold does not change from step to step, so they find out first.
 
     Args:
-        accelerator: Says on which device, and with how many others.
-        model: On the device, not yet prepared: it must wait for nobody.
-        wanted: Images to begin with, >= 1.
-        item: What is cut from one image, any will do.
+        accelerator: Device and number of processes.
+        model: On the device, not yet prepared: it must not wait for other processes.
+        num_images: Images to begin with, >= 1.
+        item: An item of the pool, any will do.
         intensity: How grey levels reach the model.
 
     Raises:
         TrainingError: If not even one image fits.
     """
     if accelerator.num_processes == 1:
-        return wanted
-    fitting = wanted
-    while not _fits(accelerator, model, _repeated(item, fitting, accelerator.device), intensity):
-        fitting = halved(fitting)
-    chunk = int(accelerator.gather(torch.tensor([fitting], device=accelerator.device)).min())
-    if chunk < wanted and accelerator.is_main_process:
-        warn_of_chunk(chunk, ran_out_at=wanted)
+        return num_images
+    chunk_images = num_images
+    device = accelerator.device
+    while not _fits_in_memory(accelerator, model, _repeated(item, chunk_images, device), intensity):
+        chunk_images = halved(chunk_images)
+    chunk = int(accelerator.gather(torch.tensor([chunk_images], device=device)).min())
+    if chunk < num_images and accelerator.is_main_process:
+        warn_of_chunk(chunk, ran_out_at=num_images)
     return chunk
 
 
@@ -165,27 +166,29 @@ def _repeated(item: Batch, times: int, device: torch.device) -> dict[str, Tensor
     return {name: part.expand(times, *part.shape).to(device) for name, part in item.items()}
 
 
-def _fits(accelerator: Accelerator, model: nn.Module, batch: Batch, intensity: Intensity) -> bool:
-    """Try a chunk beside what AdamW and the exchange of gradients will hold."""
+def _fits_in_memory(
+    accelerator: Accelerator, model: nn.Module, batch: Batch, intensity: Intensity
+) -> bool:
+    """Try a chunk beside the memory that AdamW and the exchange of gradients will take."""
     before = [buffer.clone() for buffer in model.buffers()]
     fits = True
     try:
         trained = [p for p in model.parameters() if p.requires_grad]
-        held = [torch.zeros_like(p) for p in trained for _ in range(3)]
+        reserved = [torch.zeros_like(p) for p in trained for _ in range(3)]
         with accelerator.autocast():
             outputs = outputs_of(model, batch, intensity)
         torch.autograd.backward([rows.float().sum() for rows in outputs if rows.requires_grad])
-        del held
+        del reserved
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
         fits = False
-    forget(model, before)
+    undo_pass(model, before)
     return fits
 
 
-def forget(model: nn.Module, before: list[Tensor]) -> None:
-    """Undo what a pass that does not count left in buffers, gradients and the device's cache."""
+def undo_pass(model: nn.Module, before: list[Tensor]) -> None:
+    """Undo a trial pass: restore buffers, zero gradients, empty the device's cache."""
     for buffer, value in zip(model.buffers(), before, strict=True):
         buffer.copy_(value)
     model.zero_grad(set_to_none=False)

@@ -27,7 +27,7 @@ from cxrssl.run.processes import warn
 
 _BATCH = 16
 _DRAWN = 0x4EA1
-# A random network begins with all features nearly alike; it is given so long to leave that.
+# A random network begins with all features nearly alike; it has this long to change that.
 _STEPS_TO_SPREAD = 50
 
 
@@ -38,10 +38,10 @@ class HealthCheck:
     Attributes:
         images: The pool, cut into two views whatever the method is given.
         size_px: Side of a view.
-        rows: [N] the sample, as places in the pool.
-        findings: [N, K] which image has which finding; they are looked at for the log alone.
-        plan: Says where epochs end.
-        measures: Whether this process is the one that does it.
+        rows: [N] the sample, as indices into the pool.
+        findings: [N, K] whether an image has a finding, for the log alone; None without labels.
+        plan: Plan of the batches, for the ends of epochs.
+        measures: Whether this process measures.
     """
 
     images: PoolImages
@@ -52,7 +52,7 @@ class HealthCheck:
     measures: bool
 
     def log_start(self, encoder: nn.Module, log: Log, *, steps_done: int) -> None:
-        """Log the state before the first step, where a collapse is no news.
+        """Log the state before the first step, where a collapse is expected.
 
         BatchNorm in a random network has no statistics yet: ranks of it come out far too low.
         """
@@ -63,10 +63,10 @@ class HealthCheck:
         """Log the state after the last step of an epoch, and warn of a collapse."""
         if not self.measures or not self.plan.is_boundary(steps_done):
             return
-        found = self.measure(encoder)
-        log.write(found.as_json(), steps_done=steps_done, epoch=epoch)
-        if found.collapse and steps_done >= _STEPS_TO_SPREAD:
-            warn(f"epoch {epoch + 1}: {found.collapse}")
+        health = self.measure(encoder)
+        log.write(health.as_json(), steps_done=steps_done, epoch=epoch)
+        if health.collapse and steps_done >= _STEPS_TO_SPREAD:
+            warn(f"epoch {epoch + 1}: {health.collapse}")
 
     @torch.no_grad()
     def measure(self, encoder: nn.Module) -> Health:
@@ -83,14 +83,14 @@ class HealthCheck:
         features, first, second = [], [], []
         for start in range(0, len(self.rows), _BATCH):
             rows = self.rows[start : start + _BATCH]
-            features.append(self._features(encoder, self._plain(rows)))
+            features.append(self._features(encoder, self._images(rows)))
             views = torch.stack([self.images[Visit(_DRAWN, row)]["views"] for row in rows])
             first.append(self._features(encoder, views[:, 0]))
             second.append(self._features(encoder, views[:, 1]))
         encoder.train(was_training)
         return health_of(torch.cat(features), torch.cat(first), torch.cat(second), self.findings)
 
-    def _plain(self, rows: Sequence[int]) -> Tensor:
+    def _images(self, rows: Sequence[int]) -> Tensor:
         """Return images as they are, at the size of a view: [N, 1, size, size] uint8."""
         size = self.size_px
         images = [rescaled(self.images.image(row), height=size, width=size)[None] for row in rows]
@@ -98,8 +98,8 @@ class HealthCheck:
 
     def _features(self, encoder: nn.Module, pixels: Tensor) -> Tensor:
         device = next(encoder.parameters()).device
-        wide = network_input(pixels.to(device), self.images.intensity, num_channels=NUM_CHANNELS)
-        features: Tensor = encoder(wide)
+        inputs = network_input(pixels.to(device), self.images.intensity, num_channels=NUM_CHANNELS)
+        features: Tensor = encoder(inputs)
         if not bool(torch.isfinite(features).all()):
             raise TrainingError(
                 "the encoder's features of an image are not finite: steps were too large for its "

@@ -38,26 +38,26 @@ def pool_images(store: Store, recipe: PretrainRecipe) -> tuple[PoolImages, Batch
 
 
 def _pool_ids(store: Store, recipe: PretrainRecipe) -> list[str]:
-    data, paired = recipe.data, recipe.data.finetuning
+    data, finetuning = recipe.data, recipe.data.finetuning
     splits = splits_of(store, protocol=data.protocol, normals=data.normals)
     return pool_ids(
         [name for name, split in splits.items() if split == "train"],
         fraction=data.pool_fraction,
         seed=recipe.seed,
         protocol=data.protocol,
-        label_order=data.label_order if paired is None else paired.label_order,
+        label_order=data.label_order if finetuning is None else finetuning.label_order,
         labelled_of=None
-        if paired is None
+        if finetuning is None
         else training_ids(
-            store, protocol=data.protocol, normals=paired.normals, fusion=paired.fusion
+            store, protocol=data.protocol, normals=finetuning.normals, fusion=finetuning.fusion
         ),
     )
 
 
-def assumed(recipe: PretrainRecipe) -> str | None:
-    """Return what a run without its fine-tuning has to assume of it, None where nothing.
+def assumption(recipe: PretrainRecipe) -> str | None:
+    """Return what a run assumes about its fine-tuning, None where it assumes nothing.
 
-    Only a recipe that states the fine-tuning it is made for knows what that will see.
+    Only a recipe that states its fine-tuning knows which labels that will see.
     """
     data = recipe.data
     if data.pool_fraction == 1 or data.finetuning is not None:

@@ -1,4 +1,4 @@
-"""What a pretraining is given of its images, to look at: for `--preview`, and in a run's folder."""
+"""A sheet of pretraining images and what is cut from them, for `--preview` and the run's folder."""
 
 from pathlib import Path
 
@@ -30,13 +30,13 @@ def preview(recipe: PretrainRecipe, path: Path) -> Path:
 def write_training_images(
     run: RunFolder, images: PoolImages, plan: BatchPlan, recipe: PretrainRecipe
 ) -> None:
-    """Write such a sheet, without names of images, into the run's folder, unless it is there.
+    """Write a sheet without names of images into the run's folder, unless it is there.
 
     Args:
-        run: Where it goes.
-        images: The pool.
-        plan: In which order.
-        recipe: Of the run.
+        run: The run.
+        images: Its pool.
+        plan: The order of the images.
+        recipe: Recipe of the run.
     """
     path = run.path / TRAINING_IMAGES
     if run.writes and not path.exists():

@@ -1,4 +1,4 @@
-"""The method of a pretraining run as it starts, and the audit of what its backbone starts from."""
+"""The method of a pretraining run at its start, and the audit of its initial weights."""
 
 from typing import Any, assert_never
 
@@ -38,7 +38,7 @@ AnyMethod = SimCLR | MoCo | BYOL | Jigsaw
 def build_pretext(
     recipe: PretrainRecipe, *, is_resumed: bool = False
 ) -> tuple[AnyMethod, dict[str, Any] | None]:
-    """Return the recipe's method at its start, and the record of what its backbone starts from.
+    """Return the recipe's method at its start, and the record of its backbone's initial weights.
 
     A run that goes on from a checkpoint has no start to load, and its record is there: it is None.
 
@@ -134,19 +134,19 @@ def _weights(body: BodySection, intensity: Intensity) -> tuple[dict[str, Tensor]
         case "random":
             return None
         case "imagenet" | "coco":
-            file, named = fetched_weights(body.weights)
+            file, given_source = fetched_weights(body.weights)
             start = imagenet_start if body.start == "imagenet" else coco_start
             weights, source = start(body.backbone, file)
-            return weights, named or source
+            return weights, given_source or source
         case "run":
             assert body.weights is not None  # the schema wants one
-            place = fetched(body.weights)
+            location = fetched(body.weights)
             weights = run_start(
-                place.folder,
-                source=place.source,
+                location.folder,
+                source=location.source,
                 architecture=body.backbone,
                 intensity=intensity,
             )
-            return weights, place.source
+            return weights, location.source
         case _:
             assert_never(body.start)

@@ -1,4 +1,4 @@
-"""How long a pretraining of a recipe takes an image on this machine, measured on noise."""
+"""Training time of a recipe's pretraining on this machine, measured on noise."""
 
 import time
 
@@ -17,13 +17,14 @@ _IMAGES = 4
 
 def seconds_an_image(recipe: PretrainRecipe, device: torch.device) -> float:
     """Return the seconds that an image takes in a step, in fp32, the second of two steps."""
-    blank = recipe.body.model_copy(update={"start": "random", "weights": None})
-    pretext, _ = build_pretext(recipe.model_copy(update={"body": blank}))
+    random_body = recipe.body.model_copy(update={"start": "random", "weights": None})
+    pretext, _ = build_pretext(recipe.model_copy(update={"body": random_body}))
     pretext.to(device).train()
-    noise, other = np.random.default_rng(0).spawn(2)
-    pixels = noise.integers(256, size=2 * (recipe.views.size_px,), dtype=np.uint8)
+    generator, second_generator = np.random.default_rng(0).spawn(2)
+    pixels = generator.integers(256, size=2 * (recipe.views.size_px,), dtype=np.uint8)
     cut = recipe.method.cut(recipe.views.ranges)
-    items = [pool_item(pixels, cut, (noise, other), place=place) for place in range(_IMAGES)]
+    generators = (generator, second_generator)
+    items = [pool_item(pixels, cut, generators, place=index) for index in range(_IMAGES)]
     batch = {name: part.to(device) for name, part in default_collate(items).items()}
     seconds = 0.0
     for _ in range(2):

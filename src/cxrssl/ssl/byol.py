@@ -1,4 +1,4 @@
-"""BYOL: a network predicts the embedding that a slow copy of it has of another view; no negatives.
+"""BYOL: a network predicts a slow copy's embedding of another view of the image; no negatives.
 
 Shapes: B images, D the embedding's length.
 Source: arXiv 2006.07733, sections 3.1 and 3.3.
@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from cxrssl.ssl.followers import follow, follower
 from cxrssl.ssl.losses import at_least_float32
-from cxrssl.ssl.pretext import Batch, Couples, Losses, Outputs, in_order_of_place
+from cxrssl.ssl.pretext import Batch, Couples, Losses, Outputs, view_major
 
 
 class BYOL(nn.Module):
@@ -23,7 +23,7 @@ class BYOL(nn.Module):
         projector: Features [B, F] -> embeddings [B, D].
         predictor: Embeddings [B, D] -> predictions [B, D] of the copy's embeddings.
         copy: Images -> embeddings, the target; no gradient reaches it.
-        momentum: Share of itself that the copy keeps in the first step; it rises to 1.
+        momentum: Fraction of itself that the copy keeps in the first step; it rises to 1.
     """
 
     title, paper = "BYOL", "arXiv 2006.07733"
@@ -39,24 +39,24 @@ class BYOL(nn.Module):
 
     def forward(self, batch: Batch) -> Outputs:
         """Return predictions [B, D] from both views, then the targets [B, D] of both."""
-        images = in_order_of_place(batch["views"])
+        images = view_major(batch["views"])
         predictions: Tensor = self.predictor(self.projector(self.encoder(images)))
         with torch.no_grad():
             targets: Tensor = self.copy(images)
         return *predictions.chunk(2), *targets.chunk(2)
 
     def losses(self, outputs: Outputs, _batch: Batch) -> Losses:
-        """Return how far each view's prediction is from the other's target, both ways: 0..8."""
+        """Return the distance of each view's prediction to the other's target, both ways: 0..8."""
         first, second, first_target, second_target = map(at_least_float32, outputs)
-        there, back = _distance(first, second_target), _distance(second, first_target)
-        return {"loss": (there + back).mean()}
+        distance = _distance(first, second_target) + _distance(second, first_target)
+        return {"loss": distance.mean()}
 
     def after_step(self, done: float) -> None:
-        """Let the copy follow, the less the more of the run is done."""
+        """Move the copy towards the encoder, the less the more of the run is done."""
         follow(self.copy, self.encoder, self.projector, momentum=momentum_at(self.momentum, done))
 
     def chance_loss(self, _batch_size: int) -> None:
-        """Return None: there is nothing to tell apart, and equal outputs have loss 0."""
+        """Return None: without negatives there is no chance level; equal outputs have loss 0."""
         return None
 
 

@@ -41,12 +41,12 @@ def backward_in_chunks(
         forward: Must compute the same for the same range each time, dropout included.
         losses_of: Its parts are summed; see `Pretext.losses`.
         couples: See `Pretext`.
-        num_images: B.
+        num_images: Number of images in this process, B.
         chunk_images: Images whose graph is held at once, >= 1. From B on, the plain way is taken.
         backward: Sends a scalar's gradient to the parameters, and adds up.
         unsynced: Within it, `backward` does not yet share gradients among processes.
-        buffers: What a forward pass changes, such as BatchNorm's statistics; a pass without a graph
-            leaves no trace in them.
+        buffers: Buffers that a forward pass changes, such as BatchNorm's statistics; a pass without
+            a graph leaves them unchanged.
 
     Returns:
         The parts of the loss, detached.
@@ -59,7 +59,7 @@ def backward_in_chunks(
         return _detached(losses)
     if couples == "images":
         return _sum_of_chunks(forward, losses_of, chunks, backward, unsynced)
-    with torch.no_grad(), _kept(buffers):
+    with torch.no_grad(), _restored(buffers):
         parts = [forward(chunk) for chunk in chunks]
     outputs = tuple(torch.cat(rows).requires_grad_() for rows in zip(*parts, strict=True))
     losses = losses_of(outputs, slice(0, num_images))
@@ -67,7 +67,8 @@ def backward_in_chunks(
     for chunk in chunks:
         with nullcontext() if chunk is chunks[-1] else unsynced():
             pairs = zip(forward(chunk), gradients, strict=True)
-            backward(_sum([(rows * own[chunk]).sum() for rows, own in pairs if own is not None]))
+            products = [(rows * grad[chunk]).sum() for rows, grad in pairs if grad is not None]
+            backward(_sum(products))
     return _detached(losses)
 
 
@@ -78,15 +79,16 @@ def _sum_of_chunks(
     backward: Callable[[Tensor], None],
     unsynced: Callable[[], AbstractContextManager[None]],
 ) -> Losses:
-    found: Losses = {}
+    sums: Losses = {}
     for chunk in chunks:
-        share = (chunk.stop - chunk.start) / chunks[-1].stop
+        fraction = (chunk.stop - chunk.start) / chunks[-1].stop
         with nullcontext() if chunk is chunks[-1] else unsynced():
-            losses = {name: share * loss for name, loss in losses_of(forward(chunk), chunk).items()}
+            means = losses_of(forward(chunk), chunk)
+            losses = {name: fraction * loss for name, loss in means.items()}
             backward(total(losses))
         for name, loss in _detached(losses).items():
-            found[name] = found[name] + loss if name in found else loss
-    return found
+            sums[name] = sums[name] + loss if name in sums else loss
+    return sums
 
 
 def total(losses: Losses) -> Tensor:
@@ -103,7 +105,7 @@ def _detached(losses: Losses) -> Losses:
 
 
 @contextmanager
-def _kept(buffers: Iterable[Tensor]) -> Iterator[None]:
+def _restored(buffers: Iterable[Tensor]) -> Iterator[None]:
     """Give buffers back the values they had."""
     before = [(buffer, buffer.clone()) for buffer in buffers]
     yield

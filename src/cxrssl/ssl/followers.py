@@ -1,4 +1,4 @@
-"""What a method carries from step to step beside its trained weights: a slow copy, and a queue.
+"""State of a method beside its trained weights: a slow copy (EMA), and a queue of embeddings.
 
 Both live in parameters and buffers, so they are part of checkpoints.
 
@@ -38,8 +38,8 @@ class Queue(nn.Module):
 
     Attributes:
         rows: [K, D] float32; random until they have been replaced.
-        images: [K] int64 which image of the pool each is of, -1 for a random one.
-        place: Where the next row goes.
+        images: [K] int64 number of each row's image in the pool, -1 for a random row.
+        place: Index of the next row to replace.
     """
 
     rows: Tensor
@@ -56,7 +56,7 @@ class Queue(nn.Module):
     @torch.no_grad()
     def put(self, rows: Tensor, images: Tensor) -> None:
         """Replace the oldest rows by rows [B, D] of unit length and their images [B], B <= K."""
-        places = (torch.arange(len(rows), device=rows.device) + self.place) % len(self.rows)
-        self.rows.index_copy_(0, places, rows.to(self.rows.dtype))
-        self.images.index_copy_(0, places, images)
+        rows_replaced = (torch.arange(len(rows), device=rows.device) + self.place) % len(self.rows)
+        self.rows.index_copy_(0, rows_replaced, rows.to(self.rows.dtype))
+        self.images.index_copy_(0, rows_replaced, images)
         self.place.add_(len(rows)).remainder_(len(self.rows))

@@ -9,12 +9,12 @@ from torch import Tensor
 
 
 class _Gather(torch.autograd.Function):
-    """All processes' tensors, with gradients; without them the loss is right and learns wrong."""
+    """All processes' tensors, with gradients; without these the loss alone would be right."""
 
     @staticmethod
-    def forward(_ctx: object, own: Tensor) -> Tensor:
-        parts = [torch.empty_like(own) for _ in range(dist.get_world_size())]
-        dist.all_gather(parts, own.contiguous())
+    def forward(_ctx: object, rows: Tensor) -> Tensor:
+        parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, rows.contiguous())
         return torch.stack(parts)
 
     @staticmethod
@@ -33,7 +33,7 @@ def all_processes(rows: Tensor) -> Tensor:
 
 
 def rank() -> int:
-    """Return which process this is, from 0."""
+    """Return the rank of this process, from 0."""
     return dist.get_rank() if _is_distributed() else 0
 
 

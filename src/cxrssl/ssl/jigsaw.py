@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cxrssl.ssl.losses import at_least_float32
-from cxrssl.ssl.pretext import Batch, Couples, Losses, Outputs, in_order_of_place
+from cxrssl.ssl.pretext import Batch, Couples, Losses, Outputs, view_major
 
 # Below this the grey levels of a tile are noise, such as in a black border.
 _LEAST_STD = 0.01
@@ -23,7 +23,7 @@ class Jigsaw(nn.Module):
     Attributes:
         encoder: Tiles [B, C, t, t] -> features [B, F].
         classifier: Features of nine tiles, place by place, [B, 9F] -> scores [B, P].
-        num_orders: P.
+        num_orders: Number of orders, P.
     """
 
     title, paper = "Jigsaw", "arXiv 1603.09246"
@@ -37,7 +37,7 @@ class Jigsaw(nn.Module):
         """Return the scores [B, P] of the orders that `tiles` [B, 9, C, t, t] may be in."""
         tiles = batch["tiles"]
         num_images, num_tiles = tiles.shape[:2]
-        features: Tensor = self.encoder(normalised_alone(in_order_of_place(tiles)))
+        features: Tensor = self.encoder(normalised_per_tile(view_major(tiles)))
         by_image = features.view(num_tiles, num_images, -1).transpose(0, 1)
         scores: Tensor = self.classifier(by_image.flatten(1))
         return (scores,)
@@ -55,7 +55,7 @@ class Jigsaw(nn.Module):
         return math.log(self.num_orders)
 
 
-def normalised_alone(tiles: Tensor) -> Tensor:
+def normalised_per_tile(tiles: Tensor) -> Tensor:
     """Return tiles [N, C, t, t], each with mean 0 and deviation 1 over its own levels.
 
     Otherwise neighbours would be known by their brightness, which changes slowly over an image.

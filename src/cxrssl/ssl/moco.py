@@ -1,4 +1,4 @@
-"""MoCo v2: a view against a queue of other images' views, which a slow copy has embedded.
+"""MoCo v2: a view is contrasted with a queue of other images' views, embedded by a slow copy.
 
 Where BatchNorm takes its statistics from the batch, a query could recognise its key by those that
 both share. The authors shuffle the keys' images among GPUs against that; here each process splits
@@ -25,7 +25,7 @@ _NUM_GROUPS = 2
 
 
 class MoCo(nn.Module):
-    """An encoder and a head, a slow copy of both, and a queue of what that has embedded.
+    """An encoder and a head, a slow copy of both, and a queue of the copy's embeddings.
 
     Attributes:
         encoder: Images [B, C, H, W] -> features [B, F].
@@ -33,7 +33,7 @@ class MoCo(nn.Module):
         copy: Images -> embeddings; no gradient reaches it.
         queue: The last K keys.
         temperature: Divides the cosine similarity.
-        momentum: Share of itself that the copy keeps in a step.
+        momentum: Fraction of itself that the copy keeps in a step.
     """
 
     title, paper = "MoCo v2", "arXiv 2003.04297"
@@ -80,7 +80,7 @@ class MoCo(nn.Module):
         return {"loss": loss}
 
     def after_step(self, _done: float) -> None:
-        """Put the keys of all processes into the queue, and let the copy follow."""
+        """Put the keys of all processes into the queue, and move the copy."""
         assert self._new is not None  # a step has asked for losses
         keys, images = self._new
         self.queue.put(all_processes(keys), all_processes(images))

@@ -1,4 +1,4 @@
-"""What the pretraining loop asks of a self-supervised method; no method inherits from it.
+"""The interface of a self-supervised method for the pretraining loop; no method inherits from it.
 
 Shapes: B images in this process, V cuts of each, C channels, H and W pixels of a cut.
 """
@@ -18,9 +18,9 @@ class Pretext(Protocol):
     """A method: an `nn.Module` whose parameters and buffers are all that it remembers.
 
     Attributes:
-        encoder: The part that is kept: images [B, C, H, W] -> features [B, F].
-        title: The method's name for a reader.
-        paper: Where it is described.
+        encoder: The part that becomes the backbone: images [B, C, H, W] -> features [B, F].
+        title: The method's name in texts.
+        paper: The paper that describes it.
         couples: `images` if the loss of a batch is the mean over its images, each on its own:
             chunks of a batch then add up. `batch` if `losses` needs all images of this process.
     """
@@ -43,14 +43,14 @@ class Pretext(Protocol):
         ...
 
     def after_step(self, done: float, /) -> None:
-        """Update what no gradient updates; `done` is the share of the run's steps, in (0, 1]."""
+        """Update what no gradient updates; `done` is the fraction of the run's steps, in (0, 1]."""
         ...
 
     def chance_loss(self, batch_size: int, /) -> float | None:
-        """Return the loss of a network that tells nothing apart, if there is such a number."""
+        """Return the loss of guessing at random, None where there is no such number."""
         ...
 
 
-def in_order_of_place(pixels: Tensor) -> Tensor:
+def view_major(pixels: Tensor) -> Tensor:
     """Return cuts [B, V, C, H, W] as [VB, C, H, W]: the first of each image, then the second."""
     return pixels.transpose(0, 1).flatten(0, 1)

@@ -1,4 +1,4 @@
-"""SimCLR: two views of an image are told from the views of all other images of a batch.
+"""SimCLR: two views of an image are contrasted with the views of all other images of a batch.
 
 Shapes: B images, C channels, F the encoder's features, D the embedding's length.
 Source: arXiv 2002.05709, section 2.1.
@@ -9,7 +9,7 @@ import math
 from torch import Tensor, nn
 
 from cxrssl.ssl.losses.nt_xent import nt_xent
-from cxrssl.ssl.pretext import Batch, Couples, Losses, Outputs, in_order_of_place
+from cxrssl.ssl.pretext import Batch, Couples, Losses, Outputs, view_major
 
 
 class SimCLR(nn.Module):
@@ -30,7 +30,7 @@ class SimCLR(nn.Module):
 
     def forward(self, batch: Batch) -> Outputs:
         """Return embeddings [B, D] of both `views`; all go through the network in one call."""
-        embeddings: Tensor = self.projector(self.encoder(in_order_of_place(batch["views"])))
+        embeddings: Tensor = self.projector(self.encoder(view_major(batch["views"])))
         return embeddings.chunk(2)
 
     def losses(self, outputs: Outputs, _batch: Batch) -> Losses:

@@ -23,13 +23,13 @@ def by_loops(temperature: float, excluded: torch.Tensor) -> float:
     queries, keys, negatives = rows()
     losses = []
     for number, (query, key) in enumerate(zip(queries, keys, strict=True)):
-        own = math.exp(float(query @ key / (query.norm() * key.norm())) / temperature)
-        others = [
+        positive = math.exp(float(query @ key / (query.norm() * key.norm())) / temperature)
+        negative_terms = [
             math.exp(float(query @ negative / query.norm()) / temperature)
-            for place, negative in enumerate(negatives)
-            if not excluded[number, place]
+            for index, negative in enumerate(negatives)
+            if not excluded[number, index]
         ]
-        losses.append(-math.log(own / (own + sum(others))))
+        losses.append(-math.log(positive / (positive + sum(negative_terms))))
     return sum(losses) / len(losses)
 
 

@@ -32,8 +32,8 @@ def embeddings(num_images: int = 6, length: int = 5) -> tuple[torch.Tensor, torc
 @pytest.mark.parametrize("num_images", [1, 2, 6])
 def test_equals_the_papers_algorithm(temperature: float, num_images: int) -> None:
     first, second = embeddings(num_images)
-    found = float(nt_xent(first, second, temperature=temperature))
-    assert found == pytest.approx(algorithm_1(first, second, temperature), abs=1e-12)
+    loss = float(nt_xent(first, second, temperature=temperature))
+    assert loss == pytest.approx(algorithm_1(first, second, temperature), abs=1e-12)
 
 
 @pytest.mark.parametrize("temperature", [0.1, 0.5])
@@ -42,13 +42,13 @@ def test_loss_and_gradients_are_lightlys(temperature: float, num_images: int) ->
     ours, theirs = (
         [view.float().requires_grad_() for view in embeddings(num_images, 64)] for _ in range(2)
     )
-    own = nt_xent(*ours, temperature=temperature)
+    loss = nt_xent(*ours, temperature=temperature)
     peer = NTXentLoss(temperature=temperature)(*theirs)
-    own.backward()
+    loss.backward()
     peer.backward()
-    assert float(own.detach()) == pytest.approx(float(peer.detach()), rel=1e-6)
-    for one, two in zip(ours, theirs, strict=True):
-        assert torch.allclose(one.grad, two.grad, rtol=0, atol=1e-6)
+    assert float(loss.detach()) == pytest.approx(float(peer.detach()), rel=1e-6)
+    for mine, other in zip(ours, theirs, strict=True):
+        assert torch.allclose(mine.grad, other.grad, rtol=0, atol=1e-6)
 
 
 def test_permuting_the_images_permutes_their_terms() -> None:
@@ -65,18 +65,20 @@ def test_permuting_the_images_permutes_their_terms() -> None:
 
 def test_an_embeddings_length_does_not_matter() -> None:
     first, second = embeddings()
-    whole = nt_xent(first, second, temperature=0.5)
-    assert torch.allclose(nt_xent(7 * first, second, temperature=0.5), whole)
+    expected = nt_xent(first, second, temperature=0.5)
+    assert torch.allclose(nt_xent(7 * first, second, temperature=0.5), expected)
 
 
 def test_equal_embeddings_have_the_loss_of_chance() -> None:
-    same = torch.ones(4, 3)
-    assert float(nt_xent(same, same, temperature=0.5)) == pytest.approx(math.log(7), abs=1e-6)
+    equal_rows = torch.ones(4, 3)
+    assert float(nt_xent(equal_rows, equal_rows, temperature=0.5)) == pytest.approx(
+        math.log(7), abs=1e-6
+    )
 
 
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
 def test_half_precision_is_contrasted_in_full(kind: torch.dtype) -> None:
     first, second = (x.to(kind) for x in embeddings())
-    found = nt_xent(first, second, temperature=0.05)
-    assert found.dtype == torch.float32
-    assert torch.equal(found, nt_xent(first.float(), second.float(), temperature=0.05))
+    loss = nt_xent(first, second, temperature=0.05)
+    assert loss.dtype == torch.float32
+    assert torch.equal(loss, nt_xent(first.float(), second.float(), temperature=0.05))

@@ -1,4 +1,4 @@
-"""InfoNCE: a query is told its own key among keys of other images.
+"""InfoNCE: a query must be matched with its own key among keys of other images.
 
 Shapes: B queries in this process, K negatives, D their length.
 """
@@ -22,7 +22,7 @@ def info_nce(
         keys: [B, D] the key of each, any scale.
         negatives: [K, D] keys of other images, of unit length.
         temperature: Divides the cosine similarity, > 0.
-        excluded: [B, K] bool; which negatives are of the query's own image after all.
+        excluded: [B, K] bool; whether a negative is of the query's own image after all.
     """
     queries, keys = (functional.normalize(at_least_float32(x), dim=1) for x in (queries, keys))
     positive = (queries * keys).sum(dim=1, keepdim=True)

@@ -36,11 +36,11 @@ def anchor_losses(first: Tensor, second: Tensor, *, temperature: float) -> Tenso
         functional.normalize(at_least_float32(view), dim=1) for view in (first, second)
     )
     all_first, all_second = all_processes(first), all_processes(second)
-    own = torch.arange(len(first), device=first.device) + rank() * len(first)
+    image = torch.arange(len(first), device=first.device) + rank() * len(first)
     num_images = len(all_first)
-    everyone = torch.cat([all_first, all_second])  # [2BW, D]
-    logits = torch.cat([first, second]) @ everyone.T / temperature  # [2B, 2BW]
-    itself = torch.cat([own, own + num_images])
-    partner = torch.cat([own + num_images, own])
-    logits = logits.scatter(1, itself[:, None], float("-inf"))
-    return functional.cross_entropy(logits, partner, reduction="none")
+    all_views = torch.cat([all_first, all_second])  # [2BW, D]
+    logits = torch.cat([first, second]) @ all_views.T / temperature  # [2B, 2BW]
+    own_column = torch.cat([image, image + num_images])
+    partner_column = torch.cat([image + num_images, image])
+    logits = logits.scatter(1, own_column[:, None], float("-inf"))
+    return functional.cross_entropy(logits, partner_column, reduction="none")

@@ -29,11 +29,11 @@ class Case:
     """Detections on images with truth."""
 
     truth: Truth
-    found: Detections
+    detections: Detections
 
     @property
     def table(self) -> ScoreTable:
-        return ScoreTable(self.truth, self.found)
+        return ScoreTable(self.truth, self.detections)
 
     @property
     def scores(self) -> Scores:
@@ -43,12 +43,12 @@ class Case:
 
 # Of a true box: image, label, xywh. Of a detection: image, label, xywh, score.
 TrueBox = tuple[int, int, Sequence[float]]
-Found = tuple[int, int, Sequence[float], float]
+Detected = tuple[int, int, Sequence[float], float]
 
 
 def make(
     truth: Sequence[TrueBox],
-    found: Sequence[Found],
+    detections: Sequence[Detected],
     *,
     num_images: int = 1,
     num_classes: int = 1,
@@ -68,17 +68,17 @@ def make(
     }
     order = np.argsort(columns["images"], kind="stable")
     sorted_truth = {name: column[order] for name, column in columns.items()}
-    images = np.array([image for image, _, _, _ in found], np.int64)
-    detections = Detections(
+    images = np.array([image for image, _, _, _ in detections], np.int64)
+    unsorted = Detections(
         images,
-        np.array([label for _, label, _, _ in found], np.int64),
-        np.array([box for _, _, box, _ in found], float).reshape(-1, 4),
-        np.array([score for _, _, _, score in found], float),
+        np.array([label for _, label, _, _ in detections], np.int64),
+        np.array([box for _, _, box, _ in detections], float).reshape(-1, 4),
+        np.array([score for _, _, _, score in detections], float),
     )
     by_image = np.argsort(images, kind="stable")
     return Case(
         Truth(**sorted_truth, num_images=num_images, num_classes=num_classes),
-        pick(detections, by_image),
+        pick(unsorted, by_image),
     )
 
 
@@ -127,14 +127,16 @@ def random_case(kind: Kind, seed: int) -> Case:
     rng = np.random.default_rng([seed, 77])
     truth, detections = [], []
     for image in range(kind.num_images):
-        boxes = [(image, int(rng.integers(4)), _box(rng, kind)) for _ in range(rng.poisson(2.5))]
-        boxes = boxes if rng.random() < 0.7 else []
-        truth += boxes
+        true_boxes = [
+            (image, int(rng.integers(4)), _box(rng, kind)) for _ in range(rng.poisson(2.5))
+        ]
+        true_boxes = true_boxes if rng.random() < 0.7 else []
+        truth += true_boxes
         for _ in range(rng.poisson(5)):
             label, box = int(rng.choice([0, 1, 2, 4])), _box(rng, kind)
-            if boxes and rng.random() < 0.7:
-                _, label, near = boxes[rng.integers(len(boxes))]
-                label, box = 0 if label == 3 else label, _beside(rng, kind, near)
+            if true_boxes and rng.random() < 0.7:
+                _, label, near = true_boxes[rng.integers(len(true_boxes))]
+                label, box = 0 if label == 3 else label, _near(rng, kind, near)
             score = rng.integers(11) / 10 if kind.tied else rng.random()
             detections.append((image, label, box, float(score)))
     return make(
@@ -165,7 +167,7 @@ def _box(rng: np.random.Generator, kind: Kind) -> list[float]:
     return [*rng.uniform(0, 60, 2).tolist(), *rng.uniform(5, 120, 2).tolist()]
 
 
-def _beside(rng: np.random.Generator, kind: Kind, box: Sequence[float]) -> list[float]:
+def _near(rng: np.random.Generator, kind: Kind, box: Sequence[float]) -> list[float]:
     if kind.sized and rng.random() < 0.1:
         return [*box[:3], 0.0]
     if kind.rows:
@@ -179,31 +181,34 @@ def _beside(rng: np.random.Generator, kind: Kind, box: Sequence[float]) -> list[
 def spread_scores(case: Case, seed: int) -> Case:
     """Give scores that are tied across images but not within one."""
     rng = np.random.default_rng(seed)
-    scores = np.empty(len(case.found.scores))
+    scores = np.empty(len(case.detections.scores))
     for image in range(case.truth.num_images):
-        in_image = case.found.images == image
-        scores[in_image] = rng.permutation(32)[: in_image.sum()] / 32
-    return replace(case, found=replace(case.found, scores=scores))
+        of_image = case.detections.images == image
+        scores[of_image] = rng.permutation(32)[: of_image.sum()] / 32
+    return replace(case, detections=replace(case.detections, scores=scores))
 
 
 def repeated(case: Case, counts: Integers) -> Case:
     """Return a data set that holds image n `counts[n]` times."""
-    truth, found = case.truth, case.found
+    truth, detections = case.truth, case.detections
     images = np.repeat(np.arange(truth.num_images), counts)
     rows = [np.flatnonzero(truth.images == image) for image in images]
-    found_rows = [np.flatnonzero(found.images == image) for image in images]
+    detection_rows = [np.flatnonzero(detections.images == image) for image in images]
     row = np.concatenate([*rows, []]).astype(np.int64)
-    found_row = np.concatenate([*found_rows, []]).astype(np.int64)
+    detection_row = np.concatenate([*detection_rows, []]).astype(np.int64)
     number = np.arange(len(images))
     return Case(
         Truth(
-            np.repeat(number, list(map(len, rows))),
+            np.repeat(number, [len(of_image) for of_image in rows]),
             *(column[row] for column in (truth.labels, truth.boxes, truth.areas)),
             *(column[row] for column in (truth.crowd, truth.support)),
             num_images=len(images),
             num_classes=truth.num_classes,
         ),
-        replace(pick(found, found_row), images=np.repeat(number, list(map(len, found_rows)))),
+        replace(
+            pick(detections, detection_row),
+            images=np.repeat(number, [len(of_image) for of_image in detection_rows]),
+        ),
     )
 
 
@@ -211,7 +216,9 @@ def repeated(case: Case, counts: Integers) -> Case:
 _ANY_BOX = st.tuples(*[st.integers(0, 4)] * 2, *[st.integers(1, 4)] * 2)
 _SMALL_BOX = _ANY_BOX | st.tuples(st.integers(0, 6), *[st.just(n) for n in (0, 6, 6)])
 _TRUE = st.tuples(st.integers(0, 2), st.integers(0, 1), _SMALL_BOX, st.booleans())
-_FOUND = st.tuples(st.integers(0, 2), st.integers(0, 1), _SMALL_BOX, st.sampled_from([0.2, 0.5, 1]))
+_DETECTED = st.tuples(
+    st.integers(0, 2), st.integers(0, 1), _SMALL_BOX, st.sampled_from([0.2, 0.5, 1])
+)
 
 
 @st.composite
@@ -220,7 +227,7 @@ def small_cases(draw: st.DrawFn, *, crowds: bool = True) -> Case:
     truth = draw(st.lists(_TRUE, max_size=8))
     return make(
         [true[:3] for true in truth],
-        draw(st.lists(_FOUND, max_size=12)),
+        draw(st.lists(_DETECTED, max_size=12)),
         num_images=3,
         num_classes=2,
         crowd=[crowds and true[3] for true in truth],
@@ -252,7 +259,7 @@ def coco_truth(case: Case) -> dict[str, list[dict[str, object]]]:
 
 def coco_results(case: Case) -> list[dict[str, object]]:
     """Return COCO's results."""
-    detections = case.found
+    detections = case.detections
     columns = (detections.images, detections.labels, detections.boxes, detections.scores)
     return [
         {"image_id": image + 1, "category_id": label + 1, "bbox": box, "score": score}
@@ -268,8 +275,8 @@ def pycoco(case: Case, **params: object) -> COCOeval:
         truth.createIndex()
         results = coco_results(case)
         # It can't load an empty list.
-        results_coco = truth.loadRes(results) if results else COCO()
-        evaluation = COCOeval(truth, results_coco, "bbox")
+        detections = truth.loadRes(results) if results else COCO()
+        evaluation = COCOeval(truth, detections, "bbox")
         for name, value in params.items():
             setattr(evaluation.params, name, value)
         evaluation.evaluate()

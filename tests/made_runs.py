@@ -9,19 +9,19 @@ import numpy as np
 from cxrssl.config.arms import Arm, arms_of
 from cxrssl.config.load import load_recipe
 from cxrssl.config.plan import Plan
-from cxrssl.metrics.definitions import DEFINITIONS, PER_CLASS_DEFINITIONS
+from cxrssl.metrics.definitions import DEFINITIONS, PER_CLASS
 from cxrssl.report.results import FinishedArm, Results
 from support import ROOT
 
 REPLICATES = 200
 
 
-def plan(*changes: str, name: str = "smoke") -> Plan:
+def made_plan(*changes: str, name: str = "smoke") -> Plan:
     """Return a packaged plan, changed."""
     return load_recipe(ROOT / f"recipes/plans/{name}.yaml", Plan, overrides=list(changes))
 
 
-def result(
+def made_result(
     value: float | None, *, split: str = "corrected", spread: float = 0.01
 ) -> dict[str, Any]:
     """Return the content of a `metrics.json` in which every score is `value`.
@@ -37,9 +37,7 @@ def result(
     return {
         "metrics": dict.fromkeys(DEFINITIONS, entry),
         "replicate_values": dict.fromkeys(DEFINITIONS, draws),
-        "per_class": {
-            name: dict.fromkeys(PER_CLASS_DEFINITIONS, entry) for name in ("Nodule", "ILD")
-        },
+        "per_class": {name: dict.fromkeys(PER_CLASS, entry) for name in ("Nodule", "ILD")},
         "classes": {"Nodule": {"n_boxes": 5, "n_images": 3}, "ILD": {"n_boxes": 7, "n_images": 3}},
         "definitions": DEFINITIONS,
         "truth_sha256": split,
@@ -54,14 +52,14 @@ def result(
     }
 
 
-def results(plan: Plan, score: Callable[[Arm], float | None]) -> Results:
+def made_results(plan: Plan, score: Callable[[Arm], float | None]) -> Results:
     """Return all arms of a plan with the score that each is given."""
     return Results(
         [
             FinishedArm(
                 arm,
                 Path("runs/x") / arm.name,
-                result(score(arm), split="published" if "P4" in arm.faults else "corrected"),
+                made_result(score(arm), split="published" if "P4" in arm.faults else "corrected"),
             )
             for arm in arms_of(plan)
         ]

@@ -17,15 +17,17 @@ from PIL import Image
 from cxrssl.config.arms import Arm, arms_of
 from cxrssl.config.plan import Plan
 from cxrssl.core.images import Pixels
-from cxrssl.metrics.definitions import PER_CLASS_DEFINITIONS
+from cxrssl.drawing.balance import class_balance
+from cxrssl.drawing.readings import Readings, fusion_examples
+from cxrssl.metrics.definitions import PER_CLASS
 from cxrssl.report.answer import answer, remarks, saved_by_fraction, saved_rows
 from cxrssl.report.audit import definition_rows
 from cxrssl.report.faults import fault_section
 from cxrssl.report.figure_data import class_figure, curve_figures, saved_figure
-from cxrssl.report.figures import Readings, class_balance, convergence, fusion_examples
+from cxrssl.report.figures.runs import convergence
 from cxrssl.report.results import Results
 from cxrssl.report.tables import class_table, table_1, table_2
-from made_runs import plan, result, results
+from made_runs import made_plan, made_result, made_results
 
 STARTS = (("SimCLR from ImageNet", "ssl"), ("ImageNet", "control"), ("random", "other"))
 """Title and role."""
@@ -35,7 +37,7 @@ CLASSES = (
     *("Infiltration", "Lung opacity", "Nodule/Mass", "Other lesion", "Pleural effusion"),
     *("Pleural thickening", "Pneumothorax", "Pulmonary fibrosis"),
 )
-_SHARES = (0.1, 0.2, 0.5, 1.0)
+_FRACTIONS = (0.1, 0.2, 0.5, 1.0)
 _SIDE = 160
 _EMPTY = {"svg": '<svg viewBox="0 0 400 300"></svg>', "caption": "A figure of nothing."}
 _IMAGENET_HASH = "9c1f2f0b6d3c2ab5c7de80a91cbf0dd3a4b1ed7756d33f2c1e9a0b8f7d6c5e4f"
@@ -48,7 +50,7 @@ def made_content(*, running: bool = False, drawn: bool = False) -> dict[str, Any
         running: Of a plan that has not ended.
         drawn: With figures as a report has them, which takes seconds, and not with empty ones.
     """
-    content = deepcopy(_told())
+    content = deepcopy(_text_content())
     if drawn:
         content |= _figures()
         content["saved"]["figure"] = _saved_figure()
@@ -60,7 +62,7 @@ def bare_content() -> dict[str, Any]:
     progress = {"is_running": False, "done": 0, "total": 0, "time_left": None}
     progress |= {"updated": "2026-11-26T00:00:00+00:00", "running": [], "failed": []}
     return {
-        **_of_runs(plan(), Results([])),
+        **_score_content(made_plan(), Results([])),
         **dict.fromkeys(("cautions", "facts", "curves", "convergence", "transfers"), ()),
         **dict.fromkeys(("provenance", "files"), ()),
         **dict.fromkeys(("class_curves", "balance", "fusion", "gallery"), None),
@@ -72,9 +74,9 @@ def bare_content() -> dict[str, Any]:
 def _made_plan() -> Plan:
     starts = ", ".join(f"{role}: {{title: {title}}}" for title, role in STARTS[1:])
     ssl = f"ssl: {{title: {STARTS[0][0]}, pretraining: simclr, controls: [control]}}"
-    return plan(
+    return made_plan(
         f"initialisations={{{ssl}, {starts}}}",
-        f"label_fractions={list(_SHARES)}",
+        f"label_fractions={list(_FRACTIONS)}",
         "seeds=[0, 1, 2]",
         "answer.label_fraction=0.1",
         "faults=[0.1]",
@@ -88,52 +90,52 @@ def _made_results() -> Results:
         gain = _GAINS[arm.initialisation] + 0.004 * arm.seed
         return max(0.004, 0.28 * (1 + 0.22 * math.log2(arm.label_fraction)) + gain)
 
-    found = results(_made_plan(), score)
-    nothing = result(None)
+    results = made_results(_made_plan(), score)
+    nothing = made_result(None)
     counts = {name: {"n_boxes": 61 - 4 * n, "n_images": 9} for n, name in enumerate(CLASSES)}
     overlap = {"iou_mean": 0.58, "iou_std": 0.31, "iou_above_0.2_mean": 0.68}
     overlap |= {"iou_above_0.2_std": 0.15}
     cells = {name: {"value": value} for name, value in overlap.items()}
     pair = {"a": "R8", "b": "R9", "images": 41} | cells
-    for one in found.arms:
-        scores = dict.fromkeys(PER_CLASS_DEFINITIONS, one.result["metrics"]["AP"])
-        one.result.update(
+    for finished in results.arms:
+        scores = dict.fromkeys(PER_CLASS, finished.result["metrics"]["AP"])
+        finished.result.update(
             {
                 "per_class": dict.fromkeys(CLASSES, scores) | {"ILD": nothing["per_class"]["ILD"]},
                 "classes": counts,
-                "train_images": round(293 * one.arm.label_fraction),
+                "train_images": round(293 * finished.arm.label_fraction),
                 "readers": {"pairs": [pair], "images": 41, "between_readers": cells},
             }
         )
-        if one.arm.label_fraction == 0.1:  # no small boxes
+        if finished.arm.label_fraction == 0.1:  # no small boxes
             for key in ("metrics", "replicate_values"):
-                one.result[key] = one.result[key] | {"AP_small": nothing[key]["AP_small"]}
-    assert len(found.arms) == len(arms_of(_made_plan()))
-    return found
+                finished.result[key] = finished.result[key] | {"AP_small": nothing[key]["AP_small"]}
+    assert len(results.arms) == len(arms_of(_made_plan()))
+    return results
 
 
-def _of_runs(wanted: Plan, found: Results) -> dict[str, Any]:
+def _score_content(plan: Plan, results: Results) -> dict[str, Any]:
     """Return what the report says of scores, with an empty figure."""
-    saved = saved_by_fraction(wanted, found)
+    saved = saved_by_fraction(plan, results)
     text = "For each share of the labels: with how many the control reaches the same."
-    rows = saved_rows(wanted, saved)
+    rows = saved_rows(plan, saved)
     return {
-        "plan": wanted.name,
+        "plan": plan.name,
         "question": "How few boxes do you need?",
-        "answer": answer(wanted, found, saved),
-        "remarks": remarks(wanted, found),
-        "table1": table_1(wanted, found),
-        "table2": table_2(wanted, found),
+        "answer": answer(plan, results, saved),
+        "remarks": remarks(plan, results),
+        "table1": table_1(plan, results),
+        "table2": table_2(plan, results),
         "saved": {"text": text, "rows": rows, "figure": _EMPTY["svg"]} if saved else None,
-        "class_table": class_table(wanted, found, "AP"),
-        "faults": fault_section(wanted, found),
-        "definitions": definition_rows(found),
+        "class_table": class_table(plan, results, "AP"),
+        "faults": fault_section(plan, results),
+        "definitions": definition_rows(results),
     }
 
 
 @cache
-def _told() -> dict[str, Any]:
-    return _of_runs(_made_plan(), _made_results()) | {
+def _text_content() -> dict[str, Any]:
+    return _score_content(_made_plan(), _made_results()) | {
         "cautions": ["The images are a made phantom. No number here means anything clinical."],
         "facts": [("plan", "made"), ("runs", "12 of 12 arms"), ("test images", "75")],
         "transfers": _transfers(),
@@ -155,7 +157,7 @@ def _told() -> dict[str, Any]:
 
 def made_gallery() -> dict[str, Any]:
     """Return three films: two with findings, one of a normal chest with false findings."""
-    films = [
+    images = [
         ("0a1b7c9e4d2f48b6a3c5e7f901234567", [(0, 3), (3, 2), (10, 1), (8, 1)], 1),
         ("5d2c8e1f7a9b40c3b6d4f8a2e1c0b9d7", [(11, 2), (13, 3)], 2),
         ("f3e2d1c0b9a84756a1b2c3d4e5f60718", [], 3),
@@ -166,12 +168,12 @@ def made_gallery() -> dict[str, Any]:
             {"key": f"{role}-10", "title": f"{title}, 10 % of the labels"} for title, role in STARTS
         ],
         "note": "3 of 75 test images, taken so that each class is there. Predictions of seed 0, "
-        "scored 0.05 and more. The pictures are in this file: whoever gets it gets them.",
-        "images": [_film(name, truth, seed) for name, truth, seed in films],
+        "scored 0.05 and more. The images are in this file: who gets the file gets them.",
+        "images": [_gallery_image(name, truth, seed) for name, truth, seed in images],
     }
 
 
-def _film(name: str, truth: list[tuple[int, int]], seed: int) -> dict[str, Any]:
+def _gallery_image(name: str, truth: list[tuple[int, int]], seed: int) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
 
     def box() -> list[float]:
@@ -183,40 +185,44 @@ def _film(name: str, truth: list[tuple[int, int]], seed: int) -> dict[str, Any]:
         return [round(float(v + rng.normal(0, 3)), 1) for v in corners]
 
     true = [{"box": box(), "label": label, "support": support} for label, support in truth]
-    found = {}
+    predictions = {}
     for role, gain in _GAINS.items():
         rows = [
-            [*near(one["box"]), one["label"], round(0.55 + gain + 0.4 * float(rng.random()), 3)]
-            for one in true
+            [
+                *near(true_box["box"]),
+                true_box["label"],
+                round(0.55 + gain + 0.4 * float(rng.random()), 3),
+            ]
+            for true_box in true
         ]
         rows += [
             [*box(), int(rng.integers(len(CLASSES))), round(0.05 + 0.6 * float(rng.random()), 3)]
             for _ in range(7)
         ]
-        found[f"{role}-10"] = sorted(rows, key=lambda row: -row[5])
+        predictions[f"{role}-10"] = sorted(rows, key=lambda row: -row[5])
     readers = [
         {
             "name": f"R{8 + number}",
             "boxes": [
-                {"box": near(one["box"]), "label": one["label"]}
-                for one in true
-                if one["support"] > number
+                {"box": near(true_box["box"]), "label": true_box["label"]}
+                for true_box in true
+                if true_box["support"] > number
             ],
         }
         for number in range(3)
     ]
     return {
         "id": name,
-        "src": _png(made_film(seed)),
+        "src": _png(made_image(seed)),
         "width": _SIDE,
         "height": _SIDE,
         "truth": true,
         "readers": readers,
-        "found": found,
+        "found": predictions,
     }
 
 
-def made_film(seed: int) -> Pixels:
+def made_image(seed: int) -> Pixels:
     """Return [160, 160] uint8 with two dark lungs beside a bright spine."""
     y, x = np.mgrid[0:_SIDE, 0:_SIDE] / _SIDE
     lungs = sum(
@@ -252,11 +258,11 @@ def _progress() -> dict[str, Any]:
 def _transfers() -> list[dict[str, Any]]:
     counts = {"matched": 318, "missing": 0, "reshaped": 0, "unexpected": 0}
     rows = []
-    for share in _SHARES:
-        name = f"{100 * share:.0f} %, seed 0"
-        whole = {"arrived": True, "sha256": _IMAGENET_HASH, "note": ""}
+    for fraction in _FRACTIONS:
+        name = f"{100 * fraction:.0f} %, seed 0"
+        complete = {"arrived": True, "sha256": _IMAGENET_HASH, "note": ""}
         source = {"name": f"SimCLR from ImageNet, {name}", "source": "pretrain-90-seed0/backbone"}
-        rows.append(counts | whole | source)
+        rows.append(counts | complete | source)
         nothing = dict.fromkeys(counts, 0) | {"arrived": True, "sha256": "", "source": ""}
         note = {"name": f"random, {name}", "note": "starts random: nothing to load"}
         rows.append(nothing | note)
@@ -274,7 +280,7 @@ def _figures() -> dict[str, Any]:
     before = [61.0 - 4 * n for n in range(len(CLASSES))]
     box = np.array([[20, 30, 60, 70], [22, 33, 62, 74], [90, 60, 130, 120]], np.float32)
     example = Readings(
-        *(made_film(1), 1.1, box, ["R8", "R9", "R9"], box[1:]),
+        *(made_image(1), 1.1, box, ["R8", "R9", "R9"], box[1:]),
         *(["Nodule/Mass", "Pleural effusion"], [2, 1]),
     )
     drawn = {

@@ -9,7 +9,7 @@ from cxrssl.config.arms import Arm, arms_of, pretrainings_of
 from cxrssl.config.load import load_recipe
 from cxrssl.config.plan import Plan
 from cxrssl.core.errors import RecipeError
-from made_runs import plan
+from made_runs import made_plan as plan
 from support import ROOT
 
 SMOKE = ROOT / "recipes/plans/smoke.yaml"

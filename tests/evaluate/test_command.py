@@ -25,7 +25,11 @@ RESULTS = [
 
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
-    readers = [{**mark, "reader": name} for mark in TRUTH["annotations"] for name in ("R1", "R2")]
+    readers = [
+        {**annotation, "reader": name}
+        for annotation in TRUTH["annotations"]
+        for name in ("R1", "R2")
+    ]
     contents = {"p": RESULTS, "t": TRUTH, "r": TRUTH | {"annotations": readers}}
     for name, content in contents.items():
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
@@ -36,30 +40,30 @@ def run(
     folder: Path, *options: str, encoding: str = "utf-8", columns: str = "80"
 ) -> subprocess.CompletedProcess[bytes]:
     command = [sys.executable, "-m", "cxrssl", "eval", *options]
-    given = os.environ | {"PYTHONIOENCODING": encoding, "COLUMNS": columns}
-    return subprocess.run(command, cwd=folder, env=given, capture_output=True, check=False)
+    environment = os.environ | {"PYTHONIOENCODING": encoding, "COLUMNS": columns}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=False)
 
 
 FILES = ("--predictions", "p.json", "--truth", "t.json")
 
 
 def test_nothing_that_is_printed_is_cut_off(files: Path) -> None:
-    given = (*FILES, "--readers", "r.json", "--against", "p.json", "--replicates", "50")
-    done = run(files, *given, "--json", "out.json", columns="40")
+    options = (*FILES, "--readers", "r.json", "--against", "p.json", "--replicates", "50")
+    done = run(files, *options, "--json", "out.json", columns="40")
     assert done.returncode == 0, done.stderr
     text = done.stdout.decode()
     assert "…" not in text
     assert NAME.strip() in text
     assert "胸部 [red]:heart:" in text
-    found = json.loads((files / "out.json").read_text())
-    for name, entry in found["metrics"].items():
+    scores = json.loads((files / "out.json").read_text())
+    for name, entry in scores["metrics"].items():
         if entry["value"] is not None:
             assert f"{entry['value']:.3f}" in text, name
             assert (entry["low"] == entry["high"]) == ("reason" in entry), name
             assert ("reason" in entry) <= (entry.get("reason", "") in text), name
         else:
             assert f"not computed: {name}: {entry['reason']}" in text
-    assert found["readers"]["verdict"] in text
+    assert scores["readers"]["verdict"] in text
 
 
 def test_what_a_terminal_can_not_show_costs_nothing(files: Path) -> None:
@@ -80,12 +84,12 @@ def test_scores_are_written_even_if_nobody_reads_them(files: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [FILES, ()])
 def test_without_replicates_there_are_values_alone(files: Path, options: tuple[str, ...]) -> None:
-    given = (*options, "--readers", "r.json", "--replicates", "0", "--json", "out.json")
-    done = run(files, *given)
+    arguments = (*options, "--readers", "r.json", "--replicates", "0", "--json", "out.json")
+    done = run(files, *arguments)
     assert done.returncode == 0, done.stderr
     assert b"No intervals" in done.stdout
-    found = json.loads((files / "out.json").read_text())
-    between = found["readers"]["between_readers"]["f1_at_0.4"]
+    scores = json.loads((files / "out.json").read_text())
+    between = scores["readers"]["between_readers"]["f1_at_0.4"]
     assert between["value"] == 1
     assert between["reason"] == "no interval: no replicates were drawn"
 
@@ -137,17 +141,18 @@ def test_files_need_no_torch(files: Path) -> None:
 
 
 def test_a_score_that_misleads_is_warned_of_and_what_was_matched_is_said(files: Path) -> None:
-    away = [
-        {**one, "image_id": f"film{one['image_id']}", "bbox": [900, 9, 5, 5]} for one in RESULTS
+    far_off = [
+        {**entry, "image_id": f"film{entry['image_id']}", "bbox": [900, 9, 5, 5]}
+        for entry in RESULTS
     ]
-    (files / "p.json").write_text(json.dumps(away))
+    (files / "p.json").write_text(json.dumps(far_off))
     truth = TRUTH | {"images": [{"id": n, "file_name": f"film{n}.png"} for n in range(12)]}
     (files / "t.json").write_text(json.dumps(truth))
     done = run(files, *FILES, "--replicates", "0", "--json", "out.json")
     assert done.returncode == 0
-    said = "none of 10 detections overlaps any of 10 true boxes"
-    assert f"Warning: {said}" in done.stderr.decode()
+    warning = "none of 10 detections overlaps any of 10 true boxes"
+    assert f"Warning: {warning}" in done.stderr.decode()
     assert "Note: p.json was matched by file name with t.json" in done.stdout.decode()
-    found = json.loads((files / "out.json").read_text())
-    assert found["warnings"][0].startswith(said)
-    assert found["notes"][0].startswith("p.json was matched by file name")
+    scores = json.loads((files / "out.json").read_text())
+    assert scores["warnings"][0].startswith(warning)
+    assert scores["notes"][0].startswith("p.json was matched by file name")

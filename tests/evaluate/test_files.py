@@ -35,25 +35,27 @@ def scores(
     return evaluate_files(*paths, consensus_iou=0.2, bootstrap=Bootstrap(replicates))
 
 
-def changed(kind: str, place: int = 0, **changes: object) -> dict[str, Any]:
+def changed(kind: str, index: int = 0, **changes: object) -> dict[str, Any]:
     """Return the truth with one entry changed; a value of ... is left out."""
     content: dict[str, Any] = json.loads(json.dumps(TRUTH))
-    content[kind][place] |= changes
-    content[kind][place] = {k: v for k, v in content[kind][place].items() if v is not ...}
+    content[kind][index] |= changes
+    content[kind][index] = {k: v for k, v in content[kind][index].items() if v is not ...}
     return content
 
 
 def test_what_is_found_is_scored_by_the_names_of_the_truth(tmp_path: Path) -> None:
-    found = scores(tmp_path, [result()], replicates=20)
-    assert (found["n_images"], found["n_boxes"], found["n_classes"]) == (3, 2, 2)
-    assert found["n_images_without_findings"] == 1
-    assert found["metrics"]["AP"]["value"] == pytest.approx(0.5)
-    assert found["per_class"]["Nodule/Mass"]["AP50"]["value"] == pytest.approx(1)
-    assert found["per_class"]["ILD"]["AP50"]["value"] == 0
-    assert found["classes"]["ILD"] == {"n_boxes": 1, "n_images": 1}
-    assert (found["seed"], found["replicates"]) == (0, 20)
-    assert set(found["definitions"]) == set(found["metrics"]) == set(found["replicate_values"])
-    json.dumps(found, allow_nan=False)
+    content = scores(tmp_path, [result()], replicates=20)
+    assert (content["n_images"], content["n_boxes"], content["n_classes"]) == (3, 2, 2)
+    assert content["n_images_without_findings"] == 1
+    assert content["metrics"]["AP"]["value"] == pytest.approx(0.5)
+    assert content["per_class"]["Nodule/Mass"]["AP50"]["value"] == pytest.approx(1)
+    assert content["per_class"]["ILD"]["AP50"]["value"] == 0
+    assert content["classes"]["ILD"] == {"n_boxes": 1, "n_images": 1}
+    assert (content["seed"], content["replicates"]) == (0, 20)
+    assert (
+        set(content["definitions"]) == set(content["metrics"]) == set(content["replicate_values"])
+    )
+    json.dumps(content, allow_nan=False)
 
 
 def test_names_that_others_rely_on_are_all_there(tmp_path: Path) -> None:
@@ -62,19 +64,22 @@ def test_names_that_others_rely_on_are_all_there(tmp_path: Path) -> None:
         "AR100_agnostic AR_small1000_agnostic AP40 AP40_voc froc_mean froc_at_1 best_iou_mean "
         "best_iou_std fp_per_normal_image_at_sens_0.5 ece"
     )
-    found = scores(tmp_path, [result()], replicates=20)["metrics"]
-    assert set(names.split()) <= set(found)
-    for name, entry in found.items():
+    metrics = scores(tmp_path, [result()], replicates=20)["metrics"]
+    assert set(names.split()) <= set(metrics)
+    for name, entry in metrics.items():
         assert {"value", "low", "high"} <= set(entry), name
         assert (entry["value"] is None) <= bool(entry.get("reason")), name
 
 
 def test_no_prediction_at_all_scores_zero(tmp_path: Path) -> None:
-    found = scores(tmp_path, [])["metrics"]
+    metrics = scores(tmp_path, [])["metrics"]
     assert (
-        found["AP"]["value"] == found["froc_mean"]["value"] == found["best_iou_mean"]["value"] == 0
+        metrics["AP"]["value"]
+        == metrics["froc_mean"]["value"]
+        == metrics["best_iou_mean"]["value"]
+        == 0
     )
-    assert found["ece"] == {
+    assert metrics["ece"] == {
         "value": None,
         "low": None,
         "high": None,
@@ -83,11 +88,11 @@ def test_no_prediction_at_all_scores_zero(tmp_path: Path) -> None:
 
 
 def test_a_truth_without_boxes_has_no_scores_but_false_alarms_are_counted(tmp_path: Path) -> None:
-    found = scores(tmp_path, [result()], TRUTH | {"annotations": []})
-    assert found["metrics"]["AP"]["reason"] == "the truth holds no box"
-    assert found["n_images_without_findings"] == 3
+    content = scores(tmp_path, [result()], TRUTH | {"annotations": []})
+    assert content["metrics"]["AP"]["reason"] == "the truth holds no box"
+    assert content["n_images_without_findings"] == 3
     # One false alarm, scored 0.9.
-    assert found["metrics"]["ece"]["value"] == pytest.approx(0.9)
+    assert content["metrics"]["ece"]["value"] == pytest.approx(0.9)
 
 
 def test_false_alarms_on_normal_images_count_where_coco_does_not_see_them(tmp_path: Path) -> None:
@@ -110,11 +115,11 @@ def test_an_interval_without_a_width_says_why(tmp_path: Path) -> None:
             {"image_id": n, "category_id": 7 + n % 2 * 2, "bbox": BOX} for n in range(20)
         ],
     }
-    found = scores(tmp_path, [result(image_id=n) for n in range(0, 8, 2)], truth, replicates=50)
-    nothing = found["per_class"]["ILD"]["AP50"]
-    assert (nothing["value"], nothing["low"], nothing["high"]) == (0, 0, 0)
-    assert "no width: every draw of the images gives this value" in nothing["reason"]
-    assert found["metrics"]["AP50_support_1"]["reason"].startswith("the truth does not say")
+    content = scores(tmp_path, [result(image_id=n) for n in range(0, 8, 2)], truth, replicates=50)
+    entry = content["per_class"]["ILD"]["AP50"]
+    assert (entry["value"], entry["low"], entry["high"]) == (0, 0, 0)
+    assert "no width: every draw of the images gives this value" in entry["reason"]
+    assert content["metrics"]["AP50_support_1"]["reason"].startswith("the truth does not say")
 
 
 def test_without_normal_images_it_is_said_why_there_is_no_number(tmp_path: Path) -> None:
@@ -125,9 +130,9 @@ def test_without_normal_images_it_is_said_why_there_is_no_number(tmp_path: Path)
 
 
 def test_scores_outside_0_to_1_are_ranked_and_have_no_calibration(tmp_path: Path) -> None:
-    found = scores(tmp_path, [result(score=-3.5), result(score=7, bbox=FAR)])["metrics"]
-    assert found["AP50"]["value"] == pytest.approx(0.25)
-    assert found["ece"]["reason"] == "a score lies outside 0..1"
+    metrics = scores(tmp_path, [result(score=-3.5), result(score=7, bbox=FAR)])["metrics"]
+    assert metrics["AP50"]["value"] == pytest.approx(0.25)
+    assert metrics["ece"]["reason"] == "a score lies outside 0..1"
 
 
 def test_ids_are_taken_as_they_come_words_and_numbers(tmp_path: Path) -> None:
@@ -138,14 +143,14 @@ def test_ids_are_taken_as_they_come_words_and_numbers(tmp_path: Path) -> None:
             {"image_id": name, "category_id": "n", "bbox": BOX} for name in ("x", 10**20)
         ],
     }
-    found = [result(image_id=name, category_id="n") for name in (10**20, "x")]
-    assert scores(tmp_path, found, truth)["metrics"]["AP"]["value"] == pytest.approx(1)
+    results = [result(image_id=name, category_id="n") for name in (10**20, "x")]
+    assert scores(tmp_path, results, truth)["metrics"]["AP"]["value"] == pytest.approx(1)
 
 
 def test_a_detection_without_a_size_is_a_false_alarm(tmp_path: Path) -> None:
-    found = scores(tmp_path, [result(bbox=[15, 15, 0, 0], score=0.95), result()])
-    assert found["n_detections"] == 2
-    assert found["per_class"]["Nodule/Mass"]["AP50"]["value"] == pytest.approx(0.5)
+    content = scores(tmp_path, [result(bbox=[15, 15, 0, 0], score=0.95), result()])
+    assert content["n_detections"] == 2
+    assert content["per_class"]["Nodule/Mass"]["AP50"]["value"] == pytest.approx(0.5)
 
 
 def test_a_data_set_with_scores_is_taken_as_results(tmp_path: Path) -> None:
@@ -154,10 +159,10 @@ def test_a_data_set_with_scores_is_taken_as_results(tmp_path: Path) -> None:
 
 
 def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
-    mark = "\N{ZERO WIDTH NO-BREAK SPACE}"
-    assert scores(tmp_path, [result()], mark + json.dumps(TRUTH))["n_boxes"] == 2
+    byte_order_mark = "\N{ZERO WIDTH NO-BREAK SPACE}"
+    assert scores(tmp_path, [result()], byte_order_mark + json.dumps(TRUTH))["n_boxes"] == 2
     for content in ([result()], TRUTH | {"annotations": [result()]}):
-        assert scores(tmp_path, mark + json.dumps(content))["n_detections"] == 1
+        assert scores(tmp_path, byte_order_mark + json.dumps(content))["n_detections"] == 1
 
 
 @pytest.mark.parametrize(
@@ -234,13 +239,15 @@ def test_a_truth_that_can_not_be_right_is_refused(
         scores(tmp_path, [], truth)
 
 
-@pytest.mark.parametrize("name", ["nowhere.json", "."])
-def test_a_file_that_is_not_there_is_said(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("missing", ["nowhere.json", "."])
+def test_a_file_that_is_not_there_is_said(tmp_path: Path, missing: str) -> None:
     scores(tmp_path, [])
-    for files in ((name, "truth.json"), ("predictions.json", name)):
+    for files in ((missing, "truth.json"), ("predictions.json", missing)):
         with pytest.raises(DataError, match=r"can't be read: .*Name a JSON file"):
             evaluate_files(
-                *(tmp_path / one for one in files), consensus_iou=0.2, bootstrap=Bootstrap(0)
+                *(tmp_path / name for name in files),
+                consensus_iou=0.2,
+                bootstrap=Bootstrap(0),
             )
 
 
@@ -252,10 +259,10 @@ def test_intervals_are_the_same_each_time_and_another_seed_gives_others(tmp_path
             {"image_id": n, "category_id": 7, "bbox": box} for n, box in enumerate(boxes)
         ],
     }
-    found = [result(image_id=n, bbox=[10 + n + n % 7, 10, 20, 20]) for n in range(30)]
-    (tmp_path / "p.json").write_text(json.dumps(found))
+    results = [result(image_id=n, bbox=[10 + n + n % 7, 10, 20, 20]) for n in range(30)]
+    (tmp_path / "p.json").write_text(json.dumps(results))
     (tmp_path / "t.json").write_text(json.dumps(truth))
-    one, again, other = (
+    first, again, other_seed = (
         evaluate_files(
             tmp_path / "p.json",
             tmp_path / "t.json",
@@ -264,6 +271,6 @@ def test_intervals_are_the_same_each_time_and_another_seed_gives_others(tmp_path
         )["metrics"]["AP"]
         for seed in (0, 0, 1)
     )
-    assert one == again != other
-    assert one["value"] == other["value"]
-    assert 0 <= one["low"] < one["value"] < one["high"] <= 1
+    assert first == again != other_seed
+    assert first["value"] == other_seed["value"]
+    assert 0 <= first["low"] < first["value"] < first["high"] <= 1

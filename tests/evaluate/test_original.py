@@ -18,7 +18,7 @@ from cxrssl.evaluate.detect import ImageDetections, detections_of
 from cxrssl.evaluate.files import evaluate_files
 from cxrssl.evaluate.intervals import Bootstrap
 from cxrssl.evaluate.original import in_original_px, write_predictions
-from cxrssl.evaluate.settings import Asked, Settings, settings_of
+from cxrssl.evaluate.settings import Settings, settings_of
 from cxrssl.ingest import ingest
 from cxrssl.ingest.shards import Settings as StoreSettings
 from cxrssl.metrics.annotations import Truth
@@ -43,7 +43,7 @@ def examples(store: Store) -> list[Example]:
 
 
 @pytest.fixture(scope="module")
-def found(examples: list[Example]) -> list[ImageDetections]:
+def detections(examples: list[Example]) -> list[ImageDetections]:
     """Return the true boxes in store pixels, somewhat moved, and false ones, inside the image."""
     rng = np.random.default_rng(0)
     entries = []
@@ -88,10 +88,10 @@ def users_truth(store: Store, examples: list[Example]) -> dict[str, Any]:
 
 
 def test_predictions_are_right_against_a_truth_in_original_pixels(
-    store: Store, examples: list[Example], found: list[ImageDetections], tmp_path: Path
+    store: Store, examples: list[Example], detections: list[ImageDetections], tmp_path: Path
 ) -> None:
-    scores = scores_of(found, examples, store, settings=AS_SCORED)
-    boxes = in_original_px(found, examples, store)
+    scores = scores_of(detections, examples, store, settings=AS_SCORED)
+    boxes = in_original_px(detections, examples, store)
     write_predictions(tmp_path / "predictions.json", boxes, examples, store)
     write_json(tmp_path / "truth.json", users_truth(store, examples))
     again = evaluate_files(
@@ -110,36 +110,36 @@ def test_predictions_are_right_against_a_truth_in_original_pixels(
 
 
 def test_what_is_written_is_a_coco_data_set_with_sizes_and_scores(
-    store: Store, examples: list[Example], found: list[ImageDetections], tmp_path: Path
+    store: Store, examples: list[Example], detections: list[ImageDetections], tmp_path: Path
 ) -> None:
-    boxes = in_original_px(found, examples, store)
+    boxes = in_original_px(detections, examples, store)
     write_predictions(tmp_path / "predictions.json", boxes, examples, store)
     coco = COCO(str(tmp_path / "predictions.json"))
     assert len(coco.loadRes(coco.dataset["annotations"]).anns) == sum(
-        len(f["boxes"]) for f in found
+        len(of_image["boxes"]) for of_image in detections
     )
     assert [kind["name"] for kind in coco.dataset["categories"]] == list(store.classes)
     for image, example in zip(coco.dataset["images"], examples, strict=True):
-        own = store.images[example.row]
+        original = store.images[example.row]
         assert (image["id"], image["width"], image["height"]) == (
-            *(example.image_id, own.original_width, own.original_height),
+            *(example.image_id, original.original_width, original.original_height),
         )
-    for mark in coco.dataset["annotations"]:
-        x, y, width, height = mark["bbox"]
-        image = coco.imgs[mark["image_id"]]
+    for annotation in coco.dataset["annotations"]:
+        x, y, width, height = annotation["bbox"]
+        image = coco.imgs[annotation["image_id"]]
         assert 0 <= x <= x + width <= image["width"] + 0.011
         assert 0 <= y <= y + height <= image["height"] + 0.011
-        assert mark["area"] == pytest.approx(width * height, abs=0.006)
+        assert annotation["area"] == pytest.approx(width * height, abs=0.006)
 
 
 def test_overlaps_are_those_of_store_pixels_and_sizes_are_not(
-    store: Store, examples: list[Example], found: list[ImageDetections]
+    store: Store, examples: list[Example], detections: list[ImageDetections]
 ) -> None:
-    given = inputs_of_store(store, examples)
+    inputs = inputs_of_store(store, examples)
     corners = np.concatenate([e.boxes for e in examples]).astype(np.float64)
     boxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
-    truth = given.truth
-    small = Truth(
+    truth = inputs.truth
+    store_truth = Truth(
         truth.images,
         truth.labels,
         boxes,
@@ -149,9 +149,9 @@ def test_overlaps_are_those_of_store_pixels_and_sizes_are_not(
         truth.num_images,
         truth.num_classes,
     )
-    every = np.ones(len(examples))
-    ours = ScoreTable(truth, in_original_px(found, examples, store))(every).overall
-    theirs = ScoreTable(small, detections_of(found))(every).overall
+    ones = np.ones(len(examples))
+    ours = ScoreTable(truth, in_original_px(detections, examples, store))(ones).overall
+    theirs = ScoreTable(store_truth, detections_of(detections))(ones).overall
     for name in ("AP50", "AR100_agnostic", "froc_at_1", "best_iou_mean"):
         assert ours[name] == pytest.approx(theirs[name], abs=0.01), name  # of 0.01 px
     assert np.isnan(theirs["AP_large"])  # in a square of 64 px nothing has 96^2
@@ -161,30 +161,29 @@ def test_overlaps_are_those_of_store_pixels_and_sizes_are_not(
 def test_settings_are_those_of_the_run_and_what_is_asked_for_wins(tmp_path: Path) -> None:
     run = tmp_path / "run"
     (run / "detector").mkdir(parents=True)
-    nothing = Asked("test", None, None, None)
-    assert settings_of(run, nothing)[0] == Settings("test", "consensus", 0.2, normals=False)
+    assert settings_of(run)[0] == Settings("test", "consensus", 0.2, normals=False)
     changes = ("data.fusion=majority:2", "data.consensus_iou=0.3", "data.normals=true")
     (run / "recipe.yaml").write_text(to_yaml(finetune_recipe(tmp_path, *changes)))
     for folder in (run, run / "detector"):
-        settings, remarks = settings_of(folder, nothing)
+        settings, remarks = settings_of(folder)
         assert settings == Settings("test", "majority:2", 0.3, normals=True)
         assert "fusion majority:2, consensus_iou 0.3, normals true" in remarks.notes[0]
         assert str(run / "recipe.yaml") in remarks.notes[0]
-    settings, remarks = settings_of(run, Asked("val", "union", None, normals=False))
+    settings, remarks = settings_of(run, "val", fusion="union", normals=False)
     assert settings == Settings("val", "union", 0.3, normals=False)
     assert "normals false (the run has true)" in remarks.notes[0]
     assert "scored on the val split with fusion union (the run has majority:2)" in remarks.notes[0]
     (run / "recipe.yaml").write_text("task: [")
-    settings, remarks = settings_of(run, nothing)
+    settings, remarks = settings_of(run)
     assert settings == Settings("test", "consensus", 0.2, normals=False)
     assert "the settings of the run are not known" in remarks.warnings[0]
 
 
 @pytest.mark.slow
 def test_settings_are_in_the_scores(
-    store: Store, examples: list[Example], found: list[ImageDetections]
+    store: Store, examples: list[Example], detections: list[ImageDetections]
 ) -> None:
-    scores = scores_of(found, examples, store, settings=AS_SCORED)
+    scores = scores_of(detections, examples, store, settings=AS_SCORED)
     assert {name: scores[name] for name in ("split", "fusion", "consensus_iou", "normals")} == {
         **{"split": "test", "fusion": "consensus", "consensus_iou": 0.2, "normals": True},
     }

@@ -13,10 +13,10 @@ from cxrssl.evaluate.files import evaluate_files
 from cxrssl.evaluate.intervals import Bootstrap
 
 NUM = 60
-HOW = Bootstrap(200)
+BOOTSTRAP = Bootstrap(200)
 
 
-def results(*, share_found: float, seed: int = 0) -> list[dict[str, Any]]:
+def results(*, fraction_found: float, seed: int = 0) -> list[dict[str, Any]]:
     """Find a share of the boxes, and raise a false alarm in every other image."""
     generator = np.random.default_rng(seed)
     return [
@@ -27,7 +27,7 @@ def results(*, share_found: float, seed: int = 0) -> list[dict[str, Any]]:
             "score": round(float(generator.uniform(0.1, 1)), 3),
         }
         for n in range(NUM)
-        for hits in ([True, False] if generator.uniform() < share_found else [False])
+        for hits in ([True, False] if generator.uniform() < fraction_found else [False])
     ]
 
 
@@ -41,24 +41,24 @@ def files(tmp_path: Path) -> Path:
         ],
     }
     write_json(tmp_path / "truth.json", truth)
-    write_json(tmp_path / "good.json", results(share_found=0.9))
-    write_json(tmp_path / "poor.json", results(share_found=0.5))
+    write_json(tmp_path / "good.json", results(fraction_found=0.9))
+    write_json(tmp_path / "poor.json", results(fraction_found=0.5))
     return tmp_path
 
 
 def scores(
-    files: Path, name: str, against: str | None = None, how: Bootstrap = HOW
+    files: Path, name: str, against: str | None = None, bootstrap: Bootstrap = BOOTSTRAP
 ) -> dict[str, Any]:
-    rival = None if against is None else files / against
-    paths = files / f"{name}.json", files / "truth.json", None, rival
-    return evaluate_files(*paths, consensus_iou=0.2, bootstrap=how)
+    other_run = None if against is None else files / against
+    paths = files / f"{name}.json", files / "truth.json", None, other_run
+    return evaluate_files(*paths, consensus_iou=0.2, bootstrap=bootstrap)
 
 
 def test_a_better_run_is_better_with_an_interval_that_says_so(files: Path) -> None:
-    found = scores(files, "good", "poor.json")
-    gap = found["against"]["metrics"]["AR100"]
+    content = scores(files, "good", "poor.json")
+    gap = content["against"]["metrics"]["AR100"]
     poor = scores(files, "poor")["metrics"]["AR100"]["value"]
-    assert gap["value"] == found["metrics"]["AR100"]["value"]
+    assert gap["value"] == content["metrics"]["AR100"]["value"]
     assert gap["other"] == poor
     assert gap["delta"] == pytest.approx(gap["value"] - poor)
     assert 0 < gap["low"] < gap["delta"] < gap["high"]
@@ -66,13 +66,13 @@ def test_a_better_run_is_better_with_an_interval_that_says_so(files: Path) -> No
 
 
 def test_swapping_the_runs_swaps_the_sign(files: Path) -> None:
-    there = scores(files, "good", "poor.json")["against"]["metrics"]
-    back = scores(files, "poor", "good.json")["against"]["metrics"]
-    for name, gap in there.items():
+    forward = scores(files, "good", "poor.json")["against"]["metrics"]
+    backward = scores(files, "poor", "good.json")["against"]["metrics"]
+    for name, gap in forward.items():
         if gap["delta"] is not None:
-            assert back[name]["delta"] == pytest.approx(-gap["delta"])
-            assert back[name]["low"] == pytest.approx(-gap["high"])
-            assert back[name]["p"] == pytest.approx(gap["p"])
+            assert backward[name]["delta"] == pytest.approx(-gap["delta"])
+            assert backward[name]["low"] == pytest.approx(-gap["high"])
+            assert backward[name]["p"] == pytest.approx(gap["p"])
 
 
 def test_a_run_does_not_differ_from_itself(files: Path) -> None:
@@ -105,8 +105,8 @@ def test_what_eval_wrote_stands_for_the_predictions(files: Path) -> None:
         ({"seed": 1}, "was made with another seed .1; here 0."),
         ({"replicates": 100}, "another number of replicates .100; here 200."),
         ({"truth_sha256": "0" * 64}, "another truth"),
-        ({"metrics": {}}, "is no file of `cxrssl eval --json` of this version"),
-        ({"replicate_values": {}}, "is no file of `cxrssl eval --json` of this version"),
+        ({"metrics": {}}, "is not a file of `cxrssl eval --json` of this version"),
+        ({"replicate_values": {}}, "is not a file of `cxrssl eval --json` of this version"),
     ],
 )
 def test_scores_of_other_draws_are_refused(
@@ -118,7 +118,7 @@ def test_scores_of_other_draws_are_refused(
 
 
 def test_predictions_on_other_images_are_refused(files: Path) -> None:
-    stray = [entry | {"image_id": 1000} for entry in results(share_found=0.5)]
+    stray = [entry | {"image_id": 1000} for entry in results(fraction_found=0.5)]
     (files / "stray.json").write_text(json.dumps(stray))
     with pytest.raises(DataError, match=r"are not listed by the truth, such as 1000"):
         scores(files, "good", "stray.json")

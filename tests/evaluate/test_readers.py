@@ -11,7 +11,7 @@ from cxrssl.core.errors import DataError
 from cxrssl.evaluate.files import evaluate_files, evaluate_readers
 from cxrssl.evaluate.intervals import Bootstrap
 
-HOW = Bootstrap(100)
+BOOTSTRAP = Bootstrap(100)
 HERE, THERE, BESIDE = [10, 10, 20, 20], [100, 100, 20, 20], [12, 10, 20, 20]
 
 
@@ -32,8 +32,10 @@ def document(
 def readers_of(folder: Path, content: dict[str, Any]) -> dict[str, Any]:
     path = folder / "readers.json"
     path.write_text(json.dumps(content))
-    found: dict[str, Any] = evaluate_readers(path, consensus_iou=0.2, bootstrap=HOW)["readers"]
-    return found
+    readers: dict[str, Any] = evaluate_readers(path, consensus_iou=0.2, bootstrap=BOOTSTRAP)[
+        "readers"
+    ]
+    return readers
 
 
 def with_model(
@@ -43,8 +45,10 @@ def with_model(
     for name, content in contents.items():
         (folder / f"{name}.json").write_text(json.dumps(content))
     paths = (folder / f"{name}.json" for name in contents)
-    found: dict[str, Any] = evaluate_files(*paths, consensus_iou=0.2, bootstrap=HOW)["readers"]
-    return found
+    readers: dict[str, Any] = evaluate_files(*paths, consensus_iou=0.2, bootstrap=BOOTSTRAP)[
+        "readers"
+    ]
+    return readers
 
 
 def f1(scores: dict[str, Any]) -> float:
@@ -55,10 +59,10 @@ def f1(scores: dict[str, Any]) -> float:
 def test_two_readers_who_agree_in_half_of_the_images(tmp_path: Path) -> None:
     marks = [mark(n, "R1") for n in range(12)]
     marks += [mark(n, "R2", BESIDE if n % 2 else THERE) for n in range(12)]
-    found = readers_of(tmp_path, document(marks))
-    pair = found["pairs"][0]
+    readers = readers_of(tmp_path, document(marks))
+    pair = readers["pairs"][0]
     assert (pair["a"], pair["b"], pair["images"]) == ("R1", "R2", 12)
-    assert f1(pair) == f1(found["between_readers"]) == pytest.approx(0.5)
+    assert f1(pair) == f1(readers["between_readers"]) == pytest.approx(0.5)
     assert pair["iou_above_0.2_mean"]["value"] == pytest.approx(18 / 22)
     assert pair["iou_mean"]["value"] == pytest.approx(9 / 22)
     assert pair["f1_at_0.4"]["low"] < 0.5 < pair["f1_at_0.4"]["high"]
@@ -84,11 +88,11 @@ def test_an_image_where_one_drew_nothing_counts_if_both_looked(tmp_path: Path) -
 def test_each_reader_meets_what_the_others_drew_together(tmp_path: Path) -> None:
     marks = [mark(n, reader) for n in range(12) for reader in ("R1", "R2")]
     marks += [mark(n, "R3", THERE) for n in range(12)]
-    found = readers_of(tmp_path, document(marks))
-    by_reader = {row["reader"]: f1(row) for row in found["leave_one_out"]}
+    readers = readers_of(tmp_path, document(marks))
+    by_reader = {row["reader"]: f1(row) for row in readers["leave_one_out"]}
     # R1 meets R2's box and R3's; R3 meets one box that two drew alike.
     assert by_reader == {"R1": pytest.approx(2 / 3), "R2": pytest.approx(2 / 3), "R3": 0}
-    assert f1(found["between_readers"]) == pytest.approx(1 / 3)
+    assert f1(readers["between_readers"]) == pytest.approx(1 / 3)
 
 
 def test_a_model_is_compared_where_it_has_as_many_boxes_as_a_reader(tmp_path: Path) -> None:
@@ -98,13 +102,13 @@ def test_a_model_is_compared_where_it_has_as_many_boxes_as_a_reader(tmp_path: Pa
         for n in range(12)
         for box, score in ((HERE, 0.8 + n / 100), (THERE, 0.3))
     ]
-    found = with_model(tmp_path, marks, results)
+    readers = with_model(tmp_path, marks, results)
     # Readers draw twelve boxes each; the twelve strongest detections are scored 0.8 and more.
-    assert found["score_threshold"] == pytest.approx(0.8)
-    assert f1(found["model"]) == 1
-    assert found["difference"]["f1_at_0.4"]["delta"] == 0
-    assert found["verdict"] == "can't be told apart from another reader"
-    assert [f1(row["model"]) for row in found["leave_one_out"]] == [1, 1]
+    assert readers["score_threshold"] == pytest.approx(0.8)
+    assert f1(readers["model"]) == 1
+    assert readers["difference"]["f1_at_0.4"]["delta"] == 0
+    assert readers["verdict"] == "can't be told apart from another reader"
+    assert [f1(row["model"]) for row in readers["leave_one_out"]] == [1, 1]
 
 
 @pytest.mark.parametrize(
@@ -126,19 +130,19 @@ def test_the_verdict_follows_the_interval(
         {"image_id": n, "category_id": 1, "bbox": HERE if hits[n] else [200, 9, 9, 9], "score": 0.5}
         for n in range(num)
     ]
-    found = with_model(tmp_path, marks, results, num)
-    assert found["verdict"] == verdict
-    gap = found["difference"]["f1_at_0.4"]
-    assert gap["delta"] == pytest.approx(f1(found["model"]) - f1(found["between_readers"]))
+    readers = with_model(tmp_path, marks, results, num)
+    assert readers["verdict"] == verdict
+    gap = readers["difference"]["f1_at_0.4"]
+    assert gap["delta"] == pytest.approx(f1(readers["model"]) - f1(readers["between_readers"]))
     assert gap["low"] < gap["delta"] < gap["high"]
 
 
 def test_a_model_that_finds_nothing_is_no_crash(tmp_path: Path) -> None:
     marks = [mark(n, reader) for n in range(12) for reader in ("R1", "R2")]
-    found = with_model(tmp_path, marks, [])
-    assert f1(found["model"]) == 0
-    assert found["model"]["iou_mean"]["value"] is None
-    assert found["score_threshold"] is None
+    readers = with_model(tmp_path, marks, [])
+    assert f1(readers["model"]) == 0
+    assert readers["model"]["iou_mean"]["value"] is None
+    assert readers["score_threshold"] is None
 
 
 def test_images_with_many_readers_do_not_weigh_more_between_readers_than_for_the_model(
@@ -150,12 +154,14 @@ def test_images_with_many_readers_do_not_weigh_more_between_readers_than_for_the
     for n, image in enumerate(content["images"]):
         image["readers"] = names if n < 10 else names[:2]
         for k, name in enumerate(image["readers"]):
-            apart = (k >= 6) if n < 10 else (k == 1)
-            marks.append(mark(n, name, [200 * k, 300, 20, 20] if apart else HERE))
+            disagrees = (k >= 6) if n < 10 else (k == 1)
+            marks.append(mark(n, name, [200 * k, 300, 20, 20] if disagrees else HERE))
     (tmp_path / "r.json").write_text(json.dumps(content | {"annotations": marks}))
-    found = evaluate_readers(tmp_path / "r.json", consensus_iou=0.2, bootstrap=HOW)["readers"]
+    readers = evaluate_readers(tmp_path / "r.json", consensus_iou=0.2, bootstrap=BOOTSTRAP)[
+        "readers"
+    ]
     # Of 28 pairs 15 agree, of the others none; an image counts as often as it has readers.
-    assert f1(found["between_readers"]) == pytest.approx(8 * 15 / 28 / (8 + 2))
+    assert f1(readers["between_readers"]) == pytest.approx(8 * 15 / 28 / (8 + 2))
 
 
 def test_tied_scores_are_kept_together_and_said(tmp_path: Path) -> None:
@@ -165,8 +171,8 @@ def test_tied_scores_are_kept_together_and_said(tmp_path: Path) -> None:
         for n in range(12)
         for k in range(5)
     ]
-    found = with_model(tmp_path, marks, results)
-    assert (found["model_boxes"], found["boxes_a_reader_draws"]) == (60, 12)
+    readers = with_model(tmp_path, marks, results)
+    assert (readers["model_boxes"], readers["boxes_a_reader_draws"]) == (60, 12)
 
 
 def test_classes_do_not_mix(tmp_path: Path) -> None:
@@ -204,5 +210,5 @@ def test_readers_of_images_that_the_truth_lacks_are_refused(tmp_path: Path) -> N
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
     with pytest.raises(DataError, match=r"r.json: 7 image id.s. are not listed by the truth"):
         evaluate_files(
-            *(tmp_path / f"{name}.json" for name in "ptr"), consensus_iou=0.2, bootstrap=HOW
+            *(tmp_path / f"{name}.json" for name in "ptr"), consensus_iou=0.2, bootstrap=BOOTSTRAP
         )

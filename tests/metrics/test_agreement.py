@@ -20,19 +20,21 @@ Side = list[tuple[tuple[int, int, int, int], int]]
 
 def paired(first: Side, second: Side) -> Pairs:
     boxes = [np.array([box for box, _ in side], float).reshape(-1, 4) for side in (first, second)]
-    kinds = [np.array([kind for _, kind in side], np.int64) for side in (first, second)]
-    return pairs_of(boxes[0], kinds[0], boxes[1], kinds[1])
+    groups = [np.array([group for _, group in side], np.int64) for side in (first, second)]
+    return pairs_of(boxes[0], groups[0], boxes[1], groups[1])
 
 
 def numbers(pairs: Pairs) -> list[object]:
-    every, near = mean_overlap(pairs, above=None), mean_overlap(pairs, above=0.2)
+    all_pairs, close_pairs = mean_overlap(pairs, above=None), mean_overlap(pairs, above=0.2)
     scores = [f1_at(pairs, 0.2), f1_at(pairs, 0.4), f1_at(pairs, 1.0)]
-    return [every.num_pairs, near.num_pairs, *scores]
+    return [all_pairs.num_pairs, close_pairs.num_pairs, *scores]
 
 
 def means(pairs: Pairs) -> list[float]:
-    both = mean_overlap(pairs, above=None), mean_overlap(pairs, above=0.2)
-    return [value for one in both for value in (one.mean, one.std) if value is not None]
+    overlaps = mean_overlap(pairs, above=None), mean_overlap(pairs, above=0.2)
+    return [
+        value for overlap in overlaps for value in (overlap.mean, overlap.std) if value is not None
+    ]
 
 
 # A: (0, 0, 10, 10). Beside it B overlaps by 90/110, C by 10/190, and D is apart.
@@ -41,12 +43,16 @@ A, B, C, D = (0, 0, 10, 10), (1, 0, 11, 10), (9, 0, 19, 10), (50, 50, 60, 60)
 
 def test_every_pair_of_one_kind_counts_and_a_threshold_drops_the_far_ones() -> None:
     pairs = paired([(A, 0), (A, 1)], [(B, 0), (C, 0), (D, 0)])
-    every, near = mean_overlap(pairs, above=None), mean_overlap(pairs, above=0.2)
-    three = np.array([90 / 110, 10 / 190, 0])
-    assert every.num_pairs == 3
-    assert every.mean == pytest.approx(three.mean())
-    assert every.std == pytest.approx(np.sqrt(((three - three.mean()) ** 2).sum() / 3))
-    assert (near.mean, near.std, near.num_pairs) == (pytest.approx(90 / 110), 0.0, 1)
+    all_pairs, close_pairs = mean_overlap(pairs, above=None), mean_overlap(pairs, above=0.2)
+    expected = np.array([90 / 110, 10 / 190, 0])
+    assert all_pairs.num_pairs == 3
+    assert all_pairs.mean == pytest.approx(expected.mean())
+    assert all_pairs.std == pytest.approx(np.sqrt(((expected - expected.mean()) ** 2).sum() / 3))
+    assert (close_pairs.mean, close_pairs.std, close_pairs.num_pairs) == (
+        pytest.approx(90 / 110),
+        0.0,
+        1,
+    )
 
 
 def test_an_overlap_equal_to_the_threshold_is_no_pair_but_a_match() -> None:
@@ -93,9 +99,9 @@ def test_nothing_drawn_has_no_mean_and_no_score() -> None:
 @settings(max_examples=150, deadline=None)
 @given(SIDE, SIDE)
 def test_both_sides_see_the_same_agreement(first: Side, second: Side) -> None:
-    there, back = paired(first, second), paired(second, first)
-    assert numbers(there) == numbers(back)
-    assert means(there) == pytest.approx(means(back))
+    forward, backward = paired(first, second), paired(second, first)
+    assert numbers(forward) == numbers(backward)
+    assert means(forward) == pytest.approx(means(backward))
 
 
 @settings(max_examples=150, deadline=None)
@@ -118,5 +124,5 @@ def test_pairs_are_those_of_a_plain_double_loop(first: Side, second: Side) -> No
     pairs = paired(first, second)
     assert sorted(zip(pairs.first, pairs.second, strict=True)) == sorted(s[1:] for s in slow)
     assert list(pairs.iou) == pytest.approx(sorted((s[0] for s in slow), reverse=True))
-    found = dict(zip(zip(pairs.first, pairs.second, strict=True), pairs.iou, strict=True))
-    assert all(found[i, j] == pytest.approx(iou) for iou, i, j in slow)
+    iou_of = dict(zip(zip(pairs.first, pairs.second, strict=True), pairs.iou, strict=True))
+    assert all(iou_of[i, j] == pytest.approx(iou) for iou, i, j in slow)

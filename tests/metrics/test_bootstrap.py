@@ -79,13 +79,6 @@ def test_every_score_of_a_replicate_is_that_of_repeated_images(kind: str, seed: 
         assert weighed.per_class[name] == pytest.approx(values, abs=1e-9, nan_ok=True)
 
 
-@of_each_kind
-def test_all_images_three_times_score_what_they_score_once(kind: str) -> None:
-    case = spread_scores(random_case(DRAWN[kind], 0), 0)
-    thrice = case.table(np.full(20, 3.0))
-    assert thrice.overall == pytest.approx(case.scores.overall, abs=1e-9, nan_ok=True)
-
-
 def test_a_table_weighed_before_gives_the_same_again() -> None:
     case, counts = case_and_draw("crowds", 1)
     table = case.table
@@ -114,8 +107,8 @@ def test_a_draw_keeps_strata_and_never_loses_the_rarest_class_of_an_image(
     strata = strata_of(holds)
     by_rarity = np.argsort(holds.sum(axis=0), kind="stable").tolist()
     for image, stratum in enumerate(strata):
-        held = [rank for rank, label in enumerate(by_rarity) if holds[image, label]]
-        assert stratum == min(held, default=holds.shape[1])
+        ranks = [rank for rank, label in enumerate(by_rarity) if holds[image, label]]
+        assert stratum == min(ranks, default=holds.shape[1])
     sizes = np.bincount(strata)
     for weights in draws(strata, replicates=3, seed=seed):
         assert weights.sum() == pytest.approx(len(strata))
@@ -123,9 +116,11 @@ def test_a_draw_keeps_strata_and_never_loses_the_rarest_class_of_an_image(
             sums = np.bincount(strata, weights)
             assert sums == pytest.approx(sizes)
             # Of n images at most n - 1 are drawn.
-            assert all((weights[strata == one] == 0).any() for one in np.unique(strata))
+            assert all((weights[strata == stratum] == 0).any() for stratum in np.unique(strata))
             drawn = holds[weights > 0].any(axis=0)
-            assert all(drawn[by_rarity[one]] for one in set(strata.tolist()) - {holds.shape[1]})
+            assert all(
+                drawn[by_rarity[stratum]] for stratum in set(strata.tolist()) - {holds.shape[1]}
+            )
 
 
 def test_every_image_of_a_stratum_is_drawn_equally_often() -> None:
@@ -155,11 +150,11 @@ def test_a_single_image_can_not_be_drawn_anew() -> None:
 def test_weights_that_are_not_whole_are_as_exact(kind: str) -> None:
     case, counts = case_and_draw(kind, 2)
     table = case.table
-    whole = table(counts * 1.0).overall
+    integer = table(counts * 1.0).overall
     for factor in (20 / 19, 7 / 3, 0.1, 1e3 / 7):
         with np.errstate(invalid="raise", divide="raise"):
             parts = table(counts * factor).overall
-        assert parts == pytest.approx(whole, abs=1e-9, nan_ok=True)
+        assert parts == pytest.approx(integer, abs=1e-9, nan_ok=True)
 
 
 @many_random
@@ -170,9 +165,9 @@ def test_a_draw_equals_its_weights_in_whole_numbers(kind: str, seed: int) -> Non
     for weights in draws(strata, replicates=20, seed=seed):
         # Each is k n / (n - 1); 2520 is a multiple of 1..10, and so of most n - 1.
         scale = 2520 * 11 * 13 * 17 * 19
-        whole = np.rint(weights * scale)
-        assert np.abs(whole / scale - weights).max() < 1e-12
-        exact = table(whole).overall
+        integer = np.rint(weights * scale)
+        assert np.abs(integer / scale - weights).max() < 1e-12
+        exact = table(integer).overall
         for name, value in table(weights).overall.items():
             # A recall of exactly 0.07 misses pycocotools' 0.07 by rounding, one in parts does not.
             most = 1 / 101 + 1e-9 if name.startswith("AP") else 1e-9
@@ -185,23 +180,23 @@ def always_together() -> Case:
     pairs = [(0, 0), (1, 0), (2, 1), (3, 1), (0, 2), (2, 2), (4, 2), (4, 0)]
     truth = [(image, label, box) for image, label in pairs]
     # Three of class 0, two of class 1; class 2 comes with 0 twice and with 1 once.
-    found = [(image, label, box, 0.5) for image, label in pairs if label != 1]
-    return make(truth, found, num_images=9, num_classes=3)
+    detections = [(image, label, box, 0.5) for image, label in pairs if label != 1]
+    return make(truth, detections, num_images=9, num_classes=3)
 
 
 def test_a_class_that_comes_with_rarer_ones_can_vanish_and_is_then_left_out() -> None:
     case = always_together()
     table, strata = case.table, strata_of(case.truth.holds)
     assert 2 not in strata
-    lost, kept = [], []
+    absent, present = [], []
     for weights in draws(strata, replicates=200, seed=0):
         scores = table(weights)
-        (lost if np.isnan(scores.per_class["AP50"][2]) else kept).append(scores)
-    assert lost
-    assert kept
-    assert not np.isnan([scores.per_class["AP50"][:2] for scores in lost]).any()
-    assert [s.overall["AP50"] for s in lost] == pytest.approx([(1 + 0) / 2] * len(lost))
-    assert [s.overall["AP50"] for s in kept] == pytest.approx([(1 + 0 + 1) / 3] * len(kept))
+        (absent if np.isnan(scores.per_class["AP50"][2]) else present).append(scores)
+    assert absent
+    assert present
+    assert not np.isnan([scores.per_class["AP50"][:2] for scores in absent]).any()
+    assert [s.overall["AP50"] for s in absent] == pytest.approx([(1 + 0) / 2] * len(absent))
+    assert [s.overall["AP50"] for s in present] == pytest.approx([(1 + 0 + 1) / 3] * len(present))
 
 
 def drawn(replicates: int, seed: int) -> list[list[float]]:
@@ -213,13 +208,13 @@ def test_a_draw_is_the_same_for_any_number_of_them_and_another_for_another_seed(
     many = drawn(30, seed=4)
     assert drawn(7, seed=4) == many[:7]
     assert drawn(30, seed=5) != many
-    assert len({tuple(one) for one in many}) > 20
+    assert len({tuple(weights) for weights in many}) > 20
 
 
-def ends(own: Interval) -> tuple[float, float]:
-    assert own.low is not None
-    assert own.high is not None
-    return own.low, own.high
+def ends(ends_of: Interval) -> tuple[float, float]:
+    assert ends_of.low is not None
+    assert ends_of.high is not None
+    return ends_of.low, ends_of.high
 
 
 def test_an_interval_is_1_96_standard_errors_to_each_side_of_the_score_itself() -> None:
@@ -272,8 +267,8 @@ def coverage_of_mean(rng: np.random.Generator) -> bool:
 
 def test_intervals_of_a_skewed_count_cover_it() -> None:
     rng = np.random.default_rng(0)
-    share = np.mean([coverage_of_mean(rng) for _ in range(200)])
-    assert 0.88 <= share <= 0.99
+    fraction = np.mean([coverage_of_mean(rng) for _ in range(200)])
+    assert 0.88 <= fraction <= 0.99
 
 
 BOX, FAR = [10, 10, 10, 10], [50, 50, 10, 10]
@@ -282,19 +277,19 @@ BOX, FAR = [10, 10, 10, 10], [50, 50, 10, 10]
 def labelled_images(rng: np.random.Generator, num_images: int) -> Case:
     """Return images of which every second has a box, found seven times of ten."""
     truth = [(image, 0, BOX) for image in range(0, num_images, 2)]
-    found = [(image, 0, BOX, rng.beta(3, 2)) for image, _, _ in truth if rng.random() < 0.7]
+    detections = [(image, 0, BOX, rng.beta(3, 2)) for image, _, _ in truth if rng.random() < 0.7]
     for image in range(num_images):
-        found += [(image, 0, FAR, rng.beta(2, 3)) for _ in range(rng.poisson(2.0))]
-    return make(truth, found, num_images=num_images)
+        detections += [(image, 0, FAR, rng.beta(2, 3)) for _ in range(rng.poisson(2.0))]
+    return make(truth, detections, num_images=num_images)
 
 
 def froc_and_precision(case: Case) -> tuple[FrocTable, PrecisionTable]:
     """Return both under one rule, which takes less time than all."""
     none = np.zeros((1, len(case.truth.images)), bool)
     rules = Rules(np.array([0.5]), none[:, 0], np.zeros(1, np.int64), none, np.array([[0, 1e10]]))
-    matches = match(case.truth, case.found, rules, most=100, by_class=True)
-    table = PrecisionTable(case.truth, case.found, matches, rules)
-    return FrocTable(case.truth, case.found, matches, rule=0), table
+    matches = match(case.truth, case.detections, rules, most=100, by_class=True)
+    table = PrecisionTable(case.truth, case.detections, matches, rules)
+    return FrocTable(case.truth, case.detections, matches, rule=0), table
 
 
 def both_scores(case: Case) -> Callable[[Floats], list[float]]:
@@ -313,13 +308,15 @@ def test_intervals_of_sensitivity_and_average_precision_cover_them() -> None:
     for number in range(150):
         case = labelled_images(rng, 100)
         scores, strata = both_scores(case), strata_of(case.truth.holds)
-        samples = np.array([scores(one) for one in draws(strata, replicates=100, seed=number)])
+        samples = np.array(
+            [scores(weights) for weights in draws(strata, replicates=100, seed=number)]
+        )
         values = scores(np.ones(100))
-        own = [ends(interval(v, column)) for v, column in zip(values, samples.T, strict=True)]
-        covered.append([low <= t <= high for (low, high), t in zip(own, true, strict=True)])
-    shares = np.mean(covered, axis=0)
-    assert (shares >= 0.88).all()
-    assert (shares <= 0.99).all()
+        intervals = [ends(interval(v, column)) for v, column in zip(values, samples.T, strict=True)]
+        covered.append([low <= t <= high for (low, high), t in zip(intervals, true, strict=True)])
+    fractions = np.mean(covered, axis=0)
+    assert (fractions >= 0.88).all()
+    assert (fractions <= 0.99).all()
 
 
 def p_of(differences: Floats, seed: int) -> float:

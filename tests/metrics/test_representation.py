@@ -51,8 +51,8 @@ def test_rankme_of_equal_singular_values_is_their_number(rank: int) -> None:
 
 def test_rankme_is_exp_of_the_entropy_of_singular_values() -> None:
     features = torch.diag(torch.tensor([3.0, 1.0]))
-    shares = (0.75, 0.25)
-    expected = math.exp(-sum(share * math.log(share) for share in shares))
+    fractions = (0.75, 0.25)
+    expected = math.exp(-sum(fraction * math.log(fraction) for fraction in fractions))
     assert rankme(features) == pytest.approx(expected, rel=1e-5)
     assert rankme(100 * features) == pytest.approx(expected, rel=1e-5)
 
@@ -60,9 +60,11 @@ def test_rankme_is_exp_of_the_entropy_of_singular_values() -> None:
 def test_neighbours_that_share_findings_are_told_from_chance() -> None:
     kinds = np.arange(40) % 2
     findings = np.eye(2, dtype=bool)[kinds]
-    apart = torch.tensor([[1.0, 0.0], [0.0, 1.0]])[torch.from_numpy(kinds)] + normal(40, 2) * 0.01
-    found, chance = knn_consistency(apart, findings)
-    assert found == 1.0
+    clusters = (
+        torch.tensor([[1.0, 0.0], [0.0, 1.0]])[torch.from_numpy(kinds)] + normal(40, 2) * 0.01
+    )
+    consistency, chance = knn_consistency(clusters, findings)
+    assert consistency == 1.0
     assert chance == pytest.approx(19 / 39)
     mixed, _ = knn_consistency(normal(40, 8), findings)
     assert 0.3 < mixed < 0.7
@@ -77,9 +79,9 @@ def test_normal_images_ask_for_no_neighbours_and_without_findings_there_is_no_an
 
 
 def test_a_healthy_representation_is_not_called_collapsed() -> None:
-    found = health_of(normal(50, 32), normal(50, 16), normal(50, 16, seed=1), None)
-    assert found.collapse is None
-    assert found.knn_findings is None
+    health = health_of(normal(50, 32), normal(50, 16), normal(50, 16, seed=1), None)
+    assert health.collapse is None
+    assert health.knn_findings is None
 
 
 @pytest.mark.parametrize(
@@ -89,10 +91,10 @@ def test_a_healthy_representation_is_not_called_collapsed() -> None:
 def test_a_collapse_is_named_with_what_to_change(
     features: torch.Tensor, embeddings: torch.Tensor
 ) -> None:
-    found = health_of(features, embeddings, embeddings, None)
-    assert "has collapsed" in str(found.collapse)
-    assert "Lower optim.peak_lr" in str(found.collapse)
-    assert f"RankMe {found.rankme:.1f}" in str(found.collapse)
+    health = health_of(features, embeddings, embeddings, None)
+    assert "has collapsed" in str(health.collapse)
+    assert "Lower optim.peak_lr" in str(health.collapse)
+    assert f"RankMe {health.rankme:.1f}" in str(health.collapse)
 
 
 def test_health_is_plain_numbers() -> None:

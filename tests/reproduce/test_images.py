@@ -19,7 +19,7 @@ from cxrssl.reproduce.checks import claim
 from cxrssl.reproduce.costs import print_costs
 from cxrssl.reproduce.images import PlanImages, check_images
 from cxrssl.reproduce.jobs import trainings
-from made_runs import plan
+from made_runs import made_plan as plan
 from support import finetune_recipe
 
 

@@ -13,7 +13,7 @@ from cxrssl.core.errors import RecipeError, RunError
 from cxrssl.core.files import write_text
 from cxrssl.reproduce.checks import check, claim
 from cxrssl.reproduce.jobs import Training, data_jobs, trainings
-from made_runs import plan
+from made_runs import made_plan as plan
 from support import old_form
 
 

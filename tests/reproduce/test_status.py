@@ -11,7 +11,7 @@ from cxrssl.core.files import write_json, write_text
 from cxrssl.jobs.job import Outcome
 from cxrssl.reproduce.jobs import data_jobs, trainings
 from cxrssl.reproduce.status import Status, progress_of
-from made_runs import plan
+from made_runs import made_plan as plan
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from cxrssl.reproduce.jobs import Training, trainings
 from cxrssl.reproduce.progress_table import ProgressTable
 from cxrssl.reproduce.status import Progress, Status, progress_of
 from cxrssl.reproduce.watch import Watch, _headline, is_stale
-from made_runs import plan
+from made_runs import made_plan as plan
 
 FILES = ("report.html", "report.csv", "report.md", "report.tex")
 

@@ -1,1 +1,1 @@
-"""Pictures for people: figures' parts, boxes drawn on images, sheets of views."""
+"""Parts of figures, boxes drawn on images, sheets of images."""

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from cxrssl.drawing.looks import say_nothing_yet
+from cxrssl.drawing.looks import note_no_value
 from cxrssl.drawing.svg import WIDTH_IN, page_style, svg_text
 
 TITLE = "class balance before and after oversampling"
@@ -21,8 +21,8 @@ def class_balance(names: Sequence[str], *, before: Sequence[float], after: Seque
     """Draw bars of images by class, as SVG for a page.
 
     Args:
-        names: Classes.
-        before: Training images that hold each.
+        names: Names of the classes.
+        before: Training images that hold each class.
         after: Visits to such images in an epoch.
 
     Source: the paper, figure 3.
@@ -50,9 +50,9 @@ def balance_figure(
         lengths = np.nan_to_num(counts)
         bars = axes.barh(rows + shift, lengths, height=0.38, color=colour, hatch=hatch, label=label)
         axes.bar_label(bars, [_count(value) for value in counts], padding=2, fontsize="small")
-    axes.set_yticks(rows, [names[place] for place in order], fontsize="small")
+    axes.set_yticks(rows, [names[row] for row in order], fontsize="small")
     axes.set(xlabel="images that hold the class", ylim=(-0.6, max(1, len(order)) - 0.4))
-    # A number beside the longest bar has room.
+    # Leave room for the number beside the longest bar.
     axes.set_xlim(0, 1.12 * float(np.nanmax([1.0, *before, *after])))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.xaxis.set_major_formatter("{x:,.0f}")
@@ -60,7 +60,7 @@ def balance_figure(
     if names:
         figure.legend(loc="outside upper left", frameon=False, fontsize="small", ncols=2)
     else:
-        say_nothing_yet(axes)
+        note_no_value(axes)
     return figure
 
 

@@ -1,4 +1,4 @@
-"""A sheet of radiographs as a network is given them, with boxes and captions, as a small PNG."""
+"""A sheet of radiographs as a network sees them, with boxes and captions, as a small PNG."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from cxrssl.core.printable import printable
 from cxrssl.drawing.tags import Font, draw_tag, placed_tags, tag_size
 
 COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#D55E00", "#CC79A7", "#0072B2")
-"""Okabe and Ito's, which keep apart for every kind of colour vision."""
+"""Okabe and Ito's colours, which differ for every kind of colour vision."""
 _MARGIN_PX, _FONT_PX, _LINE_PX = 8, 12, 16
 _CAPTION_LINES = 2
 _NUM_GREYS = 256 - len(COLOURS)
@@ -25,8 +25,8 @@ class Outline:
 
     Attributes:
         box: xyxy, pixels of the panel's image.
-        colour: One of `COLOURS`.
-        label: What stands beside it, empty for nothing.
+        colour: Colour, of `COLOURS`.
+        label: Text beside it, empty for none.
     """
 
     box: tuple[float, float, float, float]
@@ -58,21 +58,21 @@ def save_image_sheet(
 
     Args:
         rows: At least one, of one panel or more.
-        path: The file.
-        title: Above all of them.
+        path: The PNG.
+        title: Title above all panels.
         panel_px: Longest side of an image on the sheet; smaller images are shown pixel by pixel.
     """
     font = ImageFont.load_default(size=_FONT_PX)
-    wide = panel_px + _MARGIN_PX
-    high = wide + _CAPTION_LINES * _LINE_PX
+    cell_width = panel_px + _MARGIN_PX
+    cell_height = cell_width + _CAPTION_LINES * _LINE_PX
     top = _LINE_PX + 2 * _MARGIN_PX
-    size = (max(len(row) for row in rows) * wide + _MARGIN_PX, top + len(rows) * high)
+    size = (max(len(row) for row in rows) * cell_width + _MARGIN_PX, top + len(rows) * cell_height)
     canvas = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(canvas)
     draw.text((_MARGIN_PX, _MARGIN_PX), printable(title), fill="black", font=font)
-    for number, row in enumerate(rows):
-        for place, panel in enumerate(row):
-            corner = (_MARGIN_PX + place * wide, top + number * high)
+    for row_index, row in enumerate(rows):
+        for column, panel in enumerate(row):
+            corner = (_MARGIN_PX + column * cell_width, top + row_index * cell_height)
             _draw_panel(canvas, panel, corner, panel_px, font)
     with replacing(path) as temporary:
         _indexed(canvas).save(temporary, format="PNG", optimize=True)
@@ -94,8 +94,8 @@ def _draw_panel(
         edges = (left - 2, top - 2, left + size[0] + 1, top + size[1] + 1)
         draw.rectangle(edges, outline=panel.frame, width=2)
     for line, text in enumerate(panel.caption.split("\n")[:_CAPTION_LINES]):
-        place = (corner[0], corner[1] + panel_px + 3 + line * _LINE_PX)
-        draw.text(place, printable(text), fill="black", font=font)
+        text_position = (corner[0], corner[1] + panel_px + 3 + line * _LINE_PX)
+        draw.text(text_position, printable(text), fill="black", font=font)
 
 
 def _draw_outlines(
@@ -126,8 +126,8 @@ def _indexed(canvas: Image.Image) -> Image.Image:
     greys = np.rint(np.linspace(0, 255, _NUM_GREYS)).astype(np.uint8)
     indices = np.rint(pixels.mean(axis=2) * (_NUM_GREYS - 1) / 255).astype(np.uint8)
     colours = np.array([ImageColor.getrgb(colour) for colour in COLOURS], np.uint8)
-    for number, colour in enumerate(colours):
-        indices[(pixels == colour).all(axis=2)] = _NUM_GREYS + number
+    for index, colour in enumerate(colours):
+        indices[(pixels == colour).all(axis=2)] = _NUM_GREYS + index
     indexed = Image.fromarray(indices)
     palette = np.concatenate([np.repeat(greys[:, None], 3, axis=1), colours])
     indexed.putpalette(palette.flatten().tolist())

@@ -1,4 +1,4 @@
-"""How initialisations look: hue by role, and marker and dashes, so that hue is not needed to tell.
+"""Looks of initialisations: hue by role, and marker and dashes, which differ without hue.
 
 Hues are Okabe and Ito's or near them, made darker or lighter to stand out at least 3 to 1 against
 white and against the dark page.
@@ -43,20 +43,20 @@ class Look:
     dashes: Dashes
 
 
-def look_of(role: Role, place: int = 0) -> Look:
-    """Return the look of the place-th initialisation of a role, from 0."""
+def look_of(role: Role, index: int = 0) -> Look:
+    """Return the look of the index-th initialisation of a role, from 0."""
     hues, markers, dashes = _HUES[role], _MARKERS[role], _DASHES[role]
-    return Look(hues[place % len(hues)], markers[place % len(markers)], dashes[place % len(dashes)])
+    return Look(hues[index % len(hues)], markers[index % len(markers)], dashes[index % len(dashes)])
 
 
 def looks_of(titled: Iterable[tuple[str, Role]]) -> dict[str, Look]:
     """Return looks by title; a title that comes again keeps the look it has."""
     looks: dict[str, Look] = {}
-    seen: dict[Role, int] = {}
+    num_of_role: dict[Role, int] = {}
     for title, role in titled:
         if title not in looks:
-            looks[title] = look_of(role, seen.get(role, 0))
-            seen[role] = seen.get(role, 0) + 1
+            looks[title] = look_of(role, num_of_role.get(role, 0))
+            num_of_role[role] = num_of_role.get(role, 0) + 1
     return looks
 
 
@@ -71,7 +71,7 @@ def add_legend(figure: Figure, handles: Sequence[Line2D]) -> None:
     """Explain lines above the axes, where none can run through it."""
     if not handles:
         return
-    labels = [str(handle.get_label()) for handle in handles]
+    labels = [str(legend_line.get_label()) for legend_line in handles]
     figure.legend(
         handles=list(handles),
         labels=labels,
@@ -84,7 +84,7 @@ def add_legend(figure: Figure, handles: Sequence[Line2D]) -> None:
     )
 
 
-def handle(label: str, look: Look, *, marked: bool = True) -> Line2D:
+def legend_line(label: str, look: Look, *, marked: bool = True) -> Line2D:
     """Return a line of a legend."""
     marker = look.marker if marked else ""
     return Line2D(
@@ -92,50 +92,52 @@ def handle(label: str, look: Look, *, marked: bool = True) -> Line2D:
     )
 
 
-def percent(share: float) -> str:
-    """Return a share of the labels in as few digits as it has, three at most."""
-    return f"{100 * share:.3g} %"
+def percent(fraction: float) -> str:
+    """Return a fraction as a percentage of three digits at most."""
+    return f"{100 * fraction:.3g} %"
 
 
-def share_ticks(axes: Axes, shares: Iterable[float], *, most: int, which: str = "x") -> None:
-    """Make an axis logarithmic with a tick at every share, and names at those that have room.
+def label_fraction_ticks(
+    axes: Axes, fractions: Iterable[float], *, most: int, axis_name: str = "x"
+) -> None:
+    """Make an axis logarithmic with a tick at every fraction, labelled where there is room.
 
     Args:
-        axes: Of one figure.
-        shares: In (0, 1]; none for an axis without ticks.
-        most: Names that fit beside one another.
-        which: `x` or `y`.
+        axes: Axes of a figure.
+        fractions: In (0, 1]; none for an axis without ticks.
+        most: Number of tick labels that fit.
+        axis_name: `x` or `y`.
     """
-    wanted = sorted({round(share, 6) for share in shares}) or [0.1, 1.0]
-    margin = 1.15 if len(wanted) > 1 else 2.0
-    low, high = wanted[0] / margin, wanted[-1] * margin
-    axis = axes.xaxis if which == "x" else axes.yaxis
-    (axes.set_xscale if which == "x" else axes.set_yscale)("log", base=2)
-    (axes.set_xlim if which == "x" else axes.set_ylim)(low, high)
-    named = _spread(np.log2(wanted).tolist(), gap=float(np.log2(high / low)) / most)
-    axis.set_ticks([wanted[place] for place in named])
-    axis.set_ticklabels([percent(wanted[place]) for place in named])
-    axis.set_ticks([wanted[n] for n in range(len(wanted)) if n not in named], minor=True)
+    ticks = sorted({round(fraction, 6) for fraction in fractions}) or [0.1, 1.0]
+    margin = 1.15 if len(ticks) > 1 else 2.0
+    low, high = ticks[0] / margin, ticks[-1] * margin
+    axis = axes.xaxis if axis_name == "x" else axes.yaxis
+    (axes.set_xscale if axis_name == "x" else axes.set_yscale)("log", base=2)
+    (axes.set_xlim if axis_name == "x" else axes.set_ylim)(low, high)
+    named = _spread(np.log2(ticks).tolist(), gap=float(np.log2(high / low)) / most)
+    axis.set_ticks([ticks[n] for n in named])
+    axis.set_ticklabels([percent(ticks[n]) for n in named])
+    axis.set_ticks([ticks[n] for n in range(len(ticks)) if n not in named], minor=True)
     axis.set_ticklabels([], minor=True)
 
 
-def _spread(places: Sequence[float], *, gap: float) -> list[int]:
-    """Return which of the rising places to name: the ends, then those apart from all named."""
+def _spread(positions: Sequence[float], *, gap: float) -> list[int]:
+    """Return the indices of the rising positions to name: the last, then all `gap` from these."""
     named: list[int] = []
-    for place in (len(places) - 1, *range(len(places) - 1)):
-        if all(abs(places[place] - places[other]) >= gap for other in named):
-            named.append(place)
+    for index in (len(positions) - 1, *range(len(positions) - 1)):
+        if all(abs(positions[index] - positions[other]) >= gap for other in named):
+            named.append(index)
     return sorted(named)
 
 
-def top_of(values: Iterable[float | None]) -> float:
+def axis_top(values: Iterable[float | None]) -> float:
     """Return where a vertical axis from 0 ends: a little above the greatest finite value."""
-    found = [value for value in values if value is not None and np.isfinite(value)]
-    greatest = max(found, default=0.0)
+    finite = [value for value in values if value is not None and np.isfinite(value)]
+    greatest = max(finite, default=0.0)
     return 1.08 * greatest if greatest > 0 else 0.1
 
 
-def say_nothing_yet(axes: Axes) -> None:
-    """Write into empty axes why they are."""
+def note_no_value(axes: Axes) -> None:
+    """Write into empty axes that there is no value yet."""
     axes.grid(visible=False)
     axes.text(0.5, 0.7, "no value yet", transform=axes.transAxes, ha="center", va="center")

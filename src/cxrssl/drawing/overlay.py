@@ -1,7 +1,7 @@
 """A radiograph with its detections drawn on it, as a PNG to look at.
 
-For people: boxes, names, scores, and a legend beside the image. Not for measuring, since the image
-is resampled, and not for the report, whose figures are SVG (`figures`, `table_figures`).
+Boxes, names, scores, and a legend beside the image. Not for measuring, since the image is
+resampled.
 """
 
 from collections import Counter
@@ -26,9 +26,9 @@ _PALETTE = (
 )
 _INK, _QUIET, _PANEL, _HALO = "#ECEFF1", "#9AA4AB", "#15191C", (0, 0, 0, 160)
 _LONG_SIDE_PX = (1200, 1600)
-_STAGE_PX = (640, 480)  # the least, so that a narrow image leaves room for its tags
+_LEAST_AREA_PX = (640, 480)  # the least, so that a narrow image leaves room for its tags
 _DASH_PX = (14, 9)
-_MOST_TAGS = 60
+_MAX_TAGS = 60
 # In ems, the size of the letters.
 _PANEL_EM, _MARGIN_EM, _SAMPLE_EM, _ROW_EM = 17, 1.25, 2.4, 1.55
 
@@ -69,16 +69,14 @@ class _Row:
 def write_overlay(
     path: Path, pixels: Pixels, findings: Sequence[ScoredBox], *, classes: Sequence[str], title: str
 ) -> None:
-    """Write what `overlay_image` draws as a PNG without text, time or other metadata.
-
-    It appears whole or not at all.
+    """Write what `overlay_image` draws as a PNG without metadata; all of it or nothing.
 
     Args:
-        path: Of the PNG; its folder is made, a file that is there is replaced.
-        pixels: As `overlay_image` takes them, like all that follows.
-        findings: What is drawn.
-        classes: All that the detector knows.
-        title: Heads the legend.
+        path: The PNG; its folder is created, an existing file is replaced.
+        pixels: As for `overlay_image`, like all that follows.
+        findings: As for `overlay_image`.
+        classes: As for `overlay_image`.
+        title: As for `overlay_image`.
 
     Raises:
         ValueError: A finding's label is not in `classes`.
@@ -99,10 +97,10 @@ def overlay_image(
     Args:
         pixels: [H, W] uint8, grey, 0 black.
         findings: In any order; boxes in pixels of `pixels`. What reaches out of it is cut off. The
-            60 strongest have a name tag, or fewer where the picture has no room for them; the
+            60 strongest have a name tag, or fewer where the image has no room for them; the
             legend then says so.
-        classes: All that the detector knows. The position decides the colour (one of 11) and the
-            outline (solid, then dashed), so that a class looks the same in every picture; beyond
+        classes: All classes of the detector. The position decides the colour (one of 11) and the
+            outline (solid, then dashed), so that a class looks the same in every image; beyond
             22 classes looks repeat.
         title: Heads the legend, usually the name of the file.
 
@@ -116,18 +114,24 @@ def overlay_image(
     font = ImageFont.load_default(size=em)
     rows = _legend(ranked, styles, classes, title, font, em)
     # Three more lines: whether there is a note is known once the tags have found their places.
-    tall = round((len(rows) + 3) * _ROW_EM * em + 2 * _MARGIN_EM * em)
-    stage = (max(image.width, _STAGE_PX[0]), max(image.height, _STAGE_PX[1], tall))
-    canvas = Image.new("RGB", (stage[0] + _PANEL_EM * em, stage[1]), _PANEL)
-    canvas.paste("black", (0, 0, *stage))
-    offset = ((stage[0] - image.width) // 2, (stage[1] - image.height) // 2)
+    legend_height = round((len(rows) + 3) * _ROW_EM * em + 2 * _MARGIN_EM * em)
+    image_area = (
+        max(image.width, _LEAST_AREA_PX[0]),
+        max(image.height, _LEAST_AREA_PX[1], legend_height),
+    )
+    canvas = Image.new("RGB", (image_area[0] + _PANEL_EM * em, image_area[1]), _PANEL)
+    canvas.paste("black", (0, 0, *image_area))
+    offset = ((image_area[0] - image.width) // 2, (image_area[1] - image.height) // 2)
     canvas.paste(image, offset)
-    boxes = [_on_canvas(finding.box, pixels.shape, image.size, offset) for finding in ranked]
-    num_tagged = _draw_findings(canvas, ranked, boxes, styles, font, stage)
+    boxes = [_box_on_canvas(finding.box, pixels.shape, image.size, offset) for finding in ranked]
+    num_tagged = _draw_findings(canvas, ranked, boxes, styles, font, image_area)
     if num_tagged < len(ranked):
         note = f"{num_tagged} of {len(ranked)} boxes are named, the strongest first"
-        rows += [_Row(""), *(_Row(line, _QUIET) for line in _wrapped(note, font, _room(em), 2))]
-    _draw_legend(canvas, rows, font, em, stage[0])
+        rows += [
+            _Row(""),
+            *(_Row(line, _QUIET) for line in _wrapped(note, font, _text_width(em), 2)),
+        ]
+    _draw_legend(canvas, rows, font, em, image_area[0])
     return canvas
 
 
@@ -144,13 +148,13 @@ def _resampled(pixels: Pixels) -> Image.Image:
     return image if size == image.size else image.resize(size, Image.Resampling.LANCZOS)
 
 
-def _on_canvas(
+def _box_on_canvas(
     box: tuple[float, float, float, float],
     shape: tuple[int, ...],
     size: tuple[int, int],
     offset: tuple[int, int],
 ) -> Rect:
-    """A box in whole pixels of the canvas, cut at the image's edge and never empty."""
+    """Return a box in integer pixels of the canvas, cut at the image's edge and never empty."""
     edges = []
     for edge, axis in zip(box, (0, 1, 0, 1), strict=True):
         scaled = round(edge * size[axis] / shape[1 - axis])
@@ -164,15 +168,15 @@ def _draw_findings(
     boxes: Sequence[Rect],
     styles: dict[str, _Style],
     font: Font,
-    stage: tuple[int, int],
+    image_area: tuple[int, int],
 ) -> int:
     """Draw outlines, leader lines and tags, the strongest on top; return how many have tags."""
     draw = ImageDraw.Draw(canvas, "RGBA")
     for finding, box in reversed(list(zip(ranked, boxes, strict=True))):
         _draw_outline(draw, box, styles[finding.label])
-    texts = [_tag_text(finding, font, stage[0]) for finding in ranked[:_MOST_TAGS]]
+    texts = [_tag_text(finding, font, image_area[0]) for finding in ranked[:_MAX_TAGS]]
     sizes = [tag_size(text, font) for text in texts]
-    tags = placed_tags(boxes[:_MOST_TAGS], sizes, width=stage[0], height=stage[1])
+    tags = placed_tags(boxes[:_MAX_TAGS], sizes, width=image_area[0], height=image_area[1])
     colours = [styles[finding.label].colour for finding in ranked]
     named = [
         (tag, box, text, colour)
@@ -187,11 +191,11 @@ def _draw_findings(
 
 
 def _draw_outline(draw: ImageDraw.ImageDraw, box: Rect, style: _Style) -> None:
-    """A line 3 px wide in a thin dark halo, dark between its dashes too."""
+    """Draw a line 3 px wide in a thin dark halo, dark between its dashes too."""
     x0, y0, x1, y1 = box
-    for step in (-2, 2):
-        if x1 - x0 > 2 * step and y1 - y0 > 2 * step:
-            draw.rectangle((x0 + step, y0 + step, x1 - step, y1 - step), outline=_HALO)
+    for offset in (-2, 2):
+        if x1 - x0 > 2 * offset and y1 - y0 > 2 * offset:
+            draw.rectangle((x0 + offset, y0 + offset, x1 - offset, y1 - offset), outline=_HALO)
     colour = _HALO if style.dashed else style.colour
     draw.rectangle((x0 - 1, y0 - 1, x1 + 1, y1 + 1), outline=colour, width=3)
     if not style.dashed:
@@ -206,8 +210,8 @@ def _draw_outline(draw: ImageDraw.ImageDraw, box: Rect, style: _Style) -> None:
 
 def _tag_text(finding: ScoredBox, font: Font, width: int) -> str:
     score = f" {finding.score:.2f}"
-    room = width - tag_size(score, font)[0]
-    return _wrapped(finding.label, font, room, 1)[0] + score
+    label_width = width - tag_size(score, font)[0]
+    return _wrapped(finding.label, font, label_width, 1)[0] + score
 
 
 def _legend(
@@ -218,22 +222,24 @@ def _legend(
     font: Font,
     em: int,
 ) -> list[_Row]:
-    """The title, how much was found, and the classes found, in the detector's order."""
-    rows = [_Row(line) for line in _wrapped(title, font, _room(em), 4)]
+    """Return rows: the title, the number of findings, the classes in the detector's order."""
+    rows = [_Row(line) for line in _wrapped(title, font, _text_width(em), 4)]
     summary = f"{len(ranked)} finding{'s' * (len(ranked) != 1)}"
     summary = summary if ranked else "no findings above the threshold"
-    rows += [_Row(line, _QUIET) for line in _wrapped(summary, font, _room(em), 2)] + [_Row("")]
+    rows += [_Row(line, _QUIET) for line in _wrapped(summary, font, _text_width(em), 2)] + [
+        _Row("")
+    ]
     counts = Counter(finding.label for finding in ranked)
     for label in sorted(counts, key=classes.index):
-        room = _room(em) - (_SAMPLE_EM + 2) * em
-        first, *rest = _wrapped(label, font, room, 2)
+        width = _text_width(em) - (_SAMPLE_EM + 2) * em
+        first, *more_lines = _wrapped(label, font, width, 2)
         rows.append(_Row(first, _INK, _SAMPLE_EM, styles[label], str(counts[label])))
-        rows += [_Row(line, _INK, _SAMPLE_EM) for line in rest]
+        rows += [_Row(line, _INK, _SAMPLE_EM) for line in more_lines]
     return rows
 
 
-def _room(em: int) -> float:
-    """The width of the legend's text, pixels."""
+def _text_width(em: int) -> float:
+    """Return the width of the legend's text in pixels."""
     return (_PANEL_EM - 2 * _MARGIN_EM) * em
 
 
@@ -252,23 +258,23 @@ def _draw_legend(
             _draw_outline(draw, sample, row.style)
 
 
-def _wrapped(text: str, font: Font, room: float, most: int) -> list[str]:
-    """Break text into at most so many lines, at a space or after a joint; cut, it ends in `…`."""
-    left = "".join(c if c.isprintable() else " " for c in text).strip()
+def _wrapped(text: str, font: Font, width: float, max_lines: int) -> list[str]:
+    """Break text into lines, at a space or after punctuation; text that is cut ends in `…`."""
+    remaining = "".join(c if c.isprintable() else " " for c in text).strip()
     lines: list[str] = []
-    while left or not lines:
-        fits = len(left)
-        while fits > 1 and font.getlength(left[:fits]) > room:
-            fits -= 1
-        if fits == len(left):
-            return [*lines, left]
-        if len(lines) == most - 1:
-            while fits > 1 and font.getlength(left[:fits] + "…") > room:
-                fits -= 1
-            return [*lines, left[:fits].rstrip() + "…"]
-        ends = range(max(1, fits // 4), fits + 1)
-        joints = [i for i in ends if left[i] == " " or left[i - 1] in "_-/."]
-        fits = max(joints, default=fits)
-        lines.append(left[:fits].rstrip())
-        left = left[fits:].lstrip()
+    while remaining or not lines:
+        num_fitting = len(remaining)
+        while num_fitting > 1 and font.getlength(remaining[:num_fitting]) > width:
+            num_fitting -= 1
+        if num_fitting == len(remaining):
+            return [*lines, remaining]
+        if len(lines) == max_lines - 1:
+            while num_fitting > 1 and font.getlength(remaining[:num_fitting] + "…") > width:
+                num_fitting -= 1
+            return [*lines, remaining[:num_fitting].rstrip() + "…"]
+        candidates = range(max(1, num_fitting // 4), num_fitting + 1)
+        breaks = [i for i in candidates if remaining[i] == " " or remaining[i - 1] in "_-/."]
+        num_fitting = max(breaks, default=num_fitting)
+        lines.append(remaining[:num_fitting].rstrip())
+        remaining = remaining[num_fitting:].lstrip()
     return lines

@@ -1,7 +1,7 @@
 """Boxes as readers drew them, and fused: the paper's figure 1.
 
-Names stand below the pictures, so that long ones fit and a narrow page has room.
-Shapes: H, W are a picture's height and width in pixels; N boxes as drawn, M fused.
+Names stand below the images, so that long ones fit and a narrow page has room.
+Shapes: H, W are an image's height and width in pixels; N boxes as drawn, M fused.
 """
 
 import textwrap
@@ -18,7 +18,7 @@ from matplotlib.patches import Rectangle
 
 from cxrssl.core.boxes import Boxes
 from cxrssl.core.images import Pixels
-from cxrssl.drawing.looks import say_nothing_yet
+from cxrssl.drawing.looks import note_no_value
 from cxrssl.drawing.svg import WIDTH_IN, page_style, svg_text
 from cxrssl.drawing.tags import placed_tags
 
@@ -28,19 +28,19 @@ TITLE = "boxes as readers drew them, and fused"
 # Okabe and Ito's colours keep apart for every kind of colour vision.
 _HUES = ("#E69F00", "#56B4E9", "#CC79A7")
 # After three readers the hues come again with another stroke.
-_ALL_STROKES: tuple[Stroke, ...] = ("-", "--", ":")
-_READERS = [(hue, stroke) for stroke in _ALL_STROKES for hue in _HUES]
+_READER_STROKES: tuple[Stroke, ...] = ("-", "--", ":")
+_READERS = [(hue, stroke) for stroke in _READER_STROKES for hue in _HUES]
 _FUSED = "#F0E442"
-# How a fused box is drawn by the number of its readers, so that colour is not needed to tell.
-_STROKES: dict[int, tuple[Stroke, float, str]] = {
+# Stroke of a fused box by its number of readers, so that colour is not needed.
+_SUPPORT_STROKES: dict[int, tuple[Stroke, float, str]] = {
     1: (":", 1.4, "1 reader"),
     2: ("--", 1.6, "2 readers"),
     3: ("-", 2.2, "3 or more"),
 }
 _GROUND = "#222222"
 _GAP_IN, _TITLE_IN, _LINE_IN, _LEGEND_ROW_IN = 0.08, 0.25, 0.165, 0.19
-_PICTURE_IN = (WIDTH_IN - _GAP_IN) / 2
-# A number's ground in a picture, as shares of its width and height.
+_IMAGE_IN = (WIDTH_IN - _GAP_IN) / 2
+# Size of a number's background, as fractions of the image's width and height.
 _TAG = (0.075, 0.07)
 # Characters of a line of names that fit below both pictures, and below one.
 _LINE_WIDTH, _HALF_LINE_WIDTH = 68, 34
@@ -49,11 +49,11 @@ _LEGEND_COLUMNS = 2
 
 @dataclass(frozen=True)
 class Readings:
-    """One image before and after fusion, boxes xyxy in pixels of the picture.
+    """One image before and after fusion, boxes xyxy in pixels of the image.
 
     Attributes:
         pixels: [H, W] uint8.
-        height_per_width: Of the radiograph; the picture may be squashed.
+        height_per_width: Aspect ratio of the radiograph; the image may be squashed.
         drawn: [N, 4] boxes as readers drew them.
         readers: N reader ids.
         fused: [M, 4] their consensus.
@@ -82,7 +82,7 @@ def readings_figure(examples: Sequence[Readings]) -> Figure:
     Fused boxes are numbered from top to bottom, and named below with the number of their readers.
 
     Args:
-        examples: One below another; without any, the figure says so.
+        examples: Examples, one below another; without any, the figure says so.
 
     Source: the paper, figure 1; readers' colours, numbers and support are ours.
     """
@@ -90,75 +90,77 @@ def readings_figure(examples: Sequence[Readings]) -> Figure:
         figure = Figure(figsize=(WIDTH_IN, 1.0))
         axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
         axes.axis("off")
-        say_nothing_yet(axes)
+        note_no_value(axes)
         return figure
     readers = sorted({name for e in examples for name in e.readers}, key=lambda r: (len(r), r))
-    looks = {name: _READERS[place % len(_READERS)] for place, name in enumerate(readers)}
+    looks = {name: _READERS[index % len(_READERS)] for index, name in enumerate(readers)}
     legend_rows = max(2, -(-len(looks) // _LEGEND_COLUMNS))
-    heights = [_height(example) for example in examples]
+    heights = [_height_in(example) for example in examples]
     total = _TITLE_IN + sum(heights) + 0.15 + _LEGEND_ROW_IN * legend_rows
     figure = Figure(figsize=(WIDTH_IN, total))
     top = total - _TITLE_IN
     for example, height in zip(examples, heights, strict=True):
-        left, right = _pair(figure, example, top / total, total)
+        left, right = _image_pair(figure, example, top / total, total)
         for box, reader in zip(example.drawn.tolist(), example.readers, strict=True):
             colour, stroke = looks[reader]
             _outline(left, box, colour=colour, stroke=stroke, width=1.5)
         for box, support in zip(example.fused.tolist(), example.support, strict=True):
-            stroke, width, _ = _STROKES[min(support, 3)]
+            stroke, width, _ = _SUPPORT_STROKES[min(support, 3)]
             _outline(right, box, colour=_FUSED, stroke=stroke, width=width)
-        _number(right, example)
-        _name_below(figure, example, (top - _PICTURE_IN * example.height_per_width) / total, total)
+        _write_numbers(right, example)
+        _write_names(figure, example, (top - _IMAGE_IN * example.height_per_width) / total, total)
         if example is examples[0]:
             left.set_title("as drawn")
             right.set_title("fused")
         top -= height
-    below = (heights[-1] / _PICTURE_IN / examples[-1].height_per_width) - 1
-    _legend(left, [(hue, stroke, 1.5, name) for name, (hue, stroke) in looks.items()], below)
-    _legend(right, [(_FUSED, *stroke) for stroke in _STROKES.values()], below)
+    legend_offset = (heights[-1] / _IMAGE_IN / examples[-1].height_per_width) - 1
+    _legend(
+        left, [(hue, stroke, 1.5, name) for name, (hue, stroke) in looks.items()], legend_offset
+    )
+    _legend(right, [(_FUSED, *stroke) for stroke in _SUPPORT_STROKES.values()], legend_offset)
     return figure
 
 
-def _pair(figure: Figure, example: Readings, top: float, total_in: float) -> tuple[Axes, Axes]:
-    """Return axes with the picture, twice, whose upper edge is at `top` of the figure."""
-    height, width = _PICTURE_IN * example.height_per_width / total_in, _PICTURE_IN / WIDTH_IN
-    left, right = (
-        figure.add_axes((corner, top - height, width, height)) for corner in (0.0, 1 - width)
-    )
+def _image_pair(
+    figure: Figure, example: Readings, top: float, total_in: float
+) -> tuple[Axes, Axes]:
+    """Return two axes with the image, whose upper edge is at `top` of the figure."""
+    height, width = _IMAGE_IN * example.height_per_width / total_in, _IMAGE_IN / WIDTH_IN
+    left, right = (figure.add_axes((x, top - height, width, height)) for x in (0.0, 1 - width))
     for axes in (left, right):
         axes.imshow(example.pixels, cmap="gray", vmin=0, vmax=255, aspect="auto")
         axes.axis("off")
     return left, right
 
 
-def _height(example: Readings) -> float:
-    """Return the height in inches of a pair of pictures, its names and the gap below."""
+def _height_in(example: Readings) -> float:
+    """Return the height in inches of a pair of images, its names and the gap below."""
     lines, columns = _lines(example)
-    return _PICTURE_IN * example.height_per_width + _LINE_IN * -(-len(lines) // columns) + 0.2
+    return _IMAGE_IN * example.height_per_width + _LINE_IN * -(-len(lines) // columns) + 0.2
 
 
-def _top_down(example: Readings) -> list[int]:
-    """Return the fused boxes as they are numbered."""
+def _numbered_rows(example: Readings) -> list[int]:
+    """Return the rows of fused boxes in the order of their numbers."""
     return [int(row) for row in np.lexsort((example.fused[:, 0], example.fused[:, 1]))]
 
 
 def _lines(example: Readings) -> tuple[list[str], int]:
     """Return a line for each fused box, and in how many columns they fit."""
     lines = []
-    for number, place in enumerate(_top_down(example), start=1):
-        support = example.support[place]
+    for number, row in enumerate(_numbered_rows(example), start=1):
+        support = example.support[row]
         readers = "1 reader" if support == 1 else f"{support} readers"
-        line = f"{number}  {example.names[place]}, {readers}"
+        line = f"{number}  {example.names[row]}, {readers}"
         lines.append(textwrap.shorten(line, _LINE_WIDTH, placeholder=" …"))
     fits = all(len(line) <= _HALF_LINE_WIDTH for line in lines)
     return lines, 2 if fits else 1
 
 
-def _name_below(figure: Figure, example: Readings, top: float, total_in: float) -> None:
+def _write_names(figure: Figure, example: Readings, top: float, total_in: float) -> None:
     lines, columns = _lines(example)
     rows = -(-len(lines) // columns)
-    for place, line in enumerate(lines):
-        column, row = divmod(place, max(1, rows))
+    for index, line in enumerate(lines):
+        column, row = divmod(index, max(1, rows))
         figure.text(
             0.005 + column * (0.5 + _GAP_IN / WIDTH_IN / 2),
             top - (0.05 + _LINE_IN * row) / total_in,
@@ -168,16 +170,16 @@ def _name_below(figure: Figure, example: Readings, top: float, total_in: float) 
         )
 
 
-def _number(axes: Axes, example: Readings) -> None:
-    """Write numbers beside fused boxes, apart from each other."""
+def _write_numbers(axes: Axes, example: Readings) -> None:
+    """Write numbers beside fused boxes without overlap."""
     height, width = example.pixels.shape
     size = ceil(_TAG[0] * width), ceil(_TAG[1] * height / example.height_per_width)
-    order = _top_down(example)
+    order = _numbered_rows(example)
     boxes = [(x0, y0, x1, y1) for x0, y0, x1, y1 in example.fused[order].tolist()]
     tags = placed_tags(boxes, [size] * len(order), width=width, height=height)
     for number, tag in enumerate(tags, start=1):
         if tag is None:
-            continue  # the picture is full of numbers
+            continue  # the image is full of numbers
         axes.text(
             (tag[0] + tag[2]) / 2,
             (tag[1] + tag[3]) / 2,
@@ -201,7 +203,7 @@ def _outline(axes: Axes, box: list[float], *, colour: str, stroke: Stroke, width
 
 
 def _legend(axes: Axes, strokes: Sequence[tuple[str, Stroke, float, str]], below: float) -> None:
-    """Explain strokes (colour, stroke, width, name) by `below` of a picture's height below it."""
+    """Draw a legend of (colour, stroke, width, name) at `below` of the image's height below it."""
     lines = [
         Line2D([], [], color=colour, linestyle=stroke, linewidth=width, label=name)
         for colour, stroke, width, name in strokes

@@ -1,4 +1,4 @@
-"""SVG text that stands inside an HTML page, in the ink of that page: dark on light, light on dark.
+"""SVG inside an HTML page, in the text colour of that page: dark on light, light on dark.
 
 Axes, text and legends are `currentColor`, the ground is transparent, text stays text in the page's
 own font, and a figure is as wide as its place, until its text would be larger than the page's.
@@ -19,11 +19,11 @@ from matplotlib.figure import Figure
 from cxrssl.core.printable import printable, printable_lines
 
 WIDTH_IN = 4.8
-"""At 340 CSS px, a phone's width, text of 10 points is then 10 px high."""
+"""Width at which text of 10 points is 10 px high on a phone of 340 CSS px."""
 INK = "#010203"
-"""Stands for the colour of the page's text; no figure draws anything else in it."""
+"""Placeholder of the colour of the page's text; no figure uses it for anything else."""
 NOTE_GREY = "#808080"
-"""Of the paper's own points; 3.9 to 1 against white, 4.5 to 1 against the dark page."""
+"""Colour of the paper's points; contrast 3.9 against white, 4.5 against the dark page."""
 
 _PAGE_STYLE = {
     "svg.fonttype": "none",
@@ -67,9 +67,9 @@ def svg_text(figure: Figure, title: str, *, dpi: float = 150) -> str:
     No id in it occurs in another figure, unless that one is equal to the byte.
 
     Args:
-        figure: Made in `page_style`.
-        title: What a screen reader says.
-        dpi: Of pictures in it.
+        figure: Figure made in `page_style`.
+        title: Text for screen readers.
+        dpi: Resolution of images in it.
     """
     title = printable(title)
     metadata = {"Date": None, "Creator": None, "Type": None, "Format": None}
@@ -78,7 +78,7 @@ def svg_text(figure: Figure, title: str, *, dpi: float = 150) -> str:
     for element in root.iter():
         # A page's parser knows what is SVG, so names go without their namespaces.
         element.tag = _local(element.tag)
-        element.attrib = {_local(name): _inked(value) for name, value in element.items()}
+        element.attrib = {_local(name): _in_page_colour(value) for name, value in element.items()}
         if "d" in element.attrib:
             # A hundredth of a point can't be seen; the rest is half of the file.
             element.set("d", _LONG_NUMBER.sub(lambda n: f"{float(n[0]):.2f}", element.attrib["d"]))
@@ -94,7 +94,7 @@ def svg_text(figure: Figure, title: str, *, dpi: float = 150) -> str:
 
 
 def drawn_svg(figure: Figure, *, dpi: float, metadata: dict[str, Any]) -> str:
-    """Return a figure as matplotlib writes it, without what XML has no place for."""
+    """Return a figure as matplotlib writes it, without characters that XML does not allow."""
     sink = io.StringIO()
     with warnings.catch_warnings():
         # The font that lacks a letter only measures; the page's own writes.
@@ -103,7 +103,7 @@ def drawn_svg(figure: Figure, *, dpi: float, metadata: dict[str, Any]) -> str:
     return printable_lines(sink.getvalue())
 
 
-def png(figure: Figure) -> bytes:
+def png_bytes(figure: Figure) -> bytes:
     """Return a figure, made in `page_style`, as a PNG on white: equal bytes for equal figures."""
     sink = io.BytesIO()
     figure.savefig(sink, format="png", dpi=200, facecolor="white", metadata={"Software": None})
@@ -114,7 +114,7 @@ def _local(name: str) -> str:
     return name.rpartition("}")[2]
 
 
-def _inked(value: str) -> str:
+def _in_page_colour(value: str) -> str:
     value = value.replace(INK, "currentColor")
     return _FONT.sub(r"\1 system-ui, sans-serif", value)
 
@@ -123,15 +123,15 @@ def _rename_ids(root: ElementTree.Element, prefix: str) -> None:
     """Keep only ids that something refers to, and begin them with the figure's own prefix."""
     used: dict[str, str] = {}
 
-    def own(name: str) -> str:
+    def new_id(name: str) -> str:
         return used.setdefault(name, f"f{prefix}-{len(used)}")
 
     for element in root.iter():
         for name, value in element.items():
             if name == "href" and value.startswith("#"):
-                element.set(name, f"#{own(value[1:])}")
+                element.set(name, f"#{new_id(value[1:])}")
             elif "url(#" in value:
-                element.set(name, _REFERENCE.sub(lambda found: f"url(#{own(found[1])})", value))
+                element.set(name, _REFERENCE.sub(lambda match: f"url(#{new_id(match[1])})", value))
     for element in root.iter():
         name = element.attrib.pop("id", "")
         if name in used:

@@ -37,8 +37,8 @@ def write_class_balance(
 
     Args:
         stem: Path of the files without their endings.
-        names: Classes.
-        before: Training images that hold each.
+        names: Names of the classes.
+        before: Training images that hold each class.
         after: Visits to such images in an epoch.
 
     Source: the paper, figure 3.
@@ -56,7 +56,7 @@ def write_readings(stem: Path, examples: Sequence[Readings]) -> list[Path]:
 
     Args:
         stem: Path of the files without their endings.
-        examples: One below another.
+        examples: Examples, one below another.
 
     Source: the paper, figure 1.
     """

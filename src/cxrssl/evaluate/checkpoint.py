@@ -1,4 +1,4 @@
-"""A detector on a split of a store, against the readers' consensus and beside the readers."""
+"""Scores of a detector on a split of a store, against the consensus and beside the readers."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -15,12 +15,12 @@ from cxrssl.data.fusion import Marks
 from cxrssl.data.protocol import Split
 from cxrssl.data.store import Store
 from cxrssl.evaluate.detect import ImageDetections, detect_in_turn
-from cxrssl.evaluate.inputs import EvaluationInputs, Readings, in_order
+from cxrssl.evaluate.inputs import EvaluationInputs, Readings, sorted_readers
 from cxrssl.evaluate.intervals import Bootstrap
 from cxrssl.evaluate.original import in_original_px
 from cxrssl.evaluate.paired import read_other_run
 from cxrssl.evaluate.result import scored
-from cxrssl.evaluate.settings import Asked, Settings, settings_of
+from cxrssl.evaluate.settings import Settings, settings_of
 from cxrssl.hub.pull import fetched
 from cxrssl.metrics.annotations import Truth
 from cxrssl.metrics.scores import ScoreTable
@@ -56,11 +56,11 @@ def evaluate(
 
     Args:
         checkpoint: A finetune run, a detector's folder, or `hf-hub:ORG/NAME[@REVISION]`.
-        store_folder: What to detect in.
-        split: Of the store.
+        store_folder: Store of the images.
+        split: Split of the store.
         fusion: How readers' boxes become the truth; None for as in the detector's run.
-        consensus_iou: Overlap above which they are fused; None likewise.
-        normals: Whether images without findings count; None likewise.
+        consensus_iou: Overlap above which they are fused; None for as in the run.
+        normals: Whether images without findings count; None for as in the run.
         bootstrap: Draws behind the intervals.
         against: Another run's predictions or scores, or None.
 
@@ -69,27 +69,29 @@ def evaluate(
         DataError: If the detector or the store can't be used, or classes, size or fit differ.
     """
     processes = start_processes()
-    place = fetched(checkpoint)
-    folder = folder_of(place.folder)
-    detector = load_detector(folder, source=place.source)
+    location = fetched(checkpoint)
+    folder = folder_of(location.folder)
+    detector = load_detector(folder, source=location.source)
     store = Store(store_folder)
-    _check_store(detector, store, place.source)
-    settings, remarks = settings_of(place.folder, Asked(split, fusion, consensus_iou, normals))
+    _check_store(detector, store, location.source)
+    settings, remarks = settings_of(
+        location.folder, split, fusion=fusion, consensus_iou=consensus_iou, normals=normals
+    )
     examples = _examples(store, detector, settings)
     inputs = inputs_of_store(store, examples)
     other_run = None if against is None else read_other_run(against, inputs, bootstrap)
     remarks += Remarks() if other_run is None else other_run.remarks
     detector.model.to(processes.device)
     rank, num_processes = processes.process_index, processes.num_processes
-    found = detect_in_turn(detector, store, examples, rank=rank, num_processes=num_processes)
+    detections = detect_in_turn(detector, store, examples, rank=rank, num_processes=num_processes)
     leave_process_group()
     if not processes.is_main_process:
         return None
-    boxes, iou = in_original_px(found, examples, store), settings.consensus_iou
+    boxes, iou = in_original_px(detections, examples, store), settings.consensus_iou
     scores = scored(
         inputs, boxes, bootstrap, consensus_iou=iou, other_run=other_run, remarks=remarks
     )
-    detector_record = {"source": place.source, "sha256": weights_sha256(folder)}
+    detector_record = {"source": location.source, "sha256": weights_sha256(folder)}
     return scores | asdict(settings) | {"detector": detector_record}
 
 
@@ -100,22 +102,22 @@ def _examples(store: Store, detector: Detector, settings: Settings) -> list[Exam
 
 
 def scores_of(
-    found: Sequence[ImageDetections],
+    detections: Sequence[ImageDetections],
     examples: Sequence[Example],
     store: Store,
     settings: Settings,
 ) -> dict[str, Any]:
     """Score detections in store pixels, one entry an example, as `evaluate` does."""
-    inputs, boxes = inputs_of_store(store, examples), in_original_px(found, examples, store)
+    inputs, boxes = inputs_of_store(store, examples), in_original_px(detections, examples, store)
     scores = scored(inputs, boxes, _DEFAULT, consensus_iou=settings.consensus_iou)
     return scores | asdict(settings)
 
 
 def values_of(
-    found: Sequence[ImageDetections], examples: Sequence[Example], store: Store
+    detections: Sequence[ImageDetections], examples: Sequence[Example], store: Store
 ) -> dict[str, float | None]:
     """Return the overall scores alone, by name, for scores while a detector is trained."""
-    boxes = in_original_px(found, examples, store)
+    boxes = in_original_px(detections, examples, store)
     table = ScoreTable(inputs_of_store(store, examples).truth, boxes)
     overall = table(np.ones(len(examples))).overall
     return {name: None if np.isnan(value) else value for name, value in overall.items()}
@@ -145,7 +147,7 @@ def inputs_of_store(store: Store, examples: Sequence[Example]) -> EvaluationInpu
         np.array([reader for e in examples for reader in e.readers], np.str_),
         np.repeat(np.arange(len(examples)), [len(e.readers) for e in examples]),
     )
-    names = in_order(reader for e in examples for reader in e.looked)
+    names = sorted_readers(reader for e in examples for reader in e.looked)
     looked = {name: np.array([name in e.looked for e in examples]) for name in names}
     index = Index(
         store.folder,
@@ -164,9 +166,9 @@ def inputs_of_store(store: Store, examples: Sequence[Example]) -> EvaluationInpu
 
 def _ids(examples: Sequence[Example]) -> list[int | str]:
     """Return image ids as files of results have them; as they are, if that makes two equal."""
-    words = [example.image_id for example in examples]
-    ids = [normal_id(word) for word in words]
-    return ids if len(set(ids)) == len(ids) else list(words)
+    names = [example.image_id for example in examples]
+    ids = [normal_id(name) for name in names]
+    return ids if len(set(ids)) == len(ids) else list(names)
 
 
 def _check_store(detector: Detector, store: Store, source: str) -> None:
@@ -176,10 +178,10 @@ def _check_store(detector: Detector, store: Store, source: str) -> None:
             f"{source} finds {', '.join(detector.classes)}; {store.folder} holds "
             f"{', '.join(store.classes)}. Evaluate on a store with the detector's classes."
         )
-    own, stored = detector.processor, store.manifest
-    if (own.size_px, own.fit) != (stored["size_px"], stored["fit"]):
+    processor, stored = detector.processor, store.manifest
+    if (processor.size_px, processor.fit) != (stored["size_px"], stored["fit"]):
         raise DataError(
-            f"{source} was trained on images of {own.size_px} px, {own.fit}; {store.folder} holds "
-            f"{stored['size_px']} px, {stored['fit']}. Ingest the images again as the detector "
-            "needs."
+            f"{source} was trained on images of {processor.size_px} px, {processor.fit}; "
+            f"{store.folder} holds {stored['size_px']} px, {stored['fit']}. Ingest the images "
+            "again as the detector needs."
         )

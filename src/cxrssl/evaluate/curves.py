@@ -41,26 +41,26 @@ def operating_points(table: ScoreTable) -> list[dict[str, Any]]:
     The threshold of the best F1 is chosen on the images it is measured on, so it flatters.
     """
     froc = table.froc(np.ones(table.truth.num_images))
-    if not len(table.froc.scores) or not froc.wanted:
+    if not len(table.froc.scores) or not froc.num_true:
         return []
     precision = table.froc.precision()
     total = precision + froc.sensitivity
     f1 = np.divide(2 * precision * froc.sensitivity, np.where(total > 0, total, 1.0))
-    places = {
+    indices = {
         f"{rate:g} false positives an image": int(np.searchsorted(froc.alarms, rate, side="right"))
         - 1
         for rate in RATES
     }
-    places["greatest F1"] = int(np.argmax(f1))
+    indices["greatest F1"] = int(np.argmax(f1))
     return [
-        {"point": name, **_point(place, table.froc.scores, froc, precision, f1)}
-        for name, place in places.items()
-        if place >= 0
+        {"point": name, **_point(index, table.froc.scores, froc, precision, f1)}
+        for name, index in indices.items()
+        if index >= 0
     ]
 
 
 def _point(
-    place: int, scores: Floats, froc: Froc, precision: Floats, f1: Floats
+    index: int, scores: Floats, froc: Froc, precision: Floats, f1: Floats
 ) -> dict[str, float | None]:
     columns = {
         "score_threshold": scores,
@@ -70,7 +70,7 @@ def _point(
         "fp_per_image": froc.alarms,
         "fp_per_normal_image": froc.normal_alarms,
     }
-    return {name: _plain(column[[place]])[0] for name, column in columns.items()}
+    return {name: _plain(column[[index]])[0] for name, column in columns.items()}
 
 
 def _reliability(table: ScoreTable, ones: Floats) -> list[dict[str, Any]] | None:

@@ -1,4 +1,4 @@
-"""What a detector finds on the images of a store, shared out among processes."""
+"""Detections of a detector on the images of a store, distributed over processes."""
 
 from collections.abc import Sequence
 from typing import TypedDict

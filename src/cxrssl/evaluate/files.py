@@ -29,7 +29,7 @@ def evaluate_files(
         readers: A data set whose annotations name a `reader`, on images of the truth.
         against: Other results, or what `--json` wrote of them.
         consensus_iou: Overlap above which the other readers' boxes are fused.
-        bootstrap: Intervals.
+        bootstrap: Draws behind the intervals.
 
     Returns:
         The content of `--json`.
@@ -41,14 +41,14 @@ def evaluate_files(
     remarks = index.remarks
     readings = None
     if readers is not None:
-        own, drawn = read_annotations(readers, of_readers=True)
-        ids = match_document(own, index)
-        readings = readings_of(own, drawn, index, ids)
-        remarks += own.remarks + ids.remarks
+        readers_index, reader_boxes = read_annotations(readers, of_readers=True)
+        ids = match_document(readers_index, index)
+        readings = readings_of(readers_index, reader_boxes, index, ids)
+        remarks += readers_index.remarks + ids.remarks
     inputs = inputs_of_file(index, boxes, readings)
-    results, said = read_results(predictions, index)
+    results, result_remarks = read_results(predictions, index)
     other_run = None if against is None else read_other_run(against, inputs, bootstrap)
-    remarks += said + (Remarks() if other_run is None else other_run.remarks)
+    remarks += result_remarks + (Remarks() if other_run is None else other_run.remarks)
     return scored(
         inputs,
         as_detections(results),

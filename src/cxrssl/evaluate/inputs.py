@@ -17,12 +17,13 @@ from cxrssl.metrics.annotations import Detections, Flags, Truth
 
 @dataclass(frozen=True)
 class Readings:
-    """What several readers drew on N images.
+    """Boxes of several readers on N images.
 
     Attributes:
         marks: Their boxes; numbers of images are 0..N-1.
-        looked: Reader to [N], who looked at which image.
-        is_listed: Whether the source says who looked, rather than it being taken that all did.
+        looked: [N] whether a reader looked at each image, by reader.
+        is_listed: Whether the source lists who looked; otherwise every reader is taken to have
+            looked at every image.
     """
 
     marks: Marks
@@ -35,9 +36,9 @@ class EvaluationInputs:
     """A truth, its names, and what readers drew.
 
     Attributes:
-        index: Ids and names, for reading others' results.
+        index: Ids and names, for reading other files of results.
         truth: True boxes.
-        readings: Where they are known.
+        readings: Boxes of the readers, None where they are not known.
     """
 
     index: Index
@@ -73,53 +74,54 @@ def inputs_of_file(
     return EvaluationInputs(index, truth, readings)
 
 
-def readings_of(own: Index, boxes: CocoAnnotations, index: Index, ids: MatchedIds) -> Readings:
+def readings_of(
+    readers_index: Index, boxes: CocoAnnotations, index: Index, ids: MatchedIds
+) -> Readings:
     """Return what readers drew, from a COCO document whose annotations name a `reader`.
 
     Who looked at an image its entry in `images` may say, as `"readers": ["R8", "R9"]`. If none
     does, every reader of the document is taken to have looked at every image of it.
 
     Args:
-        own: Of the readers' document.
-        boxes: Likewise.
-        index: Whose numbers of images and classes to use.
-        ids: The numbers by the ids of the readers' document.
+        readers_index: Index of the readers' document.
+        boxes: Boxes of the readers' document.
+        index: Index whose numbers of images and classes the result has.
+        ids: These numbers by the ids of the readers' document.
 
     Raises:
         DataError: If an annotation names no reader, one who is not said to have looked, or is a
             crowd, or no image was looked at by two.
     """
+    path, listed = readers_index.path, readers_index.readers
     nameless = int((boxes.readers == "").sum())
     if nameless:
         raise DataError(
-            f"{own.path}: {nameless} of {len(boxes.readers)} annotations name no reader. Give each "
+            f"{path}: {nameless} of {len(boxes.readers)} annotations name no reader. Give each "
             'a "reader", such as "R8".'
         )
     if boxes.crowd.any():
         raise DataError(
-            f"{own.path}: {int(boxes.crowd.sum())} annotations are crowds, which no reader draws. "
+            f"{path}: {int(boxes.crowd.sum())} annotations are crowds, which no reader draws. "
             "Leave them out."
         )
-    image_number = np.array([ids.images[key] for key in own.images], np.int64)
-    label_number = np.array([ids.categories[key] for key in own.categories], np.int64)
+    image_number = np.array([ids.images[key] for key in readers_index.images], np.int64)
+    label_number = np.array([ids.categories[key] for key in readers_index.categories], np.int64)
     images = image_number[boxes.images]
-    names = in_order(
-        [*boxes.readers.tolist(), *(name for some in own.readers for name in some or ())]
+    names = sorted_readers(
+        [*boxes.readers.tolist(), *(name for row in listed for name in row or ())]
     )
-    is_listed = any(some is not None for some in own.readers)
+    is_listed = any(row is not None for row in listed)
     looked = {name: np.zeros(len(index.images), bool) for name in names}
-    for number, some in zip(image_number, own.readers, strict=True):
-        for name in (some or ()) if is_listed else names:
-            looked[name][number] = True
+    for image, row in zip(image_number, listed, strict=True):
+        for name in (row or ()) if is_listed else names:
+            looked[name][image] = True
     for name, image in zip(boxes.readers.tolist(), images.tolist(), strict=True):
         if not looked[name][image]:
             key = next(key for key, number in ids.images.items() if number == image)
-            raise DataError(
-                f"{own.path}: {name} drew on image {key!r}, and is not among its readers."
-            )
+            raise DataError(f"{path}: {name} drew on image {key!r}, and is not among its readers.")
     if not any_shared(looked):
         raise DataError(
-            f"{own.path}: no image was looked at by two of its {len(names)} reader(s). Agreement "
+            f"{path}: no image was looked at by two of its {len(names)} reader(s). Agreement "
             "needs some that were."
         )
     corners = np.concatenate([boxes.boxes[:, :2], boxes.boxes[:, :2] + boxes.boxes[:, 2:]], axis=1)
@@ -127,7 +129,7 @@ def readings_of(own: Index, boxes: CocoAnnotations, index: Index, ids: MatchedId
     return Readings(marks, looked, is_listed)
 
 
-def in_order(names: Iterable[str]) -> list[str]:
+def sorted_readers(names: Iterable[str]) -> list[str]:
     """Return each name once, R8 before R10."""
     return sorted(set(names), key=lambda name: (len(name), name))
 

@@ -25,29 +25,29 @@ _NO_REPLICATES = "no interval: no replicates were drawn"
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """How intervals are made.
+    """Settings of the bootstrap behind intervals.
 
     Attributes:
         replicates: Draws of the test images; 0 for no intervals.
-        seed: Of the draws.
+        seed: Random seed of the draws.
     """
 
     replicates: int = 1000
     seed: int = 0
 
 
-def replicated(measures: Sequence[Measure], strata: Integers, how: Bootstrap) -> list[Floats]:
+def replicated(measures: Sequence[Measure], strata: Integers, bootstrap: Bootstrap) -> list[Floats]:
     """Return [R, M] for each measure: its values on every draw of the images."""
     rows: list[list[Floats]] = [[] for _ in measures]
-    with progress("bootstrap", total=how.replicates, shown=len(strata) > 2000) as meter:
-        for weights in draws(strata, replicates=how.replicates, seed=how.seed):
-            for own, measure in zip(rows, measures, strict=True):
-                own.append(measure(weights))
+    with progress("bootstrap", total=bootstrap.replicates, shown=len(strata) > 2000) as meter:
+        for weights in draws(strata, replicates=bootstrap.replicates, seed=bootstrap.seed):
+            for values, measure in zip(rows, measures, strict=True):
+                values.append(measure(weights))
             meter.at(len(rows[0]))
     ones = np.ones(len(strata))
     return [
-        np.stack(own) if own else np.zeros((0, len(measure(ones))))
-        for own, measure in zip(rows, measures, strict=True)
+        np.stack(values) if values else np.zeros((0, len(measure(ones))))
+        for values, measure in zip(rows, measures, strict=True)
     ]
 
 
@@ -62,11 +62,11 @@ def entry(value: float, samples: Floats, *, reason: str, is_count: bool = False)
     """
     if np.isnan(value):
         return {"value": None, "low": None, "high": None, "reason": reason}
-    found = count_interval(value, samples) if is_count else interval(value, samples)
-    content: dict[str, Any] = {"value": float(value), "low": found.low, "high": found.high}
-    if found.low is None or found.high is None:
+    ends = count_interval(value, samples) if is_count else interval(value, samples)
+    content: dict[str, Any] = {"value": float(value), "low": ends.low, "high": ends.high}
+    if ends.low is None or ends.high is None:
         content["reason"] = _TOO_FEW if len(samples) else _NO_REPLICATES
-    elif found.high - found.low < _NO_WIDTH:
+    elif ends.high - ends.low < _NO_WIDTH:
         content["reason"] = NO_SPREAD
     return content
 
@@ -77,12 +77,12 @@ def entries(
     """Return entries by name, for values [M] and their replicates [R, M]."""
     return {
         name: entry(
-            values[place],
-            samples[:, place],
+            values[column],
+            samples[:, column],
             reason=reasons[name],
             is_count=name in COUNTS,
         )
-        for place, name in enumerate(names)
+        for column, name in enumerate(names)
     }
 
 
@@ -94,11 +94,11 @@ def difference(
     Args:
         value: nan if it can't be computed; then nothing can.
         samples: [R] its replicates.
-        other: What it is compared with.
-        other_samples: [R] likewise, replicate by replicate on the same draws.
+        other: The value that it is compared with.
+        other_samples: [R] replicates of `other`, on the same draws.
     """
     if np.isnan(value) or np.isnan(other):
         return {"delta": None, "low": None, "high": None, "p": None}
     delta, gaps = float(value - other), samples - other_samples
-    found = difference_interval(delta, gaps)
-    return {"delta": delta, "low": found.low, "high": found.high, "p": p_value(delta, gaps)}
+    ends = difference_interval(delta, gaps)
+    return {"delta": delta, "low": ends.low, "high": ends.high, "p": p_value(delta, gaps)}

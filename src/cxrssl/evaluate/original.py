@@ -1,6 +1,6 @@
 """Detections of a store's images in pixels of the original images, as they are scored and written.
 
-A store is a square of any size; sizes of boxes, and what others compare with, are of the originals.
+A store is a square of any size; sizes of boxes, and published results, are those of the originals.
 Overlaps are the same in both: along each axis all boxes of an image are stretched alike. What lies
 beyond the image, in a letterbox's bars, is cut off, as `cxrssl predict` does.
 """
@@ -18,28 +18,31 @@ from cxrssl.metrics.annotations import Detections
 
 
 def in_original_px(
-    found: Sequence[ImageDetections], examples: Sequence[Example], store: Store
+    detections: Sequence[ImageDetections], examples: Sequence[Example], store: Store
 ) -> Detections:
     """Return detections in store pixels, an entry an example, in pixels of the original images.
 
     They have the digits that are written, so that a file and its scores agree.
     """
     return detections_of(
-        [_of_image(own, store, example.row) for own, example in zip(found, examples, strict=True)]
+        [
+            _image_in_original_px(of_image, store, example.row)
+            for of_image, example in zip(detections, examples, strict=True)
+        ]
     )
 
 
-def _of_image(found: ImageDetections, store: Store, row: int) -> ImageDetections:
-    place = store.placement(row)
-    scale = torch.tensor([place.x_scale, place.y_scale] * 2, dtype=torch.float64)
-    shift = torch.tensor([place.x_offset_px, place.y_offset_px] * 2, dtype=torch.float64)
+def _image_in_original_px(detections: ImageDetections, store: Store, row: int) -> ImageDetections:
+    placement = store.placement(row)
+    scale = torch.tensor([placement.x_scale, placement.y_scale] * 2, dtype=torch.float64)
+    shift = torch.tensor([placement.x_offset_px, placement.y_offset_px] * 2, dtype=torch.float64)
     limit = torch.tensor([*_original_size(store, row)] * 2, dtype=torch.float64)
-    boxes = torch.minimum(((found["boxes"].double() - shift) / scale).clamp(min=0), limit)
-    return ImageDetections(boxes=boxes, scores=found["scores"], labels=found["labels"])
+    boxes = torch.minimum(((detections["boxes"].double() - shift) / scale).clamp(min=0), limit)
+    return ImageDetections(boxes=boxes, scores=detections["scores"], labels=detections["labels"])
 
 
 def write_predictions(
-    path: Path, found: Detections, examples: Sequence[Example], store: Store
+    path: Path, detections: Detections, examples: Sequence[Example], store: Store
 ) -> None:
     """Write detections as a COCO data set, each annotation with its `score`.
 
@@ -47,8 +50,8 @@ def write_predictions(
     suffix.
 
     Args:
-        path: Of the JSON file.
-        found: In pixels of the original images, an image's number its place among the examples.
+        path: The JSON file.
+        detections: In pixels of the original images; image n is example n.
         examples: The images that the detector was run on.
         store: The store that they are in.
 
@@ -60,8 +63,8 @@ def write_predictions(
         for example in examples
         for width, height in [_original_size(store, example.row)]
     )
-    columns = (found.images, found.labels, found.boxes, found.scores)
-    detections = (
+    columns = (detections.images, detections.labels, detections.boxes, detections.scores)
+    rows = (
         Detection(examples[image].image_id, label + 1, (*box,), score)
         for image, label, box, score in zip(*(part.tolist() for part in columns), strict=True)
     )
@@ -69,7 +72,7 @@ def write_predictions(
         "description": "boxes found by a detector in the test images of its run",
         "boxes": "xywh in pixels of the original images, whose sizes are given",
     }
-    write_detections(path, images, detections, classes=store.classes, info=info)
+    write_detections(path, images, rows, classes=store.classes, info=info)
 
 
 def _original_size(store: Store, row: int) -> tuple[int, int]:

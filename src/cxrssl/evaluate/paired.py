@@ -17,27 +17,27 @@ from cxrssl.evaluate.intervals import Bootstrap, difference
 from cxrssl.metrics.annotations import Detections, Floats
 
 _MOST = 1e9
-"""More than any score, false alarms an image among them."""
+"""More than any score, including false alarms an image."""
 
 
 @dataclass(frozen=True)
 class OtherRun:
-    """What is known of the other run: its detections, or the scores it was given.
+    """Another run: its detections, or the scores that an earlier evaluation wrote.
 
     Attributes:
-        path: Of the file.
-        found: Its detections.
-        scores: What `cxrssl eval --json` wrote.
-        remarks: How its ids were brought together with the truth's.
+        path: The file.
+        detections: Its detections, or None.
+        scores: Content of `cxrssl eval --json`, or None.
+        remarks: How its ids were matched with the truth's.
     """
 
     path: Path
-    found: Detections | None
+    detections: Detections | None
     scores: dict[str, Any] | None
     remarks: Remarks = field(default_factory=Remarks)
 
 
-def read_other_run(path: Path, inputs: EvaluationInputs, how: Bootstrap) -> OtherRun:
+def read_other_run(path: Path, inputs: EvaluationInputs, bootstrap: Bootstrap) -> OtherRun:
     """Read COCO results, or what an earlier `cxrssl eval --json` wrote.
 
     Raises:
@@ -47,14 +47,14 @@ def read_other_run(path: Path, inputs: EvaluationInputs, how: Bootstrap) -> Othe
     if "metrics" not in content:
         results, remarks = read_results(path, inputs.index)
         return OtherRun(path, as_detections(results), None, remarks)
-    for key, word, own in (
+    for key, name, expected in (
         ("truth_sha256", "truth", inputs.sha256),
-        ("seed", "seed", how.seed),
-        ("replicates", "number of replicates", how.replicates),
+        ("seed", "seed", bootstrap.seed),
+        ("replicates", "number of replicates", bootstrap.replicates),
     ):
-        if key in content and content[key] != own:
+        if key in content and content[key] != expected:
             raise DataError(
-                f"{path} was made with another {word} ({content.get(key)}; here {own}): "
+                f"{path} was made with another {name} ({content.get(key)}; here {expected}): "
                 "differences need the same draws of the same images. Evaluate it again with the "
                 "same truth, --seed and --replicates, or name its predictions instead."
             )
@@ -71,34 +71,39 @@ def compared(
 
     Args:
         other_run: The other run.
-        names: Of the scores.
+        names: Names of the M scores.
         ours: Values [M] and replicates [R, M].
-        theirs: Likewise, where the other run's detections were scored here.
+        theirs: Those of the other run, where its detections were scored here; else None.
     """
-    other, other_samples = theirs or _written(other_run, names, num=len(ours[1]))
+    other, other_samples = theirs or _written(other_run, names, num_replicates=len(ours[1]))
     values, samples = ours
     return {
         "other": str(other_run.path),
         "metrics": {
-            name: {"value": _or_none(values[place]), "other": _or_none(other[place])}
-            | difference(values[place], samples[:, place], other[place], other_samples[:, place])
-            for place, name in enumerate(names)
+            name: {"value": _or_none(values[n]), "other": _or_none(other[n])}
+            | difference(values[n], samples[:, n], other[n], other_samples[:, n])
+            for n, name in enumerate(names)
         },
     }
 
 
-def _written(other_run: OtherRun, names: Sequence[str], *, num: int) -> tuple[Floats, Floats]:
+def _written(
+    other_run: OtherRun, names: Sequence[str], *, num_replicates: int
+) -> tuple[Floats, Floats]:
     content = other_run.scores or {}
     try:
         values = [content["metrics"][name]["value"] for name in names]
         samples = [content["replicate_values"][name] for name in names]
-        found = np.array(values, np.float64), np.array(samples, np.float64).reshape(-1, num).T
-        if not all((np.isnan(part) | (np.abs(part) < _MOST)).all() for part in found):
-            raise ValueError("a value is no score")
-        return found
+        columns = (
+            np.array(values, np.float64),
+            np.array(samples, np.float64).reshape(-1, num_replicates).T,
+        )
+        if not all((np.isnan(part) | (np.abs(part) < _MOST)).all() for part in columns):
+            raise ValueError("a value is not a score")
+        return columns
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(
-            f"{other_run.path} is no file of `cxrssl eval --json` of this version: {error!r}. "
+            f"{other_run.path} is not a file of `cxrssl eval --json` of this version: {error!r}. "
             "Evaluate it again, or name its predictions instead."
         ) from error
 
@@ -114,4 +119,4 @@ def _object(content: bytes) -> dict[str, Any]:
     try:
         return dict(json.loads(content))
     except (ValueError, RecursionError):
-        return {}  # whoever reads it as results says what is wrong
+        return {}  # reading it as results then says what is wrong

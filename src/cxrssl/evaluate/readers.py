@@ -1,4 +1,4 @@
-"""The human ceiling: readers against each other and the rest, and a detector in the same terms."""
+"""Agreement of readers with each other and with their consensus, and of a detector with readers."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -11,7 +11,7 @@ from cxrssl.data.fusion import Marks, fuse
 from cxrssl.evaluate.inputs import Readings
 from cxrssl.evaluate.intervals import difference, entries
 from cxrssl.metrics.annotations import Detections, Flags, Floats, Integers
-from cxrssl.metrics.comparison import DEFINITIONS, NAMES, Side, compare, summary
+from cxrssl.metrics.comparison import DEFINITIONS, NAMES, BoxSet, compare, summary
 
 _LEAST_IMAGES = 10
 """Looked at by both, for a pair or a reader to be listed; all of them count in the means."""
@@ -21,8 +21,14 @@ _REASONS = dict.fromkeys(NAMES, "neither drew a box") | {
 
 
 @dataclass(frozen=True)
-class _Row:
-    """A comparison of two sides, named, and what each image that both looked at adds to it."""
+class _Comparison:
+    """A comparison of two sets of boxes.
+
+    Attributes:
+        sides: Names of the two.
+        images: [n] the images that both looked at.
+        sums: [n, 9] what each of them adds, see `metrics.comparison.compare`.
+    """
 
     sides: tuple[str, str]
     images: Integers
@@ -46,7 +52,7 @@ class ReaderTable:
     def __init__(
         self,
         readings: Readings,
-        found: Detections | None,
+        detections: Detections | None,
         *,
         num_classes: int,
         consensus_iou: float,
@@ -54,39 +60,42 @@ class ReaderTable:
         """Compare.
 
         Args:
-            readings: Of several readers, two of whom looked at one image at least.
-            found: What a detector found on the same images, or None.
-            num_classes: K.
+            readings: Boxes of several readers, two of whom looked at one image at least.
+            detections: Detections on the same images, or None.
+            num_classes: Number of classes, K.
             consensus_iou: Overlap above which the other readers' boxes are fused.
         """
         looked, marks = readings.looked, readings.marks
         num_readers = np.sum(list(looked.values()), axis=0)
         self._shared = num_readers >= 2
         self._is_listed = readings.is_listed
-        self._share = 2 / np.maximum(num_readers - 1, 1)
-        self._cut = None if found is None else _cut(found, readings, self._shared)
-        own = {name: _side(marks, marks.readers == name) for name in looked}
-        model = None if found is None or self._cut is None else _drawn(found, self._cut.threshold)
+        self._pair_weight = 2 / np.maximum(num_readers - 1, 1)
+        self._operating_point: _OperatingPoint | None = None
+        model: BoxSet | None = None
+        if detections is not None:
+            self._operating_point = _operating_point(detections, readings, self._shared)
+            model = _boxes_above(detections, self._operating_point.threshold)
+        by_reader = {name: _reader_boxes(marks, marks.readers == name) for name in looked}
 
-        def row(a: str, b: str, first: Side, second: Side, images: Flags) -> _Row:
+        def comparison(a: str, b: str, first: BoxSet, second: BoxSet, images: Flags) -> _Comparison:
             sums = compare(first, second, images=images, num_classes=num_classes)
-            return _Row((a, b), np.flatnonzero(images), sums[images])
+            return _Comparison((a, b), np.flatnonzero(images), sums[images])
 
         self._pairs = [
-            row(a, b, own[a], own[b], looked[a] & looked[b])
+            comparison(a, b, by_reader[a], by_reader[b], looked[a] & looked[b])
             for a, b in combinations(looked, 2)
             if (looked[a] & looked[b]).any()
         ]
-        self._left_out, self._model, self._beside = [], [], []
-        for name, side in own.items():
+        self._leave_one_out, self._model, self._model_vs_others = [], [], []
+        for name, side in by_reader.items():
             images = looked[name] & self._shared
             others = _consensus(marks, marks.readers != name, images, iou=consensus_iou)
-            self._left_out.append(row(name, "others", side, others, images))
+            self._leave_one_out.append(comparison(name, "others", side, others, images))
             if model is not None:
-                self._model.append(row("model", name, model, side, images))
-                self._beside.append(row("model", "others", model, others, images))
+                self._model.append(comparison("model", name, model, side, images))
+                self._model_vs_others.append(comparison("model", "others", model, others, images))
         num = len(self._shared)
-        self._pooled = [_pooled(self._pairs, num) * self._share[:, None]]
+        self._pooled = [_pooled(self._pairs, num) * self._pair_weight[:, None]]
         self._pooled += [_pooled(self._model, num)] if self._model else []
 
     def __call__(self, weights: Floats) -> Floats:
@@ -94,47 +103,47 @@ class ReaderTable:
 
         All pairs of readers, the model and each reader if there is one, then every row.
         """
-        rows = (*self._pairs, *self._left_out, *self._beside)
+        comparisons = (*self._pairs, *self._leave_one_out, *self._model_vs_others)
         sums = [weights @ pooled for pooled in self._pooled]
-        sums += [weights[one.images] @ one.sums for one in rows]
+        sums += [weights[comparison.images] @ comparison.sums for comparison in comparisons]
         return summary(np.stack(sums)).reshape(-1)
 
     def as_json(self, values: Floats, samples: Floats) -> dict[str, Any]:
-        """Say how the readers and the model did.
+        """Return the comparisons as they are written.
 
         Args:
-            values: What a call gives with all weights 1.
-            samples: [R, C * 6] what it gives on each draw.
+            values: [C * 6] result of a call with all weights 1.
+            samples: [R, C * 6] results of a call on each draw.
         """
         shape = len(values) // len(NAMES), len(NAMES)
         table = _Table(values.reshape(shape), samples.reshape(len(samples), *shape))
-        found: dict[str, Any] = {
+        content: dict[str, Any] = {
             "images": int(self._shared.sum()),
             "looked": "as listed" if self._is_listed else "every reader at every image",
             "between_readers": table.scores(0),
         }
-        if self._model and self._cut is not None:
+        if self._model and self._operating_point is not None:
             gaps = table.gaps(1, 0)
-            found |= asdict(self._cut)
-            found |= {"model": table.scores(1), "difference": gaps, "verdict": _verdict(gaps)}
+            content |= asdict(self._operating_point)
+            content |= {"model": table.scores(1), "difference": gaps, "verdict": _verdict(gaps)}
         first = len(self._pooled)
         second = first + len(self._pairs)
-        third = second + len(self._left_out)
-        found["pairs"] = [
-            {"a": one.sides[0], "b": one.sides[1], "images": len(one.images)}
+        third = second + len(self._leave_one_out)
+        content["pairs"] = [
+            {"a": comparison.sides[0], "b": comparison.sides[1], "images": len(comparison.images)}
             | table.scores(first + number)
-            for number, one in enumerate(self._pairs)
-            if one.is_listed
+            for number, comparison in enumerate(self._pairs)
+            if comparison.is_listed
         ]
-        found["leave_one_out"] = [
-            {"reader": one.sides[0], "images": len(one.images)}
+        content["leave_one_out"] = [
+            {"reader": comparison.sides[0], "images": len(comparison.images)}
             | table.scores(second + number)
-            | (table.beside(third + number, second + number) if self._model else {})
-            for number, one in enumerate(self._left_out)
-            if one.is_listed
+            | (table.with_model(third + number, second + number) if self._model else {})
+            for number, comparison in enumerate(self._leave_one_out)
+            if comparison.is_listed
         ]
-        found["definitions"] = DEFINITIONS
-        return found
+        content["definitions"] = DEFINITIONS
+        return content
 
 
 @dataclass(frozen=True)
@@ -148,45 +157,42 @@ class _Table:
         return entries(NAMES, self.values[row], self.samples[:, row], _REASONS)
 
     def gaps(self, row: int, other: int) -> dict[str, Any]:
+        columns = (self.values, self.samples.transpose(1, 2, 0))
+        first, second = ([column[index] for column in columns] for index in (row, other))
         return {
-            name: difference(
-                self.values[row, place],
-                self.samples[:, row, place],
-                self.values[other, place],
-                self.samples[:, other, place],
-            )
-            for place, name in enumerate(NAMES)
+            name: difference(*values) for name, *values in zip(NAMES, *first, *second, strict=True)
         }
 
-    def beside(self, row: int, other: int) -> dict[str, Any]:
-        """Return a model's scores where a reader's stand, and how much greater they are."""
+    def with_model(self, row: int, other: int) -> dict[str, Any]:
+        """Return a model's scores in a reader's place, and how much greater they are."""
         return {"model": self.scores(row), "difference": self.gaps(row, other)}
 
 
-def _side(marks: Marks, rows: Flags) -> Side:
-    return Side(marks.boxes[rows], marks.labels[rows], marks.images[rows])
+def _reader_boxes(marks: Marks, rows: Flags) -> BoxSet:
+    return BoxSet(marks.boxes[rows], marks.labels[rows], marks.images[rows])
 
 
-def _consensus(marks: Marks, rows: Flags, images: Flags, *, iou: float) -> Side:
+def _consensus(marks: Marks, rows: Flags, images: Flags, *, iou: float) -> BoxSet:
     fused = fuse(marks.select(rows & images[marks.images]), policy="consensus", iou=iou)
-    return Side(fused.boxes, fused.labels, fused.images)
+    return BoxSet(fused.boxes, fused.labels, fused.images)
 
 
-def _drawn(found: Detections, threshold: float) -> Side:
-    kept = (found.scores >= threshold) & (found.boxes[:, 2:].min(axis=1, initial=np.inf) > 0)
-    boxes = found.boxes[kept]
+def _boxes_above(detections: Detections, threshold: float) -> BoxSet:
+    has_area = detections.boxes[:, 2:].min(axis=1, initial=np.inf) > 0
+    is_kept = (detections.scores >= threshold) & has_area
+    boxes = detections.boxes[is_kept]
     corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
-    return Side(corners, found.labels[kept], found.images[kept])
+    return BoxSet(corners, detections.labels[is_kept], detections.images[is_kept])
 
 
 @dataclass(frozen=True)
-class _Cut:
-    """Above which score a model has about as many boxes as a reader draws.
+class _OperatingPoint:
+    """The score threshold at which a model has about as many boxes as a reader draws.
 
     Attributes:
-        score_threshold: None where it has no boxes.
-        model_boxes: How many it has above, on images with two readers and more.
-        boxes_a_reader_draws: On as many images.
+        score_threshold: The threshold, None where the model has no boxes.
+        model_boxes: Its boxes at or above it, on images with two readers and more.
+        boxes_a_reader_draws: Boxes that a reader draws on as many images.
     """
 
     score_threshold: float | None
@@ -198,22 +204,22 @@ class _Cut:
         return np.inf if self.score_threshold is None else self.score_threshold
 
 
-def _cut(found: Detections, readings: Readings, images: Flags) -> _Cut:
+def _operating_point(detections: Detections, readings: Readings, images: Flags) -> _OperatingPoint:
     num_looks = sum(int((looked & images).sum()) for looked in readings.looked.values())
     drawn = int(images[readings.marks.images].sum()) / num_looks * int(images.sum())
-    scores = np.sort(found.scores[images[found.images]])[::-1]
-    wanted = min(round(drawn), len(scores))
-    if not wanted:
-        return _Cut(None, 0, drawn)
-    least = float(scores[wanted - 1])
-    return _Cut(least, int((scores >= least).sum()), drawn)
+    scores = np.sort(detections.scores[images[detections.images]])[::-1]
+    num_boxes = min(round(drawn), len(scores))
+    if not num_boxes:
+        return _OperatingPoint(None, 0, drawn)
+    least = float(scores[num_boxes - 1])
+    return _OperatingPoint(least, int((scores >= least).sum()), drawn)
 
 
-def _pooled(rows: Sequence[_Row], num_images: int) -> Floats:
+def _pooled(comparisons: Sequence[_Comparison], num_images: int) -> Floats:
     """Return what each image adds to all rows together, [N, 9]."""
     sums = np.zeros((num_images, 9))
-    for one in rows:
-        sums[one.images] += one.sums
+    for comparison in comparisons:
+        sums[comparison.images] += comparison.sums
     return sums
 
 

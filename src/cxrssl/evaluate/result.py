@@ -10,39 +10,39 @@ from cxrssl.data.coco.index import Remarks
 from cxrssl.evaluate.curves import curves, operating_points
 from cxrssl.evaluate.inputs import EvaluationInputs, Readings, any_shared
 from cxrssl.evaluate.intervals import Bootstrap, Measure, entries, replicated
-from cxrssl.evaluate.mismatches import doubts
+from cxrssl.evaluate.mismatches import mismatch_warnings
 from cxrssl.evaluate.paired import OtherRun, compared
 from cxrssl.evaluate.readers import ReaderTable
 from cxrssl.evaluate.undefined import NO_BOX_OF_CLASS, reasons_of
 from cxrssl.metrics.annotations import Detections, Floats, Truth
 from cxrssl.metrics.bootstrap import strata_of
-from cxrssl.metrics.definitions import DEFINITIONS, PER_CLASS_DEFINITIONS
+from cxrssl.metrics.definitions import DEFINITIONS, PER_CLASS
 from cxrssl.metrics.scores import ScoreTable
 
 _NAMES = tuple(DEFINITIONS)
 _NONE = Remarks()
-_CLASS_REASONS = dict.fromkeys(PER_CLASS_DEFINITIONS, NO_BOX_OF_CLASS)
+_CLASS_REASONS = dict.fromkeys(PER_CLASS, NO_BOX_OF_CLASS)
 
 
 class ScoreMeasure:
     """Scores of detections as one row of values: overall, then class by class."""
 
-    def __init__(self, truth: Truth, found: Detections) -> None:
-        """Match."""
-        self.table = ScoreTable(truth, found)
+    def __init__(self, truth: Truth, detections: Detections) -> None:
+        """Match detections with the truth."""
+        self.table = ScoreTable(truth, detections)
 
     def __call__(self, weights: Floats) -> Floats:
         """Return the values where image n counts `weights[n]` times."""
         scores = self.table(weights)
         overall = np.array([scores.overall[name] for name in _NAMES])
-        by_class = np.stack([scores.per_class[name] for name in PER_CLASS_DEFINITIONS], axis=1)
+        by_class = np.stack([scores.per_class[name] for name in PER_CLASS], axis=1)
         return np.concatenate([overall, by_class.reshape(-1)])
 
 
 def scored(
     inputs: EvaluationInputs,
-    found: Detections,
-    how: Bootstrap,
+    detections: Detections,
+    bootstrap: Bootstrap,
     *,
     consensus_iou: float,
     other_run: OtherRun | None = None,
@@ -52,46 +52,44 @@ def scored(
 
     Args:
         inputs: The truth, its names, and its readers if they are to be compared.
-        found: Detections on its images.
-        how: Intervals.
+        detections: Detections on its images.
+        bootstrap: Draws behind the intervals.
         consensus_iou: Overlap above which readers' boxes are fused.
-        other_run: What to compare with, draw by draw.
-        remarks: What reading them had to say.
+        other_run: Another run, compared draw by draw.
+        remarks: Notes and warnings from reading the files.
 
     Returns:
         The content of `--json`.
     """
-    truth, own = inputs.truth, ScoreMeasure(inputs.truth, found)
-    measures: dict[str, Measure] = {"own": own}
-    readers = _readers(inputs.readings, found, len(inputs.classes), consensus_iou=consensus_iou)
+    truth, measure, other = inputs.truth, ScoreMeasure(inputs.truth, detections), None
+    measures: dict[str, Measure] = {"own": measure}
+    readers = _readers(
+        inputs.readings, detections, len(inputs.classes), consensus_iou=consensus_iou
+    )
     if readers is not None:
         measures["readers"] = readers
-    if other_run is not None and other_run.found is not None:
-        measures["other_run"] = ScoreMeasure(truth, other_run.found)
-    values, samples = _measured(measures, truth, how)
-    content = _content(inputs, own.table, values["own"], samples["own"], how)
+    if other_run is not None and other_run.detections is not None:
+        other = measures["other_run"] = ScoreMeasure(truth, other_run.detections)
+    values, samples = _measured(measures, truth, bootstrap)
+    content = _content(inputs, measure.table, values["own"], samples["own"], bootstrap)
     content["readers"] = (
         None if readers is None else readers.as_json(values["readers"], samples["readers"])
     )
+    other_warnings: list[str] = []
     if other_run is not None:
-        theirs = (values["other_run"], samples["other_run"]) if "other_run" in measures else None
+        theirs = None if other is None else (values["other_run"], samples["other_run"])
         content["against"] = compared(other_run, _NAMES, (values["own"], samples["own"]), theirs)
-    signs = list(doubts(own.table, inputs, found))
-    theirs_too = measures.get("other_run")
-    if (
-        other_run is not None
-        and other_run.found is not None
-        and isinstance(theirs_too, ScoreMeasure)
-    ):
-        other = doubts(theirs_too.table, inputs, other_run.found)
-        signs += [f"{other_run.path}: {sign}" for sign in other]
-    return content | asdict(remarks + Remarks(warnings=tuple(signs)))
+        if other is not None and other_run.detections is not None:
+            of_other = mismatch_warnings(other.table, inputs, other_run.detections)
+            other_warnings = [f"{other_run.path}: {warning}" for warning in of_other]
+    warnings = [*mismatch_warnings(measure.table, inputs, detections), *other_warnings]
+    return content | asdict(remarks + Remarks(warnings=tuple(warnings)))
 
 
 def scored_readers(
     readings: Readings,
     classes: Sequence[str],
-    how: Bootstrap,
+    bootstrap: Bootstrap,
     *,
     consensus_iou: float,
     remarks: Remarks = _NONE,
@@ -106,41 +104,43 @@ def scored_readers(
     num_images = len(next(iter(readings.looked.values())))
     holds = np.zeros((num_images, len(classes)), bool)
     holds[marks.images, marks.labels] = True
-    (samples,) = replicated([table], strata_of(holds), how)
+    (samples,) = replicated([table], strata_of(holds), bootstrap)
     return {
         "readers": table.as_json(table(np.ones(num_images)), samples),
         "n_images": num_images,
         "n_boxes": len(marks),
         "n_classes": len(classes),
-        "seed": how.seed,
-        "replicates": how.replicates,
+        "seed": bootstrap.seed,
+        "replicates": bootstrap.replicates,
     } | asdict(remarks)
 
 
 def _measured(
-    measures: dict[str, Measure], truth: Truth, how: Bootstrap
+    measures: dict[str, Measure], truth: Truth, bootstrap: Bootstrap
 ) -> tuple[dict[str, Floats], dict[str, Floats]]:
     """Return each measure's values [M], and its replicates [R, M]."""
     ones = np.ones(truth.num_images)
-    drawn = replicated(list(measures.values()), strata_of(truth.holds), how)
+    drawn = replicated(list(measures.values()), strata_of(truth.holds), bootstrap)
     values = {name: measure(ones) for name, measure in measures.items()}
     return values, dict(zip(measures, drawn, strict=True))
 
 
 def _content(
-    inputs: EvaluationInputs, table: ScoreTable, values: Floats, samples: Floats, how: Bootstrap
+    inputs: EvaluationInputs,
+    table: ScoreTable,
+    values: Floats,
+    samples: Floats,
+    bootstrap: Bootstrap,
 ) -> dict[str, Any]:
     truth, num = inputs.truth, len(_NAMES)
-    held = truth.holds.sum(axis=0).tolist()
+    images_per_class = truth.holds.sum(axis=0).tolist()
     boxes = np.bincount(truth.labels[~truth.crowd], minlength=truth.num_classes).tolist()
     by_class = values[num:].reshape(len(inputs.classes), -1)
     drawn = samples[:, num:].reshape(len(samples), *by_class.shape)
     return {
         "metrics": entries(_NAMES, values, samples, reasons_of(truth, table)),
         "per_class": {
-            name: entries(
-                tuple(PER_CLASS_DEFINITIONS), by_class[label], drawn[:, label], _CLASS_REASONS
-            )
+            name: entries(PER_CLASS, by_class[label], drawn[:, label], _CLASS_REASONS)
             for label, name in enumerate(inputs.classes)
         },
         "n_images": truth.num_images,
@@ -150,11 +150,11 @@ def _content(
         "n_images_without_findings": truth.num_images - len(np.unique(truth.images)),
         "n_detections": table.num_detections,
         "classes": {
-            name: {"n_boxes": boxes[label], "n_images": held[label]}
+            name: {"n_boxes": boxes[label], "n_images": images_per_class[label]}
             for label, name in enumerate(inputs.classes)
         },
-        "seed": how.seed,
-        "replicates": how.replicates,
+        "seed": bootstrap.seed,
+        "replicates": bootstrap.replicates,
         "definitions": DEFINITIONS,
         "truth_sha256": inputs.sha256,
         "operating_points": operating_points(table),
@@ -164,17 +164,17 @@ def _content(
 
 
 def _readers(
-    readings: Readings | None, found: Detections, num_classes: int, *, consensus_iou: float
+    readings: Readings | None, detections: Detections, num_classes: int, *, consensus_iou: float
 ) -> ReaderTable | None:
     """Return the comparison with readers, None where no image was looked at by two."""
     if readings is None or not any_shared(readings.looked):
         return None
-    return ReaderTable(readings, found, num_classes=num_classes, consensus_iou=consensus_iou)
+    return ReaderTable(readings, detections, num_classes=num_classes, consensus_iou=consensus_iou)
 
 
 def _rounded(samples: Floats) -> dict[str, list[float | None]]:
     """Return replicates by name, to six digits, which is more than they can tell."""
     return {
-        name: [None if np.isnan(v) else float(f"{v:.6g}") for v in samples[:, place].tolist()]
-        for place, name in enumerate(_NAMES)
+        name: [None if np.isnan(v) else float(f"{v:.6g}") for v in samples[:, column].tolist()]
+        for column, name in enumerate(_NAMES)
     }

@@ -1,4 +1,4 @@
-"""Which images of a store a detector is scored on, and what is the truth there."""
+"""Settings of an evaluation: the images of a store that are scored, and the truth there."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,29 +14,19 @@ _RECIPE = "recipe.yaml"
 _IN_A_RUN = ("detector", "best")
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What a user says of the images; None is for what is not said.
-
-    Attributes:
-        split: Of the store.
-        fusion: How readers' boxes become the truth.
-        consensus_iou: Overlap above which they are fused.
-        normals: Whether images without findings count.
-    """
-
-    split: Split
-    fusion: str | None
-    consensus_iou: float | None
-    normals: bool | None
-
-
-_DEFAULTS = Asked("test", "consensus", 0.2, normals=False)
+_DEFAULTS: dict[str, Any] = {"fusion": "consensus", "consensus_iou": 0.2, "normals": False}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is done, as the scores record it; attributes as in `Asked`."""
+    """What is scored, as the scores record it.
+
+    Attributes:
+        split: Split of the store.
+        fusion: How readers' boxes become the truth.
+        consensus_iou: Overlap above which they are fused.
+        normals: Whether images without findings count.
+    """
 
     split: Split
     fusion: str
@@ -44,40 +34,48 @@ class Settings:
     normals: bool
 
 
-def settings_of(checkpoint: Path, asked: Asked) -> tuple[Settings, Remarks]:
-    """Return the settings of an evaluation: as asked, else those of the detector's run.
+def settings_of(
+    checkpoint: Path,
+    split: Split = "test",
+    *,
+    fusion: str | None = None,
+    consensus_iou: float | None = None,
+    normals: bool | None = None,
+) -> tuple[Settings, Remarks]:
+    """Return the settings of an evaluation: those of the user, else those of the detector's run.
 
     A detector without a run beside it, such as one from the Hub, has the defaults.
 
     Args:
         checkpoint: A run, or the folder of a detector.
-        asked: What the user says.
+        split: As in `Settings`.
+        fusion: As in `Settings`; None where the user names none, like all that follow.
+        consensus_iou: As in `Settings`.
+        normals: As in `Settings`.
 
     Returns:
         The settings, and where they come from.
     """
-    path = _recipe_of(checkpoint)
-    values = _DEFAULTS
+    requested = {"fusion": fusion, "consensus_iou": consensus_iou, "normals": normals}
+    path, of_run = _recipe_of(checkpoint), _DEFAULTS
     warnings: tuple[str, ...] = ()
     if path is not None:
         try:
             data = load_recipe(path, FinetuneRecipe, overrides=[]).data
-            values = Asked("test", data.fusion, data.consensus_iou, data.normals)
+            of_run = {name: getattr(data, name) for name in _DEFAULTS}
         except RecipeError as error:
             path, warnings = None, (f"the settings of the run are not known: {error}",)
-    origin = "the default" if path is None else f"as in {path}"
-    used: dict[str, Any] = {}
-    words = []
-    for name in ("fusion", "consensus_iou", "normals"):
-        own, said = getattr(values, name), getattr(asked, name)
-        used[name] = own if said is None else said
-        of_run = "" if path is None or said in (None, own) else f" (the run has {_word(own)})"
-        words.append(f"{name} {_word(used[name])}{of_run}")
+    used = of_run | {name: value for name, value in requested.items() if value is not None}
+    texts = [f"{name} {_as_text(value)}" for name, value in used.items()]
+    if path is not None:
+        for index, (name, value) in enumerate(used.items()):
+            if value != of_run[name]:
+                texts[index] += f" (the run has {_as_text(of_run[name])})"
     text = (
-        f"scored on the {asked.split} split with {', '.join(words)}; what was not asked for is "
-        f"{origin}"
+        f"scored on the {split} split with {', '.join(texts)}; what was not asked for is "
+        f"{'the default' if path is None else f'as in {path}'}"
     )
-    return Settings(asked.split, **used), Remarks((text,), warnings)
+    return Settings(split, **used), Remarks((text,), warnings)
 
 
 def _recipe_of(checkpoint: Path) -> Path | None:
@@ -89,5 +87,5 @@ def _recipe_of(checkpoint: Path) -> Path | None:
     return None
 
 
-def _word(value: object) -> str:
+def _as_text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)

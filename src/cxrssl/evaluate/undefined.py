@@ -1,4 +1,4 @@
-"""Why a score can't be computed, in the words of whoever asked for it."""
+"""Why a score can't be computed, in terms of the files and options of `cxrssl eval`."""
 
 import numpy as np
 

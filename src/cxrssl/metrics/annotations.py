@@ -1,4 +1,4 @@
-"""True boxes and detections as columns: what every score of a detector is computed from.
+"""True boxes and detections as columns, from which every score of a detector is computed.
 
 Boxes are COCO's [x_min, y_min, width, height] in pixels of their image, float64, because overlaps
 must be the same to the last bit as pycocotools', which starts from these.
@@ -26,8 +26,8 @@ class Truth:
         areas: [N] px^2, by which a box is small, medium or large.
         crowd: [N] whether the box stands for many: detections on it count neither way.
         support: [N] readers behind the box, >= 1; 0 where that is not known.
-        num_images: With and without boxes.
-        num_classes: With and without boxes.
+        num_images: Number of images, with and without boxes.
+        num_classes: Number of classes, with and without boxes.
     """
 
     images: Integers
@@ -41,10 +41,10 @@ class Truth:
 
     @property
     def holds(self) -> Flags:
-        """[num_images, num_classes] which image holds which class, crowds apart."""
-        held = np.zeros((self.num_images, self.num_classes), bool)
-        held[self.images[~self.crowd], self.labels[~self.crowd]] = True
-        return held
+        """[num_images, num_classes] whether an image holds a class, without crowds."""
+        holds = np.zeros((self.num_images, self.num_classes), bool)
+        holds[self.images[~self.crowd], self.labels[~self.crowd]] = True
+        return holds
 
     @property
     def sha256(self) -> str:
@@ -75,7 +75,7 @@ class Detections:
 def overlaps(first: Floats, second: Floats, crowd: Flags) -> Floats:
     """Return the overlap [P] of detections [P, 4] with true boxes [P, 4], row by row, xywh.
 
-    With a crowd it is the share of the detection that lies on it. Boxes that only touch, or have
+    With a crowd it is the fraction of the detection that lies on it. Boxes that only touch, or have
     no area, overlap by 0.
 
     Source: pycocotools 2.0, maskApi.c, `bbIou`; the same operations in the same order.
@@ -84,9 +84,9 @@ def overlaps(first: Floats, second: Floats, crowd: Flags) -> Floats:
     x_true, y_true, w_true, h_true = second.T
     across = np.minimum(w + x, w_true + x_true) - np.maximum(x, x_true)
     down = np.minimum(h + y, h_true + y_true) - np.maximum(y, y_true)
-    shared = across * down
+    intersection = across * down
     area = w * h
-    union = np.where(crowd, area, area + w_true * h_true - shared)
-    found: Floats = np.zeros(len(first))
-    np.divide(shared, union, out=found, where=(across > 0) & (down > 0))
-    return found
+    union = np.where(crowd, area, area + w_true * h_true - intersection)
+    iou: Floats = np.zeros(len(first))
+    np.divide(intersection, union, out=iou, where=(across > 0) & (down > 0))
+    return iou

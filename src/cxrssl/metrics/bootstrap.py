@@ -1,4 +1,4 @@
-"""Intervals by drawing the images of a test set anew: what another such set might have shown.
+"""Stratified bootstrap over the images of a test set: intervals and p-values.
 
 Images are drawn within strata, an image's stratum being its rarest class; images without a finding
 are a stratum of their own, and a stratum of one image joins the next rarest. Of n images n - 1 are
@@ -25,8 +25,8 @@ from cxrssl.metrics.annotations import Flags, Floats, Integers
 _Z = 1.959964
 """Quantile of the normal distribution for 95 %."""
 _TAILS = (0.025, 0.975)
-_LEAST_SHARE = 0.95
-"""Of the replicates that a value must exist in for its interval to be given."""
+_LEAST_FRACTION = 0.95
+"""Fraction of the replicates that must have a value for its interval to be given."""
 
 
 @dataclass(frozen=True)
@@ -49,43 +49,42 @@ def strata_of(holds: Flags) -> Integers:
         return np.zeros(num_images, np.int64)
     rank = np.argsort(np.argsort(holds.sum(axis=0), kind="stable"), kind="stable")
     rarest = np.where(holds, rank, num_classes).min(axis=1)
-    found: Integers = np.where(holds.any(axis=1), rarest, num_classes)
-    return found
+    strata: Integers = np.where(holds.any(axis=1), rarest, num_classes)
+    return strata
 
 
 def draws(strata: Integers, *, replicates: int, seed: int) -> Iterator[Floats]:
     """Yield [N] how often each image counts, once a replicate; nothing of fewer than two images.
 
     Args:
-        strata: [N] of each image, the rarest first.
-        replicates: How many.
-        seed: Replicate r is the same for any number of them.
+        strata: [N] stratum of each image, the rarest first.
+        replicates: Number of draws.
+        seed: Random seed; replicate r is the same for any number of replicates.
     """
     if len(strata) < 2:
         return
     by_stratum = np.argsort(strata, kind="stable")
-    starts, sizes = _joined(strata[by_stratum])
+    first_of_stratum, sizes = _joined(strata[by_stratum])
     # One image fewer is drawn of each stratum than it holds.
-    start, size = np.repeat(starts, sizes - 1), np.repeat(sizes, sizes - 1)
-    worth = size / (size - 1)
+    first, size = np.repeat(first_of_stratum, sizes - 1), np.repeat(sizes, sizes - 1)
+    count = size / (size - 1)
     for replicate in range(replicates):
-        uniform = np.random.default_rng([seed, replicate]).random(len(start))
-        drawn = by_stratum[start + (uniform * size).astype(np.int64)]
-        yield np.bincount(drawn, worth, minlength=len(strata)).astype(np.float64, copy=False)
+        uniform = np.random.default_rng([seed, replicate]).random(len(first))
+        drawn = by_stratum[first + (uniform * size).astype(np.int64)]
+        yield np.bincount(drawn, count, minlength=len(strata)).astype(np.float64, copy=False)
 
 
 def _joined(strata: Integers) -> tuple[Integers, Integers]:
-    """Return start and size of strata that stand one after another, none of one image alone."""
-    _, starts = np.unique(strata, return_index=True)
-    ends = [*starts[1:].tolist(), len(strata)]
-    kept = [0]
+    """Return start and size of sorted strata; a stratum of one image joins the next."""
+    _, first_of_stratum = np.unique(strata, return_index=True)
+    ends = [*first_of_stratum[1:].tolist(), len(strata)]
+    starts = [0]
     for end in ends:
-        if end - kept[-1] > 1 and end < len(strata):
-            kept.append(end)
-    if len(strata) - kept[-1] < 2:
-        kept.pop()
-    first = np.array(kept, np.int64)
-    return first, np.diff(np.append(first, len(strata)))
+        if end - starts[-1] > 1 and end < len(strata):
+            starts.append(end)
+    if len(strata) - starts[-1] < 2:
+        starts.pop()
+    return np.array(starts, np.int64), np.diff([*starts, len(strata)])
 
 
 def interval(value: float, samples: Floats) -> Interval:
@@ -97,12 +96,11 @@ def interval(value: float, samples: Floats) -> Interval:
     sets have on average 94 times of 100. That of one large set is less, because average precision
     is too great where boxes are few: this interval holds it 72 times, quantiles 26 times.
 
-    It has no width where every draw gives the same, as for a class that is never found: what the
-    images don't hold, drawing them again can't show.
+    It has no width where every draw gives the same, as for a class that is never found.
 
     Args:
-        value: On the images themselves.
-        samples: [R] on each draw; nan is one without a value.
+        value: The score of the images themselves.
+        samples: [R] the score of each draw, nan where it has none.
     """
     spread = _standard_error(samples)
     if np.isnan(value) or spread is None:
@@ -119,8 +117,8 @@ def count_interval(value: float, samples: Floats) -> Interval:
     sides. On the logarithm they do as well, but not where none or few are counted (66 times).
 
     Args:
-        value: On the images themselves.
-        samples: [R] on each draw; nan is one without a value.
+        value: The score of the images themselves.
+        samples: [R] the score of each draw, nan where it has none.
     """
     if np.isnan(value) or _standard_error(samples) is None:
         return Interval(None, None)
@@ -132,8 +130,8 @@ def difference_interval(delta: float, samples: Floats) -> Interval:
     """Return the interval of a difference of two scores: 1.96 standard errors to each side.
 
     Args:
-        delta: On the images themselves.
-        samples: [R] on each draw, the same draws for both.
+        delta: The difference on the images themselves.
+        samples: [R] the difference on each draw.
     """
     spread = _standard_error(samples)
     if np.isnan(delta) or spread is None:
@@ -144,12 +142,12 @@ def difference_interval(delta: float, samples: Floats) -> Interval:
 def p_value(delta: float, samples: Floats) -> float | None:
     """Return the two-sided p-value of a difference.
 
-    The share of draws whose difference is at least as far from the mean of all draws as the one
-    found is from zero; (hits + 1) / (R + 1), so that it is never 0.
+    The fraction of draws whose difference is at least as far from the mean of all draws as the
+    observed one is from zero; (hits + 1) / (R + 1), so that it is never 0.
 
     Args:
-        delta: On the images themselves.
-        samples: [R] on each draw.
+        delta: The difference on the images themselves.
+        samples: [R] the difference on each draw.
     """
     if np.isnan(delta) or _standard_error(samples) is None:
         return None
@@ -161,6 +159,6 @@ def p_value(delta: float, samples: Floats) -> float | None:
 
 def _standard_error(samples: Floats) -> float | None:
     present = samples[~np.isnan(samples)]
-    if len(present) < 2 or len(present) < _LEAST_SHARE * len(samples):
+    if len(present) < 2 or len(present) < _LEAST_FRACTION * len(samples):
         return None
     return float(present.std(ddof=1))

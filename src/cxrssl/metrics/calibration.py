@@ -1,4 +1,4 @@
-"""Whether a score means what it says: of detections scored 0.7, 70 % should be right.
+"""Calibration of scores: of detections scored 0.7, 70 % should be right.
 
 Shapes: N images, B bins.
 """
@@ -20,7 +20,7 @@ class Reliability:
     Attributes:
         count: Detections in a bin; a score of 1 is in the last.
         confidence: Their mean score; nan for an empty bin.
-        precision: The share of them that is right; nan for an empty bin.
+        precision: The fraction of them that is right; nan for an empty bin.
     """
 
     count: Floats
@@ -47,23 +47,25 @@ class Reliability:
 class CalibrationTable:
     """What each image adds to each bin."""
 
-    def __init__(self, num_images: int, found: Detections, matches: Matches, *, rule: int) -> None:
-        """Count; a detection is right that found a box under `rule`, and one on a crowd is out.
+    def __init__(
+        self, num_images: int, detections: Detections, matches: Matches, *, rule: int
+    ) -> None:
+        """Count; a detection is right that found a box under `rule`, and one on a crowd is ignored.
 
         Args:
-            num_images: N.
-            found: With scores in [0, 1].
+            num_images: Number of images, N.
+            detections: Detections with scores in [0, 1].
             matches: By class.
             rule: Number of the rule.
         """
-        ranked, own = matches.ranked, matches.rule == rule
+        ranked, of_rule = matches.ranked, matches.rule == rule
         is_right, counts = np.zeros(len(ranked.rows), bool), np.ones(len(ranked.rows), bool)
-        is_right[matches.place[own & matches.is_true]] = True
-        counts[matches.place[own & ~matches.is_true]] = False
+        is_right[matches.detection[of_rule & matches.is_true]] = True
+        counts[matches.detection[of_rule & ~matches.is_true]] = False
         rows = ranked.rows[counts]
-        scores = found.scores[rows]
+        scores = detections.scores[rows]
         bins = np.minimum((scores * NUM_BINS).astype(np.int64), NUM_BINS - 1)
-        cell = found.images[rows] * NUM_BINS + bins
+        cell = detections.images[rows] * NUM_BINS + bins
 
         def per_image(values: Floats) -> Floats:
             sums = np.bincount(cell, values, minlength=num_images * NUM_BINS)
@@ -74,5 +76,5 @@ class CalibrationTable:
     def __call__(self, weights: Floats) -> Reliability:
         """Return the bins where image n counts `weights[n]` times."""
         count, score, right = (weights @ sums for sums in self._sums)
-        some = np.where(count > 0, count, np.nan)
-        return Reliability(count, score / some, right / some)
+        count_or_nan = np.where(count > 0, count, np.nan)
+        return Reliability(count, score / count_or_nan, right / count_or_nan)

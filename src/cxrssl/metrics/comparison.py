@@ -1,9 +1,9 @@
-"""Two sides that draw boxes, image by image, so that images can be weighed: what a bootstrap needs.
+"""Agreement of two sets of boxes, image by image, so that a bootstrap can weigh the images.
 
-A side is a reader, the consensus of some, or a detector above a threshold; all are compared in the
-same terms, those of `metrics.agreement`.
+A set is what a reader drew, the consensus of several, or a detector's boxes above a threshold; all
+are compared in the terms of `metrics.agreement`.
 
-Shapes: N images, B boxes of a side.
+Shapes: N images, B boxes of a set.
 """
 
 from dataclasses import dataclass
@@ -14,17 +14,17 @@ from cxrssl.metrics.agreement import matched, pairs_of
 from cxrssl.metrics.annotations import Flags, Floats, Integers
 
 MATCH_IOUS = (0.4, 0.5)
-_ABOVE = 0.2
+_MIN_IOU = 0.2
 """Source: the paper, section IV: overlaps of readers count above the fusion's threshold."""
 
 NAMES = (
     *(f"f1_at_{iou}" for iou in MATCH_IOUS),
     "iou_mean",
     "iou_std",
-    f"iou_above_{_ABOVE}_mean",
-    f"iou_above_{_ABOVE}_std",
+    f"iou_above_{_MIN_IOU}_mean",
+    f"iou_above_{_MIN_IOU}_std",
 )
-"""Of `summary`; each is defined in `metrics.agreement`."""
+"""Names of the values of `summary`; each is defined in `metrics.agreement`."""
 
 DEFINITIONS = {
     "f1_at_0.4": "2 TP / (2 TP + FP + FN) of one side against the other, over images that both "
@@ -42,8 +42,8 @@ DEFINITIONS = {
 
 
 @dataclass(frozen=True)
-class Side:
-    """The boxes of one side.
+class BoxSet:
+    """Boxes of a reader, a consensus or a detector, on all images.
 
     Attributes:
         boxes: [B, 4] xyxy, pixels, each with an area.
@@ -55,19 +55,19 @@ class Side:
     labels: Integers
     images: Integers
 
-    def within(self, images: Flags) -> "Side":
+    def within(self, images: Flags) -> "BoxSet":
         """Return the boxes of some images, [N]."""
-        kept = images[self.images]
-        return Side(self.boxes[kept], self.labels[kept], self.images[kept])
+        rows = images[self.images]
+        return BoxSet(self.boxes[rows], self.labels[rows], self.images[rows])
 
 
-def compare(first: Side, second: Side, *, images: Flags, num_classes: int) -> Floats:
+def compare(first: BoxSet, second: BoxSet, *, images: Flags, num_classes: int) -> Floats:
     """Return what each image adds to a comparison, [N, 9]; sums of rows go into `summary`.
 
     Args:
-        first: One side.
-        second: The other; swapping them changes nothing.
-        images: [N] those that both have looked at: a box where the other drew nothing counts.
+        first: One set of boxes.
+        second: Another; swapping them changes nothing.
+        images: [N] whether both have looked at an image: a box where the other drew nothing counts.
         num_classes: More than any label.
     """
     first, second = first.within(images), second.within(images)
@@ -77,15 +77,15 @@ def compare(first: Side, second: Side, *, images: Flags, num_classes: int) -> Fl
         second.boxes,
         second.images * num_classes + second.labels,
     )
-    where = first.images[pairs.first]
+    pair_images = first.images[pairs.first]
 
     def per_image(image: Integers, values: Floats | None = None) -> Floats:
         return np.bincount(image, values, minlength=len(images)).astype(np.float64)
 
     columns = [per_image(first.images) + per_image(second.images)]
     columns += [per_image(first.images[matched(pairs, iou)]) for iou in MATCH_IOUS]
-    for kept in (pairs.iou >= 0, pairs.iou > _ABOVE):
-        iou, image = pairs.iou[kept], where[kept]
+    for is_counted in (pairs.iou >= 0, pairs.iou > _MIN_IOU):
+        iou, image = pairs.iou[is_counted], pair_images[is_counted]
         columns += [per_image(image), per_image(image, iou), per_image(image, iou**2)]
     return np.stack(columns, axis=1)
 
@@ -95,10 +95,10 @@ def summary(sums: Floats) -> Floats:
 
     nan where nothing was drawn, or no boxes overlap.
     """
-    drawn, rest = sums[..., :1], sums[..., 1:]
-    f1 = _ratio(2 * rest[..., : len(MATCH_IOUS)], drawn)
+    drawn, counts = sums[..., :1], sums[..., 1:]
+    f1 = _ratio(2 * counts[..., : len(MATCH_IOUS)], drawn)
     count, total, squares = np.moveaxis(
-        rest[..., len(MATCH_IOUS) :].reshape(*sums.shape[:-1], 2, 3), -1, 0
+        counts[..., len(MATCH_IOUS) :].reshape(*sums.shape[:-1], 2, 3), -1, 0
     )
     mean = _ratio(total, count)
     std = np.sqrt(np.maximum(_ratio(squares, count) - mean**2, 0.0))
@@ -107,5 +107,5 @@ def summary(sums: Floats) -> Floats:
 
 
 def _ratio(values: Floats, totals: Floats) -> Floats:
-    found: Floats = values / np.where(totals > 0, totals, np.nan)
-    return found
+    ratios: Floats = values / np.where(totals > 0, totals, np.nan)
+    return ratios

@@ -39,8 +39,12 @@ DEFINITIONS: dict[str, str] = {
     "AP_common": "AP over the classes in 11 to 100 of the images",
     "AP_frequent": "AP over the classes in more than 100 of the images",
     **{
-        f"AP50_support_{k}": f"AP50 of the consensus boxes {who} drew; the others are ignored"
-        for k, who in ((1, "a single reader"), (2, "two readers"), (3, "three and more readers"))
+        f"AP50_support_{k}": f"AP50 of the consensus boxes {readers} drew; the others are ignored"
+        for k, readers in (
+            (1, "a single reader"),
+            (2, "two readers"),
+            (3, "three and more readers"),
+        )
     },
     "froc_mean": f"mean sensitivity at 1/8, 1/4, 1/2, 1, 2, 4 and 8 false alarms an image, "
     f"{_MATCHED}; LUNA16, arXiv 1612.08012",
@@ -63,11 +67,5 @@ DEFINITIONS: dict[str, str] = {
 COUNTS = frozenset({"fp_per_normal_image_at_sens_0.5"})
 """Names of scores that count, and can be more than 1."""
 
-PER_CLASS_DEFINITIONS: dict[str, str] = {
-    "AP": "of the class alone",
-    "AP50": "of the class alone",
-    "AP75": "of the class alone",
-    "AP40": "of the class alone",
-    "AP40_voc": "of the class alone",
-    "AR100": "of the class alone",
-}
+PER_CLASS = ("AP", "AP50", "AP75", "AP40", "AP40_voc", "AR100")
+"""Names of the scores that each class has as well."""

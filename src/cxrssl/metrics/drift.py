@@ -1,6 +1,6 @@
-"""Whether two parts of a data set look like random draws from one: tests of a split.
+"""Tests of a split: whether two parts of a data set look like random draws from one population.
 
-Not for telling how large a difference is; the two means or shares stand beside every p-value.
+Not for telling how large a difference is; report the two means or proportions beside every p-value.
 """
 
 from collections.abc import Sequence
@@ -22,16 +22,16 @@ def permutation_p(
 ) -> float | None:
     """Return the two-sided p-value for a difference of two means, None where a part is empty.
 
-    Members are dealt anew to two parts of the old sizes; p is the share of deals whose means are at
-    least as far apart, the real one among them: (hits + 1) / (deals + 1), so never 0. A deal is
-    drawn as how many of each distinct value it holds, which has the same distribution as
-    shuffling the members and is cheap for counts.
+    Members are redistributed at random to two parts of the same sizes; p is the fraction of
+    permutations whose means are at least as far apart, the observed one included: (hits + 1) /
+    (permutations + 1), so never 0. A permutation is drawn as how many of each distinct value a part
+    holds, which has the same distribution as shuffling the members and is cheap for counts.
 
     Args:
         first: [N] values of one part.
         second: [M] values of the other.
-        seed: Of the deals.
-        num_permutations: Deals, >= 1.
+        seed: Random seed of the permutations.
+        num_permutations: Number of permutations, >= 1.
 
     Source: Phipson and Smyth 2010, "Permutation p-values should never be zero", for the + 1.
     """
@@ -54,7 +54,7 @@ def permutation_p(
 
 
 def fisher_p(*, hits: tuple[int, int], sizes: tuple[int, int]) -> float | None:
-    """Return Fisher's exact two-sided p-value for two shares, None where a part is empty.
+    """Return Fisher's exact two-sided p-value for two proportions, None where a part is empty.
 
     The p-value is the chance of all tables with the same margins that are at most as likely as the
     one found. Swapping the parts changes nothing.
@@ -78,10 +78,10 @@ def holm_adjusted(p_values: Sequence[float | None]) -> list[float | None]:
 
     Source: Holm 1979.
     """
-    known = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
+    ranked = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
     adjusted: list[float | None] = [None] * len(p_values)
     largest = 0.0
-    for rank, (p, place) in enumerate(known):
-        largest = max(largest, min(1.0, p * (len(known) - rank)))
-        adjusted[place] = largest
+    for rank, (p, index) in enumerate(ranked):
+        largest = max(largest, min(1.0, p * (len(ranked) - rank)))
+        adjusted[index] = largest
     return adjusted

@@ -1,4 +1,4 @@
-"""What a reader of the detections would meet: findings found against false alarms an image.
+"""FROC: sensitivity against false alarms an image.
 
 All classes are pooled, and every image counts, those without a finding too. COCO's average
 precision forgives any number of false alarms that score less than what is right, and does not see
@@ -25,13 +25,13 @@ class Froc:
     """Sensitivity and false alarms as the threshold falls through each distinct score, [U] each.
 
     Attributes:
-        wanted: True boxes there are; without any, no sensitivity is a number.
-        sensitivity: Share of the true boxes that are found, in [0, 1]; nan without true boxes.
+        num_true: Number of true boxes; without any, sensitivity is nan.
+        sensitivity: Fraction of the true boxes that are found, in [0, 1]; nan without true boxes.
         alarms: False alarms an image.
         normal_alarms: False alarms an image without findings; nan if there is none.
     """
 
-    wanted: float
+    num_true: float
     sensitivity: Floats
     alarms: Floats
     normal_alarms: Floats
@@ -44,10 +44,10 @@ class Froc:
 
         Source: LUNA16, arXiv 1612.08012, section 2.4, whose score is the mean at `RATES`.
         """
-        if not self.wanted:
+        if not self.num_true:
             return np.full(len(rates), np.nan)
-        alarms, found = np.append(0.0, self.alarms), np.append(0.0, self.sensitivity)
-        values: Floats = np.interp(rates, alarms, found)
+        alarms, sensitivities = np.append(0.0, self.alarms), np.append(0.0, self.sensitivity)
+        values: Floats = np.interp(rates, alarms, sensitivities)
         return values
 
     def normal_alarms_at(self, sensitivity: float) -> float:
@@ -55,10 +55,10 @@ class Froc:
 
         nan if it never is, or all images have findings, or none has.
         """
-        if not self.wanted:
+        if not self.num_true:
             return np.nan
-        place = int(np.searchsorted(self.sensitivity, sensitivity - _REACHED))
-        return float(self.normal_alarms[place]) if place < len(self.normal_alarms) else np.nan
+        index = int(np.searchsorted(self.sensitivity, sensitivity - _REACHED))
+        return float(self.normal_alarms[index]) if index < len(self.normal_alarms) else np.nan
 
 
 class FrocTable:
@@ -68,19 +68,21 @@ class FrocTable:
         scores: [U] distinct scores, falling.
     """
 
-    def __init__(self, truth: Truth, found: Detections, matches: Matches, *, rule: int) -> None:
+    def __init__(
+        self, truth: Truth, detections: Detections, matches: Matches, *, rule: int
+    ) -> None:
         """Sort detections matched by class; one is right that found a box under `rule`."""
-        ranked, own = matches.ranked, matches.rule == rule
+        ranked, of_rule = matches.ranked, matches.rule == rule
         is_right, is_wrong = np.zeros(len(ranked.rows), bool), np.ones(len(ranked.rows), bool)
-        is_right[matches.place[own & matches.is_true]] = True
-        is_wrong[matches.place[own]] = False
+        is_right[matches.detection[of_rule & matches.is_true]] = True
+        is_wrong[matches.detection[of_rule]] = False
         rows = ranked.rows[ranked.by_score]
-        self._images = found.images[rows]
+        self._images = detections.images[rows]
         self._right, self._wrong = is_right[ranked.by_score], is_wrong[ranked.by_score]
         self._normal = np.ones(truth.num_images, bool)
         self._normal[truth.images] = False
         self._wrong_normal = self._wrong & self._normal[self._images]
-        scores = found.scores[rows]
+        scores = detections.scores[rows]
         self._last = np.flatnonzero(np.append(scores[1:] != scores[:-1], True)[: len(scores)])
         self.scores = scores[self._last]
         self._true_images = truth.images[~truth.crowd]
@@ -89,25 +91,25 @@ class FrocTable:
         """Return the curve where image n counts `weights[n]` times."""
         drawn = weights[self._images]
 
-        def so_far(which: np.ndarray) -> Floats:
-            sums: Floats = np.cumsum(drawn * which)[self._last]
+        def cumulative(counted: np.ndarray) -> Floats:
+            sums: Floats = np.cumsum(drawn * counted)[self._last]
             return sums
 
-        wanted = float(weights[self._true_images].sum())
+        num_true = float(weights[self._true_images].sum())
         return Froc(
-            wanted,
-            so_far(self._right) / _or_nan(wanted),
-            # Of weights that are not whole, equal sums are so but for rounding, and a rate that is
-            # just reached must be.
-            np.round(so_far(self._wrong) / weights.sum(), _DIGITS),
-            so_far(self._wrong_normal) / _or_nan(weights[self._normal].sum()),
+            num_true,
+            cumulative(self._right) / _or_nan(num_true),
+            # With fractional weights, equal sums differ by rounding, and a rate that is just
+            # reached must count as reached.
+            np.round(cumulative(self._wrong) / weights.sum(), _DIGITS),
+            cumulative(self._wrong_normal) / _or_nan(weights[self._normal].sum()),
         )
 
     def precision(self) -> Floats:
-        """Return [U] the share of detections so far that are right."""
+        """Return [U] the fraction of detections so far that are right."""
         right = np.cumsum(self._right)[self._last]
-        found: Floats = right / np.maximum(right + np.cumsum(self._wrong)[self._last], 1)
-        return found
+        precision: Floats = right / np.maximum(right + np.cumsum(self._wrong)[self._last], 1)
+        return precision
 
 
 def _or_nan(total: float) -> float:

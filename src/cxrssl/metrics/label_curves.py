@@ -1,4 +1,4 @@
-"""What scores over seeds and label shares say: means, differences, and how many labels were saved.
+"""Scores over seeds and label fractions: means, differences, and how many labels were saved.
 
 Each run has a score on one test set and on draws of its images. The draws are the same for all
 runs, and the seeds are shared: seed s of two initialisations sees the same labelled images. So a
@@ -13,7 +13,7 @@ The half width is the root of V times a quantile of t with Satterthwaite's degre
 infinitely many for the draws and S - 1 for the seeds, so (S - 1) (V / seeds' part)^2 of the sum.
 How seeds take these images differently is in both parts, and is not taken out of one: intervals are
 too wide where it is most of V, as it can be in differences. With one seed there is no second part:
-the interval is about the images alone, and whoever shows it has to say so.
+the interval is about the images alone, and must be shown with that remark.
 
 Of 100 made experiments with 3 seeds, intervals hold the truth 92 to 99 times, least where seeds are
 nearly all of V, and p is below 0.05 in 1 to 7 where nothing differs. With 2 seeds that are nearly
@@ -33,21 +33,21 @@ from scipy.special import stdtr, stdtrit  # type: ignore[import-untyped]
 
 from cxrssl.metrics.annotations import Floats, Integers
 
-_LEAST_SHARE = 0.95
-"""Of the draws that a score must exist on for its interval to be given, as in `bootstrap`."""
+_LEAST_FRACTION = 0.95
+"""Fraction of the draws that must have a score for its interval to be given, as in `bootstrap`."""
 _ROUNDING = 1e-12
 """Scores that differ by less are the same."""
-_STEPS = 16
-"""Places tested between two label shares; what lies between them is interpolated."""
+_STEPS_BETWEEN = 16
+"""Positions tested between two label fractions; between these the ends are interpolated."""
 
 
 @dataclass(frozen=True)
 class Scored:
-    """One initialisation at one label share.
+    """Scores of one initialisation at one label fraction.
 
     Attributes:
         values: [S] score of each seed's run; nan is one that can't be computed.
-        replicates: [S, R] on each draw of the images; nan likewise.
+        replicates: [S, R] score on each draw of the images; nan for one that can't be computed.
     """
 
     values: Floats
@@ -66,9 +66,11 @@ class Estimate:
 
     Attributes:
         value: nan if it can't be computed.
-        low: Of the 95 % interval; None where the value or more than 5 % of the draws have none.
-        high: Likewise.
-        p: Two-sided, that it is 0; None likewise, and for what is no difference.
+        low: Lower end of the 95 % interval; None where the value or more than 5 % of the draws
+            can't be computed.
+        high: Upper end of the 95 % interval, or None.
+        p: Two-sided p-value that it is 0; None where there is no interval, and for a mean that is
+            not a difference.
     """
 
     value: float
@@ -79,15 +81,15 @@ class Estimate:
 
 @dataclass(frozen=True)
 class LabelsNeeded:
-    """The share of the labels at which a curve reaches a score.
+    """The fraction of the labels at which a curve reaches a score.
 
     Attributes:
         share: Within `least` and `most`; 0 for fewer than `least`, inf for more than `most`, which
             is more than the data can tell, and nan where a score can't be computed.
-        low: Of the 95 % interval; 0 and inf likewise.
-        high: Likewise.
-        least: Smallest share of the curve.
-        most: Largest share of the curve.
+        low: Lower end of the 95 % interval; 0 and inf as for `share`.
+        high: Upper end of the 95 % interval; 0 and inf as for `share`.
+        least: Smallest label fraction of the curve.
+        most: Largest label fraction of the curve.
     """
 
     share: float
@@ -97,12 +99,12 @@ class LabelsNeeded:
     most: float
 
 
-def mean_of(scored: Scored, *, most: float = 1.0) -> Estimate:
-    """Return the mean over seeds with its interval, within 0 and `most`."""
-    found = _estimate(scored.values, scored.replicates)
-    if found.low is None or found.high is None:
-        return Estimate(found.value, None, None, None)
-    return Estimate(found.value, max(0.0, found.low), min(most, found.high), None)
+def mean_of(scored: Scored) -> Estimate:
+    """Return the mean over seeds with its interval, within 0 and 1."""
+    estimate = _estimate(scored.values, scored.replicates)
+    if estimate.low is None or estimate.high is None:
+        return Estimate(estimate.value, None, None, None)
+    return Estimate(estimate.value, max(0.0, estimate.low), min(1.0, estimate.high), None)
 
 
 def difference_of(first: Scored, second: Scored) -> Estimate:
@@ -115,7 +117,7 @@ def difference_of(first: Scored, second: Scored) -> Estimate:
 
 
 def mean_difference_of(pairs: Sequence[tuple[Scored, Scored]]) -> Estimate:
-    """Return how much greater the firsts are on average over the pairs, such as label shares.
+    """Return how much greater the firsts are on average over the pairs, such as label fractions.
 
     A seed's differences are averaged over the pairs before seeds are compared, because pairs that
     share a seed also share what is particular about it.
@@ -126,7 +128,7 @@ def mean_difference_of(pairs: Sequence[tuple[Scored, Scored]]) -> Estimate:
     Raises:
         ValueError: If there is none, or they have not as many seeds and draws.
     """
-    shapes = {one.replicates.shape for pair in pairs for one in pair}
+    shapes = {scored.replicates.shape for pair in pairs for scored in pair}
     if len(shapes) != 1:
         raise ValueError(f"pairs must have the same seeds and draws, got [S, R] of {shapes}")
     return _estimate(
@@ -136,16 +138,16 @@ def mean_difference_of(pairs: Sequence[tuple[Scored, Scored]]) -> Estimate:
 
 
 def labels_needed(score: Scored, curve: Mapping[float, Scored]) -> LabelsNeeded:
-    """Return the share of the labels at which a curve reaches a score, with its interval.
+    """Return the fraction of the labels at which a curve reaches a score, with its interval.
 
-    The share: means over seeds, which fall by chance alone, are fitted by the nearest curve that
-    never falls (isotonic regression), straight in the logarithm of the share between its points, as
-    learning curves nearly are. Where the fit is flat at the score, the share is the first that
-    reaches it: that many labels are enough, and no plateau makes more of what was saved.
+    The fraction: means over seeds, which fall by chance alone, are fitted by the nearest curve that
+    never falls (isotonic regression), straight in the logarithm of the fraction between its points,
+    as learning curves nearly are. Where the fit is flat at the score, the fraction is the first
+    that reaches it: that many labels are enough, and no plateau makes more of what was saved.
 
-    The interval: from the first to the last share at which the curve, without the fit, is not
+    The interval: from the first to the last fraction at which the curve, without the fit, is not
     different from the score (`difference_of`), so it holds a plateau. It is open where the curve's
-    end is not. If it leaves out the score's own share, the difference there has p < 0.05.
+    end is not different. If it excludes the score's own fraction, p < 0.05 for the difference.
 
     In benchmarks/labels_saved.py, 3 seeds, it held the truth 95 to 97 times of 100, quantiles of a
     bootstrap of images and seeds 81 to 99 times; where nothing was saved it left out that share 4
@@ -153,24 +155,24 @@ def labels_needed(score: Scored, curve: Mapping[float, Scored]) -> LabelsNeeded:
 
     Args:
         score: [S] seeds on [R] draws.
-        curve: By share of the labels, > 0, in any order: the same seeds on the same draws. The
+        curve: By fraction of the labels, > 0, in any order: the same seeds on the same draws. The
             interval is open where there is no interval of the difference.
 
     Raises:
         ValueError: If the curve is empty, or seeds and draws are not as many.
     """
-    shares = sorted(curve)
-    if not shares or shares[0] <= 0:
-        raise ValueError(f"a curve must have label shares above 0, got {shares}")
-    points = [curve[share] for share in shares]
+    fractions = sorted(curve)
+    if not fractions or fractions[0] <= 0:
+        raise ValueError(f"a curve must have label shares above 0, got {fractions}")
+    points = [curve[fraction] for fraction in fractions]
     means = np.array([point.values.mean() for point in points])
-    place = _place(float(score.values.mean()), means)
-    low, high = _places_not_apart(score, points)
-    if not np.isnan(place):
+    position = _position_reaching(float(score.values.mean()), means)
+    low, high = _range_not_different(score, points)
+    if not np.isnan(position):
         # Between two points the fit may reach the score elsewhere than the means do.
-        low, high = min(low, place), max(high, place)
-    share, low, high = (_share_at(one, shares) for one in (place, low, high))
-    return LabelsNeeded(share, low, high, shares[0], shares[-1])
+        low, high = min(low, position), max(high, position)
+    fraction, low, high = (_fraction_at(end, fractions) for end in (position, low, high))
+    return LabelsNeeded(fraction, low, high, fractions[0], fractions[-1])
 
 
 def _estimate(values: Floats, replicates: Floats) -> Estimate:
@@ -178,7 +180,7 @@ def _estimate(values: Floats, replicates: Floats) -> Estimate:
     value = float(values.mean())
     draws = replicates.mean(axis=0)
     present = draws[~np.isnan(draws)]
-    if np.isnan(value) or len(present) < max(2.0, _LEAST_SHARE * len(draws)):
+    if np.isnan(value) or len(present) < max(2.0, _LEAST_FRACTION * len(draws)):
         return Estimate(value, None, None, None)
     seeds = float(values.var(ddof=1)) / len(values) if len(values) > 1 else 0.0
     variance = float(present.var(ddof=1)) + seeds
@@ -192,59 +194,59 @@ def _estimate(values: Floats, replicates: Floats) -> Estimate:
     return Estimate(value, value - half, value + half, p)
 
 
-def _place(value: float, means: Floats) -> float:
-    """Return where the fit of a curve first reaches a value, nan if one can't be computed.
+def _position_reaching(value: float, means: Floats) -> float:
+    """Return the position where a curve's fit first reaches a value, nan if not computable.
 
     1.5 is half-way from its second point to the third; -inf is below all points, inf above.
     """
     if np.isnan(value) or np.isnan(means).any():
         return np.nan
     short = value - isotonic_regression(means).x
-    return 0.0 if abs(short[0]) <= _ROUNDING else _end(np.arange(len(means)), short)
+    return 0.0 if abs(short[0]) <= _ROUNDING else _first_crossing(np.arange(len(means)), short)
 
 
-def _places_not_apart(score: Scored, points: Sequence[Scored]) -> tuple[float, float]:
-    """Return the first and last place at which a curve's points are not apart from a score."""
-    places = np.arange((len(points) - 1) * _STEPS + 1) / _STEPS
-    gaps = [difference_of(score, _between(points, float(place))) for place in places]
+def _range_not_different(score: Scored, points: Sequence[Scored]) -> tuple[float, float]:
+    """Return the first and last position at which a curve is not different from a score."""
+    positions = np.arange((len(points) - 1) * _STEPS_BETWEEN + 1) / _STEPS_BETWEEN
+    gaps = [difference_of(score, _between(points, float(position))) for position in positions]
     above = np.array([-np.inf if gap.low is None else gap.low for gap in gaps])
     below = np.array([-np.inf if gap.high is None else -gap.high for gap in gaps])
-    return _end(places, above), -_end(-places[::-1], below[::-1])
+    return _first_crossing(positions, above), -_first_crossing(-positions[::-1], below[::-1])
 
 
-def _end(places: Floats | Integers, apart: Floats) -> float:
-    """Return the first place that is not apart (> 0), -inf if that's at the start, inf if none is.
+def _first_crossing(positions: Floats | Integers, gaps: Floats) -> float:
+    """Return the first position with a gap <= 0, -inf if that is the start, inf if none has.
 
-    Places [G] rise, and how far they are apart [G] is straight between them.
+    Positions [G] rise, and gaps [G] are straight between them.
     """
-    first = int(np.argmax(apart <= _ROUNDING))
-    if apart[first] > _ROUNDING:
+    first = int(np.argmax(gaps <= _ROUNDING))
+    if gaps[first] > _ROUNDING:
         return np.inf
     if first == 0:
         return -np.inf
-    # What is 0 but for rounding is reached at the place itself.
-    before, after = apart[first - 1], 0.0 if apart[first] >= -_ROUNDING else apart[first]
-    step = places[first] - places[first - 1]
-    return float(places[first - 1] + step * (before / (before - after)))
+    # A gap of 0 but for rounding is reached at the position itself.
+    before, after = gaps[first - 1], 0.0 if gaps[first] >= -_ROUNDING else gaps[first]
+    step = positions[first] - positions[first - 1]
+    return float(positions[first - 1] + step * (before / (before - after)))
 
 
-def _between(points: Sequence[Scored], place: float) -> Scored:
-    """Return a curve at a place, straight between its points."""
-    first, weight = int(place), place % 1
+def _between(points: Sequence[Scored], position: float) -> Scored:
+    """Return a curve at a position, straight between its points."""
+    first, weight = int(position), position % 1
     if not weight:
         return points[first]
-    one, other = points[first], points[first + 1]
+    left, right = points[first], points[first + 1]
     return Scored(
-        (1 - weight) * one.values + weight * other.values,
-        (1 - weight) * one.replicates + weight * other.replicates,
+        (1 - weight) * left.values + weight * right.values,
+        (1 - weight) * left.replicates + weight * right.replicates,
     )
 
 
-def _share_at(place: float, shares: Sequence[float]) -> float:
-    """Return the share at a place of a curve, straight in its logarithm; a point's own exactly."""
-    if not np.isfinite(place):
-        return 0.0 if place < 0 else place
-    first, weight = int(place), place % 1
+def _fraction_at(position: float, fractions: Sequence[float]) -> float:
+    """Return the label fraction at a position, straight in its logarithm, exact at a point."""
+    if not np.isfinite(position):
+        return 0.0 if position < 0 else position
+    first, weight = int(position), position % 1
     if not weight:
-        return shares[first]
-    return float(shares[first] ** (1 - weight) * shares[first + 1] ** weight)
+        return fractions[first]
+    return float(fractions[first] ** (1 - weight) * fractions[first + 1] ** weight)

@@ -27,7 +27,7 @@ class Precision:
     Attributes:
         sampled: Mean of the envelope at 101 recalls, as COCO has it.
         area: Area under the envelope, as VOC 2010 has it.
-        recall: Of all detections.
+        recall: Recall of all detections.
     """
 
     sampled: Floats
@@ -51,30 +51,32 @@ class Curve:
 class PrecisionTable:
     """Matches in the order of each class's detections, ready to be weighed."""
 
-    def __init__(self, truth: Truth, found: Detections, matches: Matches, rules: Rules) -> None:
+    def __init__(
+        self, truth: Truth, detections: Detections, matches: Matches, rules: Rules
+    ) -> None:
         """Sort the matches, which must be by class and under these rules."""
         rows = matches.ranked.rows
-        labels = found.labels[rows]
+        labels = detections.labels[rows]
         order = matches.ranked.by_score
         order = order[np.argsort(narrow(labels[order]), kind="stable")]
-        self._images, self._scores = found.images[rows][order], found.scores[rows][order]
+        self._images, self._scores = detections.images[rows][order], detections.scores[rows][order]
         self._truth = truth
         self._rules = rules
-        areas = found.boxes[rows, 2:].prod(axis=1)[order]
+        areas = detections.boxes[rows, 2:].prod(axis=1)[order]
         ranges, range_of_part = np.unique(rules.areas_px2, axis=0, return_inverse=True)
         self._inside = [(areas >= low) & (areas <= high) for low, high in ranges]
 
         positions = np.empty(len(order), np.int64)
         positions[order] = np.arange(len(order))
-        position = positions[matches.place]
-        curve = matches.rule * truth.num_classes + labels[matches.place]
+        position = positions[matches.detection]
+        curve = matches.rule * truth.num_classes + labels[matches.detection]
         by_curve = np.argsort(curve * len(order) + position)
         is_true = matches.is_true[by_curve]
         position, curve = position[by_curve], curve[by_curve]
         range_ = range_of_part.reshape(-1)[rules.part[matches.rule[by_curve]]]
         inside = np.zeros(len(position), bool)
-        for number, own in enumerate(self._inside):
-            inside |= (range_ == number) & own[position]
+        for number, is_inside in enumerate(self._inside):
+            inside |= (range_ == number) & is_inside[position]
         self._position = position
         # A true one outside the range counts all the same, an ignored one inside does not.
         self._change = is_true.astype(np.float64) - inside
@@ -92,17 +94,17 @@ class PrecisionTable:
 
     def __call__(self, weights: Floats) -> Precision:
         """Return precision and recall where image n counts `weights[n]` times, >= 0."""
-        wanted = self.num_true(weights)
-        recall, envelope = self._points(weights, wanted)
+        num_true = self.num_true(weights)
+        recall, envelope = self._points(weights, num_true)
         before = np.where(self._is_first, 0.0, np.roll(recall, 1))
-        # Sums of whole weights are exact, others are not, and a recall of 1 must stay one.
+        # Sums of integer weights are exact, others are not, and a recall of 1 must stay 1.
         slack = 0.0 if np.array_equal(weights, np.rint(weights)) else _SLACK
         reached = _num_reached(np.minimum(recall + slack, 1.0) if slack else recall)
         newly = reached - np.where(self._is_first, 0, np.roll(reached, 1))
 
         def by_curve(values: Floats) -> Floats:
-            sums = np.bincount(self._curve, values, minlength=wanted.size).reshape(wanted.shape)
-            return np.where(wanted > 0, sums, np.nan)
+            sums = np.bincount(self._curve, values, minlength=num_true.size).reshape(num_true.shape)
+            return np.where(num_true > 0, sums, np.nan)
 
         return Precision(
             by_curve(newly * envelope) / len(RECALLS),
@@ -113,46 +115,45 @@ class PrecisionTable:
     def curves(self, rule: int) -> dict[int, Curve]:
         """Return precision and threshold at `RECALLS` of each class with true boxes, unweighed."""
         weights = np.ones(self._truth.num_images)
-        wanted = self.num_true(weights)
-        recall, envelope = self._points(weights, wanted)
+        num_true = self.num_true(weights)
+        recall, envelope = self._points(weights, num_true)
         scores = self._scores[self._true]
-        found = {}
-        for label in np.flatnonzero(wanted[rule]).tolist():
+        curves = {}
+        for label in np.flatnonzero(num_true[rule]).tolist():
             number = rule * self._truth.num_classes + label
-            own = slice(*np.searchsorted(self._curve, [number, number + 1]))
-            places = np.searchsorted(recall[own], RECALLS)
-            found[label] = Curve(
-                np.append(envelope[own], 0.0)[places], np.append(scores[own], np.nan)[places]
+            rows = slice(*np.searchsorted(self._curve, [number, number + 1]))
+            indices = np.searchsorted(recall[rows], RECALLS)
+            curves[label] = Curve(
+                np.append(envelope[rows], 0.0)[indices], np.append(scores[rows], np.nan)[indices]
             )
-        return found
+        return curves
 
-    def _points(self, weights: Floats, wanted: Floats) -> tuple[Floats, Floats]:
+    def _points(self, weights: Floats, num_true: Floats) -> tuple[Floats, Floats]:
         """Return recall and the envelope of precision at each true one, [E]."""
         drawn = weights[self._images]  # [D]
         sums = _running(drawn[self._true])
-        found = sums[1:] - sums[self._first]  # true ones so far
+        num_found = sums[1:] - sums[self._first]  # true ones so far
         # What rounding leaves of nothing would have a precision of anything.
-        found = np.where(found > _SLACK * weights.max(initial=0.0), found, 0.0)
-        precision = found / np.maximum(self._counted(drawn), _TINY)
+        num_found = np.where(num_found > _SLACK * weights.max(initial=0.0), num_found, 0.0)
+        precision = num_found / np.maximum(self._counted(drawn), _TINY)
         # Lifted by curve, so that the running maximum from the right begins anew with each.
         envelope = np.maximum.accumulate((precision + self._lift)[::-1])[::-1] - self._lift
         # A class without true boxes in these images has no true ones either.
-        return found / np.maximum(wanted.reshape(-1)[self._curve], _TINY), envelope
+        return num_found / np.maximum(num_true.reshape(-1)[self._curve], _TINY), envelope
 
     def num_true(self, weights: Floats) -> Floats:
-        """Return [R, K] how many true boxes are there to be found."""
+        """Return [R, K] the number of true boxes."""
         drawn = weights[self._truth.images]
         sums = [
             np.bincount(self._truth.labels, drawn * ~row, minlength=self._truth.num_classes)
             for row in self._rules.ignored
         ]
-        found = np.stack(sums)[self._rules.part].astype(np.float64, copy=False)
-        return found
+        return np.stack(sums)[self._rules.part].astype(np.float64, copy=False)
 
     def _counted(self, drawn: Floats) -> Floats:
         """Return [E] detections up to each true one that are neither ignored nor outside."""
         sums = np.concatenate(
-            [_running(drawn if own.all() else drawn * own) for own in self._inside]
+            [_running(drawn if inside.all() else drawn * inside) for inside in self._inside]
         )
         changes = _running(drawn[self._position] * self._change)
         counted: Floats = sums[self._sum_at] - sums[self._sum_from]

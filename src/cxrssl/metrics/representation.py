@@ -1,4 +1,4 @@
-"""How well a representation is spread, and what its neighbourhoods mean; no label is needed.
+"""Quality of a representation: alignment, uniformity, rank and k-NN consistency.
 
 Shapes: N images, F features of the encoder, D a vector's length, K findings.
 """
@@ -29,9 +29,9 @@ class Health:
         uniformity: Log of the mean Gaussian potential of two images' features, <= 0; less is
             better spread.
         rankme: Effective rank of the features, 1..min(N, F).
-        knn_findings: Share of an image's nearest neighbours with a finding in common, over images
-            that have findings; None where there are no labels.
-        knn_chance: What neighbours picked at random would come to.
+        knn_findings: Fraction of an image's nearest neighbours with a finding in common, over
+            images that have findings; None where there are no labels.
+        knn_chance: The same for neighbours picked at random.
     """
 
     alignment: float
@@ -46,7 +46,7 @@ class Health:
 
     @property
     def collapse(self) -> str | None:
-        """Say what has collapsed and what to change, or None."""
+        """Return what has collapsed and what to change, or None."""
         if self.uniformity <= _COLLAPSED_UNIFORMITY and self.rankme >= _COLLAPSED_RANK:
             return None
         return (
@@ -65,7 +65,7 @@ def health_of(
         features: [N, F] of the encoder, of images as they are.
         first: [N, F] of one random view of each image, any scale.
         second: [N, F] of another.
-        findings: [N, K] which image has which, or None.
+        findings: [N, K] whether an image has a finding, or None.
     """
     knn, chance = (None, None) if findings is None else knn_consistency(features, findings)
     spread = (uniformity(first) + uniformity(second)) / 2
@@ -96,8 +96,8 @@ def rankme(features: Tensor) -> float:
     Source: RankMe, arXiv 2210.02885, equations 1 and 2.
     """
     values = torch.linalg.svdvals(features.double())
-    shares = values / values.sum() + 1e-7
-    return math.exp(float(-(shares * shares.log()).sum()))
+    fractions = values / values.sum() + 1e-7
+    return math.exp(float(-(fractions * fractions.log()).sum()))
 
 
 def knn_consistency(
@@ -107,26 +107,28 @@ def knn_consistency(
 
     Args:
         features: [N, F]; nearest by cosine.
-        findings: [N, K] which image has which.
+        findings: [N, K] whether an image has a finding.
 
     Returns:
         Means over the images with findings, or None for both if fewer than two have any.
     """
-    asking = np.flatnonzero(findings.any(axis=1))
-    if len(asking) < 2:
+    with_findings = np.flatnonzero(findings.any(axis=1))
+    if len(with_findings) < 2:
         return None, None
     # It imports all of its metrics, which takes two seconds: only where there are findings.
     from torchmetrics.retrieval import RetrievalPrecision
 
     counts = findings.astype(np.int64)
-    common = (counts @ counts.T > 0) & ~np.eye(len(findings), dtype=bool)  # [N, N]
+    share_finding = (counts @ counts.T > 0) & ~np.eye(len(findings), dtype=bool)  # [N, N]
     unit = functional.normalize(features.double(), dim=1)
-    likeness = (unit @ unit.T).fill_diagonal_(-torch.inf)[asking]
+    similarity = (unit @ unit.T).fill_diagonal_(-torch.inf)[with_findings]
     # Ranks instead of likenesses, because torchmetrics rounds those to float32.
-    ranks = likeness.argsort(dim=1).argsort(dim=1).float()
+    ranks = similarity.argsort(dim=1).argsort(dim=1).float()
     precision = RetrievalPrecision(
         empty_target_action="neg", top_k=min(NEIGHBOURS, len(findings) - 1)
     )
-    queries = torch.arange(len(asking)).repeat_interleave(len(findings))
-    hits = precision(ranks.flatten(), torch.from_numpy(common[asking]).flatten(), queries)
-    return float(hits), float(common[asking].sum(axis=1).mean() / (len(findings) - 1))
+    queries = torch.arange(len(with_findings)).repeat_interleave(len(findings))
+    hits = precision(
+        ranks.flatten(), torch.from_numpy(share_finding[with_findings]).flatten(), queries
+    )
+    return float(hits), float(share_finding[with_findings].sum(axis=1).mean() / (len(findings) - 1))

@@ -35,7 +35,7 @@ from cxrssl.report.figure_data import (
     class_figure,
     convergence_figures,
     curve_figures,
-    curve_picture,
+    curve_png,
     fusion_figure,
     saved_figure,
 )
@@ -70,7 +70,7 @@ def report(runs: Path) -> Path:
     saved = saved_by_fraction(plan, results)
     store, pool = (_store(runs / name) for name in ("store", "pool"))
     data = None if store is None else _data(results, store)
-    content = _text(plan, arms, results, saved) | _pictures(plan, results, data)
+    content = _texts(plan, arms, results, saved) | _figures(plan, results, data)
     test = [] if data is None else data.test
     content["cautions"] = cautions(plan, store, pool, test)
     content["cautions_for_others"] = cautions(plan, store, pool, test, names_images=False)
@@ -80,7 +80,7 @@ def report(runs: Path) -> Path:
         runs / "report.md", as_markdown(content["answer"], content["remarks"], content["table1"])
     )
     write_text(runs / "report.tex", as_latex(content["table1"]))
-    write_bytes(runs / "report.png", curve_picture(plan, results))
+    write_bytes(runs / "report.png", curve_png(plan, results))
     write_text(runs / "report.html", render_report(content))
     write_json(runs / "report.json", _json(content, results, saved))  # last: it says what is in all
     return runs / "report.html"
@@ -90,7 +90,7 @@ def _store(folder: Path) -> Store | None:
     return Store(folder) if (folder / "manifest.json").is_file() else None
 
 
-def _text(plan: Plan, arms: list[Arm], results: Results, saved: list[Saved]) -> dict[str, Any]:
+def _texts(plan: Plan, arms: list[Arm], results: Results, saved: list[Saved]) -> dict[str, Any]:
     rows = saved_rows(plan, saved)
     return {
         "plan": plan.name,
@@ -133,15 +133,15 @@ def _data(results: Results, store: Store) -> _Data | None:
     if not results.plain:
         return None
     recipe = load_recipe(results.plain[0].folder / "recipe.yaml", FinetuneRecipe, overrides=[])
-    own = recipe.data
-    examples = examples_of(store, fusion=own.fusion, iou=own.consensus_iou)
-    splits = splits_of(store, protocol=own.protocol, normals=own.normals)
+    data = recipe.data
+    examples = examples_of(store, fusion=data.fusion, iou=data.consensus_iou)
+    splits = splits_of(store, protocol=data.protocol, normals=data.normals)
     train, test = (in_split(examples, splits, split) for split in ("train", "test"))
     return _Data(recipe, store, train, test)
 
 
-def _pictures(plan: Plan, results: Results, data: _Data | None) -> dict[str, Any]:
-    found: dict[str, Any] = {
+def _figures(plan: Plan, results: Results, data: _Data | None) -> dict[str, Any]:
+    figures: dict[str, Any] = {
         "curves": list(curve_figures(plan, results)),
         "class_curves": class_figure(plan, results),
         "convergence": list(convergence_figures(plan, results)),
@@ -150,20 +150,20 @@ def _pictures(plan: Plan, results: Results, data: _Data | None) -> dict[str, Any
         "gallery": None,
     }
     if data is not None:
-        found["balance"] = balance_figure(data.recipe, data.store, data.train)
-        found["fusion"] = fusion_figure(data.store, data.test)
-        found["gallery"] = gallery_section(plan, results, data.store, data.test)
-    return found
+        figures["balance"] = balance_figure(data.recipe, data.store, data.train)
+        figures["fusion"] = fusion_figure(data.store, data.test)
+        figures["gallery"] = gallery_section(plan, results, data.store, data.test)
+    return figures
 
 
 def _facts(plan: Plan, arms: list[Arm], results: Results) -> list[tuple[str, str]]:
     facts = [("plan", plan.name), ("runs", f"{len(results.arms)} of {len(arms)} arms")]
     if results.plain:
-        own = results.plain[0].result
+        result = results.plain[0].result
         facts += [
-            ("test images", str(own["n_images"])),
-            ("true boxes in them", str(own["n_boxes"])),
-            ("classes", str(own["n_classes"])),
+            ("test images", str(result["n_images"])),
+            ("true boxes in them", str(result["n_boxes"])),
+            ("classes", str(result["n_classes"])),
         ]
     return [*facts, ("seeds", str(len(plan.seeds)))]
 
@@ -180,32 +180,32 @@ def _progress(runs: Path, *, is_complete: bool) -> dict[str, Any] | None:
 
 def _progress_of(status: dict[str, Any], runs: Path) -> dict[str, Any]:
     """Return what a report says of a plan that has not ended, from its `status.json`."""
-    left = status["seconds_left"]
+    seconds_left = status["seconds_left"]
     age = datetime.now(UTC) - datetime.fromisoformat(status["updated"])
-    # Whoever was killed could not write that it stopped.
+    # A killed process could not write that it stopped.
     is_running = status["state"] == "running" and age.total_seconds() < _SILENT_S
     return {
         "is_running": is_running,
         "done": status["done"],
         "total": status["total"],
         "running": [
-            {"name": one["name"], "note": one["note"], "share": _share(one)}
-            for one in status["jobs"]
-            if is_running and one["state"] == "running"
+            {"name": job["name"], "note": job["note"], "share": _fraction_done(job)}
+            for job in status["jobs"]
+            if is_running and job["state"] == "running"
         ],
         "updated": status["updated"],
         # The page may be given away: it tells nothing of this machine's folders.
         "failed": [
-            {"name": one["name"], "reason": one["fault"].replace(f"{runs.absolute()}/", "")}
-            for one in status["jobs"]
-            if "fault" in one and not one["fault"].startswith(NOT_RUN)
+            {"name": job["name"], "reason": job["fault"].replace(f"{runs.absolute()}/", "")}
+            for job in status["jobs"]
+            if "fault" in job and not job["fault"].startswith(NOT_RUN)
         ],
-        "time_left": None if left is None else f"about {duration(left)}",
+        "time_left": None if seconds_left is None else f"about {duration(seconds_left)}",
     }
 
 
-def _share(one: dict[str, Any]) -> float | None:
-    return one["step"] / max(1, one["num_steps"]) if one["step"] is not None else None
+def _fraction_done(job: dict[str, Any]) -> float | None:
+    return job["step"] / max(1, job["num_steps"]) if job["step"] is not None else None
 
 
 def _json(content: dict[str, Any], results: Results, saved: list[Saved]) -> dict[str, Any]:
@@ -214,25 +214,25 @@ def _json(content: dict[str, Any], results: Results, saved: list[Saved]) -> dict
         "answer": content["answer"],
         "remarks": content["remarks"],
         "cautions": content["cautions_for_others"],
-        "counted": _counted(results),
-        "arms": [one.arm.name for one in results.arms],
-        "labels_saved": [_finite(asdict(one)) for one in saved],
+        "counted": _counted_runs(results),
+        "arms": [finished.arm.name for finished in results.arms],
+        "labels_saved": [_as_json_value(asdict(saving)) for saving in saved],
         "table1": content["table1"],
         "table2": content["table2"],
         "faults": content["faults"],
     }
 
 
-def _counted(results: Results) -> list[str]:
+def _counted_runs(results: Results) -> list[str]:
     """Return the runs that the answer rests on."""
-    arms = [one.arm for one in results.plain]
+    arms = [finished.arm for finished in results.plain]
     return [*(arm.name for arm in arms), *sorted(run.name for run in pretrainings_of(arms))]
 
 
-def _finite(value: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold
+def _as_json_value(value: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold
     """Return values for JSON, which has no infinity, for which "beyond" stands, and no nan."""
     if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
+        return {key: _as_json_value(entry) for key, entry in value.items()}
     if isinstance(value, float) and math.isnan(value):
         return None
     return "beyond" if value == math.inf else value

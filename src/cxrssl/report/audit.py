@@ -7,7 +7,7 @@ from typing import Any
 from cxrssl.config.plan import Plan
 from cxrssl.core.records import read_record, reading
 from cxrssl.report.results import FinishedArm, Results
-from cxrssl.report.wording import labels
+from cxrssl.report.wording import label_percent
 
 _RECORDED = (
     "git",
@@ -28,7 +28,7 @@ def transfer_rows(plan: Plan, results: Results) -> Iterator[dict[str, Any]]:
         path = arm.folder / "transfer.json"
         record = read_record(path, "start", "transfers")
         with reading(path):
-            rows = [_moved(one, title) for one in record["transfers"]]
+            rows = [_transfer_row(transfer, title) for transfer in record["transfers"]]
         yield from rows
         if not record["transfers"]:
             yield dict.fromkeys(_COUNTS, 0) | {
@@ -40,7 +40,7 @@ def transfer_rows(plan: Plan, results: Results) -> Iterator[dict[str, Any]]:
             }
 
 
-def _moved(transfer: Mapping[str, Any], title: str) -> dict[str, Any]:
+def _transfer_row(transfer: Mapping[str, Any], title: str) -> dict[str, Any]:
     counts: dict[str, Any] = {name: len(transfer[name]) for name in _COUNTS}
     return counts | {
         "name": title,
@@ -51,11 +51,11 @@ def _moved(transfer: Mapping[str, Any], title: str) -> dict[str, Any]:
     }
 
 
-def _title(plan: Plan, arm: FinishedArm) -> str:
-    own = arm.arm
-    faults = f", with {' and '.join(own.faults)}" if own.faults else ""
-    title = plan.initialisations[own.initialisation].title
-    return f"{title}, {labels(own.label_fraction)}, seed {own.seed}{faults}"
+def _title(plan: Plan, finished: FinishedArm) -> str:
+    settings = finished.arm
+    faults = f", with {' and '.join(settings.faults)}" if settings.faults else ""
+    title = plan.initialisations[settings.initialisation].title
+    return f"{title}, {label_percent(settings.label_fraction)}, seed {settings.seed}{faults}"
 
 
 def _source(source: str) -> str:
@@ -70,7 +70,7 @@ def provenance_rows(plan: Plan, results: Results) -> list[tuple[str, str]]:
     """Return what the runs were made with; where they differ, every version of it."""
     paths = [arm.folder / "provenance.json" for arm in results.arms]
     records = [read_record(path, *_RECORDED) for path in paths]
-    found = {
+    values_by_name = {
         "commit": [_commit(record["git"]) for record in records],
         "versions": [
             ", ".join(f"{name} {version}" for name, version in record["versions"].items())
@@ -90,7 +90,7 @@ def provenance_rows(plan: Plan, results: Results) -> list[tuple[str, str]]:
         ("protocol", plan.protocol),
         ("seeds", ", ".join(map(str, plan.seeds))),
     ]
-    rows += [(name, "; ".join(dict.fromkeys(values))) for name, values in found.items()]
+    rows += [(name, "; ".join(dict.fromkeys(values))) for name, values in values_by_name.items()]
     return rows
 
 

@@ -8,8 +8,8 @@ from typing import Any
 from cxrssl.config.plan import Plan
 from cxrssl.metrics.label_curves import Estimate
 from cxrssl.paper.faults import INTRODUCTION, OTHER_FAULTS, TEXTS, TITLES
-from cxrssl.report.results import Results, Side
-from cxrssl.report.wording import METRICS, interval, is_apart, labels
+from cxrssl.report.results import Condition, Results
+from cxrssl.report.wording import METRICS, excludes_zero, interval, label_percent
 
 _COLUMNS = (
     "boxes an image, train and test",
@@ -27,9 +27,9 @@ class _Rung:
 
     title: str
     text: str
-    baseline: Side
-    ssl: Side
-    control: Side | None
+    baseline: Condition
+    ssl: Condition
+    control: Condition | None
 
 
 def fault_section(plan: Plan, results: Results) -> dict[str, Any] | None:
@@ -50,19 +50,19 @@ def _rungs(plan: Plan, fraction: float) -> Iterator[_Rung]:
     main, control = plan.main, plan.initialisations[plan.main].controls[0]
     p4, p45 = ("P4",), ("P4", "P5")
     yield _Rung(
-        f"corrected, {labels(fraction)} of the labels",
+        f"corrected, {label_percent(fraction)} of the labels",
         "Split and pool are drawn by a hash of the image; the weights arrive.",
-        Side(control, 1.0),
-        Side(main, fraction),
-        Side(control, fraction),
+        Condition(control, 1.0),
+        Condition(main, fraction),
+        Condition(control, fraction),
     )
-    plain, faulty = Side(control, fraction, p45), Side(control, 1.0, p4)
-    for code, ssl, same in (
-        ("P4", Side(main, fraction, p4), None),
-        ("P5", Side(main, fraction, p45), plain),
+    plain, faulty = Condition(control, fraction, p45), Condition(control, 1.0, p4)
+    for code, ssl, control_same_labels in (
+        ("P4", Condition(main, fraction, p4), None),
+        ("P5", Condition(main, fraction, p45), plain),
         ("P1", plain, plain),
     ):
-        yield _Rung(TITLES[code], TEXTS[code], faulty, ssl, same)
+        yield _Rung(TITLES[code], TEXTS[code], faulty, ssl, control_same_labels)
 
 
 def _rows(plan: Plan, results: Results, fraction: float) -> Iterator[dict[str, Any]]:
@@ -71,14 +71,14 @@ def _rows(plan: Plan, results: Results, fraction: float) -> Iterator[dict[str, A
         gain = results.difference(rung.ssl, rung.baseline, metric)
         effect = None
         if rung.control is not None and rung.control != rung.ssl:
-            effect = _gap(results.difference(rung.ssl, rung.control, metric))
+            effect = _difference(results.difference(rung.ssl, rung.control, metric))
         elif rung.control is not None and results.at(rung.ssl):
             effect = "nothing: it is the same run"
         cells = [
             _boxes(results, rung),
             _score(results, rung.baseline, metric),
             _score(results, rung.ssl, metric),
-            _gap(gain),
+            _difference(gain),
             _change(results, before, rung, metric),
             effect or ("not run" if rung.control is None else "-"),
         ]
@@ -95,16 +95,17 @@ def _boxes(results: Results, rung: _Rung) -> str:
     return f"{train:.1f} and {result['n_boxes'] / result['n_images']:.1f}"
 
 
-def _score(results: Results, side: Side, metric: str) -> str:
-    mean = results.mean(side, metric)
+def _score(results: Results, condition: Condition, metric: str) -> str:
+    mean = results.mean(condition, metric)
     return "-" if mean is None else f"{mean.value:.3f} ({interval(mean.low, mean.high)})"
 
 
-def _gap(gap: Estimate | None) -> str:
-    if gap is None:
+def _difference(difference: Estimate | None) -> str:
+    if difference is None:
         return "-"
-    mark = " *" if is_apart(gap) else ""
-    return f"{gap.value:+z.3f} ({interval(gap.low, gap.high, signed=True)}){mark}"
+    star = " *" if excludes_zero(difference) else ""
+    ends = interval(difference.low, difference.high, signed=True)
+    return f"{difference.value:+z.3f} ({ends}){star}"
 
 
 def _change(results: Results, before: _Rung | None, rung: _Rung, metric: str) -> str:
@@ -112,9 +113,11 @@ def _change(results: Results, before: _Rung | None, rung: _Rung, metric: str) ->
     if before is None:
         return ""
     if before.baseline == rung.baseline:
-        return _gap(results.difference(rung.ssl, before.ssl, metric))
-    gains = [results.difference(one.ssl, one.baseline, metric) for one in (before, rung)]
-    return _gap(_unpaired(gains[1], gains[0]))
+        return _difference(results.difference(rung.ssl, before.ssl, metric))
+    gain, gain_before = (
+        results.difference(step.ssl, step.baseline, metric) for step in (rung, before)
+    )
+    return _difference(_unpaired(gain, gain_before))
 
 
 def _unpaired(first: Estimate | None, second: Estimate | None) -> Estimate | None:
@@ -123,9 +126,9 @@ def _unpaired(first: Estimate | None, second: Estimate | None) -> Estimate | Non
         return None
     delta = first.value - second.value
     halves = [
-        (one.high - one.low) / 2
-        for one in (first, second)
-        if one.high is not None and one.low is not None
+        (estimate.high - estimate.low) / 2
+        for estimate in (first, second)
+        if estimate.high is not None and estimate.low is not None
     ]
     if len(halves) < 2:
         return Estimate(delta, None, None, None)

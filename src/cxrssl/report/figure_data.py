@@ -12,22 +12,17 @@ from cxrssl.core.records import read_record
 from cxrssl.data.detection import Example
 from cxrssl.data.sampling import repeat_factors
 from cxrssl.data.store import Store
+from cxrssl.drawing.balance import class_balance
+from cxrssl.drawing.looks import Role
+from cxrssl.drawing.readings import Readings, fusion_examples
 from cxrssl.metrics.label_curves import Estimate
 from cxrssl.paper import numbers as paper
 from cxrssl.report.answer import Saved
-from cxrssl.report.figures import (
-    Line,
-    Readings,
-    Role,
-    class_balance,
-    class_curves,
-    convergence,
-    fusion_examples,
-    label_curve,
-    label_curve_png,
-    labels_saved,
-)
-from cxrssl.report.results import FinishedArm, Results, Side, class_estimate
+from cxrssl.report.figures.classes import class_curves
+from cxrssl.report.figures.curves import Line, label_curve, label_curve_png
+from cxrssl.report.figures.runs import convergence
+from cxrssl.report.figures.saved import labels_saved
+from cxrssl.report.results import Condition, FinishedArm, Results, class_estimate
 from cxrssl.report.tables import role
 from cxrssl.report.wording import METRICS
 from cxrssl.run.log import read_log
@@ -41,8 +36,8 @@ _NUM_FUSIONS, _CROWDED = 3, 8
 def curve_figures(plan: Plan, results: Results) -> Iterator[Figure]:
     """Yield label-efficiency curves, the answer's metric first."""
     for metric in dict.fromkeys((plan.answer.metric, *_CURVES)):
-        lines, printed = _curve(plan, results, metric)
-        svg = label_curve(lines, metric=METRICS[metric], reference=printed)
+        lines, paper_points = _curve(plan, results, metric)
+        svg = label_curve(lines, metric=METRICS[metric], reference=paper_points)
         yield {
             "svg": svg,
             "caption": f"{METRICS[metric]} on the test images; bands are 95 % intervals"
@@ -50,10 +45,10 @@ def curve_figures(plan: Plan, results: Results) -> Iterator[Figure]:
         }
 
 
-def curve_picture(plan: Plan, results: Results) -> bytes:
+def curve_png(plan: Plan, results: Results) -> bytes:
     """Return the label-efficiency curve of the answer's metric as a PNG."""
-    lines, printed = _curve(plan, results, plan.answer.metric)
-    return label_curve_png(lines, metric=METRICS[plan.answer.metric], reference=printed)
+    lines, paper_points = _curve(plan, results, plan.answer.metric)
+    return label_curve_png(lines, metric=METRICS[plan.answer.metric], reference=paper_points)
 
 
 def _curve(
@@ -65,35 +60,34 @@ def _curve(
             plan,
             name,
             [
-                (share, mean, results.at(Side(name, share)))
-                for share in sorted(plan.label_fractions)
-                if (mean := results.mean(Side(name, share), metric)) is not None
+                (fraction, mean, _values(results.at(Condition(name, fraction)), metric))
+                for fraction in sorted(plan.label_fractions)
+                if (mean := results.mean(Condition(name, fraction), metric))
             ],
-            metric,
         )
         for name in plan.initialisations
     ]
     if not plan.paper or metric not in paper.COLUMNS:
         return lines, []
-    place = paper.COLUMNS.index(metric)
-    return lines, [(float(key) / 100, row[place]) for key, row in paper.TABLE_1.items()]
+    column = paper.COLUMNS.index(metric)
+    return lines, [(float(key) / 100, row[column]) for key, row in paper.TABLE_1.items()]
 
 
-def _line(
-    plan: Plan,
-    name: str,
-    found: Sequence[tuple[float, Estimate, Sequence[FinishedArm]]],
-    metric: str,
-) -> Line:
+def _line(plan: Plan, name: str, points: Sequence[tuple[float, Estimate, Sequence[float]]]) -> Line:
+    """Return the curve of an initialisation through (label fraction, mean, value of each seed)."""
     return Line(
         title=plan.initialisations[name].title,
         role=role(plan, name),
-        shares=[share for share, _, _ in found],
-        means=[mean.value for _, mean, _ in found],
-        lows=[mean.low for _, mean, _ in found],
-        highs=[mean.high for _, mean, _ in found],
-        runs=[[arm.result["metrics"][metric]["value"] for arm in arms] for _, _, arms in found],
+        fractions=[fraction for fraction, _, _ in points],
+        means=[mean.value for _, mean, _ in points],
+        lows=[mean.low for _, mean, _ in points],
+        highs=[mean.high for _, mean, _ in points],
+        runs=[values for _, _, values in points],
     )
+
+
+def _values(arms: Sequence[FinishedArm], metric: str) -> list[float]:
+    return [arm.result["metrics"][metric]["value"] for arm in arms]
 
 
 def class_figure(plan: Plan, results: Results) -> Figure | None:
@@ -112,30 +106,30 @@ def class_figure(plan: Plan, results: Results) -> Figure | None:
 
 
 def _class_lines(plan: Plan, results: Results, name: str) -> list[Line]:
-    lines = []
-    for key, own in plan.initialisations.items():
-        found = [
-            (share, mean)
-            for share in sorted(plan.label_fractions)
-            if (mean := class_estimate(results.at(Side(key, share)), name, "AP")) is not None
-        ]
-        lines.append(
-            Line(
-                title=own.title,
-                role=role(plan, key),
-                shares=[share for share, _ in found],
-                means=[mean.value for _, mean in found],
-                lows=[None for _ in found],
-                highs=[None for _ in found],
-                runs=[[] for _ in found],
-            )
+    return [
+        _line(
+            plan,
+            initialisation,
+            [
+                (fraction, Estimate(mean.value, None, None, None), [])
+                for fraction in sorted(plan.label_fractions)
+                if (
+                    mean := class_estimate(
+                        results.at(Condition(initialisation, fraction)), name, "AP"
+                    )
+                )
+            ],
         )
-    return lines
+        for initialisation in plan.initialisations
+    ]
 
 
 def saved_figure(saved: Sequence[Saved]) -> str:
     """Return the share that the control needs over the share that SSL saw."""
-    rows = [(one.fraction, one.curve.share, one.curve.low, one.curve.high) for one in saved]
+    rows = [
+        (saving.fraction, saving.curve.share, saving.curve.low, saving.curve.high)
+        for saving in saved
+    ]
     return labels_saved(rows, least=saved[0].curve.least, most=saved[0].curve.most)
 
 
@@ -147,11 +141,11 @@ def balance_figure(recipe: FinetuneRecipe, store: Store, train: Sequence[Example
     factors = repeat_factors([example.labels for example in train], threshold=threshold)
     if recipe.data.oversample_rounding == "ceil":
         factors = np.ceil(factors)
-    held = np.zeros((len(train), len(store.classes)))
+    holds = np.zeros((len(train), len(store.classes)))
     for row, example in enumerate(train):
-        held[row, example.labels] = 1
+        holds[row, example.labels] = 1
     svg = class_balance(
-        store.classes, before=held.sum(axis=0).tolist(), after=(factors @ held).tolist()
+        store.classes, before=holds.sum(axis=0).tolist(), after=(factors @ holds).tolist()
     )
     return {
         "svg": svg,
@@ -166,8 +160,10 @@ def fusion_figure(store: Store, test: Sequence[Example]) -> Figure | None:
     def merged(example: Example) -> int:
         return int((example.support > 1).sum())
 
-    can = [one for one in test if merged(one) and len(one.boxes) <= _CROWDED]
-    chosen = sorted(can, key=lambda one: (-merged(one), one.image_id))[:_NUM_FUSIONS]
+    candidates = [example for example in test if merged(example) and len(example.boxes) <= _CROWDED]
+    chosen = sorted(candidates, key=lambda example: (-merged(example), example.image_id))[
+        :_NUM_FUSIONS
+    ]
     if not chosen:
         return None
     return {
@@ -200,19 +196,19 @@ def convergence_figures(plan: Plan, results: Results) -> Iterator[Figure]:
     svg = convergence(losses, roles=roles, ylabel="loss of fine-tuning")
     yield {"svg": svg, "caption": "Sum of the detector's losses, on single batches."}
     folders = {plain[0].folder.parent / run.name for run in pretrainings_of([a.arm for a in plain])}
-    done = sorted(folder for folder in folders if (folder / "metrics.json").is_file())
-    if not done:
+    finished = sorted(folder for folder in folders if (folder / "metrics.json").is_file())
+    if not finished:
         return
-    chances = {read_record(one / "metrics.json").get("chance_loss") for one in done}
-    chance = chances.pop() if len(chances) == 1 else None
+    chance_losses = {read_record(folder / "metrics.json").get("chance_loss") for folder in finished}
+    chance = chance_losses.pop() if len(chance_losses) == 1 else None
     svg = convergence(
-        {one.name: _losses(one) for one in done},
-        roles={one.name: "ssl" for one in done},
+        {folder.name: _losses(folder) for folder in finished},
+        roles={folder.name: "ssl" for folder in finished},
         ylabel="loss of pretraining",
         chance=chance,
     )
-    dotted = "" if chance is None else "; dotted is chance"
-    yield {"svg": svg, "caption": f"Loss of pretraining, on single batches{dotted}."}
+    chance_note = "" if chance is None else "; dotted is chance"
+    yield {"svg": svg, "caption": f"Loss of pretraining, on single batches{chance_note}."}
 
 
 def _losses(folder: Path) -> list[tuple[int, float]]:

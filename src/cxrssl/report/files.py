@@ -1,7 +1,5 @@
 """The report's tables as CSV, Markdown and LaTeX, and the answer as JSON."""
 
-import csv
-import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,46 +13,32 @@ from cxrssl.report.wording import interval
 
 def as_csv(results: Results) -> str:
     """Return a line an arm, every score with its interval over the images."""
-    sink = io.StringIO()
-    writer = csv.writer(sink, lineterminator="\n")
     names = list(results.arms[0].result["metrics"]) if results.arms else []
-    ends = [f"{name}{end}" for name in names for end in ("", "_low", "_high")]
-    writer.writerow(["initialisation", "label_fraction", "seed", "faults", "train_images", *ends])
-    for one in results.arms:
-        entries = [one.result["metrics"][name] for name in names]
-        cells = [entry[key] for entry in entries for key in ("value", "low", "high")]
-        arm = one.arm
-        writer.writerow(
-            [
-                *(plain_cell(arm.initialisation), f"{arm.label_fraction:g}", arm.seed),
-                plain_cell("+".join(arm.faults)),
-                one.result["train_images"],
-                *("" if value is None else f"{value:.6f}" for value in cells),
-            ]
-        )
-    return sink.getvalue()
+    ends = {"": "value", "_low": "low", "_high": "high"}
+    columns = ["initialisation", "label_fraction", "seed", "faults", "train_images"]
+    columns += [f"{name}{end}" for name in names for end in ends]
+    rows = [
+        [
+            plain_cell(finished.arm.initialisation),
+            f"{finished.arm.label_fraction:g}",
+            finished.arm.seed,
+            plain_cell("+".join(finished.arm.faults)),
+            finished.result["train_images"],
+            *(finished.result["metrics"][name][key] for name in names for key in ends.values()),
+        ]
+        for finished in results.arms
+    ]
+    text: str = pd.DataFrame(rows, columns=columns).to_csv(index=False, float_format="%.6f")
+    return text
 
 
 def as_markdown(answer: str, remarks: Sequence[str], table: dict[str, Any]) -> str:
     """Return the answer and table I."""
-
-    def line(cells: Sequence[str]) -> str:
-        return f"| {' | '.join(cells)} |"
-
     heads = _heads(table)
     rows = [[plain(cell) for cell in cells] for cells in _rows(table)]
-    return "\n".join(
-        [
-            plain(answer),
-            "",
-            *(f"* {plain(remark)}" for remark in remarks),
-            "",
-            line(heads),
-            line(["---"] * len(heads)),
-            *(line(row) for row in rows),
-            "",
-        ]
-    )
+    lines = [plain(answer), "", *(f"* {plain(remark)}" for remark in remarks), ""]
+    lines += [f"| {' | '.join(cells)} |" for cells in (heads, ["---"] * len(heads), *rows)]
+    return "\n".join([*lines, ""])
 
 
 def as_latex(table: dict[str, Any]) -> str:
@@ -64,24 +48,21 @@ def as_latex(table: dict[str, Any]) -> str:
 
 
 def _heads(table: dict[str, Any]) -> list[str]:
-    scores = [name for column in table["columns"] for name in _pair(column, table)]
+    keys = ("label", "paper_label") if table["has_paper"] else ("label",)
+    scores = [column[key] for column in table["columns"] for key in keys]
     return ["start", "labels", "images", "seeds", *scores]
 
 
-def _pair(column: dict[str, str], table: dict[str, Any]) -> list[str]:
-    return [column["label"], column["paper_label"]] if table["has_paper"] else [column["label"]]
-
-
 def _rows(table: dict[str, Any]) -> list[list[str]]:
-    found = []
+    rows = []
     for row in table["rows"]:
         cells = [printable(row["title"]), row["labels"], str(row["images"]), str(row["seeds"])]
         for cell in row["cells"]:
             cells.append(_number(cell))
             if table["has_paper"]:
                 cells.append("" if cell["paper"] is None else f"{cell['paper']:.3f}")
-        found.append(cells)
-    return found
+        rows.append(cells)
+    return rows
 
 
 def _number(cell: dict[str, Any]) -> str:

@@ -1,21 +1,26 @@
 """Test images with what readers drew, their consensus, and what detectors find."""
 
+import base64
+import io
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from cxrssl.config.plan import Plan
+from cxrssl.core.images import Pixels
 from cxrssl.core.records import read_json
 from cxrssl.data.detection import Example, store_px
 from cxrssl.data.store import Store
-from cxrssl.drawing.embedded import data_uri
-from cxrssl.report.results import FinishedArm, Results, Side
-from cxrssl.report.wording import labels
+from cxrssl.report.results import Condition, FinishedArm, Results
+from cxrssl.report.wording import label_percent
 
 # What the page can show; below it a detector says next to nothing, and pages grow large.
 _LEAST_SCORE, _MOST_FOUND = 0.05, 40
+_JPEG_QUALITY = 88
 
 
 def gallery_section(
@@ -26,46 +31,50 @@ def gallery_section(
     if not plan.gallery_images or not shown:
         return None
     rows = {example.image_id: example.row for example in test}
-    found = {key: _predictions(arm, store, rows) for key, (_, arm) in shown.items()}
-    chosen = _varied(test, plan.gallery_images)
-    there, shows = (
+    predictions = {key: _predictions(arm, store, rows) for key, (_, arm) in shown.items()}
+    chosen = _varied_examples(test, plan.gallery_images)
+    num_classes, num_shown = (
         len({int(label) for example in some for label in example.labels}) for some in (test, chosen)
     )
     return {
         "classes": list(store.classes),
         "arms": [{"key": key, "title": title} for key, (title, _) in shown.items()],
         "note": (
-            f"{len(chosen)} of {len(test)} test images, taken to show many classes: {shows} of the "
-            f"{there} with test boxes. "
+            f"{len(chosen)} of {len(test)} test images, taken to show many classes: {num_shown} "
+            f"of the {num_classes} with test boxes. "
             f"Predictions of seed {plan.seeds[0]}, scored {_LEAST_SCORE} and more. "
-            "The pictures are in this file: whoever gets it gets them."
+            "The images are in this file: who gets the file gets them."
         ),
-        "images": [_image(store, example, found) for example in chosen],
+        "images": [_image(store, example, predictions) for example in chosen],
     }
 
 
 def _arms(plan: Plan, results: Results) -> Iterator[tuple[str, tuple[str, FinishedArm]]]:
     """Yield the arms whose predictions are shown: those of the answer, and all labels."""
-    shares = dict.fromkeys((plan.answer.label_fraction, 1.0))
-    for name, share in ((name, share) for share in shares for name in plan.initialisations):
-        arms = [one for one in results.at(Side(name, share)) if one.arm.seed == plan.seeds[0]]
-        if arms:
-            title = f"{plan.initialisations[name].title}, {labels(share)} of the labels"
-            yield arms[0].arm.name, (title, arms[0])
+    fractions = dict.fromkeys((plan.answer.label_fraction, 1.0))
+    for fraction, (name, initialisation) in product(fractions, plan.initialisations.items()):
+        for finished in results.at(Condition(name, fraction)):
+            if finished.arm.seed == plan.seeds[0]:
+                title = f"{initialisation.title}, {label_percent(fraction)} of the labels"
+                yield finished.arm.name, (title, finished)
 
 
-def _varied(test: Sequence[Example], count: int) -> list[Example]:
+def _varied_examples(test: Sequence[Example], count: int) -> list[Example]:
     """Return images that show each class, rarest first, then the first others."""
-    held = np.bincount(np.concatenate([np.unique(example.labels) for example in test]))
+    images_per_class = np.bincount(np.concatenate([np.unique(example.labels) for example in test]))
     chosen: dict[int, Example] = {}
-    for label in np.argsort(held, kind="stable"):
-        having = [place for place, example in enumerate(test) if label in example.labels]
-        if having and len(chosen) < count and not any(place in chosen for place in having):
-            chosen[having[0]] = test[having[0]]
-    for place, example in enumerate(test):
+    for label in np.argsort(images_per_class, kind="stable"):
+        positions = [position for position, example in enumerate(test) if label in example.labels]
+        if (
+            positions
+            and len(chosen) < count
+            and not any(position in chosen for position in positions)
+        ):
+            chosen[positions[0]] = test[positions[0]]
+    for position, example in enumerate(test):
         if len(chosen) < count:
-            chosen.setdefault(place, example)
-    return [chosen[place] for place in sorted(chosen)]
+            chosen.setdefault(position, example)
+    return [chosen[position] for position in sorted(chosen)]
 
 
 def _predictions(
@@ -77,7 +86,7 @@ def _predictions(
     """
     content = read_json(arm.folder / "predictions.json")
     is_original = isinstance(content, dict)
-    found: dict[str, list[list[float]]] = {}
+    by_image: dict[str, list[list[float]]] = {}
     for entry in content["annotations"] if is_original else content:
         name = entry["image_id"]
         if entry["score"] >= _LEAST_SCORE and name in rows:
@@ -85,12 +94,14 @@ def _predictions(
             corners = np.array([[x, y, x + width, y + height]])
             box = store_px(corners, store, rows[name]) if is_original else corners
             row = [*_rounded(box)[0], entry["category_id"] - 1, round(entry["score"], 3)]
-            found.setdefault(name, []).append(row)
-    return {name: sorted(rows, key=lambda r: -r[5])[:_MOST_FOUND] for name, rows in found.items()}
+            by_image.setdefault(name, []).append(row)
+    return {
+        name: sorted(rows, key=lambda r: -r[5])[:_MOST_FOUND] for name, rows in by_image.items()
+    }
 
 
 def _image(
-    store: Store, example: Example, found: dict[str, dict[str, list[list[float]]]]
+    store: Store, example: Example, predictions: dict[str, dict[str, list[list[float]]]]
 ) -> dict[str, Any]:
     pixels = store.pixels(example.row)
     readers = {
@@ -105,7 +116,7 @@ def _image(
     }
     return {
         "id": example.image_id,
-        "src": data_uri(pixels),
+        "src": _data_uri(pixels),
         "width": pixels.shape[1],
         "height": pixels.shape[0],
         "truth": [
@@ -115,8 +126,15 @@ def _image(
             )
         ],
         "readers": [{"name": name, "boxes": boxes} for name, boxes in readers.items()],
-        "found": {key: rows.get(example.image_id, []) for key, rows in found.items()},
+        "found": {key: rows.get(example.image_id, []) for key, rows in predictions.items()},
     }
+
+
+def _data_uri(pixels: Pixels) -> str:
+    """Return a grey image [H, W] uint8 as a JPEG in a data: URI."""
+    sink = io.BytesIO()
+    Image.fromarray(pixels).save(sink, format="JPEG", quality=_JPEG_QUALITY)
+    return f"data:image/jpeg;base64,{base64.b64encode(sink.getvalue()).decode()}"
 
 
 def _rounded(boxes: NDArray[np.floating]) -> list[list[float]]:

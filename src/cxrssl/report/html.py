@@ -1,4 +1,4 @@
-"""The report as one HTML file that asks for nothing else. With `output.card` the door to jinja2.
+"""The report as one HTML file that loads nothing else. With `core.markdown` the door to jinja2.
 
 The page is `report.html.j2`, its sections, style and script lie beside it in `page/`.
 """
@@ -31,20 +31,21 @@ def render_report(content: Mapping[str, Any]) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=_shown,
+        finalize=_printable,
     )
-    environment.filters["number"] = _number
-    environment.filters["signed"] = _signed
-    environment.filters["p_value"] = _p_value
-    environment.filters["by_labels"] = _by_labels
-    environment.filters["boxes_of"] = _boxes_of
-    environment.globals["apart"] = _apart
-    environment.globals["inlined"] = _inlined
+    environment.filters |= {
+        "number": _number,
+        "signed": _signed,
+        "p_value": _p_value,
+        "by_labels": _by_labels,
+        "boxes_of": _boxes_of,
+    }
+    environment.globals |= {"side_of_zero": _side_of_zero, "inlined": _inlined}
     return environment.get_template("report.html.j2").render(**content)
 
 
-def _shown(value: object) -> object:
-    """Return text of others as it may be shown; what is marked as safe, figures, is as it is."""
+def _printable(value: object) -> object:
+    """Return text from files as it may be shown; figures, marked as safe, stay as they are."""
     return printable_lines(value) if type(value) is str else value
 
 
@@ -62,7 +63,7 @@ def _p_value(value: float) -> str:
     return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
 
 
-def _apart(low: float | None, high: float | None) -> str:
+def _side_of_zero(low: float | None, high: float | None) -> str:
     """Return on which side of zero an interval lies, or nothing if it holds zero or is missing."""
     if low is None or high is None or low <= 0 <= high:
         return ""
@@ -81,8 +82,8 @@ def _inlined(name: str) -> str:
 
 def _boxes_of(gallery: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the script draws: all of the gallery but the pictures, which are in the page."""
-    kept = ("width", "height", "truth", "readers", "found")
+    keys = ("width", "height", "truth", "readers", "found")
     return {
         "classes": printable_content(gallery["classes"]),
-        "images": [{key: image[key] for key in kept} for image in gallery["images"]],
+        "images": [{key: image[key] for key in keys} for image in gallery["images"]],
     }

@@ -14,20 +14,20 @@ from cxrssl.core.records import read_record
 from cxrssl.metrics.label_curves import Estimate, Scored, difference_of, mean_of
 from cxrssl.paper.faults import Faults
 
-_SCORED = (
+_REQUIRED_KEYS = (
     *("metrics", "per_class", "classes", "definitions", "truth_sha256", "seed", "replicates"),
     *("n_images", "n_boxes", "n_classes", "train_images", "train_boxes"),
 )
 _Z = 1.959964
-"""Of the arms' own intervals."""
+"""Half width of the arms' intervals in standard errors."""
 
 
 @dataclass(frozen=True)
 class FinishedArm:
-    """An arm with what it came to.
+    """A finished arm with its scores.
 
     Attributes:
-        arm: Which one.
+        arm: What was trained.
         folder: Its run.
         result: Content of its `metrics.json`.
     """
@@ -37,8 +37,8 @@ class FinishedArm:
     result: dict[str, Any]
 
 
-class Side(NamedTuple):
-    """What is compared: an initialisation at a label share, with the faults that it has."""
+class Condition(NamedTuple):
+    """An initialisation at a label fraction, with the faults of the published code it has."""
 
     initialisation: str
     label_fraction: float
@@ -60,58 +60,69 @@ class Results:
             RunError: If they are not, or not on the same draws of them.
         """
         self.arms = list(arms)
-        self.plain = [one for one in arms if not one.arm.faults]
-        self._at: dict[Side, dict[int, FinishedArm]] = {}
-        for one in arms:
-            side = Side(one.arm.initialisation, one.arm.label_fraction, one.arm.faults)
-            self._at.setdefault(side, {})[one.arm.seed] = one
+        self.plain = [finished for finished in arms if not finished.arm.faults]
+        self._at: dict[Condition, dict[int, FinishedArm]] = {}
+        for finished in arms:
+            condition = Condition(
+                finished.arm.initialisation, finished.arm.label_fraction, finished.arm.faults
+            )
+            self._at.setdefault(condition, {})[finished.arm.seed] = finished
         self._check_draws()
 
-    def at(self, side: Side) -> list[FinishedArm]:
-        """Return the finished arms of a side, by seed."""
-        found = self._at.get(side, {})
-        return [found[seed] for seed in sorted(found)]
+    def at(self, condition: Condition) -> list[FinishedArm]:
+        """Return the finished arms of a condition, by seed."""
+        by_seed = self._at.get(condition, {})
+        return [by_seed[seed] for seed in sorted(by_seed)]
 
-    def seeds(self, side: Side) -> set[int]:
-        """Return the seeds of a side that have finished."""
-        return set(self._at.get(side, {}))
+    def seeds(self, condition: Condition) -> set[int]:
+        """Return the seeds of a condition that have finished."""
+        return set(self._at.get(condition, {}))
 
-    def scored(self, side: Side, metric: str, seeds: Iterable[int] | None = None) -> Scored | None:
+    def scored(
+        self, condition: Condition, metric: str, seeds: Iterable[int] | None = None
+    ) -> Scored | None:
         """Return scores of some seeds, None for all that have finished.
 
         None where there is none, or a score can't be computed.
         """
-        own = self._at.get(side, {})
-        wanted = sorted(own if seeds is None else seeds)
-        if any(seed not in own for seed in wanted):
+        by_seed = self._at.get(condition, {})
+        wanted_seeds = sorted(by_seed if seeds is None else seeds)
+        if any(seed not in by_seed for seed in wanted_seeds):
             return None
-        return _scored([own[seed] for seed in wanted], metric)
+        results = [by_seed[seed].result for seed in wanted_seeds]
+        values = [result["metrics"][metric]["value"] for result in results]
+        if not values or None in values:
+            return None
+        replicates = [result["replicate_values"][metric] for result in results]
+        return Scored(np.array(values, np.float64), np.array(replicates, np.float64))
 
-    def mean(self, side: Side, metric: str) -> Estimate | None:
-        """Return the mean over seeds with its interval; None likewise."""
-        scored = self.scored(side, metric)
+    def mean(self, condition: Condition, metric: str) -> Estimate | None:
+        """Return the mean over seeds with its interval; None where `scored` is None."""
+        scored = self.scored(condition, metric)
         return None if scored is None else mean_of(scored)
 
-    def difference(self, first: Side, second: Side, metric: str) -> Estimate | None:
-        """Return how much greater the first side is, seed by seed.
+    def difference(self, first: Condition, second: Condition, metric: str) -> Estimate | None:
+        """Return how much greater the first condition scores, seed by seed.
 
-        None while one side has seeds that the other lacks: it would be about other runs than the
-        means that stand beside it.
+        None while one has seeds that the other lacks: it would be about other runs than the means
+        that stand beside it.
         """
         if self.seeds(first) != self.seeds(second):
             return None
-        both = self.scored(first, metric), self.scored(second, metric)
-        return None if both[0] is None or both[1] is None else difference_of(both[0], both[1])
+        scores = self.scored(first, metric), self.scored(second, metric)
+        return (
+            None if scores[0] is None or scores[1] is None else difference_of(scores[0], scores[1])
+        )
 
     def _check_draws(self) -> None:
         """Raise a `RunError` if arms that are compared were not scored on the same images."""
         by_split: dict[bool, set[tuple[Any, ...]]] = {}
-        for one in self.arms:
-            result = one.result
+        for finished in self.arms:
+            result = finished.result
             drawn = (result["truth_sha256"], result["seed"], result["replicates"])
-            by_split.setdefault("P4" in one.arm.faults, set()).add(drawn)
+            by_split.setdefault("P4" in finished.arm.faults, set()).add(drawn)
         if any(len(draws) > 1 for draws in by_split.values()):
-            folders = ", ".join(str(one.folder) for one in self.arms[:3])
+            folders = ", ".join(str(finished.folder) for finished in self.arms[:3])
             raise RunError(
                 f"the runs ({folders}, ...) were scored on different test images or draws, so they "
                 "can't be compared. Were they made from another store? Delete those folders and "
@@ -125,26 +136,30 @@ def read_results(runs: Path, arms: Sequence[Arm]) -> Results:
     Raises:
         RunError: If one was scored by an earlier version, or they can't be compared.
     """
-    found = [
+    finished = [
         FinishedArm(arm, folder, read_record(folder / "metrics.json"))
         for arm in arms
         if ((folder := runs / arm.name) / "metrics.json").is_file()
     ]
-    old = [one.arm.name for one in found if "replicate_values" not in one.result]
-    if old:
+    outdated = [
+        arm_result.arm.name
+        for arm_result in finished
+        if "replicate_values" not in arm_result.result
+    ]
+    if outdated:
         raise RunError(
-            f"{runs}: {len(old)} of {len(arms)} arms were scored by an earlier version "
-            f"({', '.join(old[:3])}), without intervals. Delete their folders, and run `cxrssl "
-            "reproduce` again."
+            f"{runs}: {len(outdated)} of {len(arms)} arms were scored by an earlier version "
+            f"({', '.join(outdated[:3])}), without intervals. Delete their folders, and run "
+            "`cxrssl reproduce` again."
         )
-    for one in found:
-        missing = [key for key in _SCORED if key not in one.result]
+    for arm_result in finished:
+        missing = [key for key in _REQUIRED_KEYS if key not in arm_result.result]
         if missing:
             raise RunError(
-                f"{one.folder / 'metrics.json'} has no {', '.join(missing)}. Delete that folder, "
-                "and run `cxrssl reproduce` again."
+                f"{arm_result.folder / 'metrics.json'} has no {', '.join(missing)}. Delete that "
+                "folder, and run `cxrssl reproduce` again."
             )
-    return Results(found)
+    return Results(finished)
 
 
 def class_estimate(arms: Sequence[FinishedArm], name: str, metric: str) -> Estimate | None:
@@ -166,11 +181,3 @@ def class_estimate(arms: Sequence[FinishedArm], name: str, metric: str) -> Estim
     freedom = (len(values) - 1) * ((images + seeds) / seeds) ** 2 if seeds > 0 else np.inf
     half = float(stdtrit(freedom, 0.975) * np.sqrt(images + seeds))
     return Estimate(mean, max(0.0, mean - half), min(1.0, mean + half), None)
-
-
-def _scored(arms: Sequence[FinishedArm], metric: str) -> Scored | None:
-    values = [arm.result["metrics"][metric]["value"] for arm in arms]
-    if not values or None in values:
-        return None
-    replicates = [arm.result["replicate_values"][metric] for arm in arms]
-    return Scored(np.array(values, np.float64), np.array(replicates, np.float64))

@@ -7,11 +7,11 @@ import numpy as np
 
 from cxrssl.config.arms import percent
 from cxrssl.config.plan import Plan
+from cxrssl.drawing.looks import Role
 from cxrssl.metrics.label_curves import Estimate
 from cxrssl.paper import numbers as paper
-from cxrssl.report.figures import Role
-from cxrssl.report.results import FinishedArm, Results, Side, class_estimate
-from cxrssl.report.wording import METRICS, labels
+from cxrssl.report.results import Condition, FinishedArm, Results, class_estimate
+from cxrssl.report.wording import METRICS, label_percent
 
 _COLUMNS = paper.COLUMNS
 _IOU = (("best_iou_mean", "best_iou_std"), ("best_iou_above_0.2_mean", "best_iou_above_0.2_std"))
@@ -19,14 +19,14 @@ _READER_IOU = (("iou_mean", "iou_std"), ("iou_above_0.2_mean", "iou_above_0.2_st
 _MOST_READER_PAIRS = 6
 
 
-def points(plan: Plan, results: Results) -> list[Side]:
+def conditions_shown(plan: Plan, results: Results) -> list[Condition]:
     """Return the sides without faults that have an arm, most labels first."""
-    sides = [
-        Side(name, fraction)
+    conditions = [
+        Condition(name, fraction)
         for fraction in sorted(plan.label_fractions, reverse=True)
         for name in plan.initialisations
     ]
-    return [side for side in sides if results.at(side)]
+    return [condition for condition in conditions if results.at(condition)]
 
 
 def role(plan: Plan, name: str) -> Role:
@@ -50,36 +50,44 @@ def table_1(plan: Plan, results: Results) -> dict[str, Any]:
         }
         for name in _COLUMNS
     ]
-    rows = [_row(plan, results, side) for side in points(plan, results)]
+    rows = [_row(plan, results, condition) for condition in conditions_shown(plan, results)]
     return {
         "columns": columns,
         "rows": rows,
-        "against": _against(plan),
+        "against": _control_titles(plan),
         "has_paper": plan.paper,
     }
 
 
-def _against(plan: Plan) -> str:
-    names = {one.controls[0] for one in plan.initialisations.values() if one.controls}
-    titles = [one.title for name, one in plan.initialisations.items() if name in names]
+def _control_titles(plan: Plan) -> str:
+    controls = {
+        initialisation.controls[0]
+        for initialisation in plan.initialisations.values()
+        if initialisation.controls
+    }
+    titles = [
+        initialisation.title
+        for name, initialisation in plan.initialisations.items()
+        if name in controls
+    ]
     return " or ".join(titles)
 
 
-def _row(plan: Plan, results: Results, side: Side) -> dict[str, Any]:
-    name, fraction, _ = side
-    arms = results.at(side)
+def _row(plan: Plan, results: Results, condition: Condition) -> dict[str, Any]:
+    name, fraction, _ = condition
+    arms = results.at(condition)
     controls = plan.initialisations[name].controls
-    numbers = _paper_row(plan, name, fraction)
+    paper_values = _paper_row(plan, name, fraction)
     cells = []
-    for column, printed in zip(_COLUMNS, numbers, strict=True):
-        gap = None
+    for column, paper_value in zip(_COLUMNS, paper_values, strict=True):
+        difference = None
         if controls:
-            gap = results.difference(side, Side(controls[0], fraction), column)
-        cells.append(_cell(results.mean(side, column), gap) | {"paper": printed})
+            difference = results.difference(condition, Condition(controls[0], fraction), column)
+        cells.append(_cell(results.mean(condition, column), difference) | {"paper": paper_value})
     return {
         "role": role(plan, name),
         "title": plan.initialisations[name].title,
-        "labels": labels(fraction),
+        "labels": label_percent(fraction),
         "images": arms[0].result["train_images"],
         "seeds": len(arms),
         "cells": cells,
@@ -97,25 +105,31 @@ def _paper_row(plan: Plan, name: str, fraction: float) -> Sequence[float | None]
     return nothing
 
 
-def _cell(mean: Estimate | None, gap: Estimate | None) -> dict[str, Any]:
-    own: dict[str, float | None] = {"value": None, "low": None, "high": None}
+def _cell(mean: Estimate | None, difference: Estimate | None) -> dict[str, Any]:
+    cell: dict[str, float | None] = {"value": None, "low": None, "high": None}
     if mean is not None:
-        own = {"value": mean.value, "low": mean.low, "high": mean.high}
+        cell = {"value": mean.value, "low": mean.low, "high": mean.high}
     names = ("delta", "delta_low", "delta_high", "p")
-    found = (None,) * 4 if gap is None else (gap.value, gap.low, gap.high, gap.p)
-    return own | dict(zip(names, found, strict=True))
+    values = (
+        (None,) * 4
+        if difference is None
+        else (difference.value, difference.low, difference.high, difference.p)
+    )
+    return cell | dict(zip(names, values, strict=True))
 
 
 def table_2(plan: Plan, results: Results) -> dict[str, Any]:
     """Return the paper's table II in both readings: readers, then detectors."""
     rows = list(_reader_rows(plan, results))
-    for side in points(plan, results):
-        name, fraction, _ = side
-        printed = paper.TABLE_2.get(percent(fraction), (None, None)) if plan.paper else (None, None)
+    for condition in conditions_shown(plan, results):
+        name, fraction, _ = condition
+        paper_values = (
+            paper.TABLE_2.get(percent(fraction), (None, None)) if plan.paper else (None, None)
+        )
         has_paper = plan.paper and _paper_row(plan, name, fraction)[0] is not None
-        cells = [_overlap(results.at(side), names) for names in _IOU]
-        cells[0]["paper"] = printed[0] if has_paper else None
-        title = f"{plan.initialisations[name].title}, {labels(fraction)}"
+        cells = [_overlap(results.at(condition), names) for names in _IOU]
+        cells[0]["paper"] = paper_values[0] if has_paper else None
+        title = f"{plan.initialisations[name].title}, {label_percent(fraction)}"
         rows.append({"role": role(plan, name), "title": title, "cells": cells})
     return {
         "labels": ["all true boxes, or pairs", "those that overlap by more than 0.2"],
@@ -125,8 +139,8 @@ def table_2(plan: Plan, results: Results) -> dict[str, Any]:
 
 def _overlap(arms: Sequence[FinishedArm], names: tuple[str, str]) -> dict[str, Any]:
     """Return the mean over seeds of an overlap's mean and deviation."""
-    found = [[arm.result["metrics"][name]["value"] for arm in arms] for name in names]
-    mean, std = (None if None in values else float(np.mean(values)) for values in found)
+    by_metric = [[arm.result["metrics"][name]["value"] for arm in arms] for name in names]
+    mean, std = (None if None in values else float(np.mean(values)) for values in by_metric)
     return {"mean": mean, "std": std, "paper": None}
 
 
@@ -139,8 +153,10 @@ def _reader_rows(plan: Plan, results: Results) -> Iterator[dict[str, Any]]:
         cells = _reader_cells(pair)
         key = (pair["a"], pair["b"])
         if plan.paper:
-            for cell, printed in zip(cells, (paper.READERS_ALL, paper.READERS_ABOVE), strict=True):
-                cell["paper"] = printed[key][0] if key in printed else None
+            for cell, paper_values in zip(
+                cells, (paper.READERS_ALL, paper.READERS_ABOVE), strict=True
+            ):
+                cell["paper"] = paper_values[key][0] if key in paper_values else None
         title = f"{pair['a']} and {pair['b']} ({pair['images']} images)"
         yield {"role": "baseline", "title": title, "cells": cells}
     title = f"all pairs of readers ({readers['images']} images)"
@@ -156,25 +172,26 @@ def _reader_cells(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def class_table(plan: Plan, results: Results, metric: str) -> dict[str, Any]:
     """Return a score by class and point, classes with the most test boxes first."""
-    shown = points(plan, results)
-    if not shown:
+    conditions = conditions_shown(plan, results)
+    if not conditions:
         return {"arms": [], "rows": []}
     counts = results.plain[0].result["classes"]
     names = sorted(counts, key=lambda name: -counts[name]["n_boxes"])
     return {
         "arms": [
             {
-                "title": f"{plan.initialisations[name].title}, {labels(fraction)}",
+                "title": f"{plan.initialisations[name].title}, {label_percent(fraction)}",
                 "role": role(plan, name),
             }
-            for name, fraction, _ in shown
+            for name, fraction, _ in conditions
         ],
         "rows": [
             {
                 "name": name,
                 "boxes": counts[name]["n_boxes"],
                 "cells": [
-                    _cell(class_estimate(results.at(point), name, metric), None) for point in shown
+                    _cell(class_estimate(results.at(condition), name, metric), None)
+                    for condition in conditions
                 ],
             }
             for name in names

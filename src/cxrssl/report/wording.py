@@ -17,7 +17,7 @@ METRICS = {
 BEYOND = "more than the data can tell"
 
 
-def labels(fraction: float) -> str:
+def label_percent(fraction: float) -> str:
     """Return a share of the labels as text."""
     return f"{percent(fraction)} %"
 
@@ -30,15 +30,15 @@ def interval(low: float | None, high: float | None, *, signed: bool = False) -> 
     return f"{low:{form}} to {high:{form}}"
 
 
-def needed(share: float, curve: LabelsNeeded) -> str:
+def needed(fraction: float, curve: LabelsNeeded) -> str:
     """Return a share of the labels that the control needs, or on which side it is beyond them."""
-    if math.isnan(share):
+    if math.isnan(fraction):
         return "not known"
-    if math.isinf(share):
+    if math.isinf(fraction):
         return BEYOND
-    if share <= 0:
-        return f"less than {labels(curve.least)}"
-    return f"{100 * share:.0f} %"
+    if fraction <= 0:
+        return f"less than {label_percent(curve.least)}"
+    return f"{100 * fraction:.0f} %"
 
 
 def needed_interval(curve: LabelsNeeded) -> str:
@@ -46,7 +46,7 @@ def needed_interval(curve: LabelsNeeded) -> str:
     return f"{needed(curve.low, curve)} to {needed(curve.high, curve)}"
 
 
-def is_apart(estimate: Estimate | None) -> bool:
+def excludes_zero(estimate: Estimate | None) -> bool:
     """Return whether the interval of a difference leaves out zero."""
     return (
         estimate is not None

@@ -9,11 +9,11 @@ from matplotlib.ticker import MaxNLocator
 
 from cxrssl.drawing.looks import (
     add_legend,
+    axis_top,
+    label_fraction_ticks,
     legend_rows,
     looks_of,
-    say_nothing_yet,
-    share_ticks,
-    top_of,
+    note_no_value,
 )
 from cxrssl.drawing.svg import WIDTH_IN, page_style, svg_text
 from cxrssl.report.figures.curves import LEGEND_ROW_IN, Line, draw_lines, handles_of, values_of
@@ -30,30 +30,34 @@ def class_curves(classes: Mapping[str, Sequence[Line]], *, metric: str) -> str:
 
     Args:
         classes: By name, in the order of the panels. A title looks the same in every panel.
-        metric: What the vertical axis says.
+        metric: Label of the vertical axis.
 
     Source: the paper, figure 4, which has all classes in one panel.
     """
     with page_style():
-        every = [line for lines in classes.values() for line in lines]
-        looks = looks_of((line.title, line.role) for line in every)
-        handles = handles_of(every)
+        all_lines = [line for lines in classes.values() for line in lines]
+        looks = looks_of((line.title, line.role) for line in all_lines)
+        handles = handles_of(all_lines)
         panels = list(classes.items()) or [("", [])]
         columns = {1: 1, 2: 2, 4: 2}.get(len(panels), 3)
         names = [_shortened(name, _TITLE_WIDTH[columns]) for name, _ in panels]
-        _, legend = legend_rows([str(one.get_label()) for one in handles])
+        _, legend = legend_rows([str(legend_line.get_label()) for legend_line in handles])
         figure, grid = _panels(names, columns, above=LEGEND_ROW_IN * legend)
-        share_ticks(grid[0], {share for line in every for share in line.shares}, most=7 // columns)
-        for place, (axes, name, (_, lines)) in enumerate(zip(grid, names, panels, strict=True)):
+        label_fraction_ticks(
+            grid[0],
+            {fraction for line in all_lines for fraction in line.fractions},
+            most=7 // columns,
+        )
+        for position, (axes, name, (_, lines)) in enumerate(zip(grid, names, panels, strict=True)):
             axes.set_title(name, loc="left", fontsize=9, pad=4)
             axes.grid(visible=True, axis="y")
-            # The last panel of a column names the shares, in whatever row it is.
-            axes.tick_params(labelsize=9, labelbottom=place + columns >= len(panels))
-            axes.tick_params(labelleft=place % columns == 0)
-            _turn_inwards(axes, columns)
+            # The last panel of a column has the tick labels, in whatever row it is.
+            axes.tick_params(labelsize=9, labelbottom=position + columns >= len(panels))
+            axes.tick_params(labelleft=position % columns == 0)
+            _align_outer_ticks(axes, columns)
             if not draw_lines(axes, lines, looks, small=columns > 1):
-                say_nothing_yet(axes)
-        grid[0].set_ylim(0, top_of(values_of(every)))
+                note_no_value(axes)
+        grid[0].set_ylim(0, axis_top(values_of(all_lines)))
         grid[0].yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
         height = figure.get_figheight()
         figure.text(0.5, 0.03 / height, "training labels", ha="center", va="bottom")
@@ -71,28 +75,28 @@ def class_curves(classes: Mapping[str, Sequence[Line]], *, metric: str) -> str:
 
 
 def _panels(names: Sequence[str], columns: int, *, above: float) -> tuple[Figure, list[Axes]]:
-    """Return a figure with axes that are alike, one a name, and room for all text around them.
+    """Return a figure with a panel of the same axes for each name, and room for all text.
 
     Args:
-        names: Above the axes, of one or more lines.
-        columns: Axes in a row.
+        names: Titles of the panels, of one or more lines.
+        columns: Panels in a row.
         above: Inches to leave for the legend.
     """
     rows = -(-len(names) // columns)
     title = _TITLE_LINE_IN * max(name.count("\n") + 1 for name in names)
-    side = _ONLY_PANEL_IN if rows == 1 else _PANEL_IN
-    wide = (WIDTH_IN - _LEFT_IN - _RIGHT_IN - _BETWEEN_IN * (columns - 1)) / columns
-    pitch = side + title + _TITLE_GAP_IN
-    total = above + rows * pitch + _BELOW_IN
+    panel_height = _ONLY_PANEL_IN if rows == 1 else _PANEL_IN
+    panel_width = (WIDTH_IN - _LEFT_IN - _RIGHT_IN - _BETWEEN_IN * (columns - 1)) / columns
+    row_height = panel_height + title + _TITLE_GAP_IN
+    total = above + rows * row_height + _BELOW_IN
     figure = Figure(figsize=(WIDTH_IN, total))
     grid: list[Axes] = []
-    for place in range(len(names)):
-        row, column = divmod(place, columns)
-        at_x = _LEFT_IN + column * (wide + _BETWEEN_IN)
-        at_y = total - above - (row + 1) * pitch
+    for position in range(len(names)):
+        row, column = divmod(position, columns)
+        at_x = _LEFT_IN + column * (panel_width + _BETWEEN_IN)
+        at_y = total - above - (row + 1) * row_height
         grid.append(
             figure.add_axes(
-                (at_x / WIDTH_IN, at_y / total, wide / WIDTH_IN, side / total),
+                (at_x / WIDTH_IN, at_y / total, panel_width / WIDTH_IN, panel_height / total),
                 sharex=grid[0] if grid else None,
                 sharey=grid[0] if grid else None,
             )
@@ -100,8 +104,8 @@ def _panels(names: Sequence[str], columns: int, *, above: float) -> tuple[Figure
     return figure, grid
 
 
-def _turn_inwards(axes: Axes, columns: int) -> None:
-    """Keep the outer names of shares within their panel, where the next panel's begin."""
+def _align_outer_ticks(axes: Axes, columns: int) -> None:
+    """Align the outer tick labels inwards, so that they stay within their panel."""
     labels = axes.xaxis.get_majorticklabels()
     if columns > 1 and len(labels) > 1:
         labels[0].set_horizontalalignment("left")

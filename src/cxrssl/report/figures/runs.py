@@ -1,4 +1,4 @@
-"""Training as it went: a loss over the steps of many runs."""
+"""Losses over the training steps of many runs."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from cxrssl.drawing.looks import Role, add_legend, handle, look_of, say_nothing_yet
+from cxrssl.drawing.looks import Role, add_legend, legend_line, look_of, note_no_value
 from cxrssl.drawing.svg import INK, WIDTH_IN, page_style, svg_text
 
 Points = NDArray[np.float64]
@@ -38,24 +38,24 @@ def convergence(
 
     Args:
         runs: (step, loss) in order, by the run's title. One without points counts in no legend.
-        roles: Of each run, by title.
-        ylabel: What the vertical axis says.
-        chance: Loss of a model that tells nothing apart, as a dotted line, or None.
+        roles: Role of each run, by title.
+        ylabel: Label of the vertical axis.
+        chance: Loss of guessing at random, drawn as a dotted line, or None.
     """
     with page_style():
         figure = Figure(figsize=(WIDTH_IN, 3.0), layout="constrained")
         axes = figure.subplots()
-        begun = {
+        started = {
             title: np.array(points, np.float64) for title, points in runs.items() if len(points)
         }
-        many = len(begun) >= _MANY_RUNS
-        for title, points in begun.items():
+        many = len(started) >= _MANY_RUNS
+        for title, points in started.items():
             _draw(axes, _averaged(points) if many else _thinned(points), roles[title], many=many)
-        smoothed = many and any(len(points) > _MEANS_OF_A_RUN for points in begun.values())
+        smoothed = many and any(len(points) > _MEANS_OF_A_RUN for points in started.values())
         handles = [
-            handle(f"{name} ({count})", look_of(role), marked=False)
+            legend_line(f"{name} ({count})", look_of(role), marked=False)
             for role, name in _ROLE_NAMES.items()
-            if (count := sum(roles[title] == role for title in begun))
+            if (count := sum(roles[title] == role for title in started))
         ]
         if chance is not None:
             axes.axhline(chance, color=INK, linestyle=_DOTTED, linewidth=1.2)
@@ -66,17 +66,17 @@ def convergence(
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
         axes.xaxis.set_major_formatter("{x:,.0f}")
         axes.grid(visible=True, axis="y")
-        if not begun:
-            say_nothing_yet(axes)
+        if not started:
+            note_no_value(axes)
         add_legend(figure, handles)
-        return svg_text(figure, f"{ylabel} over the steps of {len(begun)} runs")
+        return svg_text(figure, f"{ylabel} over the steps of {len(started)} runs")
 
 
 def _draw(axes: Axes, points: Points, role: Role, *, many: bool) -> None:
     """Draw a run, with a dot where a point has no neighbour to be joined to."""
     look = look_of(role)
-    there = np.concatenate([[False], np.isfinite(points[:, 1]), [False]])
-    alone = there[1:-1] & ~there[:-2] & ~there[2:]
+    finite = np.concatenate([[False], np.isfinite(points[:, 1]), [False]])
+    isolated = finite[1:-1] & ~finite[:-2] & ~finite[2:]
     axes.plot(
         points[:, 0],
         points[:, 1],
@@ -85,7 +85,7 @@ def _draw(axes: Axes, points: Points, role: Role, *, many: bool) -> None:
         linewidth=0.8 if many else 1.1,
         alpha=0.6 if many else 0.9,
         marker=".",
-        markevery=np.flatnonzero(alone).tolist(),
+        markevery=np.flatnonzero(isolated).tolist(),
     )
 
 
@@ -101,12 +101,12 @@ def _thinned(points: Points) -> Points:
     if len(points) <= 2 * _MOST_STRETCHES:
         return points
     losses = points[:, 1]
-    kept: set[int] = set()
+    rows: set[int] = set()
     for stretch in np.array_split(np.arange(len(losses)), _MOST_STRETCHES):
         finite = stretch[np.isfinite(losses[stretch])]
-        broken = stretch[~np.isfinite(losses[stretch])]
+        not_finite = stretch[~np.isfinite(losses[stretch])]
         if len(finite):
-            own = losses[finite]
-            kept |= {int(finite[own.argmin()]), int(finite[own.argmax()])}
-        kept |= set(broken[:1].tolist())
-    return points[sorted(kept)]
+            finite_losses = losses[finite]
+            rows |= {int(finite[finite_losses.argmin()]), int(finite[finite_losses.argmax()])}
+        rows |= set(not_finite[:1].tolist())
+    return points[sorted(rows)]

@@ -7,48 +7,55 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from cxrssl.drawing.looks import add_legend, handle, look_of, say_nothing_yet, share_ticks
+from cxrssl.drawing.looks import (
+    add_legend,
+    label_fraction_ticks,
+    legend_line,
+    look_of,
+    note_no_value,
+)
 from cxrssl.drawing.svg import INK, WIDTH_IN, page_style, svg_text
 
 _FAINT = 0.55
-# How a share is drawn that is below the control's least or beyond its greatest.
+# Marker of a fraction that is below the control's least or beyond its greatest.
 _ARROWS = {0.0: "v", math.inf: "^"}
 
 
 def labels_saved(
     rows: Sequence[tuple[float, float, float, float]], *, least: float, most: float
 ) -> str:
-    """Draw, for each label share with SSL, the share at which the control scores the same.
+    """Draw, for each label fraction with SSL, the fraction at which the control scores the same.
 
     Above the diagonal SSL saves labels. What lies beyond the control's curve is an arrow at its
     end: it is more than the data can tell.
 
     Args:
-        rows: (share, needed, low, high): label share with SSL, share that the control needs, and
-            its interval. 0 is below the control's least share, inf beyond its greatest, and nan is
-            not known.
-        least: Smallest label share of the control.
-        most: Greatest.
+        rows: (fraction, needed, low, high): label fraction with SSL, fraction that the control
+            needs, and its interval. 0 is below the control's least fraction, inf beyond its
+            greatest, and nan is not known.
+        least: Smallest label fraction of the control.
+        most: Greatest label fraction of the control.
     """
     with page_style():
         figure = Figure(figsize=(WIDTH_IN, 4.2), layout="constrained")
         axes = figure.subplots()
-        shares = {share for share, *_ in rows}
+        fractions = {fraction for fraction, *_ in rows}
         # Both axes are the same, so that "as many" is the diagonal.
-        ends = {least, most} | shares
-        share_ticks(axes, ends, most=6)
-        share_ticks(axes, ends, most=14, which="y")
+        ends = {least, most} | fractions
+        label_fraction_ticks(axes, ends, most=6)
+        label_fraction_ticks(axes, ends, most=14, axis_name="y")
         margin = 1.35 if len(ends) > 1 else 2.5
         low, high = min(ends) / margin, max(ends) * margin
         axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
-        handles = [handle("needed by the control", look_of("ssl")), *_guides(axes, low, high)]
+        handles = [legend_line("needed by the control", look_of("ssl")), *_guides(axes, low, high)]
         beyond = Line2D([], [], color=look_of("ssl").colour, linestyle="none", marker="^")
         beyond.set_label("beyond its curve")
         add_legend(figure, [*handles, beyond])
-        for share, needed, end, other_end in rows:
-            _draw(axes, share, needed, (end, other_end), floor=least / 1.16, ceiling=most * 1.16)
+        for fraction, needed, low_needed, high_needed in rows:
+            interval = low_needed, high_needed
+            _draw(axes, fraction, needed, interval, bottom=least / 1.16, top=most * 1.16)
         if all(math.isnan(needed) for _, needed, *_ in rows):
-            say_nothing_yet(axes)
+            note_no_value(axes)
         axes.set_xlabel("labels with SSL")
         axes.set_ylabel("labels for the same score without SSL")
         return svg_text(figure, "labels needed for the same score, with SSL and without")
@@ -78,30 +85,32 @@ def _guides(axes: Axes, low: float, high: float) -> list[Line2D]:
 
 def _draw(
     axes: Axes,
-    share: float,
+    fraction: float,
     needed: float,
     interval: tuple[float, float],
     *,
-    floor: float,
-    ceiling: float,
+    bottom: float,
+    top: float,
 ) -> None:
-    """Draw one point with its interval; what is beyond an end is an arrow there."""
+    """Draw a point with its interval; what is below `bottom` or above `top` is an arrow there."""
 
-    def at(value: float) -> float:
-        return min(max(value, floor), ceiling)
+    def clipped(value: float) -> float:
+        return min(max(value, bottom), top)
 
     look = look_of("ssl")
-    if not any(math.isnan(end) for end in interval):
-        axes.plot([share] * 2, [at(end) for end in interval], color=look.colour, linewidth=1.6)
-        for end in interval:
-            if end != needed:
-                marker = _ARROWS.get(end, "_")
-                axes.plot(share, at(end), marker=marker, color=look.colour, markersize=7)
+    if not any(math.isnan(limit) for limit in interval):
+        axes.plot(
+            [fraction] * 2, [clipped(limit) for limit in interval], color=look.colour, linewidth=1.6
+        )
+        for limit in interval:
+            if limit != needed:
+                marker = _ARROWS.get(limit, "_")
+                axes.plot(fraction, clipped(limit), marker=marker, color=look.colour, markersize=7)
     if not math.isnan(needed):
         arrow = _ARROWS.get(needed)
         axes.plot(
-            share,
-            at(needed),
+            fraction,
+            clipped(needed),
             marker=arrow or look.marker,
             markersize=10 if arrow else 8,
             markeredgewidth=1.6,

@@ -199,18 +199,6 @@ def test_scales_come_from_the_largest_image_of_the_batch() -> None:
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4)
 
 
-def test_another_canonical_scale_and_level_map_boxes_as_torchvisions() -> None:
-    size = (256, 256)
-    features, boxes = maps(size), [random_boxes(size, 20), random_boxes(size, 20, seed=1)]
-    theirs, ours = (
-        kind(list(features), 7, 2, canonical_scale=96, canonical_level=3)(
-            features, boxes, [size] * 2
-        )
-        for kind in (MultiScaleRoIAlign, SparseMultiScaleRoIAlign)
-    )
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4)
-
-
 def test_features_off_the_cpu_go_to_torchvisions_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MultiScaleRoIAlign, "forward", lambda *_: "torchvision's")
     features = {"0": torch.zeros(1, 3, 16, 16, device="meta")}

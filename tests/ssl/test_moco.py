@@ -10,7 +10,6 @@ import torch
 from lightly.loss import NTXentLoss
 from lightly.models.utils import update_momentum
 from torch import Tensor, nn
-from torch.nn import functional
 
 from cxrssl.core.errors import DataError, RecipeError
 from cxrssl.data.store import Store
@@ -79,19 +78,6 @@ def test_steps_are_those_of_algorithm_1_with_lightlys_loss_and_moving_average() 
     assert torch.allclose(method.queue.rows, criterion.memory_bank.bank, rtol=0, atol=1e-6)
 
 
-def test_the_queue_holds_the_keys_of_the_last_batches_in_their_places() -> None:
-    method = moco()
-    optimizer = torch.optim.SGD(method.encoder.parameters(), lr=0.1)
-    keys = []
-    for number in range(3):
-        key = in_groups(method.copy, batch(number)["views"][:, 1]).detach()
-        keys.append(functional.normalize(key, dim=1))
-        step(method, optimizer, batch(number))
-    assert torch.allclose(method.queue.rows, torch.cat([keys[2], keys[1]]))
-    assert method.queue.images.tolist() == [8, 9, 10, 11, 4, 5, 6, 7]
-    assert int(method.queue.place) == 4
-
-
 def test_a_key_gets_no_gradient() -> None:
     method = moco()
     queries, keys = method(batch(0))
@@ -101,18 +87,6 @@ def test_a_key_gets_no_gradient() -> None:
     loss.backward()
     assert keys.grad is None
     assert not any(parameter.grad is not None for parameter in method.copy.parameters())
-
-
-def test_keys_take_their_statistics_from_a_random_half_of_the_batch() -> None:
-    method = moco()
-    with torch.no_grad():
-        torch.manual_seed(1)
-        keys = method(batch(0))[1]
-        halves = torch.randperm(BATCH, generator=torch.Generator().manual_seed(1)).chunk(2)
-        views = batch(0)["views"][:, 1]
-        for half in halves:
-            assert torch.allclose(keys[half], method.copy(views[half]), atol=1e-6)
-        assert not torch.allclose(keys, method.copy(views), atol=1e-2)
 
 
 def test_an_earlier_key_of_the_querys_image_is_no_negative() -> None:

@@ -24,14 +24,6 @@ def nt_xent(first: Tensor, second: Tensor, *, temperature: float) -> Tensor:
         The mean over this process's 2B anchors; the mean of that over processes, which is what
         gradient averaging takes, is the loss of the whole batch. Computed in float32 at least.
     """
-    return anchor_losses(first, second, temperature=temperature).mean()
-
-
-def anchor_losses(first: Tensor, second: Tensor, *, temperature: float) -> Tensor:
-    """Return NT-Xent's term of each anchor, [2B]: this process's first views, then its second.
-
-    Arguments as for `nt_xent`.
-    """
     first, second = (
         functional.normalize(at_least_float32(view), dim=1) for view in (first, second)
     )
@@ -43,4 +35,5 @@ def anchor_losses(first: Tensor, second: Tensor, *, temperature: float) -> Tenso
     own_column = torch.cat([image, image + num_images])
     partner_column = torch.cat([image + num_images, image])
     logits = logits.scatter(1, own_column[:, None], float("-inf"))
-    return functional.cross_entropy(logits, partner_column, reduction="none")
+    # Reducing inside the loss would round differently.
+    return functional.cross_entropy(logits, partner_column, reduction="none").mean()

@@ -42,7 +42,7 @@ _GAP_IN, _TITLE_IN, _LINE_IN, _LEGEND_ROW_IN = 0.08, 0.25, 0.165, 0.19
 _IMAGE_IN = (WIDTH_IN - _GAP_IN) / 2
 # Size of a number's background, as fractions of the image's width and height.
 _TAG = (0.075, 0.07)
-# Characters of a line of names that fit below both pictures, and below one.
+# Characters of a line of names that fit below both images, and below one.
 _LINE_WIDTH, _HALF_LINE_WIDTH = 68, 34
 _LEGEND_COLUMNS = 2
 

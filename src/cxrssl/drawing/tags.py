@@ -182,7 +182,7 @@ def _draw_line(
 
 def _ink_on(colour: str) -> str:
     """Return black or white, which contrasts more with a colour by WCAG's luminance."""
-    shares = [channel / 255 for channel in ImageColor.getrgb(colour)[:3]]
-    linear = [s / 12.92 if s <= 0.04045 else ((s + 0.055) / 1.055) ** 2.4 for s in shares]
+    channels = [channel / 255 for channel in ImageColor.getrgb(colour)[:3]]
+    linear = [s / 12.92 if s <= 0.04045 else ((s + 0.055) / 1.055) ** 2.4 for s in channels]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
     return "black" if (luminance + 0.05) ** 2 > 1.05 * 0.05 else "white"

@@ -89,7 +89,7 @@ def readings_of(
         ids: These numbers by the ids of the readers' document.
 
     Raises:
-        DataError: If an annotation names no reader, one who is not said to have looked, or is a
+        DataError: If an annotation names no reader, or one not listed as having looked, or is a
             crowd, or no image was looked at by two.
     """
     path, listed = readers_index.path, readers_index.readers

@@ -112,8 +112,8 @@ def count_interval(value: float, samples: Floats) -> Interval:
     """Return the interval of a count an image: from the 2.5 % to the 97.5 % quantile of the draws.
 
     Counts are skewed, so that as many standard errors below as above end below 0. Cut there, such
-    intervals held false alarms an image without findings 85 to 95 times of 100 on made sets of 24
-    to 200 images, and erred upwards alone; quantiles held them 91 to 97 times, and err to both
+    intervals held false alarms an image without findings 85 to 95 times of 100 on simulated sets of
+    24 to 200 images, and erred upwards alone; quantiles held them 91 to 97 times, and err to both
     sides. On the logarithm they do as well, but not where none or few are counted (66 times).
 
     Args:

@@ -15,9 +15,9 @@ How seeds take these images differently is in both parts, and is not taken out o
 too wide where it is most of V, as it can be in differences. With one seed there is no second part:
 the interval is about the images alone, and must be shown with that remark.
 
-Of 100 made experiments with 3 seeds, intervals hold the truth 92 to 99 times, least where seeds are
-nearly all of V, and p is below 0.05 in 1 to 7 where nothing differs. With 2 seeds that are nearly
-all of V, intervals are too narrow: 88 times. Shapes: S seeds, R draws.
+Of 100 simulated experiments with 3 seeds, intervals hold the truth 92 to 99 times, least where
+seeds are nearly all of V, and p is below 0.05 in 1 to 7 where nothing differs. With 2 seeds that
+are nearly all of V, intervals are too narrow: 88 times. Shapes: S seeds, R draws.
 
 Sources: Satterthwaite 1946, "An approximate distribution of estimates of variance components";
 Efron and Tibshirani 1993, chapters 6 (standard errors) and 12 (standard intervals); Fieller 1954,
@@ -150,8 +150,8 @@ def labels_needed(score: Scored, curve: Mapping[float, Scored]) -> LabelsNeeded:
     end is not different. If it excludes the score's own fraction, p < 0.05 for the difference.
 
     In benchmarks/labels_saved.py, 3 seeds, it held the truth 95 to 97 times of 100, quantiles of a
-    bootstrap of images and seeds 81 to 99 times; where nothing was saved it left out that share 4
-    to 5 times. The share was 0.04 doublings too great at most. With one seed 21 to 83 held.
+    bootstrap of images and seeds 81 to 99 times; where nothing was saved it excluded that fraction
+    4 to 5 times. The fraction was 0.04 doublings too great at most. With one seed 21 to 83 held.
 
     Args:
         score: [S] seeds on [R] draws.

@@ -29,7 +29,7 @@ from cxrssl.run.log import read_log
 
 Figure = dict[str, str]
 _CURVES = ("AP", "AP50", "AR100_agnostic", "AP_small")
-# Beyond this many boxes a picture of readers' boxes can't be read.
+# With more boxes an image of readers' boxes can't be read.
 _NUM_FUSIONS, _CROWDED = 3, 8
 
 
@@ -91,7 +91,7 @@ def _values(arms: Sequence[FinishedArm], metric: str) -> list[float]:
 
 
 def class_figure(plan: Plan, results: Results) -> Figure | None:
-    """Return the paper's figure 4, AP of each class over the share of labels; None of no class."""
+    """Return the paper's figure 4, AP of each class by label fraction; None before an arm ended."""
     if not results.plain:
         return None
     counts = results.plain[0].result["classes"]
@@ -125,7 +125,7 @@ def _class_lines(plan: Plan, results: Results, name: str) -> list[Line]:
 
 
 def saved_figure(saved: Sequence[Saved]) -> str:
-    """Return the share that the control needs over the share that SSL saw."""
+    """Return the label fraction that the control needs over that of SSL, as SVG."""
     rows = [
         (saving.fraction, saving.curve.share, saving.curve.low, saving.curve.high)
         for saving in saved

@@ -71,7 +71,7 @@ def _side_of_zero(low: float | None, high: float | None) -> str:
 
 
 def _by_labels(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
-    """Return rows in groups of neighbours with the same share of labels."""
+    """Return rows in groups of neighbours with the same label fraction."""
     return [list(group) for _, group in groupby(rows, itemgetter("labels"))]
 
 

@@ -1,6 +1,7 @@
 """Tables I and II of the paper for a plan, with intervals, and scores by class."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ def role(plan: Plan, name: str) -> Role:
 
 
 def table_1(plan: Plan, results: Results) -> dict[str, Any]:
-    """Return the paper's table I: every initialisation at every share, with paired differences."""
+    """Return the paper's table I: initialisations at all label fractions, paired differences."""
     definitions = results.plain[0].result["definitions"] if results.plain else {}
     columns = [
         {
@@ -60,17 +61,9 @@ def table_1(plan: Plan, results: Results) -> dict[str, Any]:
 
 
 def _control_titles(plan: Plan) -> str:
-    controls = {
-        initialisation.controls[0]
-        for initialisation in plan.initialisations.values()
-        if initialisation.controls
-    }
-    titles = [
-        initialisation.title
-        for name, initialisation in plan.initialisations.items()
-        if name in controls
-    ]
-    return " or ".join(titles)
+    initialisations = plan.initialisations.items()
+    controls = {control for _, entry in initialisations for control in entry.controls[:1]}
+    return " or ".join(entry.title for name, entry in initialisations if name in controls)
 
 
 def _row(plan: Plan, results: Results, condition: Condition) -> dict[str, Any]:
@@ -110,11 +103,7 @@ def _cell(mean: Estimate | None, difference: Estimate | None) -> dict[str, Any]:
     if mean is not None:
         cell = {"value": mean.value, "low": mean.low, "high": mean.high}
     names = ("delta", "delta_low", "delta_high", "p")
-    values = (
-        (None,) * 4
-        if difference is None
-        else (difference.value, difference.low, difference.high, difference.p)
-    )
+    values = (None,) * 4 if difference is None else astuple(difference)
     return cell | dict(zip(names, values, strict=True))
 
 

@@ -1,4 +1,4 @@
-"""How shares, scores and intervals are said in the report."""
+"""Texts of label fractions, scores and intervals in the report."""
 
 import math
 
@@ -18,7 +18,7 @@ BEYOND = "more than the data can tell"
 
 
 def label_percent(fraction: float) -> str:
-    """Return a share of the labels as text."""
+    """Return a fraction of the labels as a percentage."""
     return f"{percent(fraction)} %"
 
 
@@ -31,7 +31,7 @@ def interval(low: float | None, high: float | None, *, signed: bool = False) -> 
 
 
 def needed(fraction: float, curve: LabelsNeeded) -> str:
-    """Return a share of the labels that the control needs, or on which side it is beyond them."""
+    """Return the label fraction that the control needs, or on which side it is out of range."""
     if math.isnan(fraction):
         return "not known"
     if math.isinf(fraction):
@@ -42,7 +42,7 @@ def needed(fraction: float, curve: LabelsNeeded) -> str:
 
 
 def needed_interval(curve: LabelsNeeded) -> str:
-    """Return the interval of the share that the control needs."""
+    """Return the interval of the fraction that the control needs."""
     return f"{needed(curve.low, curve)} to {needed(curve.high, curve)}"
 
 

@@ -1,4 +1,4 @@
-"""Scores over the share of labels, a panel a class: the paper's figure 4."""
+"""Scores over the fraction of labels, a panel a class: the paper's figure 4."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ _TITLE_WIDTH = {1: 46, 2: 22, 3: 18}
 
 
 def class_curves(classes: Mapping[str, Sequence[Line]], *, metric: str) -> str:
-    """Draw a metric over the share of labels in a panel a class, all on the same axes.
+    """Draw a metric over the fraction of labels in a panel a class, all on the same axes.
 
     Args:
         classes: By name, in the order of the panels. A title looks the same in every panel.

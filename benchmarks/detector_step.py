@@ -92,7 +92,7 @@ def cxrssl_work(batch: int, size_px: int, norm: str, device: str) -> dict[str, W
     from cxrssl.config.schema import FinetuneRecipe
     from cxrssl.models.detector import build_detector, detector_input
     from cxrssl.models.families import faster_rcnn
-    from cxrssl.run.memory import place_gradients, training_layout
+    from cxrssl.run.memory import allocate_gradients, training_layout
     from cxrssl.run.optimizer import build_optimizer
     from cxrssl.run.processes import prepare_command, start_accelerator
 
@@ -111,7 +111,7 @@ def cxrssl_work(batch: int, size_px: int, norm: str, device: str) -> dict[str, W
     model = build_detector(config)
     model.load_state_dict(weights, strict=True)
     model.to(device, memory_format=training_layout(torch.device(device)))
-    place_gradients(model)
+    allocate_gradients(model)
     optim = recipe.optim
     optimizer = build_optimizer(model, optim.name, optim.momentum, optim.weight_decay)
     for group in optimizer.param_groups:

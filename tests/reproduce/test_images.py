@@ -15,7 +15,7 @@ from cxrssl.data.detection import splits_of
 from cxrssl.data.store import Store
 from cxrssl.finetune.splits import labelled_splits, training_images
 from cxrssl.reproduce import reproduce
-from cxrssl.reproduce.checks import claim
+from cxrssl.reproduce.checks import write_plan
 from cxrssl.reproduce.costs import print_costs
 from cxrssl.reproduce.images import PlanImages, check_images
 from cxrssl.reproduce.jobs import trainings
@@ -117,7 +117,7 @@ def test_a_dry_run_counts_the_repeats_of_rare_classes_as_training_does(
         "finetuning.set={data: {oversample_threshold: 0.4, oversample_rounding: ceil}}",
     )
     if from_store:
-        claim(tmp_path, smoke, [])
+        write_plan(tmp_path, smoke, [])
         (tmp_path / "store").symlink_to(store_folder)
     runs = {run.job.name: run for run in trainings(smoke, tmp_path)}
     recipe = runs["control-100-seed0"].recipe

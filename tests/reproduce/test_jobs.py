@@ -11,7 +11,7 @@ from cxrssl.config.load import load_recipe, to_yaml
 from cxrssl.config.schema import FinetuneRecipe, PretrainRecipe
 from cxrssl.core.errors import RecipeError, RunError
 from cxrssl.core.files import write_text
-from cxrssl.reproduce.checks import check, claim
+from cxrssl.reproduce.checks import check, write_plan
 from cxrssl.reproduce.jobs import Training, data_jobs, trainings
 from made_runs import made_plan as plan
 from support import old_form
@@ -184,23 +184,23 @@ def test_a_source_may_be_named_from_elsewhere(
 ) -> None:
     (tmp_path / "films").mkdir()
     monkeypatch.chdir(tmp_path)
-    claim(tmp_path / "x", plan("data.source=films"), [])
-    claim(tmp_path / "x", plan(f"data.source={tmp_path}/films"), [])
+    write_plan(tmp_path / "x", plan("data.source=films"), [])
+    write_plan(tmp_path / "x", plan(f"data.source={tmp_path}/films"), [])
     with pytest.raises(RunError, match="another plan: data"):
-        claim(tmp_path / "x", plan(f"data.source={tmp_path}"), [])
+        write_plan(tmp_path / "x", plan(f"data.source={tmp_path}"), [])
 
 
 def test_a_plan_may_grow_and_not_change(tmp_path: Path) -> None:
     grown = ("seeds=[0, 1]", "label_fractions=[0.25, 0.5, 1.0]")
-    claim(tmp_path, plan(), [])
-    claim(tmp_path, plan(*grown), [])
-    claim(tmp_path, plan(*grown, "slurm={gpus: 0}"), [])
+    write_plan(tmp_path, plan(), [])
+    write_plan(tmp_path, plan(*grown), [])
+    write_plan(tmp_path, plan(*grown, "slurm={gpus: 0}"), [])
     with pytest.raises(RunError, match="holds runs of another plan: label_fractions, seeds differ"):
-        claim(tmp_path, plan("seeds=[1]"), [])
+        write_plan(tmp_path, plan("seeds=[1]"), [])
     with pytest.raises(RunError, match="another plan: data"):
-        claim(tmp_path, plan(*grown, "data.size_px=96"), [])
+        write_plan(tmp_path, plan(*grown, "data.size_px=96"), [])
     with pytest.raises(RunError, match="another plan: answer"):  # it was named before the runs
-        claim(tmp_path, plan(*grown, "answer.metric=AP"), [])
+        write_plan(tmp_path, plan(*grown, "answer.metric=AP"), [])
 
 
 def test_a_plan_begun_in_the_old_form_of_recipes_goes_on(tmp_path: Path) -> None:
@@ -208,9 +208,9 @@ def test_a_plan_begun_in_the_old_form_of_recipes_goes_on(tmp_path: Path) -> None
     before = f"pretrainings.simclr.set={json.dumps(films)}"
     now = "pretrainings.simclr.set={method: {temperature: 0.1}}"
     write_text(tmp_path / "plan.yaml", to_yaml(plan(before)))
-    claim(tmp_path, plan(now), [])
+    write_plan(tmp_path, plan(now), [])
     with pytest.raises(RunError, match="another plan: pretrainings"):
-        claim(tmp_path, plan("pretrainings.simclr.set={method: {temperature: 0.2}}"), [])
+        write_plan(tmp_path, plan("pretrainings.simclr.set={method: {temperature: 0.2}}"), [])
     runs = trainings(plan(now), tmp_path)
     run = by_name(runs)["pretrain-simclr-50-seed0"]
     write_text(run.folder / "recipe.yaml", old_form(to_yaml(run.recipe)))
@@ -224,7 +224,7 @@ def test_what_is_no_plans_is_left_alone(tmp_path: Path) -> None:
         with pytest.raises(
             RunError, match=f"holds {content} and no plan.yaml, so it is not the folder of a plan"
         ):
-            claim(tmp_path / made, plan(), [])
+            write_plan(tmp_path / made, plan(), [])
     assert not (tmp_path / "plan.yaml").exists()
 
 
@@ -238,7 +238,7 @@ def test_a_cut_run_that_was_moved_goes_on_under_its_new_paths(tmp_path: Path) ->
     done = new.pop(0)  # its recipe says what it was made with
     recipe = (done.folder / "recipe.yaml").read_text()
     write_text(done.job.product, "{}")
-    claim(tmp_path / "new", smoke, [done, *new])
+    write_plan(tmp_path / "new", smoke, [done, *new])
     assert (done.folder / "recipe.yaml").read_text() == recipe
     assert {run.folder: (run.folder / "recipe.yaml").read_text() for run in new} == {
         run.folder: to_yaml(run.recipe) for run in new

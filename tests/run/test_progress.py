@@ -70,7 +70,7 @@ def test_a_training_shows_the_loss_that_was_read_last(
     with training_progress("train", log, TimedBatches([0] * 10), shown=True) as meter:
         for step in range(1, 11):
             parts = {"first": torch.tensor(float(step)), "second": torch.tensor(0.5)}
-            log.losses_if_due(parts, steps_done=step, epoch=0, lr=0.001)
+            log.write_losses_if_due(parts, steps_done=step, epoch=0, lr=0.001)
             meter.at(step, "epoch 1/1")
     lines = capsys.readouterr().err.splitlines()
     assert lines[0].startswith("train: 1/10 epoch 1/1 ETA ")  # nothing is read yet

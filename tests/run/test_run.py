@@ -237,7 +237,7 @@ def test_the_log_forgets_what_came_after_the_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     log = Log(path, 2, num_steps=7, steps_done=0, writes=True)
     for done in range(1, 7):
-        log.losses_if_due({"loss": torch.tensor(1.0)}, steps_done=done, epoch=0, lr=0.1)
+        log.write_losses_if_due({"loss": torch.tensor(1.0)}, steps_done=done, epoch=0, lr=0.1)
     with path.open("a") as file:
         file.write('{"step": 4, "lo')  # what a full disk leaves
     Log(path, 2, num_steps=7, steps_done=4, writes=True)
@@ -249,7 +249,7 @@ def test_the_last_step_is_logged_and_known_after_a_kill(tmp_path: Path) -> None:
     log = Log(path, 5, num_steps=7, steps_done=0, writes=True)
     for done in range(1, 8):
         loss = {"loss": torch.tensor(float(done))}
-        log.losses_if_due(loss, steps_done=done, epoch=0, lr=0.1)
+        log.write_losses_if_due(loss, steps_done=done, epoch=0, lr=0.1)
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [5, 7]
     assert Log(path, 5, num_steps=7, steps_done=7, writes=True).history("loss")[-1] == 7.0
 
@@ -258,7 +258,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_its_part(tmp_path: Pat
     log = Log(tmp_path / "log", 1, num_steps=7, steps_done=0, writes=True)
     losses = {"loss_box_reg": torch.tensor(float("nan")), "loss_classifier": torch.tensor(1.0)}
     with pytest.raises(TrainingError, match="step 3: loss_box_reg = nan, loss_classifier = 1"):
-        log.losses_if_due(losses, steps_done=3, epoch=0, lr=0.1)
+        log.write_losses_if_due(losses, steps_done=3, epoch=0, lr=0.1)
 
 
 def test_resume_says_what_is_there(tmp_path: Path) -> None:

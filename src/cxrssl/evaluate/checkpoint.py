@@ -21,7 +21,7 @@ from cxrssl.evaluate.original import in_original_px
 from cxrssl.evaluate.paired import read_other_run
 from cxrssl.evaluate.result import scored
 from cxrssl.evaluate.settings import Settings, settings_of
-from cxrssl.hub.pull import fetched
+from cxrssl.hub.pull import fetch
 from cxrssl.metrics.annotations import Truth
 from cxrssl.metrics.scores import ScoreTable
 from cxrssl.models.detector import Detector
@@ -69,7 +69,7 @@ def evaluate(
         DataError: If the detector or the store can't be used, or classes, size or fit differ.
     """
     processes = start_processes()
-    location = fetched(checkpoint)
+    location = fetch(checkpoint)
     folder = folder_of(location.folder)
     detector = load_detector(folder, source=location.source)
     store = Store(store_folder)

@@ -60,7 +60,7 @@ def finetune(recipe: FinetuneRecipe, out: Path, *, resume: bool) -> Path:
                 optimizer.zero_grad(set_to_none=False)  # gradients keep their place in memory
                 step += 1
                 losses = checked(accelerator, losses, steps_done=step)
-                log.losses_if_due(losses, steps_done=step, epoch=epoch, lr=lr)
+                log.write_losses_if_due(losses, steps_done=step, epoch=epoch, lr=lr)
                 validation.log_if_due(log, steps_done=step, epoch=epoch)
                 checkpoints.save_if_due(model, optimizer, losses, steps_done=step)
                 meter.at(step, f"epoch {epoch + 1}/{plan.num_epochs}")

@@ -12,13 +12,13 @@ from cxrssl.core.errors import RunError
 from cxrssl.data.loaders import DetectionImages, detection_loader
 from cxrssl.data.sampling import in_order
 from cxrssl.data.store import Store
-from cxrssl.hub.pull import fetched, fetched_weights
+from cxrssl.hub.pull import fetch, fetch_weights
 from cxrssl.models.backbone import recalibrate, sync_batch_norm
 from cxrssl.models.detector import Config, Detector, build_detector, detector_input, image_processor
 from cxrssl.models.families import family
 from cxrssl.models.initial_weights import coco_detector, imagenet_start, run_start
 from cxrssl.models.weights import TransferRecord, transfer
-from cxrssl.run.memory import place_gradients, training_layout
+from cxrssl.run.memory import allocate_gradients, training_layout
 from cxrssl.run.seed import INITIALISATION, seed_torch
 
 
@@ -65,7 +65,7 @@ def initial_detector(
             )
         detector.family.replace_body(model, sync_batch_norm(detector.body))
     model.to(memory_format=training_layout(device))
-    place_gradients(model)
+    allocate_gradients(model)
     return detector, record
 
 
@@ -91,7 +91,7 @@ def config_of(recipe: FinetuneRecipe, classes: Sequence[str], *, store_px: int) 
 def _transfers(detector: Detector, recipe: FinetuneRecipe) -> Iterator[TransferRecord]:
     """Load the recipe's initial weights, and yield the audit of each transfer."""
     init, architecture, body = recipe.init, recipe.model.backbone, detector.body
-    file, given_source = fetched_weights(init.weights)
+    file, given_source = fetch_weights(init.weights)
     match init.start:
         case "random":
             pass
@@ -105,7 +105,7 @@ def _transfers(detector: Detector, recipe: FinetuneRecipe) -> Iterator[TransferR
         case _:
             assert_never(init.start)
     if init.backbone is not None:
-        location = fetched(init.backbone)
+        location = fetch(init.backbone)
         weights = run_start(
             location.folder,
             source=location.source,

@@ -68,7 +68,7 @@ def set_up(recipe: FinetuneRecipe, out: Path, *, resume: bool) -> Setup:
         recipe, store, images, accelerator.device, is_resumed=resume and checkpoints.exist()
     )
     run = open_run(out, recipe_yaml=recipe_yaml, resume=resume, writes=writes)
-    run.write_start(
+    run.write_provenance(
         transfer=transfers, provenance=provenance(accelerator, data=data_record(store, splits.ids))
     )
     write_training_images(run, images, plan, recipe.size_px)

@@ -58,7 +58,7 @@ class Fetched:
     source: str
 
 
-def fetched(path: Path) -> Fetched:
+def fetch(path: Path) -> Fetched:
     """Return the folder that a path names, fetched if it is `hf-hub:ORG/NAME[@REVISION]`.
 
     Without a revision it is what `main` is now. A branch or tag is looked up at each call.
@@ -77,18 +77,18 @@ def fetched(path: Path) -> Fetched:
     return Fetched(folder, f"{PREFIX}{repo}@{folder.name}")
 
 
-def fetched_weights(path: Path | None) -> tuple[Path | None, str | None]:
+def fetch_weights(path: Path | None) -> tuple[Path | None, str | None]:
     """Return the file of weights that a recipe names, and its name in records.
 
     Args:
         path: A file, `hf-hub:ORG/NAME@REVISION`, or None for none.
 
     Raises:
-        HubError: See `fetched`.
+        HubError: See `fetch`.
     """
     if path is None:
         return None, None
-    snapshot = fetched(path)
+    snapshot = fetch(path)
     file = snapshot.folder / "model.safetensors" if is_on_hub(path) else path
     return file, snapshot.source
 

@@ -14,7 +14,7 @@ import torch
 from cxrssl.core.boxes import flipped as flipped_boxes
 from cxrssl.core.errors import DataError
 from cxrssl.data.image_file import DetectorImage, Square
-from cxrssl.hub.pull import FILES, fetched
+from cxrssl.hub.pull import FILES, fetch
 from cxrssl.models.detector import Detector, detector_input
 from cxrssl.models.detector_folder import folder_of, load_detector
 from cxrssl.predict.found import Finding
@@ -88,7 +88,7 @@ def load_ensemble(checkpoints: Sequence[Path], *, flip: bool) -> Ensemble:
         DataError: If one is not a detector, is named twice, or has other classes than the first.
         TransferError: If weights do not fit their configuration.
     """
-    pulled = [fetched(checkpoint) for checkpoint in checkpoints]
+    pulled = [fetch(checkpoint) for checkpoint in checkpoints]
     folders = [folder_of(detector_folder.folder) for detector_folder in pulled]
     detectors = [
         load_detector(folder, source=detector_folder.source)

@@ -25,7 +25,7 @@ from cxrssl.pretrain.start import build_pretext
 from cxrssl.run.checkpoint import Checkpoints
 from cxrssl.run.folder import RunFolder, check_run, open_run
 from cxrssl.run.log import Log
-from cxrssl.run.memory import memory_faults, place_gradients
+from cxrssl.run.memory import allocate_gradients, memory_faults
 from cxrssl.run.optimizer import build_optimizer
 from cxrssl.run.processes import Accelerator, clip_gradients, leave_process_group, start_accelerator
 from cxrssl.run.progress import TimedBatches, say, training_progress
@@ -58,10 +58,10 @@ def pretrain(recipe: PretrainRecipe, out: Path, *, resume: bool) -> Path:
     pretext, transfers = build_pretext(recipe, is_resumed=resume and checkpoints.exist())
     run = open_run(out, recipe_yaml=to_yaml(recipe), resume=resume, writes=is_main)
     made_with = provenance(accelerator, data=data_record(store, {"pool": images.ids}))
-    run.write_start(transfer=transfers, provenance=made_with)
+    run.write_provenance(transfer=transfers, provenance=made_with)
     write_training_images(run, images, plan, recipe)
     model, chunk = on_device(
-        pretext, accelerator, recipe, images[Visit(0, 0)], chunk_bound=run.chunk_bound()
+        pretext, accelerator, recipe, images[Visit(0, 0)], chunk_bound=run.read_chunk_size()
     )
     optimizer = build_optimizer(model, optim.name, optim.momentum, optim.weight_decay)
     step = checkpoints.restore(model, optimizer)
@@ -73,7 +73,7 @@ def pretrain(recipe: PretrainRecipe, out: Path, *, resume: bool) -> Path:
     health = health_check(images, plan, recipe, measures=is_main)
     network, optimizer = accelerator.prepare(model, optimizer)
     gradient = Gradient(
-        accelerator, network, pretext, images.intensity, recipe.seed, chunk, run.remember_chunk
+        accelerator, network, pretext, images.intensity, recipe.seed, chunk, run.write_chunk_size
     )
     network.train()
     health.log_start(pretext.encoder, log, steps_done=step)
@@ -90,7 +90,7 @@ def pretrain(recipe: PretrainRecipe, out: Path, *, resume: bool) -> Path:
                 optimizer.zero_grad(set_to_none=False)  # see `on_device`
                 step += 1
                 pretext.after_step(step / plan.num_steps)
-                log.losses_if_due(losses, steps_done=step, epoch=epoch, lr=lr)
+                log.write_losses_if_due(losses, steps_done=step, epoch=epoch, lr=lr)
                 health.log_if_due(pretext.encoder, log, steps_done=step, epoch=epoch)
                 checkpoints.save_if_due(model, optimizer, losses, steps_done=step)
                 meter.at(step, f"epoch {epoch + 1}/{plan.num_epochs}")
@@ -141,7 +141,7 @@ def on_device(
         model = sync_batch_norm(model)  # torch has none for CPUs
     if recipe.compile:
         model.compile()
-    place_gradients(model)
+    allocate_gradients(model)
     return model, chunk
 
 

@@ -12,7 +12,7 @@ from cxrssl.core.errors import RecipeError
 from cxrssl.core.images import Intensity
 from cxrssl.core.printable import printable
 from cxrssl.data.cuts.tiles import NUM_TILES
-from cxrssl.hub.pull import fetched, fetched_weights
+from cxrssl.hub.pull import fetch, fetch_weights
 from cxrssl.models.backbone import (
     SIZE_FAULTS,
     check_sizes,
@@ -134,13 +134,13 @@ def _weights(body: BodySection, intensity: Intensity) -> tuple[dict[str, Tensor]
         case "random":
             return None
         case "imagenet" | "coco":
-            file, given_source = fetched_weights(body.weights)
+            file, given_source = fetch_weights(body.weights)
             start = imagenet_start if body.start == "imagenet" else coco_start
             weights, source = start(body.backbone, file)
             return weights, given_source or source
         case "run":
             assert body.weights is not None  # the schema wants one
-            location = fetched(body.weights)
+            location = fetch(body.weights)
             weights = run_start(
                 location.folder,
                 source=location.source,

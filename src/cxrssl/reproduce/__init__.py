@@ -19,7 +19,7 @@ from cxrssl.core.lock import sole_user
 from cxrssl.jobs.job import NOT_RUN, Job
 from cxrssl.jobs.local import job_environments, run_locally
 from cxrssl.jobs.slurm import check_idle, run_on_slurm, slurm_name
-from cxrssl.reproduce.checks import check, check_folder, claim
+from cxrssl.reproduce.checks import check, check_folder, write_plan
 from cxrssl.reproduce.images import PlanImages, check_images
 from cxrssl.reproduce.jobs import Training, data_jobs, trainings
 from cxrssl.reproduce.progress_table import ProgressTable, open_progress_table
@@ -54,7 +54,7 @@ def reproduce(plan: Plan, out: Path, *, executor: Executor = "local") -> Path:
             table.say(f"{out}: another `cxrssl reproduce`, or a run it began, is at work; waiting.")
 
         with sole_user(out, on_wait=wait) as lock_fd:
-            claim(out, plan, runs)
+            write_plan(out, plan, runs)
             return _run(plan, out, runs, executor, table, lock_fd)
 
 

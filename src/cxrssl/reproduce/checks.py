@@ -12,9 +12,9 @@ from cxrssl.config.schema import FinetuneRecipe, PretrainRecipe
 from cxrssl.core.errors import CxrsslError, HubError, RecipeError, RunError
 from cxrssl.core.files import write_text
 from cxrssl.core.hub_address import is_on_hub
-from cxrssl.hub.pull import fetched
+from cxrssl.hub.pull import fetch
 from cxrssl.reproduce.jobs import Training, flattened
-from cxrssl.run.folder import check_no_file
+from cxrssl.run.folder import check_no_file_in_path
 
 # Folders that a plan makes: without a plan.yaml beside them they are not those of a plan.
 _PLAN_FOLDERS = ("store", "pool", "phantom")
@@ -26,7 +26,7 @@ def check_folder(out: Path, plan: Plan) -> None:
     Raises:
         RunError: If the folder holds something else, or is a file.
     """
-    check_no_file(out)
+    check_no_file_in_path(out)
     path = out / "plan.yaml"
     if not path.is_file():
         folder_names = [name for name in _PLAN_FOLDERS if (out / name).exists()]
@@ -51,7 +51,7 @@ def check_folder(out: Path, plan: Plan) -> None:
         )
 
 
-def claim(out: Path, plan: Plan, trainings: Sequence[Training]) -> None:
+def write_plan(out: Path, plan: Plan, trainings: Sequence[Training]) -> None:
     """Write the plan into its folder, which is new or holds an earlier state of this plan.
 
     Unfinished runs get the paths that the folder has now, in case it was moved.
@@ -197,7 +197,7 @@ def _missing_initial_weights(run: Training) -> Iterator[str]:
 def _hub_fault(address: Path) -> str | None:
     """Fetch a repository of the Hub, once for all runs, and return the error if it fails."""
     try:
-        fetched(address)
+        fetch(address)
     except HubError as error:
         return str(error)
     return None

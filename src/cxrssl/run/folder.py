@@ -53,18 +53,20 @@ class RunFolder:
         """Return the folder of the detector with the best validation score."""
         return self.path / "best"
 
-    def write_start(self, *, transfer: dict[str, Any] | None, provenance: dict[str, Any]) -> None:
+    def write_provenance(
+        self, *, transfer: dict[str, Any] | None, provenance: dict[str, Any]
+    ) -> None:
         """Record the provenance, and the audit of the initial weights unless it is None."""
         if self.writes:
             if transfer is not None:
                 write_json(self.path / "transfer.json", transfer)
             write_json(self.path / "provenance.json", provenance)
 
-    def remember_chunk(self, chunk_images: int) -> None:
+    def write_chunk_size(self, chunk_images: int) -> None:
         """Record the chunk size for a later start, from the process that ran out of memory."""
         write_json(self.path / "chunk.json", {"chunk_images": chunk_images})
 
-    def chunk_bound(self) -> int | None:
+    def read_chunk_size(self) -> int | None:
         """Return the recorded chunk size, None if memory never ran out."""
         path = self.path / "chunk.json"
         if not path.is_file():
@@ -114,7 +116,7 @@ def check_run(path: Path, *, recipe_yaml: str, resume: bool, writes: bool = True
     recipe = path / "recipe.yaml"
     if not writes:
         return
-    check_no_file(path)
+    check_no_file_in_path(path)
     if is_finished(path):
         raise RunError(f"{path} holds a finished run. Name another folder with --out.")
     if recipe.is_file():
@@ -123,7 +125,7 @@ def check_run(path: Path, *, recipe_yaml: str, resume: bool, writes: bool = True
         raise RunError(f"{path} is not empty and holds no run. Name another folder with --out.")
 
 
-def check_no_file(path: Path) -> None:
+def check_no_file_in_path(path: Path) -> None:
     """Check that neither a path nor a parent of it is a file, so that a folder can be made.
 
     Raises:

@@ -42,7 +42,7 @@ class Log:
             write_text(path, "".join(f"{json.dumps(line)}\n" for line in kept_lines))
             write_json(path.with_name("length.json"), {"num_steps": num_steps})
 
-    def losses_if_due(
+    def write_losses_if_due(
         self, losses: Mapping[str, Tensor], *, steps_done: int, epoch: int, lr: float
     ) -> None:
         """Check and write the losses of a step at which they are due.

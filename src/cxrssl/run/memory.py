@@ -73,7 +73,7 @@ def training_layout(device: torch.device) -> torch.memory_format:
     return torch.channels_last
 
 
-def place_gradients(model: nn.Module) -> None:
+def allocate_gradients(model: nn.Module) -> None:
     """Allocate gradients before activations, which fragments the heap less."""
     for parameter in model.parameters():
         if parameter.requires_grad:

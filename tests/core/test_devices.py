@@ -12,7 +12,7 @@ import torch
 from cxrssl.core import devices
 from cxrssl.core.devices import check_architecture, device_of_one_process, gpu_names, runs_on
 from cxrssl.core.errors import RunError
-from cxrssl.jobs.local import places
+from cxrssl.jobs.local import job_environments
 from cxrssl.run.processes import start_accelerator, start_processes
 
 
@@ -33,7 +33,7 @@ STARTS: dict[str, Callable[[], object]] = {
     "training": lambda: start_accelerator("fp32", batch_size=1),
     "scoring": start_processes,
     "predict and --dry-run": device_of_one_process,
-    "jobs": places,
+    "jobs": job_environments,
 }
 
 
@@ -119,7 +119,7 @@ def test_each_job_gets_a_gpu_that_was_granted(
     environment = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
     assert gpu_names(environment, num_gpus=shown) == expected
     has_gpus(monkeypatch, shown, usable=shown > 0, visible=visible)
-    result = [place.get("CUDA_VISIBLE_DEVICES") for place in places()]
+    result = [environment.get("CUDA_VISIBLE_DEVICES") for environment in job_environments()]
     assert result == expected if expected else set(result) == {None}
 
 

@@ -2,7 +2,7 @@
 
 import difflib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -16,6 +16,7 @@ from cxrssl.config.section import Section
 from cxrssl.config.yaml_text import parse_yaml, read_yaml, yaml_text
 from cxrssl.core.errors import RecipeError
 from cxrssl.core.files import write_text
+from cxrssl.core.hub_address import is_on_hub
 
 Recipe = TypeVar("Recipe", bound=Section)
 _MOST_DOTS = 16
@@ -88,6 +89,23 @@ def to_yaml(recipe: BaseModel) -> str:
     """Return a merged recipe as YAML that runs as it is."""
     content = json.loads(recipe.model_dump_json())
     return yaml_text(content)
+
+
+def map_paths(value: object, change: Callable[[Path], Path]) -> object:
+    """Return the nested fields of a dumped recipe with every path changed."""
+    if isinstance(value, Mapping):
+        return {key: map_paths(field, change) for key, field in value.items()}
+    return change(value) if isinstance(value, Path) else value
+
+
+def path_end(path: Path) -> Path:
+    """Return the end of a path, which stays when folders move: the last part, or `RUN/backbone`.
+
+    An address on the Hub is returned unchanged.
+    """
+    if is_on_hub(path):
+        return path
+    return Path(*path.parts[-2:]) if path.name == "backbone" else Path(path.name)
 
 
 def _check_task(path: Path, content: dict[str, Any], kind: type[Section]) -> None:

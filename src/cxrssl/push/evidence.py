@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cxrssl.config.load import Recipe, load_run_recipe, to_yaml
+from cxrssl.config.load import Recipe, load_run_recipe, map_paths, path_end, to_yaml
 from cxrssl.config.schema import FinetuneRecipe, PretrainRecipe
 from cxrssl.core.errors import RunError
 from cxrssl.core.files import json_text
-from cxrssl.core.hub_address import PREFIX
 from cxrssl.core.records import read_record
 from cxrssl.run.folder import is_finished
 
@@ -105,7 +104,9 @@ def read_evidence(run: Path) -> Evidence:
         run.resolve().name,
         recipe,
         content["provenance"],
-        tuple(item | {"source": _last_part(item["source"])} for item in transfer["transfers"]),
+        tuple(
+            item | {"source": str(path_end(Path(item["source"])))} for item in transfer["transfers"]
+        ),
         transfer["start"],
         _without_names(content["metrics"]),
         _answer(run),
@@ -113,11 +114,11 @@ def read_evidence(run: Path) -> Evidence:
 
 
 def _recipe(run: Path) -> PretrainRecipe | FinetuneRecipe:
-    """Return the recipe of a run, its paths cut to their last part."""
+    """Return the recipe of a run without folders of this machine: paths are cut to their ends."""
 
     def read(kind: type[Recipe]) -> Recipe:
         recipe = load_run_recipe(run, kind)
-        return kind.model_validate(_without_folders(recipe.model_dump()))
+        return kind.model_validate(map_paths(recipe.model_dump(), path_end))
 
     return read(FinetuneRecipe) if (run / "detector").is_dir() else read(PretrainRecipe)
 
@@ -155,18 +156,3 @@ def _without_names(metrics: Mapping[str, Any]) -> dict[str, Any]:
         "leave_one_out": [row | {"reader": number[row["reader"]]} for row in singles],
     }
     return dict(metrics) | {"readers": dict(readers) | changed}
-
-
-def _without_folders(value: object) -> object:
-    """Return fields with paths cut to their last part: folders of this machine stay private."""
-    if isinstance(value, Mapping):
-        return {key: _without_folders(field) for key, field in value.items()}
-    return _last_part(str(value)) if isinstance(value, Path) else value
-
-
-def _last_part(path: str) -> str:
-    """Return the last part of a path (two for `RUN/backbone`); an address on the Hub unchanged."""
-    if path.startswith(PREFIX) or "/" not in path:
-        return path
-    parts = Path(path).parts
-    return "/".join(parts[-2:] if parts[-1] == "backbone" else parts[-1:])

@@ -1,11 +1,11 @@
 """Checks before a plan begins, which report all faults at once."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
 from cxrssl.config.arms import arms_of
-from cxrssl.config.load import load_recipe, load_run_recipe, to_yaml
+from cxrssl.config.load import load_recipe, load_run_recipe, map_paths, path_end, to_yaml
 from cxrssl.config.moved import MOVED
 from cxrssl.config.plan import Plan, PretrainingSection
 from cxrssl.config.schema import FinetuneRecipe, PretrainRecipe
@@ -82,7 +82,7 @@ def _changed(previous: Plan, plan: Plan) -> Iterator[str]:
             case "pretrainings":
                 is_equal = _in_new_form(old) == _in_new_form(new)
             case "data":
-                old, new = (_map_paths(data.model_dump(), Path.resolve) for data in (old, new))
+                old, new = (map_paths(data.model_dump(), Path.resolve) for data in (old, new))
                 is_equal = old == new
             case _:
                 is_equal = old == new
@@ -97,13 +97,6 @@ def _in_new_form(pretrainings: Mapping[str, PretrainingSection]) -> object:
         | {"set": {MOVED.get(key, key): value for key, value in flattened(section.set)}}
         for name, section in pretrainings.items()
     }
-
-
-def _map_paths(value: object, change: Callable[[Path], object]) -> object:
-    """Return nested fields with every path changed."""
-    if isinstance(value, Mapping):
-        return {key: _map_paths(field, change) for key, field in value.items()}
-    return change(value) if isinstance(value, Path) else value
 
 
 def check(plan: Plan, trainings: Sequence[Training]) -> None:
@@ -210,13 +203,6 @@ def _is_same_recipe(written: Path, recipe: PretrainRecipe | FinetuneRecipe) -> b
     except CxrsslError:
         return False
     written_fields, fields = (
-        _map_paths(fields.model_dump(), _path_end) for fields in (written_recipe, recipe)
+        map_paths(fields.model_dump(), path_end) for fields in (written_recipe, recipe)
     )
     return written_fields == fields
-
-
-def _path_end(path: Path) -> object:
-    """Return the part of a path that stays when a plan's folder moves; an address unchanged."""
-    if is_on_hub(path):
-        return path
-    return path.parts[-2:] if path.name == "backbone" else path.parts[-1:]

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -106,12 +107,14 @@ def planted(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("planted") / "source"
     shutil.copytree(source, folder)
     changes = list(FAULTS.values())
-    for number, path in enumerate(sorted((folder / "train").iterdir())):
-        dataset = pydicom.dcmread(path)
-        plant(dataset)
-        dataset.save_as(path)
-        if number < len(changes):
-            changes[number % len(changes)](path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's, of what is planted
+        for number, path in enumerate(sorted((folder / "train").iterdir())):
+            dataset = pydicom.dcmread(path)
+            plant(dataset)
+            dataset.save_as(path)
+            if number < len(changes):
+                changes[number % len(changes)](path)
     shutil.copy(folder / "train" / path.name, folder / "train" / f"{NAME}.dicom")
     (folder / "train" / f"{HOSPITAL}.dicom").write_bytes(b"no DICOM at all")
     return folder

@@ -123,9 +123,10 @@ def test_ctrl_c_and_a_plain_kill_say_how_to_go_on_to_the_same_bytes(
     _, text = run.communicate(timeout=120)
     assert run.returncode == code, text
     assert "Traceback" not in text
-    *_, kept, go_on = text.splitlines()
-    assert kept.endswith("Kept: the files that are done. To go on:")
-    program, *arguments = shlex.split(go_on)
+    # Python may tell of semaphores after it, which a process that a signal ends does not give back.
+    _, kept, after = text.partition("Kept: the files that are done. To go on:\n")
+    assert kept, text
+    program, *arguments = shlex.split(after.splitlines()[0])
     assert program == "cxrssl"
     again = [sys.executable, "-m", "cxrssl", *arguments]
     assert subprocess.run(again, check=False, capture_output=True).returncode == 1  # one is broken

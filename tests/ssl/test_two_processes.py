@@ -70,7 +70,10 @@ for queue in queued:  # its order is that of the processes
 if accelerator.is_main_process:
     numbers = {{name: tensor.double().flatten().tolist() for name, tensor in state.items()}}
     json.dump([losses, numbers], open(out, "w"))
-accelerator.end_training()  # a process that ends while it is connected may abort
+# A process that ends while it, or the other, is still connected may abort.
+del network
+accelerator.wait_for_everyone()
+accelerator.end_training()
 """
 IMPORTS = """
 from cxrssl.ssl.byol import BYOL

@@ -17,7 +17,12 @@ import typer
 from cxrssl import cli
 from cxrssl.cli import interrupts
 from cxrssl.core.errors import DataError
-from cxrssl.core.interrupts import Interrupted, ends_between_steps, interruptible
+from cxrssl.core.interrupts import (
+    Interrupted,
+    end_if_interrupted,
+    ends_between_steps,
+    interruptible,
+)
 
 PYTHON = sys.executable
 CXRSSL = (PYTHON, "-m", "cxrssl")
@@ -215,6 +220,21 @@ with interruptible(can_wait=True):
         [PYTHON, str(path)], input="", capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout == "ready\n0\n-15\n"
+
+
+def test_a_signal_in_a_finalizer_is_kept() -> None:
+    class Closing:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    hook = sys.unraisablehook
+    with interruptible(can_wait=True):
+        closing = Closing()
+        del closing  # where Python can raise nothing
+        with pytest.raises(Interrupted) as ended:
+            end_if_interrupted()
+    assert ended.value.number == signal.SIGTERM
+    assert sys.unraisablehook is hook
 
 
 def test_what_is_ignored_stays_ignored_and_handlers_are_given_back() -> None:

@@ -227,6 +227,28 @@ def test_the_recipe_of_another_run_is_told_before_a_store_that_is_not_there(
         finetune(finetune_recipe(store_folder, changed), tmp_path, resume=True)
 
 
+def test_a_run_of_another_command_is_told_how_to_go_on(store_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(to_yaml(pretrain_recipe(store_folder)))
+    message = f"a run of `cxrssl pretrain`, .* with `cxrssl pretrain --resume --out {tmp_path}`"
+    with pytest.raises(RunError, match=message):
+        finetune(finetune_recipe(store_folder), tmp_path, resume=True)
+
+
+def test_a_run_does_not_go_on_with_other_data(tmp_path: Path) -> None:
+    run = open_run(tmp_path / "run", recipe_yaml="a: 1\n", resume=False, writes=True)
+    begun = {"data_fingerprint": "f", "images": {"pool": {"count": 25, "sha256": "a"}}, "git": None}
+    run.write_provenance(transfer=None, provenance=begun)
+    fewer = begun | {"images": {"pool": {"count": 24, "sha256": "b"}}}
+    run.write_provenance(transfer=None, provenance=fewer)  # no step is trained yet
+    (run.checkpoints / "step-00000004").mkdir(parents=True)
+    with pytest.raises(RunError, match="other data: pool 24 images then, pool 25 images now"):
+        run.write_provenance(transfer=None, provenance=begun)
+    with pytest.raises(RunError, match="pool 24 images now, with other pixels or boxes"):
+        run.write_provenance(transfer=None, provenance=fewer | {"data_fingerprint": "g"})
+    run.write_provenance(transfer=None, provenance=fewer | {"git": {"sha": "c"}})
+    assert json.loads((run.path / "provenance.json").read_text())["git"] == {"sha": "c"}
+
+
 def test_a_folder_with_other_things_is_not_taken(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(RunError, match="is not empty and holds no run"):
@@ -270,6 +292,6 @@ def test_resume_says_what_is_there(tmp_path: Path) -> None:
     assert resume_text(path).endswith("without a checkpoint; it begins again from its first step.")
     for name in ("step-00000008", "step-00000012", "step-00000016.7.tmp"):
         (path / "checkpoints" / name).mkdir(parents=True)
-    assert resume_text(path) == f"{path} holds a run that has not ended; it goes on from step 12."
+    assert resume_text(path).endswith("has not ended; its last checkpoint is of step 12.")
     (path / "metrics.json").write_text("{}")
     assert resume_text(path) == f"{path} holds a finished run."

@@ -165,6 +165,22 @@ class Detector:
         return DetectorImage(dict.fromkeys(squares, image), image.shape[1], image.shape[0])
 
 
+def _checked_device(device: str | torch.device) -> torch.device:
+    """Return a device on which this process can have tensors.
+
+    Raises:
+        ArgumentError: If there is none of that name.
+    """
+    try:
+        return torch.zeros(1, device=device).device
+    except (AssertionError, RuntimeError, TypeError) as error:  # as torch has them, by device
+        reason = str(error).splitlines()[0]
+        raise ArgumentError(
+            f"device is {str(device)!r}, which torch can't use here: {reason}. Expected cpu, or "
+            "cuda or cuda:N where there is such a GPU."
+        ) from error
+
+
 def _is_image(value: object) -> TypeGuard[ImageInput]:
     """Return whether a value is the path of an image, or an array of any shape."""
     return isinstance(value, str | os.PathLike | np.ndarray)
@@ -202,8 +218,10 @@ def load_detector(
         CxrsslError: If there is no such detector, it can't be fetched or loaded completely, classes
             differ, or the GPU can't be used.
     """
-    target = device_of_one_process() if device is None else torch.device(device)
+    target = device_of_one_process() if device is None else _checked_device(device)
     names = [checkpoint] if isinstance(checkpoint, str | os.PathLike) else checkpoint
+    if names is None:
+        raise ArgumentError("load_detector got None; expected the path of a checkpoint.")
     if not names:
         raise ArgumentError("load_detector got an empty list; expected one checkpoint or more.")
     ensemble = load_ensemble([Path(name) for name in names], flip=flip)

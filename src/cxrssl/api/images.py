@@ -4,7 +4,7 @@ import os
 import warnings
 from pathlib import Path
 
-from cxrssl.core.images import Fit, Pixels, opencv_threads_restored
+from cxrssl.core.images import Fit, Pixels, check_square, opencv_threads_restored
 from cxrssl.data.dicom.read import read_dicom as decode_file
 
 
@@ -20,17 +20,19 @@ def read_dicom(
 
     Args:
         path: Path of the file: one grey frame of at most 150 megapixels, compressed or not.
-        size_px: Side of the square to return, as an ingest stores it; None for the rows and
-            columns of the file.
+        size_px: Side of the square to return, 16 to 8192 pixels, as an ingest stores it; None for
+            the rows and columns of the file.
         fit: How the image is laid into the square: `squash` stretches it, `letterbox` keeps its
             aspect and fills up with black.
 
     Raises:
-        CxrsslError: If it is not a DICOM file, holds no such image, or can't be decoded.
+        CxrsslError: If an argument is wrong, or the file is not DICOM, holds no such image, or
+            can't be decoded.
 
     Warns:
         DecodeWarning: For each thing that had to be guessed or changed.
     """
+    check_square(16 if size_px is None else size_px, fit)
     radiograph = decode_file(Path(path), size_px=size_px, fit=fit)
     for text in radiograph.warnings:
         warnings.warn(f"{Path(path).name}: {text}", DecodeWarning, stacklevel=3)

@@ -13,7 +13,7 @@ from cxrssl.config.plan import Plan
 from cxrssl.config.schema import FinetuneRecipe, PretrainRecipe
 from cxrssl.config.yaml_text import read_yaml
 from cxrssl.core.errors import ArgumentError, RecipeError
-from cxrssl.core.images import Fit
+from cxrssl.core.images import Fit, check_square
 from cxrssl.core.processes import available_cores, random_state_restored
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ Layout = Literal["auto", "kaggle", "physionet", "coco", "images"]
 Kind = TypeVar("Kind", PretrainRecipe, FinetuneRecipe, Plan)
 
 _TASKS: dict[type, Task] = {PretrainRecipe: "pretrain", FinetuneRecipe: "finetune", Plan: "plan"}
-_SIZES_PX = range(16, 8193)
 
 
 def recipe(name: PathLike, **changes: object) -> AnyRecipe:
@@ -177,12 +176,10 @@ def ingest(
     from cxrssl.ingest import ingest as run
     from cxrssl.ingest.shards import Settings
 
-    if size_px not in _SIZES_PX:
-        raise ArgumentError(f"size_px is {size_px}; expected 16 to 8192.")
-    _check_one_of("fit", fit, ("squash", "letterbox"))
+    check_square(size_px, fit)
     _check_one_of("layout", layout, ("auto", "kaggle", "physionet", "coco", "images"))
     workers = available_cores() if num_workers is None else num_workers
-    if workers < 1:
+    if not isinstance(workers, int) or workers < 1:
         raise ArgumentError(f"num_workers is {num_workers}; expected 1 or more, or None.")
     check_not_imported_by_worker()
     with opencv_threads_restored(), start_method_restored():

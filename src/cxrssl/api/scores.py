@@ -147,6 +147,8 @@ def evaluate(
         )
     if consensus_iou is not None and not 0.01 <= consensus_iou <= 0.99:
         raise ArgumentError(f"consensus_iou is {consensus_iou}; expected 0.01 to 0.99.")
+    if seed < 0:
+        raise ArgumentError(f"seed is {seed}; expected 0 or more.")
     bootstrap = Bootstrap(replicates, seed)
     against_path = None if against is None else Path(against)
     store = _store_folder(truth)

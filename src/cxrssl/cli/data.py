@@ -21,8 +21,8 @@ def phantom(
             min=0, max=0.99, help="Fraction of images without findings (0.707 in VinDr-CXR)."
         ),
     ] = 0.3,
-    min_side: Annotated[int, typer.Option(min=64, help="Shortest side, pixels.")] = 800,
-    max_side: Annotated[int, typer.Option(min=64, max=4000, help="Longest side, pixels.")] = 1200,
+    min_side: Annotated[int, typer.Option(min=128, help="Shortest side, pixels.")] = 800,
+    max_side: Annotated[int, typer.Option(min=128, max=4000, help="Longest side, pixels.")] = 1200,
     workers: Workers = None,
 ) -> None:
     """Make a chest data set of DICOM files read by several readers, in Kaggle VinBigData layout."""
@@ -127,10 +127,7 @@ def ingest(
         )
     print_ingest(vars(summary), store=store)
     if not summary.num_missing:
-        from cxrssl.core.records import read_record
-
-        has_boxes = bool(read_record(store / "manifest.json")["classes"])
-        print_next_after_ingest(store, has_boxes=has_boxes)
+        print_next_after_ingest(store, has_boxes=summary.marks.num_boxes > 0)
     if summary.failures:
         raise typer.Exit(1)
 

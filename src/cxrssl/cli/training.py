@@ -7,6 +7,7 @@ import typer
 
 from cxrssl.cli.interrupts import explain_interrupts, is_main_process, run_resume_advice
 from cxrssl.cli.options import Out, Resume, Set, app, say
+from cxrssl.core.interrupts import end_if_interrupted
 
 if TYPE_CHECKING:
     from cxrssl.config.schema import FinetuneRecipe, PretrainRecipe
@@ -49,11 +50,12 @@ def pretrain(
         prepare_command()
         _print_resume_text(folder, resume=resume)
         product = run(merged, folder, resume=resume)
-    if is_main_process():
-        from cxrssl.cli.show_summary import print_pretraining
+        end_if_interrupted()
+        if is_main_process():
+            from cxrssl.cli.show_summary import print_pretraining
 
-        print_pretraining(folder, merged.data.store)
-        say(product)
+            print_pretraining(folder, merged.data.store)
+            say(product)
 
 
 @app.command()
@@ -74,11 +76,12 @@ def finetune(
         prepare_command()
         _print_resume_text(folder, resume=resume)
         product = run(merged, folder, resume=resume)
-    if is_main_process():
-        from cxrssl.cli.show_summary import print_finetuning
+        end_if_interrupted()
+        if is_main_process():
+            from cxrssl.cli.show_summary import print_finetuning
 
-        print_finetuning(folder, merged.data.store)
-        say(product)
+            print_finetuning(folder, merged.data.store)
+            say(product)
 
 
 def _read(
@@ -121,8 +124,8 @@ def _read(
 
 
 def _print_resume_text(folder: Path, *, resume: bool) -> None:
-    """Print what --resume finds; of several processes the main one does."""
-    from cxrssl.run.folder import resume_text
+    """Print what --resume finds, unless an error will say it; the main process does."""
+    from cxrssl.run.folder import is_finished, resume_text
 
-    if resume and is_main_process():
+    if resume and is_main_process() and not is_finished(folder):
         say(resume_text(folder), err=True)

@@ -7,19 +7,35 @@ Shapes: H, W are the image's height and width in pixels; h, w those of the resul
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, assert_never
+from typing import Any, Literal, assert_never, get_args
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cxrssl.core.errors import ArgumentError
+
 Pixels = NDArray[np.uint8]
 Levels = NDArray[np.floating[Any]] | NDArray[np.integer[Any]]
 Fit = Literal["squash", "letterbox"]
+SIZES_PX = range(16, 8193)
 
 # From here on, averaging rows first is 2.5 times as fast as cv2's area method alone (measured).
 _LARGE_PIXELS = 2**20
 _ROWS_AT_ONCE = 16
+
+
+def check_square(size_px: int, fit: str) -> None:
+    """Check the square that images are laid into.
+
+    Raises:
+        ArgumentError: If the side is not an integer from 16 to 8192, or there is no such fit.
+    """
+    # 64.0 is in a range as well, and no array has so many rows.
+    if not hasattr(size_px, "__index__") or size_px not in SIZES_PX:
+        raise ArgumentError(f"size_px is {size_px}; expected an integer from 16 to 8192.")
+    if fit not in get_args(Fit):
+        raise ArgumentError(f"fit is {fit!r}; expected {', '.join(get_args(Fit))}.")
 
 
 @dataclass(frozen=True)

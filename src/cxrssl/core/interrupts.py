@@ -7,8 +7,9 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 
 _PENDING = b"\nEnding after this step, to save it. Press Ctrl-C again to end at once.\n"
@@ -54,6 +55,8 @@ def interruptible(*, can_wait: bool) -> Iterator[None]:
         return
     numbers = (signal.SIGINT, signal.SIGTERM) if can_wait else (signal.SIGINT,)
     before = {number: signal.getsignal(number) for number in numbers}
+    hook = sys.unraisablehook
+    sys.unraisablehook = partial(_keep_interrupt, hook)
     _state.owner_pid, _state.can_wait, _state.pending = os.getpid(), can_wait, None
     for number in numbers:
         if before[number] is not signal.SIG_IGN:
@@ -63,6 +66,7 @@ def interruptible(*, can_wait: bool) -> Iterator[None]:
     finally:
         for number in numbers:
             signal.signal(number, before[number])
+        sys.unraisablehook = hook
         _state.owner_pid = _state.pending = None
 
 
@@ -94,6 +98,16 @@ def end_if_interrupted() -> None:
     """
     if _state.pending is not None:
         raise Interrupted(_state.pending)
+
+
+def _keep_interrupt(
+    hook: Callable[["sys.UnraisableHookArgs"], object], fault: "sys.UnraisableHookArgs"
+) -> None:
+    """Keep a signal that came where Python can raise nothing, as in a finalizer."""
+    if isinstance(fault.exc_value, Interrupted):
+        _state.pending = fault.exc_value.number
+    else:
+        hook(fault)
 
 
 def _handle(number: int, _frame: FrameType | None) -> None:

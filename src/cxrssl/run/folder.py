@@ -56,11 +56,30 @@ class RunFolder:
     def write_provenance(
         self, *, transfer: dict[str, Any] | None, provenance: dict[str, Any]
     ) -> None:
-        """Record the provenance, and the audit of the initial weights unless it is None."""
+        """Record the provenance, and the audit of the initial weights unless it is None.
+
+        Raises:
+            RunError: If the run has a checkpoint, and its steps were trained on other data.
+        """
         if self.writes:
+            self._check_same_data(provenance)
             if transfer is not None:
                 write_json(self.path / "transfer.json", transfer)
             write_json(self.path / "provenance.json", provenance)
+
+    def _check_same_data(self, provenance: dict[str, Any]) -> None:
+        path = self.path / "provenance.json"
+        if checkpointed_step(self.path) is None or not path.is_file():
+            return
+        recorded = read_record(path)
+        fields = ("images", "data_fingerprint")
+        if any(recorded.get(field) != provenance.get(field) for field in fields):
+            before, now = (_image_counts(path, record) for record in (recorded, provenance))
+            raise RunError(
+                f"{self.path} was begun with other data: {before} then, {now} now"
+                f"{', with other pixels or boxes' if before == now else ''}. Put the store back as "
+                "it was, or name another folder with --out."
+            )
 
     def write_chunk_size(self, chunk_images: int) -> None:
         """Record the chunk size for a later start, from the process that ran out of memory."""
@@ -146,7 +165,7 @@ def resume_text(path: Path) -> str:
     step = checkpointed_step(path)
     if step is None:
         return f"{path} holds a run without a checkpoint; it begins again from its first step."
-    return f"{path} holds a run that has not ended; it goes on from step {step}."
+    return f"{path} holds a run that has not ended; its last checkpoint is of step {step}."
 
 
 def checkpointed_step(path: Path) -> int | None:
@@ -168,12 +187,32 @@ def _check_resumable(recipe: Path, recipe_yaml: str, *, resume: bool) -> None:
             "or name another folder with --out."
         )
     run_yaml = recipe.read_text(encoding="utf-8")
+    task, own_task = _task_of(run_yaml), _task_of(recipe_yaml)
+    if task != own_task and task in ("pretrain", "finetune"):
+        raise RunError(
+            f"{recipe.parent} holds a run of `cxrssl {task}`, and this is `cxrssl {own_task}`. Go "
+            f"on with `cxrssl {task} --resume --out {recipe.parent}`, or name another folder with "
+            "--out."
+        )
     if run_yaml != recipe_yaml:
         raise RunError(
             f"{recipe.parent} was begun with another recipe (see {recipe}):\n"
             f"{_differing_lines(run_yaml, recipe_yaml)}\nName another folder "
             "with --out, or resume with the recipe that is there: --resume without a recipe."
         )
+
+
+def _task_of(recipe_yaml: str) -> str | None:
+    """Return the command that a recipe is for, None if it does not say."""
+    lines = (line.partition(":") for line in recipe_yaml.splitlines())
+    return next((value.strip() for key, _, value in lines if key == "task"), None)
+
+
+def _image_counts(path: Path, record: dict[str, Any]) -> str:
+    """Return in words how many images a provenance record has of each split."""
+    with reading(path):
+        counts = [f"{name} {entry['count']}" for name, entry in record.get("images", {}).items()]
+        return f"{' and '.join(counts) or 'an unknown number of'} images"
 
 
 def _differing_lines(run_yaml: str, recipe_yaml: str, *, at_most: int = 10) -> str:

@@ -5,11 +5,14 @@ import inspect
 import json
 import os
 import pickle
+import pydoc
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -85,6 +88,8 @@ def test_a_package_is_called_as_the_function_of_its_name(name: str) -> None:
     function = getattr(import_module(cxrssl._MODULE_OF[name]), name)
     assert getattr(cxrssl, name) is package
     assert inspect.signature(package) == inspect.signature(function)
+    assert inspect.getdoc(package) == inspect.getdoc(function)
+    assert "Args:" in pydoc.render_doc(package)
     assert pickle.loads(pickle.dumps(package)) is package
     with pytest.raises(TypeError, match="required positional argument"):
         package()
@@ -246,10 +251,10 @@ def test_readers_boxes_are_fused() -> None:
         (lambda: cxrssl.read_dicom("a", fit="x"), "fit is 'x'; expected squash, letterbox"),
         (lambda: cxrssl.load_detector("a", device="gpu"), "device is 'gpu', which torch can't"),
         (lambda: cxrssl.load_detector("a", device="cuda:9"), "device is 'cuda:9', which torch"),
-        (lambda: cxrssl.load_detector(None), "load_detector got None; expected the path"),
-        (lambda: cxrssl.evaluate({}, [], seed=-1), "seed is -1; expected 0 or more"),
+        (lambda: cxrssl.load_detector(None), "checkpoint is None; expected a path or"),
+        (lambda: cxrssl.evaluate({}, [], seed=-1), "seed is -1; expected an integer >= 0"),
         (lambda: cxrssl.ingest("a", "b", fit="crop"), "fit is 'crop'; expected squash, letterbox"),
-        (lambda: cxrssl.ingest("a", "b", num_workers=0), "num_workers is 0; expected 1 or more"),
+        (lambda: cxrssl.ingest("a", "b", num_workers=0), "num_workers is 0; expected an integer"),
         (lambda: cxrssl.predict("a", "b", "c", threshold=2), "threshold is 2; expected"),
         (lambda: cxrssl.predict([], "b", "c"), "no detector is named: checkpoint is empty"),
         (lambda: cxrssl.predict("a", [], "c"), "no input is named: inputs is empty"),
@@ -288,6 +293,60 @@ def test_what_is_wrong_is_told_as_on_the_command_line(
     with pytest.raises(cxrssl.CxrsslError, match=message):
         call()
     assert [*tmp_path.iterdir()] == []
+
+
+CALLS: dict[str, dict[str, Any]] = {
+    "evaluate": {"truth": "t", "predictions": "p"},
+    "finetune": {"recipe": "finetune/smoke", "out": "o"},
+    "fuse": {"boxes": [[0, 0, 1, 1]], "labels": ["a"], "readers": ["r"]},
+    "ingest": {"source": "s", "store": "t"},
+    "load_detector": {"checkpoint": "c"},
+    "open_store": {"folder": "f"},
+    "predict": {"checkpoint": "c", "inputs": "i", "out": "o"},
+    "pretrain": {"recipe": "pretrain/smoke", "out": "o"},
+    "read_dicom": {"path": "p"},
+    "recipe": {"name": "n"},
+    "reproduce": {"plan": "smoke", "executor": "none"},
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_no_argument_of_another_kind_shows_python_s_own_error(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    function, given = getattr(cxrssl, name), CALLS[name]
+    for argument, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            continue
+        for wrong in (None, object(), b"x", "x", 99.5, -1, float("nan"), [None], [-1], {"x": 1}):
+            with suppress(cxrssl.CxrsslError):
+                function(**given | {argument: wrong})
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: cxrssl.evaluate({}, [], replicates=99.5), "replicates is 99.5; expected an integ"),
+        (lambda: cxrssl.fuse([[0, 0, 1, 1]], ["a"], ["r"], images=[-1]), "images has -1; expected"),
+        (lambda: cxrssl.fuse([[0, 0, 1, 1]], ["a"], ["r"], images=["x"]), "images are of shape"),
+        (lambda: cxrssl.fuse([[0, 0, 1, 1]], "a", ["r"]), "labels is 'a'; expected a list of text"),
+        (lambda: cxrssl.fuse([[0, 0, 1, 1]], ["a"], [3]), r"readers\[0\] is 3; expected text"),
+        (lambda: cxrssl.load_detector("c", flip="no"), "flip is 'no'; expected True or False"),
+        (lambda: cxrssl.predict("c", "i", "o", resume="no"), "resume is 'no'; expected True or"),
+    ],
+)  # fmt: skip
+def test_a_value_of_another_kind_is_named(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        call()
+
+
+@pytest.mark.parametrize("number", [np.float32(0.5), np.float64(0.5), np.int64(1), 1])
+def test_numbers_of_numpy_are_numbers(number: np.number[Any] | int) -> None:
+    boxes = [[0, 0, 10, 10], [0, 0, 10, 10]]
+    fused = cxrssl.fuse(np.array(boxes), np.array(["a", "a"]), ["q", "r"], iou=number / 2)
+    assert fused.support.tolist() == [2]
 
 
 def test_a_wrong_argument_is_a_value_error_too() -> None:
@@ -531,7 +590,7 @@ def test_what_a_detector_returned_is_scored_by_file_name(
 def test_a_store_is_scored_with_one_detector_alone(store_folder: Path, checkpoint: Path) -> None:
     with pytest.raises(ArgumentError, match="whose boxes are fused are not scored on a store"):
         cxrssl.evaluate(store_folder, cxrssl.load_detector(checkpoint, flip=True))
-    with pytest.raises(ArgumentError, match="load_detector got an empty list"):
+    with pytest.raises(ArgumentError, match="no detector is named: checkpoint is empty"):
         cxrssl.load_detector([])
     with pytest.raises(ArgumentError, match="a store is scored with a detector; got list"):
         cxrssl.evaluate(store_folder, RESULTS)

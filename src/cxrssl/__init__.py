@@ -79,6 +79,12 @@ class _CallablePackage(ModuleType):
         return import_module, (self.__name__,)
 
     @property
+    def __doc__(self) -> str | None:  # type: ignore[override]  # a module's own is a text
+        """The function's text, with its arguments."""
+        text: str | None = self._function().__doc__
+        return text
+
+    @property
     def __signature__(self) -> object:
         """The function's arguments, for help and notebooks."""
         from inspect import signature

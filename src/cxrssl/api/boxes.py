@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from cxrssl.api.arguments import checked_number, checked_texts
 from cxrssl.core.errors import ArgumentError
 from cxrssl.data.fusion import Marks, reader_array
 from cxrssl.data.fusion import fuse as fuse_marks
@@ -60,17 +61,18 @@ def fuse(
             such policy.
     """
     corners = _checked_boxes(boxes)
-    image_ids = np.zeros(len(corners), np.int64) if images is None else np.asarray(images, np.int64)
-    counts = {len(corners), len(labels), len(readers), len(image_ids)}
+    classes, ids = checked_texts("labels", labels), checked_texts("readers", readers)
+    image_ids = _checked_images([0] * len(corners) if images is None else images)
+    counts = {len(corners), len(classes), len(ids), len(image_ids)}
     if len(counts) > 1:
         raise ArgumentError(
-            f"fuse got {len(corners)} boxes, {len(labels)} labels, {len(readers)} readers and "
+            f"fuse got {len(corners)} boxes, {len(classes)} labels, {len(ids)} readers and "
             f"{len(image_ids)} images. Give one of each for every box."
         )
-    names = sorted(set(labels))
+    names = sorted(set(classes))
     label_ids = {name: label_id for label_id, name in enumerate(names)}
-    label_numbers = np.array([label_ids[name] for name in labels], np.int64)
-    marks = Marks(corners, label_numbers, reader_array(list(readers)), image_ids)
+    label_numbers = np.array([label_ids[name] for name in classes], np.int64)
+    marks = Marks(corners, label_numbers, reader_array(ids), image_ids)
     return fused_boxes(marks, names, policy=policy, iou=iou)
 
 
@@ -92,14 +94,38 @@ def _checked_boxes(boxes: ArrayLike) -> NDArray[np.float64]:
     return corners
 
 
+def _checked_images(images: Sequence[int]) -> NDArray[np.int64]:
+    """Return the numbers of images as [N] int64.
+
+    Raises:
+        ArgumentError: If one is not an integer, or is negative, or they have another shape.
+    """
+    expected = "expected an integer >= 0 for each box, the number of its image"
+    try:
+        numbers = np.asarray(images)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ArgumentError(f"images are not an array ({error}); {expected}.") from error
+    if numbers.shape == (0,):
+        return np.zeros(0, np.int64)
+    if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
+        kind = f"of shape {list(numbers.shape)} and type {numbers.dtype}"
+        raise ArgumentError(f"images are {kind}; {expected}.")
+    if int(numbers.min()) < 0:
+        raise ArgumentError(f"images has {numbers.min()}; {expected}.")
+    return numbers.astype(np.int64)
+
+
 def fused_boxes(marks: Marks, names: Sequence[str], *, policy: str, iou: float) -> FusedBoxes:
     """Return the fused boxes of marks whose labels are indices into `names`.
 
     Raises:
         CxrsslError: See `fuse`.
     """
-    if not 0 < iou < 1:
+    overlap = checked_number("iou", iou, 0, 1)
+    if overlap in (0, 1):
         raise ArgumentError(f"iou is {iou}; expected a number between 0 and 1.")
-    fused = fuse_marks(marks, policy=policy, iou=iou)
+    if not isinstance(policy, str):
+        raise ArgumentError(f"policy is {policy!r}; expected text, such as consensus.")
+    fused = fuse_marks(marks, policy=policy, iou=overlap)
     labels = tuple(names[number] for number in fused.labels.tolist())
     return FusedBoxes(fused.boxes, labels, fused.support, fused.images, fused.box_of_mark)

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from cxrssl.api.arguments import check_flags, checked_number, checked_paths
 from cxrssl.api.images import DecodeWarning
 from cxrssl.core.devices import device_of_one_process
 from cxrssl.core.errors import ArgumentError
@@ -115,8 +116,7 @@ class Detector:
             DecodeWarning: For everything that had to be guessed or looks wrong; also in `warnings`
                 of the result.
         """
-        if not 0 <= threshold <= 1:
-            raise ArgumentError(f"threshold is {threshold}; expected a number from 0 to 1.")
+        threshold = checked_number("threshold", threshold, 0, 1)
         is_single_image = _is_image(images)
         image_list = [images] if _is_image(images) else images
         if not isinstance(image_list, Sequence) or isinstance(image_list, bytes | bytearray):
@@ -219,11 +219,9 @@ def load_detector(
             differ, or the GPU can't be used.
     """
     target = device_of_one_process() if device is None else _checked_device(device)
-    names = [checkpoint] if isinstance(checkpoint, str | os.PathLike) else checkpoint
-    if names is None:
-        raise ArgumentError("load_detector got None; expected the path of a checkpoint.")
-    if not names:
-        raise ArgumentError("load_detector got an empty list; expected one checkpoint or more.")
-    ensemble = load_ensemble([Path(name) for name in names], flip=flip)
+    check_flags(flip=flip)
+    ensemble = load_ensemble(
+        checked_paths("checkpoint", checkpoint, "no detector is named"), flip=flip
+    )
     ensemble.to(target)
     return Detector(ensemble, target)

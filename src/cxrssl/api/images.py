@@ -2,8 +2,8 @@
 
 import os
 import warnings
-from pathlib import Path
 
+from cxrssl.api.arguments import checked_path
 from cxrssl.core.images import Fit, Pixels, check_square, opencv_threads_restored
 from cxrssl.data.dicom.read import read_dicom as decode_file
 
@@ -32,8 +32,9 @@ def read_dicom(
     Warns:
         DecodeWarning: For each thing that had to be guessed or changed.
     """
+    file = checked_path("path", path)
     check_square(16 if size_px is None else size_px, fit)
-    radiograph = decode_file(Path(path), size_px=size_px, fit=fit)
+    radiograph = decode_file(file, size_px=size_px, fit=fit)
     for text in radiograph.warnings:
-        warnings.warn(f"{Path(path).name}: {text}", DecodeWarning, stacklevel=3)
+        warnings.warn(f"{file.name}: {text}", DecodeWarning, stacklevel=3)
     return radiograph.pixels

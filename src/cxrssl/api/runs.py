@@ -3,10 +3,20 @@
 import json
 import os
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
+from cxrssl.api.arguments import (
+    PathLike,
+    check_flags,
+    check_one_of,
+    checked_integer,
+    checked_number,
+    checked_path,
+    checked_paths,
+    checked_texts,
+)
 from cxrssl.config.catalogue import COMMANDS, KINDS, Task, recipe_path
 from cxrssl.config.load import load_recipe
 from cxrssl.config.plan import Plan
@@ -21,7 +31,6 @@ if TYPE_CHECKING:
     from cxrssl.predict import Summary
 
 AnyRecipe: TypeAlias = PretrainRecipe | FinetuneRecipe | Plan
-PathLike: TypeAlias = str | os.PathLike[str]
 Layout = Literal["auto", "kaggle", "physionet", "coco", "images"]
 Kind = TypeVar("Kind", PretrainRecipe, FinetuneRecipe, Plan)
 
@@ -74,12 +83,13 @@ def pretrain(recipe: AnyRecipe | PathLike, out: PathLike, *, resume: bool = Fals
         CxrsslError: If the recipe, the store, the run folder or a start can't be used, or memory
             runs out.
     """
-    checked = _checked_recipe(recipe, PretrainRecipe)
+    checked, folder = _checked_recipe(recipe, PretrainRecipe), checked_path("out", out)
+    check_flags(resume=resume)
     from cxrssl.pretrain import pretrain as train
     from cxrssl.run.process_state import process_restored
 
     with process_restored():
-        return train(checked, Path(out), resume=resume)
+        return train(checked, folder, resume=resume)
 
 
 @random_state_restored()
@@ -98,12 +108,13 @@ def finetune(recipe: AnyRecipe | PathLike, out: PathLike, *, resume: bool = Fals
         CxrsslError: If the recipe, the store, the labels, the run folder or a start can't be used,
             or memory runs out.
     """
-    checked = _checked_recipe(recipe, FinetuneRecipe)
+    checked, folder = _checked_recipe(recipe, FinetuneRecipe), checked_path("out", out)
+    check_flags(resume=resume)
     from cxrssl.finetune import finetune as train
     from cxrssl.run.process_state import process_restored
 
     with process_restored():
-        return train(checked, Path(out), resume=resume)
+        return train(checked, folder, resume=resume)
 
 
 @random_state_restored()
@@ -125,14 +136,13 @@ def reproduce(
             then, and the report shows them.
     """
     checked = _checked_recipe(plan, Plan)
-    _check_one_of("executor", executor, ("local", "slurm"))
+    folder = Path("runs") / checked.name if out is None else checked_path("out", out)
+    check_one_of("executor", executor, ("local", "slurm"))
     from cxrssl.reproduce import reproduce as run
     from cxrssl.run.process_state import process_restored
 
     with process_restored():
-        return run(
-            checked, Path("runs") / checked.name if out is None else Path(out), executor=executor
-        )
+        return run(checked, folder, executor=executor)
 
 
 @random_state_restored()
@@ -177,15 +187,16 @@ def ingest(
     from cxrssl.ingest.shards import Settings
 
     check_square(size_px, fit)
-    _check_one_of("layout", layout, ("auto", "kaggle", "physionet", "coco", "images"))
+    check_one_of("layout", layout, ("auto", "kaggle", "physionet", "coco", "images"))
+    check_flags(replace=replace)
     workers = available_cores() if num_workers is None else num_workers
-    if not isinstance(workers, int) or workers < 1:
-        raise ArgumentError(f"num_workers is {num_workers}; expected 1 or more, or None.")
+    workers = checked_integer("num_workers", workers, at_least=1)
+    source_folder, store_folder = checked_path("source", source), checked_path("store", store)
     check_not_imported_by_worker()
     with opencv_threads_restored(), start_method_restored():
         summary = run(
-            Path(source),
-            Path(store),
+            source_folder,
+            store_folder,
             Settings(size_px, fit, exact=False),
             layout=layout,
             num_workers=workers,
@@ -231,25 +242,25 @@ def predict(
     Warns:
         UserWarning: If some files can't be read.
     """
-    if not 0 <= threshold <= 1:
-        raise ArgumentError(f"threshold is {threshold}; expected a number from 0 to 1.")
-    checkpoints = _paths(checkpoint, "checkpoint", "no detector is named")
-    files = _paths(inputs, "inputs", "no input is named")
+    lowest_score = checked_number("threshold", threshold, 0, 1)
+    check_flags(flip=flip, resume=resume)
+    checkpoints = checked_paths("checkpoint", checkpoint, "no detector is named")
+    files, folder = checked_paths("inputs", inputs, "no input is named"), checked_path("out", out)
     from cxrssl.predict import FORMATS
     from cxrssl.predict import predict as run
     from cxrssl.run.process_state import process_restored
 
-    names = [formats] if isinstance(formats, str) else list(formats)
+    names = [formats] if isinstance(formats, str) else checked_texts("formats", formats)
     if not names:
         raise ArgumentError(f"formats is empty; expected some of {', '.join(FORMATS)}.")
     for name in names:
-        _check_one_of("a name in formats", name, FORMATS)
+        check_one_of("a name in formats", name, FORMATS)
     with process_restored():
         summary = run(
             checkpoints,
             files,
-            Path(out),
-            threshold=threshold,
+            folder,
+            threshold=lowest_score,
             formats=names,
             flip=flip,
             resume=resume,
@@ -294,22 +305,6 @@ def _argument_error_text(text: str) -> str:
     return f'{text} A dotted name is given so: recipe(name, **{{"data.store": "stores/mine"}}).'
 
 
-def _paths(value: PathLike | Iterable[PathLike], name: str, missing: str) -> list[Path]:
-    """Return the paths of an argument that is one path or several.
-
-    Raises:
-        ArgumentError: If there is none, or a value is not a path.
-    """
-    values = [value] if isinstance(value, str | os.PathLike) else value
-    try:
-        paths = [Path(path) for path in values]
-    except TypeError as error:
-        raise ArgumentError(f"{name} is {value!r}; expected a path or a list of paths.") from error
-    if not paths:
-        raise ArgumentError(f"{missing}: {name} is empty. Give a path or a list of paths.")
-    return paths
-
-
 def _warn_of_failures(failures: Mapping[str, str], subject: str) -> None:
     """Warn the caller of a decorated API function if something failed."""
     if failures:
@@ -337,8 +332,3 @@ def _checked_recipe(recipe: AnyRecipe | PathLike, kind: type[Kind]) -> Kind:
         f"cxrssl.{COMMANDS[task]} got {KINDS[_TASKS[type(recipe)]]}, and {KINDS[task]} is "
         f"expected. Give it to cxrssl.{COMMANDS[_TASKS[type(recipe)]]}."
     )
-
-
-def _check_one_of(name: str, value: str, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise ArgumentError(f"{name} is {value!r}; expected {', '.join(choices)}.")

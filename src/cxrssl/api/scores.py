@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 import pandas as pd
 
+from cxrssl.api.arguments import checked_integer, checked_number, checked_path
 from cxrssl.api.store import StoreImages
 from cxrssl.core.errors import ArgumentError, CxrsslError
 from cxrssl.core.processes import random_state_restored
@@ -140,17 +141,18 @@ def evaluate(
     Raises:
         CxrsslError: If something can't be read, or truth and predictions do not belong together.
     """
-    if replicates and replicates < _LEAST_REPLICATES:
+    bootstrap = Bootstrap(
+        checked_integer("replicates", replicates, at_least=0),
+        checked_integer("seed", seed, at_least=0),
+    )
+    if 0 < replicates < _LEAST_REPLICATES:
         raise ArgumentError(
             f"replicates is {replicates}; so few draws give no interval. Take 0, or "
             f"{_LEAST_REPLICATES} and more."
         )
-    if consensus_iou is not None and not 0.01 <= consensus_iou <= 0.99:
-        raise ArgumentError(f"consensus_iou is {consensus_iou}; expected 0.01 to 0.99.")
-    if seed < 0:
-        raise ArgumentError(f"seed is {seed}; expected 0 or more.")
-    bootstrap = Bootstrap(replicates, seed)
-    against_path = None if against is None else Path(against)
+    if consensus_iou is not None:
+        consensus_iou = checked_number("consensus_iou", consensus_iou, 0.01, 0.99)
+    against_path = None if against is None else checked_path("against", against)
     store = _store_folder(truth)
     if store is not None:
         if readers is not None:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cxrssl.api.arguments import checked_path
 from cxrssl.api.boxes import FusedBoxes, fused_boxes
 from cxrssl.core.boxes import Boxes
 from cxrssl.core.errors import ArgumentError
@@ -176,4 +177,4 @@ def open_store(folder: str | os.PathLike[str]) -> StoreImages:
     Raises:
         CxrsslError: If there is no store, its ingest has not ended, or it is damaged.
     """
-    return StoreImages(Store(Path(folder)))
+    return StoreImages(Store(checked_path("folder", folder)))

@@ -1,6 +1,8 @@
 """Both loops on a real store: weights arrive, a killed run goes on bit for bit, and they learn."""
 
 import json
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -125,6 +127,29 @@ def test_finetuning_ends_with_scores_that_eval_repeats(
     assert len(predictions["annotations"]) > 0
     with pytest.raises(RunError, match="holds a finished run"):
         finetune(recipe, tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize("loop", [pretrain, finetune])
+def test_a_run_cut_after_its_last_step_takes_none_again(
+    loop: Callable[..., Path], store_folder: Path, tmp_path: Path
+) -> None:
+    changes = ("checkpoint_every_steps=1000",)
+    if loop is pretrain:
+        recipe: Any = pretrain_recipe(store_folder, *changes)
+    else:
+        recipe = finetune_recipe(store_folder, *QUICK, *changes, "validate_every_epochs=1")
+    product = loop(recipe, tmp_path / "whole", resume=False)
+    cut = shutil.copytree(tmp_path / "whole", tmp_path / "cut")
+    (cut / "metrics.json").unlink()
+    (cut / "predictions.json").unlink(missing_ok=True)
+    shutil.rmtree(cut / product.name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("torch.Tensor.backward", None)  # there is nothing left to train
+        patch.setattr("cxrssl.finetune.validation.save_detector", None)
+        loop(recipe, cut, resume=True)
+    for path in (tmp_path / "whole").rglob("*"):
+        if path.is_file():
+            assert (cut / path.relative_to(tmp_path / "whole")).read_bytes() == path.read_bytes()
 
 
 def test_a_pool_smaller_than_a_batch_is_an_error(store_folder: Path, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def watch(monkeypatch: pytest.MonkeyPatch, on_call: Callable[[str, Path], None])
 def test_files_then_folder_then_name_are_durable_before_the_last_one_goes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    checkpoints = Checkpoints(tmp_path, every_steps=1, writes=True)
+    checkpoints = Checkpoints(tmp_path, every_steps=1, num_steps=9, writes=True)
     checkpoints.save(*begin(1.0), steps_done=1)
     events: list[Event] = []
     watch(monkeypatch, lambda call, path: events.append((call, path.name)))
@@ -90,7 +90,7 @@ def test_a_cut_at_any_moment_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
     restored_steps: set[int] = set()
     for moment in range(1, 40):
         folder = tmp_path / str(moment)
-        checkpoints = Checkpoints(folder, every_steps=1, writes=True)
+        checkpoints = Checkpoints(folder, every_steps=1, num_steps=9, writes=True)
         checkpoints.save(*begin(1.0), steps_done=1)
         calls_left = moment
 
@@ -123,7 +123,7 @@ def test_a_cut_at_any_moment_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
 def test_only_checkpoints_are_deleted(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / ".DS_Store").write_bytes(b"\0")
-    checkpoints = Checkpoints(tmp_path, every_steps=1, writes=True)
+    checkpoints = Checkpoints(tmp_path, every_steps=1, num_steps=9, writes=True)
     for step in (1, 2):
         checkpoints.save(*begin(1.0), steps_done=step)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
@@ -136,7 +136,7 @@ def test_only_checkpoints_are_deleted(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "state.json"])
 @pytest.mark.parametrize("content", [b"", b"\0" * 64, b'{"steps_done": 3', None])
 def test_a_damaged_checkpoint_is_named(name: str, content: bytes | None, tmp_path: Path) -> None:
-    checkpoints = Checkpoints(tmp_path, every_steps=1, writes=True)
+    checkpoints = Checkpoints(tmp_path, every_steps=1, num_steps=9, writes=True)
     checkpoints.save(*begin(1.0), steps_done=1)
     path = tmp_path / "step-00000001" / name
     if content is None:
@@ -158,7 +158,7 @@ from torch import nn
 from cxrssl.run.checkpoint import Checkpoints
 from cxrssl.run.optimizer import build_optimizer
 model = nn.Linear(500, 500)
-checkpoints = Checkpoints(Path(sys.argv[1]), 1, True)
+checkpoints = Checkpoints(Path(sys.argv[1]), 1, 9, True)
 checkpoints.save(model, build_optimizer(model, "sgd", 0.9, 0.0), steps_done=1)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))

@@ -50,7 +50,7 @@ def test_a_rate_that_falls_by_steps_is_a_tenth_from_each_on() -> None:
 
 @pytest.mark.parametrize("name", ["sgd", "lars", "adamw"])
 def test_a_restored_run_steps_exactly_as_one_that_went_on(name: str, tmp_path: Path) -> None:
-    checkpoints = Checkpoints(tmp_path, every_steps=3, writes=True)
+    checkpoints = Checkpoints(tmp_path, every_steps=3, num_steps=9, writes=True)
 
     def begin() -> tuple[nn.Module, torch.optim.Optimizer]:
         torch.manual_seed(0)  # the same network twice
@@ -131,10 +131,10 @@ def test_how_far_loss_scaling_has_got_is_part_of_a_checkpoint(tmp_path: Path) ->
     scaler, fresh = (torch.amp.GradScaler("cpu") for _ in range(2))
     scaler.scale(torch.ones(1))
     scaler.update(1024.0)
-    Checkpoints(tmp_path, 1, True, scaler).save(model, optimizer, steps_done=1)
+    Checkpoints(tmp_path, 1, 9, True, scaler).save(model, optimizer, steps_done=1)
     fresh.scale(torch.ones(1))
     assert fresh.get_scale() != 1024.0
-    assert Checkpoints(tmp_path, 1, True, fresh).restore(model, optimizer) == 1
+    assert Checkpoints(tmp_path, 1, 9, True, fresh).restore(model, optimizer) == 1
     assert fresh.get_scale() == 1024.0
 
 
@@ -166,7 +166,7 @@ print(faults() - before)
 def test_what_a_broken_loss_left_is_never_saved(tmp_path: Path) -> None:
     model = nn.Linear(1, 1)
     optimizer = build_optimizer(model, "sgd", 0.9, 0.0)
-    checkpoints = Checkpoints(tmp_path, every_steps=2, writes=True)
+    checkpoints = Checkpoints(tmp_path, every_steps=2, num_steps=9, writes=True)
     checkpoints.save_if_due(model, optimizer, FINE, steps_done=2)
     broken = FINE | {"loss_objectness": torch.tensor(float("inf"))}
     checkpoints.save_if_due(model, optimizer, broken, steps_done=3)  # not due: not looked at
@@ -182,7 +182,7 @@ def test_a_tensor_of_two_names_is_saved_once_and_restored_as_one(tmp_path: Path)
 
     model, again = begin(), begin()
     optimizers = [build_optimizer(m, "sgd", 0.9, 0.0) for m in (model, again)]
-    checkpoints = Checkpoints(tmp_path, every_steps=1, writes=True)
+    checkpoints = Checkpoints(tmp_path, every_steps=1, num_steps=9, writes=True)
     checkpoints.save_if_due(model, optimizers[0], FINE, steps_done=1)
     assert len(load_file(tmp_path / "step-00000001" / "model.safetensors")) == 4
     assert checkpoints.restore(again, optimizers[1]) == 1

@@ -62,7 +62,11 @@ def set_up(recipe: FinetuneRecipe, out: Path, *, resume: bool) -> Setup:
     drops = plan.first_steps_of(optim.drop_epochs)
     rate = LearningRate(optim.schedule, optim.peak_lr, optim.warmup_steps, plan.num_steps, drops)
     checkpoints = Checkpoints(
-        out / "checkpoints", recipe.checkpoint_every_steps, writes, accelerator.scaler
+        out / "checkpoints",
+        recipe.checkpoint_every_steps,
+        plan.num_steps,
+        writes,
+        accelerator.scaler,
     )
     detector, transfers = initial_detector(
         recipe, store, images, accelerator.device, is_resumed=resume and checkpoints.exist()

@@ -50,10 +50,10 @@ def pretrain(recipe: PretrainRecipe, out: Path, *, resume: bool) -> Path:
     check_folder(out, recipe, resume=resume, writes=is_main)
     store, optim, every = Store(recipe.data.store), recipe.optim, recipe.log_every_steps
     images, plan = pool_images(store, recipe)
-    drops = plan.first_steps_of(optim.drop_epochs)
-    rate = LearningRate(optim.schedule, optim.peak_lr, optim.warmup_steps, plan.num_steps, drops)
+    drops, num_steps = plan.first_steps_of(optim.drop_epochs), plan.num_steps
+    rate = LearningRate(optim.schedule, optim.peak_lr, optim.warmup_steps, num_steps, drops)
     checkpoints = Checkpoints(
-        out / "checkpoints", recipe.checkpoint_every_steps, is_main, accelerator.scaler
+        out / "checkpoints", recipe.checkpoint_every_steps, num_steps, is_main, accelerator.scaler
     )
     pretext, transfers = build_pretext(recipe, is_resumed=resume and checkpoints.exist())
     run = open_run(out, recipe_yaml=to_yaml(recipe), resume=resume, writes=is_main)
@@ -69,7 +69,7 @@ def pretrain(recipe: PretrainRecipe, out: Path, *, resume: bool) -> Path:
     loader = TimedBatches(
         pool_loader(images, batches, recipe.data.num_workers, pin=device.type == "cuda")
     )
-    log = Log(run.log, every, num_steps=plan.num_steps, steps_done=step, writes=is_main)
+    log = Log(run.log, every, num_steps=num_steps, steps_done=step, writes=is_main)
     health = health_check(images, plan, recipe, measures=is_main)
     network, optimizer = accelerator.prepare(model, optimizer)
     gradient = Gradient(
@@ -89,7 +89,7 @@ def pretrain(recipe: PretrainRecipe, out: Path, *, resume: bool) -> Path:
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=False)  # see `on_device`
                 step += 1
-                pretext.after_step(step / plan.num_steps)
+                pretext.after_step(step / num_steps)
                 log.write_losses_if_due(losses, steps_done=step, epoch=epoch, lr=lr)
                 health.log_if_due(pretext.encoder, log, steps_done=step, epoch=epoch)
                 checkpoints.save_if_due(model, optimizer, losses, steps_done=step)

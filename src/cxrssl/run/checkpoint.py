@@ -34,12 +34,15 @@ class Checkpoints:
     Attributes:
         folder: Folder that holds them, as `step-00000120/`.
         every_steps: Steps between two checkpoints.
+        num_steps: Steps of the whole run. The last one is saved too, for what follows it, as the
+            scores of the test split, can be cut as well.
         writes: Whether this process writes them.
         scaler: The loss scaler of fp16, or None; its state is part of a checkpoint.
     """
 
     folder: Path
     every_steps: int
+    num_steps: int
     writes: bool
     scaler: GradScaler | None = None
 
@@ -51,13 +54,14 @@ class Checkpoints:
         *,
         steps_done: int,
     ) -> None:
-        """Write a checkpoint after every `every_steps` steps, and before an interrupted run ends.
+        """Write a checkpoint every `every_steps` steps, at the last, and before an interrupt.
 
         Raises:
             TrainingError: If the last step's losses are not finite; nothing is saved then.
             Interrupted: If Ctrl-C or SIGTERM has waited for the end of this step.
         """
-        if steps_done % self.every_steps and pending_signal() is None:
+        is_due = steps_done % self.every_steps == 0 or steps_done == self.num_steps
+        if not is_due and pending_signal() is None:
             return
         check_finite(losses, step=steps_done)
         if self.writes:

@@ -62,11 +62,13 @@ class Log:
     def write_timing(self, *, seconds: float, seconds_waiting: float) -> None:
         """Write `timing.json`: time since the log was opened, and waiting time for images.
 
-        Not into `metrics.json`, whose bytes are the same however often a run was cut.
+        Not into `metrics.json`, whose bytes are the same however often a run was cut. A start that
+        had no step left keeps what the one before has written.
         """
-        if self._writes:
+        num_taken = self.num_steps - self.steps_before
+        if self._writes and num_taken > 0:
             timing = {
-                "steps": self.num_steps - self.steps_before,
+                "steps": num_taken,
                 "seconds": round(seconds, 3),
                 "share_waiting_for_data": round(seconds_waiting / max(seconds, 1e-9), 4),
             }

@@ -14,7 +14,7 @@ from hub_server import TOKEN, Hub, environment
 # Forks of one process, so that its imports are paid for once.
 _FORKS = """
 import json, os, sys, traceback
-import cxrssl.cli, cxrssl.evaluate.checkpoint, cxrssl.finetune, cxrssl.predict, cxrssl.push
+import cxrssl.cli.commands, cxrssl.evaluate.checkpoint, cxrssl.finetune, cxrssl.predict, cxrssl.push
 for line in sys.stdin:
     arguments, token = json.loads(line)
     child = os.fork()

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from cxrssl import cli
+from cxrssl.cli import commands
 from cxrssl.core.errors import DataError
 from cxrssl.describe import describe
 
@@ -148,14 +148,14 @@ POOR = {
 def test_a_poor_table_is_described_as_far_as_it_goes(tmp_path: Path, rows: list[str]) -> None:
     path, out = table(tmp_path, *rows), tmp_path / "out"
     arguments = ["describe", str(path), "--out", str(out)]
-    shown = CliRunner().invoke(cli.app, arguments, catch_exceptions=False)
+    shown = CliRunner().invoke(commands.app, arguments, catch_exceptions=False)
     assert shown.exit_code == 0
     assert "nan" not in shown.stdout.lower()
     assert "no figure 1" in shown.stderr
     json.loads((out / "describe.json").read_text(), parse_constant=pytest.fail)
     for protocol in ("published", "described"):
         arguments = ["describe", str(path), "--protocol", protocol, "--json"]
-        printed = CliRunner().invoke(cli.app, arguments, catch_exceptions=False).stdout
+        printed = CliRunner().invoke(commands.app, arguments, catch_exceptions=False).stdout
         assert json.loads(printed, parse_constant=pytest.fail)["notes"]
 
 
@@ -181,14 +181,14 @@ def test_readers_without_a_common_class_have_no_overlap_and_no_match(tmp_path: P
 
 def test_json_is_all_that_stands_on_stdout_and_equals_the_file(tmp_path: Path) -> None:
     path, out = ten_images(tmp_path), tmp_path / "out"
-    done = CliRunner().invoke(cli.app, ["describe", str(path), "--json", "--out", str(out)])
+    done = CliRunner().invoke(commands.app, ["describe", str(path), "--json", "--out", str(out)])
     assert json.loads(done.stdout) == json.loads((out / "describe.json").read_text())
     assert "describe.json" in done.stderr
 
 
 def test_the_summary_names_counts_classes_and_readers(tmp_path: Path) -> None:
     arguments = ["describe", str(ten_images(tmp_path)), "--protocol", "published"]
-    shown = CliRunner().invoke(cli.app, arguments).stdout
+    shown = CliRunner().invoke(commands.app, arguments).stdout
     for text in ("11, 10 with findings", "13 by 2 readers", "train 7, val 1, test 2", "R1 - R2"):
         assert text in shown
     assert re.search(r"Pneumothorax +│ +1 │ +2 │", shown)
@@ -289,7 +289,7 @@ def test_a_broken_archive_is_no_table(tmp_path: Path, ending: str) -> None:
 
 def test_names_of_a_table_can_not_command_the_terminal(tmp_path: Path) -> None:
     rows = [row(name, "Cardiomegaly", "R\x1b]0;pwn\x07") for name in "abcdefghij"]
-    done = CliRunner().invoke(cli.app, ["describe", str(table(tmp_path, *rows))])
+    done = CliRunner().invoke(commands.app, ["describe", str(table(tmp_path, *rows))])
     assert done.exit_code == 0, done.output
     assert not set("\x1b\x07") & set(done.output)
     assert "pwn" in done.output

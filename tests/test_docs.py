@@ -5,7 +5,7 @@ import shlex
 
 import typer
 
-from cxrssl import cli
+from cxrssl.cli import commands
 from support import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -15,7 +15,7 @@ CODE = "\n".join(re.findall(r"^```\w*\n(.*?)^```", README, flags=re.MULTILINE | 
 def test_every_command_in_the_readme_parses() -> None:
     joined = CODE.replace("\\\n", " ")
     lines = re.findall(r"^(?:.* -m )?(cxrssl [a-z]+ .*)$", joined, flags=re.MULTILINE)
-    group = typer.main.get_command(cli.app)
+    group = typer.main.get_command(commands.app)
     assert len(lines) == 28
     for line in lines:
         name, *arguments = shlex.split(line)[1:]

@@ -9,6 +9,7 @@ import pytest
 import typer
 
 from cxrssl import cli
+from cxrssl.cli import commands
 from cxrssl.core.errors import DataError
 from support import ROOT, output_of, run_cxrssl, run_python
 
@@ -40,14 +41,14 @@ def options_of(command: click.Command) -> str:
 
 
 def test_commands_and_options_are_frozen() -> None:
-    group = typer.main.get_command(cli.app)
+    group = typer.main.get_command(commands.app)
     assert options_of(group) == "--version"
     assert {name: options_of(command) for name, command in group.commands.items()} == OPTIONS  # type: ignore[attr-defined]
 
 
 def test_help_loads_nothing_heavy() -> None:
     code = (
-        "import sys; import cxrssl.cli; "
+        "import sys; import cxrssl.cli.commands; "
         "heavy = {'torch', 'timm', 'numpy', 'pandas', 'datasets', 'pydantic', 'pydicom', 'cv2', "
         "'huggingface_hub'}; "
         "print(sorted(heavy & set(sys.modules)))"
@@ -89,12 +90,13 @@ import resource, sys
 import numpy as np
 from pathlib import Path
 from cxrssl import cli
+from cxrssl.cli import commands
 
 def write() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
     {how}
 
-cli.app = write
+commands.app = write
 cli.main()
 """
 
@@ -133,7 +135,7 @@ def test_a_full_disk_or_a_closed_folder_is_a_text_and_exit_code_2(
     def fail() -> None:
         raise OSError(number, os.strerror(number), "runs/x")
 
-    monkeypatch.setattr(cli, "app", fail)
+    monkeypatch.setattr(commands, "app", fail)
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 2
@@ -146,7 +148,7 @@ def test_an_error_that_quotes_a_name_can_not_command_the_terminal(
     def refused() -> None:
         raise DataError("\x1b]0;pwn\x07.csv is no file.\nName \u202eanother\udcff.")
 
-    monkeypatch.setattr(cli, "app", refused)
+    monkeypatch.setattr(commands, "app", refused)
     with pytest.raises(SystemExit):
         cli.main()
     assert capsys.readouterr().err == (
@@ -168,7 +170,7 @@ def test_another_fault_than_a_full_disk_keeps_its_traceback(
     def broken() -> None:
         raise error
 
-    monkeypatch.setattr(cli, "app", broken)
+    monkeypatch.setattr(commands, "app", broken)
     with pytest.raises(type(error)):
         cli.main()
 

@@ -15,7 +15,7 @@ import pytest
 import typer
 
 from cxrssl import cli
-from cxrssl.cli import interrupts
+from cxrssl.cli import commands, interrupts
 from cxrssl.core.errors import DataError
 from cxrssl.core.interrupts import (
     Interrupted,
@@ -128,6 +128,28 @@ def test_a_pool_of_workers_that_has_just_begun_is_not_waited_for(
     process.communicate(timeout=60)
     assert process.returncode == (130 if number == signal.SIGINT else -signal.SIGTERM)
     assert psutil.wait_procs(workers, timeout=30)[1] == []
+
+
+EARLY = """
+import importlib.abc, signal, sys
+class Finder(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "cxrssl.cli.options":
+            signal.raise_signal({number})
+sys.meta_path.insert(0, Finder())
+sys.argv = ["cxrssl", "--version"]
+from cxrssl.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -15)])
+def test_a_signal_before_the_commands_are_imported_shows_no_traceback(
+    number: int, code: int, tmp_path: Path
+) -> None:
+    process = begun([PYTHON, "-c", EARLY.format(number=int(number))], tmp_path)
+    assert process.communicate() == ("", "Interrupted before anything was begun.\n")
+    assert process.returncode == code
 
 
 SCRIPT = """
@@ -278,8 +300,8 @@ def test_a_fault_that_a_signal_has_caused_is_no_fault() -> None:
 
 
 def test_the_map_of_what_is_kept_names_commands_that_exist() -> None:
-    commands = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
-    assert interrupts._KEPT_BY_COMMAND.keys() <= commands.keys()
+    by_name = typer.main.get_command(commands.app).commands  # type: ignore[attr-defined]
+    assert interrupts._KEPT_BY_COMMAND.keys() <= by_name.keys()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -289,7 +311,7 @@ def test_a_command_that_ends_its_own_jobs_first_says_how_to_go_on(
     def ended() -> None:
         raise SystemExit(128 + number)
 
-    monkeypatch.setattr(cli, "app", ended)
+    monkeypatch.setattr(commands, "app", ended)
     monkeypatch.setattr(sys, "argv", ["cxrssl", "reproduce", "demo"])
     with pytest.raises(SystemExit) as error:
         cli.main()

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from cxrssl import cli
+from cxrssl.cli import commands
 from cxrssl.core.errors import DataError
 from cxrssl.models.detector_folder import save_detector
 from cxrssl.predict import predict
@@ -32,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(folder: Path, out: Path, *options: str) -> str:
     """Detect by the command line, and return what it prints."""
     command = ["predict", str(folder / "detector"), str(folder / "film.png"), "--out", str(out)]
-    done = CliRunner().invoke(cli.app, [*command, "--threshold", "0", *options])
+    done = CliRunner().invoke(commands.app, [*command, "--threshold", "0", *options])
     assert done.exit_code == 0, done.output
     return done.stdout
 
@@ -64,11 +64,11 @@ def test_a_format_that_is_not_there_is_refused_with_those_that_are(
 ) -> None:
     command = ["predict", str(folder / "detector"), str(folder / "film.png")]
     command += ["--out", str(tmp_path / "out"), "--write", "coco"]
-    refused = CliRunner().invoke(cli.app, [*command, "--write", "html"]).exception
+    refused = CliRunner().invoke(commands.app, [*command, "--write", "html"]).exception
     assert isinstance(refused, DataError)
     assert str(refused) == "--write html: no such format. Formats: coco, csv, pictures."
     assert not (tmp_path / "out").exists()
-    refused = CliRunner().invoke(cli.app, [*command, "--overlays"]).exception
+    refused = CliRunner().invoke(commands.app, [*command, "--overlays"]).exception
     assert isinstance(refused, DataError)
     assert "were both given. Use --write alone" in str(refused)
     with pytest.raises(DataError, match=r"No format to write is named\. Formats: coco"):
@@ -78,7 +78,7 @@ def test_a_format_that_is_not_there_is_refused_with_those_that_are(
 
 
 def test_the_help_names_every_format() -> None:
-    output = CliRunner().invoke(cli.app, ["predict", "--help"], terminal_width=200).output
+    output = CliRunner().invoke(commands.app, ["predict", "--help"], terminal_width=200).output
     for name in FORMATS:
         assert name in output.partition("--write")[2].partition("--overlays")[0]
 
@@ -89,7 +89,7 @@ def test_what_looks_wrong_with_a_file_is_said_and_written(folder: Path, tmp_path
         (tmp_path / name).write_bytes(films[0].read_bytes())
         films.append(tmp_path / name)
     command = ["predict", str(folder / "detector"), *map(str, films), "--out", str(tmp_path / "o")]
-    done = CliRunner().invoke(cli.app, command)
+    done = CliRunner().invoke(commands.app, command)
     assert done.exit_code == 0, done.output
     text = (
         "the picture is posterised: 7 of 256 grey levels are left; the file itself has no more, "

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import shlex
 import shutil
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cxrssl.cli.interrupts import predict_resume_advice
 from cxrssl.core.errors import RunError
 from cxrssl.core.lock import claimed
 from cxrssl.models.detector_folder import save_detector
@@ -123,14 +125,21 @@ def test_ctrl_c_and_a_plain_kill_say_how_to_go_on_to_the_same_bytes(
     _, text = run.communicate(timeout=120)
     assert run.returncode == code, text
     assert "Traceback" not in text
-    # Python may tell of semaphores after it, which a process that a signal ends does not give back.
-    _, kept, after = text.partition("Kept: the files that are done. To go on:\n")
-    assert kept, text
-    program, *arguments = shlex.split(after.splitlines()[0])
+    *_, kept, advice = text.splitlines()  # and nothing of Python's on what a pool has left
+    assert re.search(rf"Kept: \d files? that (is|are) done, in {out}. To go on:$", kept), text
+    program, *arguments = shlex.split(advice)
     assert program == "cxrssl"
     again = [sys.executable, "-m", "cxrssl", *arguments]
     assert subprocess.run(again, check=False, capture_output=True).returncode == 1  # one is broken
     assert content(out) == intact
+
+
+def test_before_the_first_file_nothing_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["cxrssl", "predict", "d", "f.png", "--out", "o"])
+    advice = predict_resume_advice(tmp_path / "o")
+    assert advice == "Nothing is kept. To go on:\n  cxrssl predict d f.png --out o"
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from cxrssl.cli import app
+from cxrssl.cli.commands import app
 from cxrssl.config.load import to_yaml
 from cxrssl.core.errors import RecipeError, TrainingError
 from cxrssl.pretrain import pretrain

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 from typer.testing import CliRunner
 
-from cxrssl.cli import app
+from cxrssl.cli.commands import app
 from cxrssl.data.sampling import Visit
 from cxrssl.data.store import Store
 from cxrssl.pretrain.pool import pool_images

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
 
 from cxrssl.cli.options import say
 from cxrssl.core.interrupts import Interrupted, pending_signal
@@ -41,21 +40,10 @@ def explain_interrupts(text: Callable[[], str]) -> Iterator[None]:
         raise interrupt from error
 
 
-def exit_interrupted(interrupted: Interrupted) -> NoReturn:
-    """Print the advice, and end this process as a shell and a batch system expect.
-
-    Raises:
-        SystemExit: With 130 for Ctrl-C.
-    """
+def print_interrupted_command(interrupted: Interrupted) -> None:
+    """Print what has ended a command, what is kept, and how to go on."""
     notes: list[str] = getattr(interrupted, "__notes__", [])
     print_interrupted(interrupted.number, notes[0] if notes else resume_advice())
-    if interrupted.number == signal.SIGTERM:
-        # A batch system sees by the signal that the command did not end by itself.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.raise_signal(signal.SIGTERM)
-    raise SystemExit(128 + interrupted.number)
 
 
 def print_interrupted(signal_number: int, advice: str) -> None:
@@ -70,15 +58,24 @@ def is_main_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def is_single_process() -> bool:
-    """Return whether no launcher has started other processes with this one."""
-    return os.environ.get("WORLD_SIZE", "1") == "1"
-
-
 def resume_advice() -> str:
     """Return what this process's command leaves behind, and the command that resumes it."""
     command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
-    kept_text, option = _KEPT_BY_COMMAND.get(command, ("Nothing is kept.", ""))
+    return _advice(*_KEPT_BY_COMMAND.get(command, ("Nothing is kept.", "")))
+
+
+def predict_resume_advice(out: Path) -> str:
+    """Return what is kept of an interrupted prediction, and the command that resumes it."""
+    from cxrssl.predict.record import state_of
+
+    state, num_done = state_of(out)
+    if state != "unfinished":
+        return _advice("Nothing is kept.", "")
+    files = "1 file that is" if num_done == 1 else f"{num_done} files that are"
+    return _advice(f"Kept: {files} done, in {out}.", "--resume")
+
+
+def _advice(kept_text: str, option: str) -> str:
     arguments = sys.argv[1:] if option in ("", *sys.argv) else [*sys.argv[1:], option]
     return f"{kept_text} To go on:\n  {shlex.join(['cxrssl', *arguments])}"
 

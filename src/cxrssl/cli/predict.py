@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cxrssl.cli.interrupts import explain_interrupts, predict_resume_advice
 from cxrssl.cli.options import CHECKPOINT, Resume, app, say
 from cxrssl.core.errors import DataError
 from cxrssl.core.printable import printable
@@ -49,25 +50,23 @@ def predict(
     resume: Resume = False,
 ) -> None:
     """Detect in image files: COCO JSON, CSV and pictures."""
-    from cxrssl.data.tables.files import notes_on_search
-    from cxrssl.predict import predict as run
-    from cxrssl.run.processes import prepare_command
+    with explain_interrupts(lambda: predict_resume_advice(out)):
+        from cxrssl.predict import predict as run
+        from cxrssl.run.processes import prepare_command
 
-    prepare_command()
-    formats = _formats(write, overlays=overlays)
-    for folder in (path for path in inputs if path.is_dir()):
-        for note in notes_on_search(folder):
-            say(printable(f"note: {folder}: {note}"), err=True)
-    summary = run(
-        [checkpoint, *(with_ or [])],
-        inputs,
-        out,
-        threshold=threshold,
-        formats=formats,
-        flip=flip,
-        resume=resume,
-        say=lambda line: say(line, err=True),
-    )
+        prepare_command()
+        formats = _formats(write, overlays=overlays)
+        _say_notes_on_search(inputs)
+        summary = run(
+            [checkpoint, *(with_ or [])],
+            inputs,
+            out,
+            threshold=threshold,
+            formats=formats,
+            flip=flip,
+            resume=resume,
+            say=lambda line: say(line, err=True),
+        )
     _say_warnings(summary.warnings, out)
     _say_failures(summary.failures)
     say(_result(summary, out, threshold))
@@ -76,6 +75,14 @@ def predict(
         how = "read" if is_all_unread else "read or drawn"
         say(f"{_files(summary.failures)} can't be {how}; see {out}/failures.json", err=True)
         raise typer.Exit(1)
+
+
+def _say_notes_on_search(inputs: Sequence[Path]) -> None:
+    from cxrssl.data.tables.files import notes_on_search
+
+    for folder in (path for path in inputs if path.is_dir()):
+        for note in notes_on_search(folder):
+            say(printable(f"note: {folder}: {note}"), err=True)
 
 
 def _formats(write: Sequence[str] | None, *, overlays: bool | None) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from types import FrameType
+from typing import NoReturn
 
 _PENDING = b"\nEnding after this step, to save it. Press Ctrl-C again to end at once.\n"
 
@@ -34,6 +35,7 @@ class _State:
     can_wait: bool = False
     in_steps: bool = False
     pending: int | None = None
+    exit_signal: int | None = None
 
 
 _state = _State()
@@ -83,6 +85,29 @@ def ends_between_steps() -> Iterator[None]:
     finally:
         _state.in_steps = False
     end_if_interrupted()
+
+
+def exit_interrupted(number: int) -> NoReturn:
+    """End this process as a shell and a batch system expect after a signal.
+
+    After SIGTERM it ends by that signal, once what is registered with `atexit` has run: pools of
+    workers give back there what the system holds for them.
+
+    Raises:
+        SystemExit: With 128 and the signal's number.
+    """
+    if number == signal.SIGTERM:
+        _state.exit_signal = number
+    raise SystemExit(128 + number)
+
+
+def raise_exit_signal() -> None:
+    """End this process by the signal that `exit_interrupted` was given, if it was SIGTERM."""
+    if _state.exit_signal is not None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        signal.signal(_state.exit_signal, signal.SIG_DFL)
+        signal.raise_signal(_state.exit_signal)
 
 
 def pending_signal() -> int | None:

@@ -47,6 +47,16 @@ def test_boxes_at_and_beyond_the_edge_are_cut_and_names_can_not_break_a_line(
     assert sheet.shape[1] == 2 * (96 + MARGIN) + MARGIN
 
 
+def test_a_title_is_wider_than_a_sheet_of_one_panel(tmp_path: Path) -> None:
+    path, title = tmp_path / "sheet.png", "A title that is far longer than its only picture"
+    save_image_sheet([[Panel(np.zeros((9, 9), np.uint8), "")]], path, title=title, panel_px=64)
+    with Image.open(path) as picture:
+        ink = np.asarray(picture.convert("L"))[: TOP - MARGIN] < 128
+    columns = np.flatnonzero(ink.any(axis=0))
+    assert columns[-1] > 3 * 64
+    assert ink.shape[1] - columns[-1] >= MARGIN
+
+
 def test_a_full_sheet_of_noise_stays_below_a_megabyte(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (8, 512, 512), dtype=np.uint8)
     rows = [[Panel(pixels, "caption") for pixels in noise[start : start + 4]] for start in (0, 4)]

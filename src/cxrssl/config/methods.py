@@ -117,7 +117,7 @@ class JigsawSection(Method):
         if GRID * self.tile_px > views.size_px:
             return (
                 f"method.tile_px is {self.tile_px}, more than a third of views.size_px "
-                f"{views.size_px}: nine tiles do not fit. Set it to {views.size_px // GRID} or less"
+                f"{views.size_px}: nine tiles do not fit. Set it to at most {views.size_px // GRID}"
             )
         if views.flip_probability > 0:
             return (

@@ -199,7 +199,7 @@ class Training(Section):
         if self.max_steps is not None and 2 * self.optim.warmup_steps > self.max_steps:
             raise ValueError(
                 f"optim.warmup_steps is {self.optim.warmup_steps}, more than half of max_steps "
-                f"{self.max_steps}: set it to {self.max_steps // 2} or less"
+                f"{self.max_steps}: set it to at most {self.max_steps // 2}"
             )
         return self
 

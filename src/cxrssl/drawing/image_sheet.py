@@ -1,5 +1,6 @@
 """A sheet of radiographs as a network sees them, with boxes and captions, as a small PNG."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,10 +67,13 @@ def save_image_sheet(
     cell_width = panel_px + _MARGIN_PX
     cell_height = cell_width + _CAPTION_LINES * _LINE_PX
     top = _LINE_PX + 2 * _MARGIN_PX
-    size = (max(len(row) for row in rows) * cell_width + _MARGIN_PX, top + len(rows) * cell_height)
-    canvas = Image.new("RGB", size, "white")
+    text = printable(title)
+    # A sheet of one panel is narrower than its title.
+    text_width = math.ceil(font.getlength(text)) + 2 * _MARGIN_PX
+    width = max(max(len(row) for row in rows) * cell_width + _MARGIN_PX, text_width)
+    canvas = Image.new("RGB", (width, top + len(rows) * cell_height), "white")
     draw = ImageDraw.Draw(canvas)
-    draw.text((_MARGIN_PX, _MARGIN_PX), printable(title), fill="black", font=font)
+    draw.text((_MARGIN_PX, _MARGIN_PX), text, fill="black", font=font)
     for row_index, row in enumerate(rows):
         for column, panel in enumerate(row):
             corner = (_MARGIN_PX + column * cell_width, top + row_index * cell_height)

@@ -7,10 +7,13 @@ from pathlib import Path
 import click
 import pytest
 import typer
+from click.testing import Result
+from typer.testing import CliRunner
 
 from cxrssl import cli
 from cxrssl.cli import commands
 from cxrssl.core.errors import DataError
+from cxrssl.data.phantom.dataset import MIN_SIDE_PX
 from support import ROOT, output_of, run_cxrssl, run_python
 
 # A new knob is a recipe field. An option here is a promise; change the list with the CHANGELOG.
@@ -44,6 +47,36 @@ def test_commands_and_options_are_frozen() -> None:
     group = typer.main.get_command(commands.app)
     assert options_of(group) == "--version"
     assert {name: options_of(command) for name, command in group.commands.items()} == OPTIONS  # type: ignore[attr-defined]
+
+
+def test_phantom_offers_the_sides_that_it_makes(tmp_path: Path) -> None:
+    def made(side: int) -> Result:
+        size = ["--min-side", str(side), "--max-side", str(side)]
+        arguments = ["phantom", str(tmp_path / "out"), "--images", "1", "--workers", "1", *size]
+        return CliRunner().invoke(commands.app, arguments)
+
+    refused = made(MIN_SIDE_PX - 1)
+    assert isinstance(refused.exception, SystemExit)  # typer's own message, as its help has it
+    assert refused.exit_code == 2
+    assert made(MIN_SIDE_PX).exit_code == 0
+
+
+def test_ingest_names_the_next_command_though_another_rewrites_the_store(
+    source: Path, store_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def being_rewritten(*_: object, **__: object) -> None:
+        (store_folder / "manifest.json").rename(store_folder / "manifest.hidden")
+
+    monkeypatch.setattr("cxrssl.cli.show_diagnosis.print_ingest", being_rewritten)
+    arguments = ["ingest", str(source), str(store_folder), "--size", "64", "--workers", "1"]
+    try:
+        done = CliRunner().invoke(commands.app, arguments, catch_exceptions=False)
+    finally:
+        (store_folder / "manifest.hidden").rename(store_folder / "manifest.json")
+    assert done.exit_code == 0
+    assert (
+        f"\nor: cxrssl finetune RECIPE --set data.store={store_folder} --out RUN\n" in done.output
+    )
 
 
 def test_help_loads_nothing_heavy() -> None:

@@ -23,6 +23,7 @@ from cxrssl.core.interrupts import (
     ends_between_steps,
     interruptible,
 )
+from cxrssl.run.process_state import process_restored
 
 PYTHON = sys.executable
 CXRSSL = (PYTHON, "-m", "cxrssl")
@@ -317,3 +318,27 @@ def test_a_command_that_ends_its_own_jobs_first_says_how_to_go_on(
         cli.main()
     assert error.value.code == 128 + number
     assert capsys.readouterr().err.splitlines()[-1] == "  cxrssl reproduce demo"
+
+
+def test_ctrl_c_in_the_summary_says_that_the_run_is_finished(
+    store_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments = ["--set", f"data.store={store_folder}", "--set", "epochs=1"]
+    monkeypatch.setattr(
+        sys, "argv", ["cxrssl", "pretrain", "smoke", *arguments, "--out", str(tmp_path / "run")]
+    )
+    monkeypatch.setattr(
+        "cxrssl.cli.show_summary.print_pretraining", lambda *_: signal.raise_signal(signal.SIGINT)
+    )
+    with (
+        pytest.raises(SystemExit) as ended,
+        process_restored(),
+        interruptible(can_wait=True),
+    ):
+        commands.run()
+    assert ended.value.code == 130
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == f"Interrupted. {tmp_path / 'run'} holds the finished run."

@@ -60,6 +60,8 @@ def test_where_a_tenth_takes_long_there_is_a_line_a_minute(
 
 
 def run_log(folder: Path, *, steps_done: int = 0) -> Log:
+    lines = [f'{{"step": {step}, "loss": 1.0, "lr": 0.1}}\n' for step in range(1, steps_done + 1)]
+    (folder / "metrics.jsonl").write_text("".join(lines))
     return Log(folder / "metrics.jsonl", 2, num_steps=10, steps_done=steps_done, writes=True)
 
 

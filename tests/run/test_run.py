@@ -276,6 +276,18 @@ def test_the_last_step_is_logged_and_known_after_a_kill(tmp_path: Path) -> None:
     assert Log(path, 5, num_steps=7, steps_done=7, writes=True).history("loss")[-1] == 7.0
 
 
+@pytest.mark.parametrize("kept_lines", [0, 1, 2])
+def test_a_log_that_ends_before_its_checkpoint_is_refused(kept_lines: int, tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    log = Log(path, 2, num_steps=5, steps_done=0, writes=True)
+    for done in range(1, 6):
+        log.write_losses_if_due({"loss": torch.tensor(1.0)}, steps_done=done, epoch=0, lr=0.1)
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:kept_lines]))
+    step = (2, 4, 5)[kept_lines]
+    with pytest.raises(RunError, match=rf"lacks the losses of step {step}, .* is of step 5: the"):
+        Log(path, 2, num_steps=5, steps_done=5, writes=True)
+
+
 def test_a_loss_that_is_no_number_stops_the_run_and_names_its_part(tmp_path: Path) -> None:
     log = Log(tmp_path / "log", 1, num_steps=7, steps_done=0, writes=True)
     losses = {"loss_box_reg": torch.tensor(float("nan")), "loss_classifier": torch.tensor(1.0)}

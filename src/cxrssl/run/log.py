@@ -1,6 +1,7 @@
 """The log of a run: JSON lines of losses and scores, read by the report."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cxrssl.core.errors import TrainingError
+from cxrssl.core.errors import RunError, TrainingError
 from cxrssl.core.files import write_json, write_text
 from cxrssl.core.records import reading
 
@@ -32,6 +33,9 @@ class Log:
         """Open the log of a run of `num_steps`, of which `steps_done` are done.
 
         Losses are due every `every_steps` steps and at the last.
+
+        Raises:
+            RunError: If lines of steps that are done are missing.
         """
         self._path, self._writes = path, writes
         self._every_steps, self.num_steps = every_steps, num_steps
@@ -39,8 +43,22 @@ class Log:
         if writes:
             lines = _lines(path) if steps_done else []
             kept_lines = [line for line in lines if line["step"] <= steps_done]
+            self._check_complete(kept_lines, steps_done)
             write_text(path, "".join(f"{json.dumps(line)}\n" for line in kept_lines))
             write_json(path.with_name("length.json"), {"num_steps": num_steps})
+
+    def _check_complete(self, lines: list[dict[str, Any]], steps_done: int) -> None:
+        """Check that there are the losses of every step that is done and at which they were due."""
+        logged = {line["step"] for line in lines if "lr" in line}
+        due = {*range(self._every_steps, steps_done + 1, self._every_steps)}
+        due |= {steps_done} if steps_done == self.num_steps else set()
+        missing = sorted(due - logged)
+        if missing:
+            raise RunError(
+                f"{self._path} lacks the losses of step {missing[0]}, and the run's checkpoint is "
+                f"of step {steps_done}: the file was cut, replaced or deleted. Restore it from a "
+                "copy, or begin anew with another --out."
+            )
 
     def write_losses_if_due(
         self, losses: Mapping[str, Tensor], *, steps_done: int, epoch: int, lr: float
@@ -75,10 +93,12 @@ class Log:
             write_json(self._path.with_name("timing.json"), timing)
 
     def write(self, values: Mapping[str, float | None], *, steps_done: int, epoch: int) -> None:
-        """Append a line."""
+        """Append a line that survives a power cut, as the checkpoint after it does."""
         if self._writes:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": steps_done, "epoch": epoch, **values}) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
 
     def history(self, name: str) -> list[float]:
         """Return the value of every line that has one for `name`, oldest first."""

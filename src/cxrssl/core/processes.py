@@ -4,10 +4,12 @@ import multiprocessing
 import os
 import random
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import connection, current_process, parent_process
-from threading import Thread
+from multiprocessing.context import BaseContext
+from threading import Thread, current_thread, main_thread
 
 from cxrssl.core.errors import RunError
 
@@ -55,17 +57,48 @@ def check_not_imported_by_worker() -> None:
 
 
 @contextmanager
-def ctrl_c_waits() -> Iterator[None]:
-    """Hold Ctrl-C back for a moment, such as while workers are started.
+def signals_wait() -> Iterator[None]:
+    """Hold Ctrl-C and SIGTERM back for a moment, such as while workers are started.
 
     Broken off in the middle of it, a worker would be left that nobody knows of. Those that are
-    started inherit it, and leave Ctrl-C to their parent.
+    started inherit the mask, and leave Ctrl-C to their parent.
     """
+    # A mask is a thread's own, and a library's threads take the signal in this one's place.
+    is_main = current_thread() is main_thread()
+    numbers = (signal.SIGINT, signal.SIGTERM) if is_main else ()
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    held: list[int] = []
+    for number in numbers:
+        if callable(handlers[number]):
+            signal.signal(number, lambda number, _frame: held.append(number))
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for held_number in held:
+            signal.raise_signal(held_number)
+
+
+@contextmanager
+def process_pool(
+    num_workers: int, *, context: BaseContext, initializer: Callable[[], None]
+) -> Iterator[ProcessPoolExecutor]:
+    """Yield a pool of workers; after an error or a signal they are killed, not waited for.
+
+    Its thread is waited for, which ends as they have: else it would close what Python uses at its
+    own end. Futures must not be cancelled, `Executor.map` does: it fails on those in Python 3.11.
+    """
+    other_processes = set(multiprocessing.active_children())
+    with ProcessPoolExecutor(num_workers, mp_context=context, initializer=initializer) as pool:
+        try:
+            yield pool
+        except BaseException:
+            for process in set(multiprocessing.active_children()) - other_processes:
+                process.kill()
+            raise
 
 
 def end_with_parent() -> None:

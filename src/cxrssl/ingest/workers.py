@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import active_children, forkserver, get_context
+from multiprocessing import forkserver, get_context
 from pathlib import Path
 from typing import TypeVar
 
 from cxrssl.core.errors import DataError, RunError
 from cxrssl.core.files import write_text
 from cxrssl.core.images import one_thread
-from cxrssl.core.processes import ctrl_c_waits, end_with_parent
+from cxrssl.core.processes import end_with_parent, process_pool, signals_wait
 from cxrssl.ingest.shards import Shard, decoded, write_shard
 
 Content = TypeVar("Content")
@@ -48,7 +48,7 @@ def write_shards(shards: Iterable[Shard], *, num_workers: int) -> Iterator[Shard
     rounds = 0
     while waiting:
         with _pool(num_workers) as pool:
-            with ctrl_c_waits():
+            with signals_wait():
                 futures: dict[Future[None], int] = {
                     pool.submit(_write, shard): number for number, shard in waiting.items()
                 }
@@ -94,7 +94,8 @@ def _read_until_it_ends(
     while waiting or begun:
         try:
             while waiting and len(begun) < _FILES_AHEAD:
-                begun.append((waiting[0], pool.submit(_read, read, waiting[0])))
+                with signals_wait():
+                    begun.append((waiting[0], pool.submit(_read, read, waiting[0])))
                 waiting.popleft()
         except BrokenProcessPool:
             pass  # the file that did it has been begun, and says so below
@@ -123,19 +124,12 @@ def _read(read: Callable[[Path], Content], path: Path) -> Content | str:
 
 @contextmanager
 def _pool(num_workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Yield a pool of workers; after an error or Ctrl-C, they are killed, not waited for."""
-    other_processes = set(active_children())
+    """Yield a pool of workers with limits on what they take."""
     with (
         _preloading(),
-        ProcessPoolExecutor(num_workers, mp_context=_CONTEXT, initializer=limit_worker) as pool,
+        process_pool(num_workers, context=_CONTEXT, initializer=limit_worker) as pool,
     ):
-        try:
-            yield pool
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in set(active_children()) - other_processes:
-                process.kill()
-            raise
+        yield pool
 
 
 @contextmanager

@@ -10,7 +10,6 @@ import hashlib
 import multiprocessing
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,7 @@ from pathlib import Path
 from cxrssl.core.errors import DataError
 from cxrssl.core.files import replacing, write_json
 from cxrssl.core.labels import FINDINGS, NO_FINDING, class_id
-from cxrssl.core.processes import ctrl_c_waits, end_with_parent
+from cxrssl.core.processes import end_with_parent, process_pool, signals_wait
 from cxrssl.data.dicom.write import FileIdentity, write_dicom
 from cxrssl.data.phantom.painting import paint_image
 from cxrssl.data.phantom.plan import ImagePlan, PhantomSettings, image_rng, plan_image
@@ -141,20 +140,12 @@ def _made_images(
         return
     # A fresh interpreter a worker: forking a process that runs threads can hang.
     context = multiprocessing.get_context("spawn")
-    other_processes = set(multiprocessing.active_children())
-    with ProcessPoolExecutor(
-        min(num_workers, num_images), mp_context=context, initializer=end_with_parent
-    ) as pool:
-        try:
-            with ctrl_c_waits():
-                rows = pool.map(make, range(num_images), chunksize=4)
-            yield from rows
-        except BaseException:
-            # After an error or Ctrl-C, do not wait for images that are still to be made.
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in set(multiprocessing.active_children()) - other_processes:
-                process.kill()
-            raise
+    num_processes = min(num_workers, num_images)
+    with process_pool(num_processes, context=context, initializer=end_with_parent) as pool:
+        with signals_wait():
+            images = [pool.submit(make, number) for number in range(num_images)]
+        for image in images:
+            yield image.result()
 
 
 def _check(settings: PhantomSettings, *, num_images: int, num_workers: int) -> None:

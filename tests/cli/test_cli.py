@@ -10,7 +10,6 @@ import typer
 from click.testing import Result
 from typer.testing import CliRunner
 
-from cxrssl import cli
 from cxrssl.cli import commands
 from cxrssl.core.errors import DataError
 from cxrssl.data.phantom.dataset import MIN_SIDE_PX
@@ -122,7 +121,6 @@ WRITE = """
 import resource, sys
 import numpy as np
 from pathlib import Path
-from cxrssl import cli
 from cxrssl.cli import commands
 
 def write() -> None:
@@ -130,7 +128,7 @@ def write() -> None:
     {how}
 
 commands.app = write
-cli.main()
+commands.run()
 """
 
 
@@ -170,7 +168,7 @@ def test_a_full_disk_or_a_closed_folder_is_a_text_and_exit_code_2(
 
     monkeypatch.setattr(commands, "app", fail)
     with pytest.raises(SystemExit) as ended:
-        cli.main()
+        commands.run()
     assert ended.value.code == 2
     assert capsys.readouterr().err.startswith(f"Error: {text}")
 
@@ -183,7 +181,7 @@ def test_an_error_that_quotes_a_name_can_not_command_the_terminal(
 
     monkeypatch.setattr(commands, "app", refused)
     with pytest.raises(SystemExit):
-        cli.main()
+        commands.run()
     assert capsys.readouterr().err == (
         "Error: \\x1b]0;pwn\\x07.csv is no file.\nName \\u202eanother\\udcff.\n"
     )
@@ -205,7 +203,7 @@ def test_another_fault_than_a_full_disk_keeps_its_traceback(
 
     monkeypatch.setattr(commands, "app", broken)
     with pytest.raises(type(error)):
-        cli.main()
+        commands.run()
 
 
 @pytest.mark.slow

@@ -14,7 +14,6 @@ import psutil
 import pytest
 import typer
 
-from cxrssl import cli
 from cxrssl.cli import commands, interrupts
 from cxrssl.core.errors import DataError
 from cxrssl.core.interrupts import (
@@ -144,12 +143,16 @@ main()
 """
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -15)])
+@pytest.mark.parametrize(
+    ("number", "code", "reason"),
+    [(signal.SIGINT, 130, "Interrupted"), (signal.SIGTERM, -15, "Ended by SIGTERM")],
+)
 def test_a_signal_before_the_commands_are_imported_shows_no_traceback(
-    number: int, code: int, tmp_path: Path
+    number: int, code: int, reason: str, tmp_path: Path
 ) -> None:
     process = begun([PYTHON, "-c", EARLY.format(number=int(number))], tmp_path)
-    assert process.communicate() == ("", "Interrupted before anything was begun.\n")
+    advice = f"{reason} before anything was begun. To go on:\n  cxrssl --version\n"
+    assert process.communicate() == ("", advice)
     assert process.returncode == code
 
 
@@ -315,7 +318,7 @@ def test_a_command_that_ends_its_own_jobs_first_says_how_to_go_on(
     monkeypatch.setattr(commands, "app", ended)
     monkeypatch.setattr(sys, "argv", ["cxrssl", "reproduce", "demo"])
     with pytest.raises(SystemExit) as error:
-        cli.main()
+        commands.run()
     assert error.value.code == 128 + number
     assert capsys.readouterr().err.splitlines()[-1] == "  cxrssl reproduce demo"
 

@@ -2,6 +2,8 @@
 
 import atexit
 import os
+import shlex
+import signal
 import sys
 
 from cxrssl.core.interrupts import (
@@ -13,17 +15,30 @@ from cxrssl.core.interrupts import (
 
 
 def main() -> None:
-    """Run the command line; neither a user's error nor Ctrl-C shows a traceback.
+    """Run the command line in this process and end it; Ctrl-C shows no traceback.
 
-    An error is printed and ends with exit code 2; Ctrl-C ends with 130, after advice on resuming.
+    A user's error is printed and ends with exit code 2; Ctrl-C ends with 130, after advice on
+    resuming.
     """
     atexit.register(raise_exit_signal)  # the first that is registered is the last that is called
     is_single_process = os.environ.get("WORLD_SIZE", "1") == "1"
-    with interruptible(can_wait=is_single_process):
-        try:
-            # Only here, for Ctrl-C may come while it is imported.
-            from cxrssl.cli.commands import run
-        except Interrupted as interrupted:
-            sys.stderr.write("Interrupted before anything was begun.\n")
-            exit_interrupted(interrupted.number)
-        run()
+    try:
+        with interruptible(can_wait=is_single_process):
+            _run()
+    except SystemExit as ended:
+        if ended.code in (None, 0, 1, 2):
+            # The command is done, and Python takes a moment to end.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        raise
+
+
+def _run() -> None:
+    try:
+        # Only here, for Ctrl-C may come while it is imported.
+        from cxrssl.cli.commands import run
+    except Interrupted as interrupted:
+        reason = "Interrupted" if interrupted.number == signal.SIGINT else "Ended by SIGTERM"
+        command = shlex.join(["cxrssl", *sys.argv[1:]])
+        sys.stderr.write(f"{reason} before anything was begun. To go on:\n  {command}\n")
+        exit_interrupted(interrupted.number)
+    run()

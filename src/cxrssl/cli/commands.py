@@ -5,9 +5,9 @@ import sys
 from io import TextIOWrapper
 
 from cxrssl.cli import data, hub, predict, recipes, runs, scores, training
-from cxrssl.cli.faults import disk_fault_text
 from cxrssl.cli.interrupts import print_interrupted, print_interrupted_command, resume_advice
 from cxrssl.cli.options import app, say
+from cxrssl.core.disk_faults import check_current_folder, disk_fault_text
 from cxrssl.core.errors import CxrsslError
 from cxrssl.core.hub_address import without_secrets
 from cxrssl.core.interrupts import Interrupted, exit_interrupted
@@ -29,6 +29,7 @@ def run() -> None:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
+        check_current_folder()
         app()
     except Interrupted as interrupted:
         print_interrupted_command(interrupted)

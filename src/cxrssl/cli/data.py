@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from cxrssl.cli.interrupts import explain_interrupts, ingest_resume_advice
 from cxrssl.cli.options import Fit, Layout, Protocol, Workers, app
 
 
@@ -114,7 +115,10 @@ def ingest(
     from cxrssl.ingest.shards import Settings
     from cxrssl.run.progress import progress
 
-    with progress("ingest", total=1000) as meter:
+    with (
+        explain_interrupts(lambda: ingest_resume_advice(store)),
+        progress("ingest", total=1000) as meter,
+    ):
         summary = run(
             source,
             store,

@@ -14,8 +14,8 @@ from cxrssl.core.interrupts import Interrupted, pending_signal
 # By command: what is kept, and the option that it needs to resume, if any.
 _KEPT_BY_COMMAND = {
     "phantom": ("The folder is not complete: delete it first.", ""),
-    "ingest": ("Kept: the parts of the store that are done.", ""),
-    "predict": ("Kept: the files that are done.", "--resume"),
+    "ingest": ("Nothing is changed.", ""),
+    "predict": ("Nothing is changed.", "--resume"),
     "reproduce": ("Kept: the jobs that are done, and the checkpoints of the others.", ""),
     "push": ("Nothing half-written is on the Hub.", ""),
 }
@@ -64,12 +64,21 @@ def resume_advice() -> str:
     return _advice(*_KEPT_BY_COMMAND.get(command, ("Nothing is kept.", "")))
 
 
+def ingest_resume_advice(store: Path) -> str:
+    """Return what is kept of an interrupted ingest, and the command that resumes it."""
+    is_begun = store.is_dir() and any(store.iterdir())
+    return _advice(
+        "Kept: the parts of the store that are done." if is_begun else "Nothing is kept.", ""
+    )
+
+
 def predict_resume_advice(out: Path) -> str:
     """Return what is kept of an interrupted prediction, and the command that resumes it."""
-    from cxrssl.predict.record import state_of
+    # Not from cxrssl.predict: the signal may have come while that was imported.
+    from cxrssl.core.records import UNFINISHED_PREDICTION, num_lines
 
-    state, num_done = state_of(out)
-    if state != "unfinished":
+    num_done = num_lines(out / UNFINISHED_PREDICTION) - 1
+    if num_done < 1:
         return _advice("Nothing is kept.", "")
     files = "1 file that is" if num_done == 1 else f"{num_done} files that are"
     return _advice(f"Kept: {files} done, in {out}.", "--resume")

@@ -9,6 +9,8 @@ from typing import Any
 from cxrssl.core.errors import RunError
 from cxrssl.core.printable import printable
 
+UNFINISHED_PREDICTION = "unfinished.jsonl"
+"""File in the folder of a prediction that has not ended: what was asked for, then a line a file."""
 _ADVICE = (
     "A run's folder is damaged, or of another version: take it from a backup, or delete it and run "
     "the same command again."
@@ -57,3 +59,12 @@ def reading(path: Path) -> Iterator[None]:
     except _FAULTS as error:
         fault = f"{type(error).__name__}: {printable(str(error))[:200]}"
         raise RunError(f"{path} is not as it was written ({fault}). {_ADVICE}") from error
+
+
+def num_lines(path: Path) -> int:
+    """Return the number of whole lines of a file, 0 if there is none."""
+    try:
+        with path.open("rb") as file:
+            return sum(line.endswith(b"\n") for line in file)
+    except FileNotFoundError:
+        return 0

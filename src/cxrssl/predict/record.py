@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from cxrssl.core.errors import RunError
+from cxrssl.core.files import make_folder
 from cxrssl.core.lock import claimed
 from cxrssl.core.printable import valid_text
+from cxrssl.core.records import UNFINISHED_PREDICTION, num_lines
 from cxrssl.predict.found import Finding, Found
 
-_RECORD = "unfinished.jsonl"
 _LOCK = ".lock"
 
 
@@ -78,10 +79,9 @@ def state_of(out: Path) -> tuple[Literal["new", "unfinished", "other"], int]:
         names = {path.name for path in out.iterdir()} - {_LOCK}
     except FileNotFoundError:
         return "new", 0
-    if _RECORD in names:
-        with (out / _RECORD).open("rb") as file:
-            num_done = max(0, sum(line.endswith(b"\n") for line in file) - 1)
-        return ("unfinished", num_done) if num_done else ("new", 0)
+    if UNFINISHED_PREDICTION in names:
+        num_done = num_lines(out / UNFINISHED_PREDICTION) - 1
+        return ("unfinished", num_done) if num_done > 0 else ("new", 0)
     return ("other" if names else "new"), 0
 
 
@@ -116,10 +116,10 @@ def recorded(out: Path, settings: PredictionSettings, *, resume: bool) -> Iterat
         RunError: If another process works there, or `check_out` or what was asked for says no.
         OSError: If it can't be written.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     with claimed(out, [0], subject="prediction"):
         check_out(out, resume=resume)
-        path = out / _RECORD
+        path = out / UNFINISHED_PREDICTION
         if state_of(out)[0] == "unfinished":
             _check_same(path, settings)
         else:

@@ -64,7 +64,7 @@ def _imported(module: str) -> ModuleType:
 
 def __dir__() -> list[str]:
     """Return the names of the API, imported or not."""
-    return sorted({*globals(), *_MODULE_OF})
+    return sorted(__all__)
 
 
 class _CallablePackage(ModuleType):

@@ -14,27 +14,35 @@ from cxrssl.core.errors import ArgumentError
 PathLike: TypeAlias = str | os.PathLike[str]
 
 
+def _scalar(value: object) -> object:
+    """Return a scalar of torch as one of Python, and anything else as it is."""
+    item = getattr(value, "item", None)
+    return item() if getattr(value, "shape", None) == () and callable(item) else value
+
+
 def checked_number(name: str, value: object, low: float, high: float) -> float:
-    """Return a number of Python or NumPy that has bounds, both included.
+    """Return a number of Python, NumPy or torch that has bounds, both included.
 
     Raises:
         ArgumentError: If it is not a number, or lies beside them.
     """
-    number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else nan
+    scalar = _scalar(value)
+    number = float(scalar) if isinstance(scalar, Real) and not isinstance(scalar, bool) else nan
     if not low <= number <= high:
         raise ArgumentError(f"{name} is {value!r}; expected a number from {low:g} to {high:g}.")
     return number
 
 
 def checked_integer(name: str, value: object, *, at_least: int) -> int:
-    """Return an integer of Python or NumPy.
+    """Return an integer of Python, NumPy or torch.
 
     Raises:
         ArgumentError: If it is not an integer, or below its bound.
     """
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < at_least:
+    scalar = _scalar(value)
+    if not isinstance(scalar, Integral) or isinstance(scalar, bool) or scalar < at_least:
         raise ArgumentError(f"{name} is {value!r}; expected an integer >= {at_least}.")
-    return int(value)
+    return int(scalar)
 
 
 def check_flags(**values: object) -> None:
@@ -66,6 +74,8 @@ def checked_path(name: str, value: object) -> Path:
     """
     if not isinstance(value, str | os.PathLike) or isinstance(os.fspath(value), bytes):
         raise ArgumentError(f"{name} is {value!r}; expected a path.")
+    if "\0" in os.fspath(value):
+        raise ArgumentError(f"{name} is {value!r}; a path has no NUL in it.")
     return Path(value)
 
 
@@ -76,10 +86,9 @@ def checked_paths(name: str, value: PathLike | Iterable[PathLike], missing: str)
         ArgumentError: If there is none, or a value is not a path.
     """
     values = [value] if isinstance(value, str | os.PathLike) else value
-    try:
-        paths = [Path(path) for path in values]
-    except TypeError as error:
-        raise ArgumentError(f"{name} is {value!r}; expected a path or a list of paths.") from error
+    if isinstance(values, bytes) or not isinstance(values, Iterable):
+        raise ArgumentError(f"{name} is {value!r}; expected a path or a list of paths.")
+    paths = [checked_path(f"{name}[{place}]", path) for place, path in enumerate(values)]
     if not paths:
         raise ArgumentError(f"{missing}: {name} is empty. Give a path or a list of paths.")
     return paths

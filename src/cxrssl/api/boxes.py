@@ -11,6 +11,9 @@ from cxrssl.core.errors import ArgumentError
 from cxrssl.data.fusion import Marks, reader_array
 from cxrssl.data.fusion import fuse as fuse_marks
 
+# Areas of larger boxes can't be computed.
+_LARGEST = 1e100
+
 
 @dataclass(frozen=True, eq=False)
 class FusedBoxes:
@@ -89,6 +92,8 @@ def _checked_boxes(boxes: ArrayLike) -> NDArray[np.float64]:
         raise ArgumentError(f"boxes are not an array of numbers ({error}); {expected}.") from error
     if corners.shape == (0,):
         return corners.reshape(0, 4)
+    if np.ma.is_masked(boxes) or (np.abs(corners) > _LARGEST).any():
+        raise ArgumentError(f"boxes have masked values, or some beyond {_LARGEST:g}; {expected}.")
     if corners.ndim != 2 or corners.shape[1] != 4:
         raise ArgumentError(f"boxes have shape {list(corners.shape)}; {expected}.")
     return corners
@@ -110,8 +115,9 @@ def _checked_images(images: Sequence[int]) -> NDArray[np.int64]:
     if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
         kind = f"of shape {list(numbers.shape)} and type {numbers.dtype}"
         raise ArgumentError(f"images are {kind}; {expected}.")
-    if int(numbers.min()) < 0:
-        raise ArgumentError(f"images has {numbers.min()}; {expected}.")
+    for extreme in (int(numbers.min()), int(numbers.max())):
+        if not 0 <= extreme < 2**63:
+            raise ArgumentError(f"images has {extreme}; {expected}.")
     return numbers.astype(np.int64)
 
 

@@ -19,6 +19,7 @@ from PIL import Image
 from cxrssl.api.arguments import check_flags, checked_number, checked_paths
 from cxrssl.api.images import DecodeWarning
 from cxrssl.core.devices import device_of_one_process
+from cxrssl.core.disk_faults import disk_faults_told
 from cxrssl.core.errors import ArgumentError
 from cxrssl.core.images import Pixels, opencv_threads_restored
 from cxrssl.data.image_file import DetectorImage, read_for_detectors, read_image
@@ -96,6 +97,7 @@ class Detector:
     def __call__(
         self, images: Sequence[ImageInput], *, threshold: float = ...
     ) -> list[Detections]: ...
+    @disk_faults_told()
     @process_restored()
     @memory_faults(MEMORY_ADVICE)
     def __call__(
@@ -129,8 +131,8 @@ class Detector:
         ]
         for detections in results:
             for text in detections.warnings:
-                # Two decorators lie between here and the caller.
-                warnings.warn(f"{detections.file.name}: {text}", DecodeWarning, stacklevel=4)
+                # Three decorators lie between here and the caller.
+                warnings.warn(f"{detections.file.name}: {text}", DecodeWarning, stacklevel=5)
         return results[0] if is_single_image else results
 
     def _detect(self, images: Sequence[ImageInput], threshold: float) -> list[Detections]:
@@ -155,6 +157,8 @@ class Detector:
         squares = self._ensemble.squares
         if not _is_image(image):
             raise _not_an_image(image)
+        if isinstance(image, np.ma.MaskedArray):
+            raise _not_an_image(image)
         if not isinstance(image, np.ndarray):
             return read_for_detectors(Path(image), squares)
         if image.ndim != 2 or image.dtype != np.uint8 or not image.size:
@@ -172,11 +176,13 @@ def _checked_device(device: str | torch.device) -> torch.device:
         ArgumentError: If there is none of that name.
     """
     try:
-        return torch.zeros(1, device=device).device
+        zero = torch.zeros(1, device=device)
+        zero.item()  # which the device "meta" has not
+        return zero.device
     except (AssertionError, RuntimeError, TypeError) as error:  # as torch has them, by device
         reason = str(error).splitlines()[0]
         raise ArgumentError(
-            f"device is {str(device)!r}, which torch can't use here: {reason}. Expected cpu, or "
+            f"device is {device!r}, which torch can't use here: {reason}. Expected cpu, or "
             "cuda or cuda:N where there is such a GPU."
         ) from error
 
@@ -198,6 +204,7 @@ def _not_an_image(value: object) -> ArgumentError:
     )
 
 
+@disk_faults_told()
 @process_restored()
 @memory_faults(MEMORY_ADVICE)
 def load_detector(

@@ -4,6 +4,7 @@ import os
 import warnings
 
 from cxrssl.api.arguments import checked_path
+from cxrssl.core.disk_faults import disk_faults_told
 from cxrssl.core.images import Fit, Pixels, check_square, opencv_threads_restored
 from cxrssl.data.dicom.read import read_dicom as decode_file
 
@@ -12,6 +13,7 @@ class DecodeWarning(UserWarning):
     """What a decoder had to guess or change, or what looks wrong with an image."""
 
 
+@disk_faults_told()
 @opencv_threads_restored()
 def read_dicom(
     path: str | os.PathLike[str], *, size_px: int | None = None, fit: Fit = "squash"
@@ -36,5 +38,5 @@ def read_dicom(
     check_square(16 if size_px is None else size_px, fit)
     radiograph = decode_file(file, size_px=size_px, fit=fit)
     for text in radiograph.warnings:
-        warnings.warn(f"{file.name}: {text}", DecodeWarning, stacklevel=3)
+        warnings.warn(f"{file.name}: {text}", DecodeWarning, stacklevel=4)
     return radiograph.pixels

@@ -22,6 +22,7 @@ from cxrssl.config.load import load_recipe
 from cxrssl.config.plan import Plan
 from cxrssl.config.schema import FinetuneRecipe, PretrainRecipe
 from cxrssl.config.yaml_text import read_yaml
+from cxrssl.core.disk_faults import disk_faults_told
 from cxrssl.core.errors import ArgumentError, RecipeError
 from cxrssl.core.images import Fit, check_square
 from cxrssl.core.processes import available_cores, random_state_restored
@@ -54,6 +55,9 @@ def recipe(name: PathLike, **changes: object) -> AnyRecipe:
             f"{name!r} is not the name of a recipe. Give the path of a YAML file, or the name of a "
             "packaged recipe, such as pretrain/demo."
         )
+    for key in changes:
+        if "=" in key:
+            raise ArgumentError(f"{key!r} is not the name of a field; expected one such as epochs.")
     path = recipe_path(os.fspath(name))
     content = read_yaml(path)
     task = content.get("task") if isinstance(content, dict) else None
@@ -67,6 +71,7 @@ def recipe(name: PathLike, **changes: object) -> AnyRecipe:
         raise RecipeError(_argument_error_text(str(error))) from error
 
 
+@disk_faults_told()
 @random_state_restored()
 def pretrain(recipe: AnyRecipe | PathLike, out: PathLike, *, resume: bool = False) -> Path:
     """Pretrain a backbone on unlabelled images and return its folder, in timm's format.
@@ -92,6 +97,7 @@ def pretrain(recipe: AnyRecipe | PathLike, out: PathLike, *, resume: bool = Fals
         return train(checked, folder, resume=resume)
 
 
+@disk_faults_told()
 @random_state_restored()
 def finetune(recipe: AnyRecipe | PathLike, out: PathLike, *, resume: bool = False) -> Path:
     """Train a detector on labelled images and return its folder, for `cxrssl.load_detector`.
@@ -117,6 +123,7 @@ def finetune(recipe: AnyRecipe | PathLike, out: PathLike, *, resume: bool = Fals
         return train(checked, folder, resume=resume)
 
 
+@disk_faults_told()
 @random_state_restored()
 def reproduce(
     plan: AnyRecipe | PathLike,
@@ -145,6 +152,7 @@ def reproduce(
         return run(checked, folder, executor=executor)
 
 
+@disk_faults_told()
 @random_state_restored()
 def ingest(
     source: PathLike,
@@ -206,6 +214,7 @@ def ingest(
     return summary
 
 
+@disk_faults_told()
 @random_state_restored()
 def predict(
     checkpoint: PathLike | Sequence[PathLike],
@@ -306,11 +315,11 @@ def _argument_error_text(text: str) -> str:
 
 
 def _warn_of_failures(failures: Mapping[str, str], subject: str) -> None:
-    """Warn the caller of a decorated API function if something failed."""
+    """Warn the caller of an API function with two decorators if something failed."""
     if failures:
         name, reason = next(iter(failures.items()))
         text = f"{len(failures)} {subject}, such as {name}: {reason}"
-        warnings.warn(f"{text}. The summary's `failures` has them all.", stacklevel=4)
+        warnings.warn(f"{text}. The summary's `failures` has them all.", stacklevel=5)
 
 
 def _checked_recipe(recipe: AnyRecipe | PathLike, kind: type[Kind]) -> Kind:

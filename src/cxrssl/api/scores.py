@@ -3,7 +3,7 @@
 import difflib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +13,7 @@ import pandas as pd
 
 from cxrssl.api.arguments import checked_integer, checked_number, checked_path
 from cxrssl.api.store import StoreImages
+from cxrssl.core.disk_faults import disk_faults_told
 from cxrssl.core.errors import ArgumentError, CxrsslError
 from cxrssl.core.processes import random_state_restored
 from cxrssl.data.protocol import SPLITS
@@ -37,8 +38,10 @@ class UnknownScoreError(ArgumentError, KeyError):
 
 
 @dataclass(frozen=True)
-class Scores:
+class Scores(Mapping[str, float | None]):
     """Scores with their 95 % intervals: `scores["AP50"]` is its value.
+
+    A mapping: `"AP50" in scores`, `scores.items()` and `dict(scores)` work as for a dict.
 
     Attributes:
         content: The content of `cxrssl eval --json`: `metrics`, `per_class`, `operating_points`,
@@ -56,6 +59,14 @@ class Scores:
         value: float | None = self._entry(name)["value"]
         return value
 
+    def __iter__(self) -> Iterator[str]:
+        """Yield the names of all scores."""
+        return iter(self._metrics)
+
+    def __len__(self) -> int:
+        """Return the number of scores."""
+        return len(self._metrics)
+
     def interval(self, name: str) -> tuple[float, float] | None:
         """Return the 95 % interval of a score by its name, None where there is none.
 
@@ -64,7 +75,7 @@ class Scores:
         """
         entry = self._entry(name)
         low, high = entry["low"], entry["high"]
-        return None if low is None or high is None else (low, high)
+        return None if low is None or high is None else (float(low), float(high))
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -104,6 +115,7 @@ class Scores:
         return metrics
 
 
+@disk_faults_told()
 @random_state_restored()
 def evaluate(
     truth: CocoFile | StoreImages,
@@ -234,11 +246,16 @@ class _CocoInputs:
         Raises:
             CxrsslError: See `evaluate`.
         """
-        files = self._file(predictions, "predictions"), self._file(truth, "truth")
+        truth_file, predictions_file = self._file(truth, "truth"), self._predictions(predictions)
         drawn = None if readers is None else self._file(readers, "readers")
         try:
             content = evaluate_files(
-                *files, drawn, against, consensus_iou=consensus_iou, bootstrap=bootstrap
+                predictions_file,
+                truth_file,
+                drawn,
+                against,
+                consensus_iou=consensus_iou,
+                bootstrap=bootstrap,
             )
         except CxrsslError as error:
             raise type(error)(self._without_folder(str(error))) from error
@@ -250,11 +267,6 @@ class _CocoInputs:
     def _file(self, value: object, name: str) -> Path:
         if isinstance(value, str | os.PathLike):
             return Path(value)
-        if _is_detections(value):
-            from cxrssl.predict.formats import coco
-
-            coco.write(self.folder, value, value[0].classes, source="cxrssl.evaluate")
-            return self.folder / "predictions.json"
         path = self.folder / f"{name} (as given)"
         try:
             path.write_text(json.dumps(value), encoding="utf-8")
@@ -264,6 +276,21 @@ class _CocoInputs:
                 "numbers and text, such as json.load returns, or the path of a file."
             ) from error
         return path
+
+    def _predictions(self, value: object) -> Path:
+        kind = type(value).__name__
+        if kind in ("Detector", "Detections"):
+            raise ArgumentError(
+                f"predictions are a {kind}, and truth is a COCO data set. Give what the detector "
+                "returned for a list of its files: detector([FILE, ...], threshold=0)."
+            )
+        if not _is_detections(value):
+            return self._file(value, "predictions")
+        from cxrssl.predict.formats import coco
+
+        coco.write(self.folder, value, value[0].classes, source="cxrssl.evaluate")
+        path = self.folder / "predictions (as given)"
+        return (self.folder / "predictions.json").rename(path)
 
     def _without_folder(self, text: str) -> str:
         return text.replace(f"{self.folder}{os.sep}", "")

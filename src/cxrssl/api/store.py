@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from cxrssl.api.arguments import checked_path
 from cxrssl.api.boxes import FusedBoxes, fused_boxes
 from cxrssl.core.boxes import Boxes
+from cxrssl.core.disk_faults import disk_faults_told
 from cxrssl.core.errors import ArgumentError
 from cxrssl.core.images import Pixels
 from cxrssl.data.detection import marks_of, store_px
@@ -46,6 +47,18 @@ class StoreImage:
     looked: tuple[str, ...]
     _store: Store
     _row: int
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether both are the same image of the same store."""
+        return isinstance(other, StoreImage) and self._key == other._key
+
+    def __hash__(self) -> int:
+        """Return a hash of the store's folder and the id."""
+        return hash(self._key)
+
+    @property
+    def _key(self) -> tuple[Path, str]:
+        return self._store.folder, self.image_id
 
     @property
     def image(self) -> Pixels:
@@ -107,6 +120,10 @@ class StoreImages(Sequence[StoreImage]):
         """Return the number of images."""
         return len(self._store)
 
+    def __contains__(self, value: object) -> bool:
+        """Return whether it has an image of this id, or this image."""
+        return value in self._row_of_id if isinstance(value, str) else super().__contains__(value)
+
     @overload
     def __getitem__(self, key: int | str) -> StoreImage: ...
     @overload
@@ -116,11 +133,17 @@ class StoreImages(Sequence[StoreImage]):
 
         Raises:
             IndexError: If the index is out of range.
-            CxrsslError: If there is no such id.
+            CxrsslError: If there is no such id, or the key is something else.
         """
-        if isinstance(key, slice):
-            return [self._image(row) for row in range(len(self))[key]]
-        return self._image(self._row_of(key) if isinstance(key, str) else range(len(self))[key])
+        if isinstance(key, str):
+            return self._image(self._row_of(key))
+        try:
+            rows = range(len(self))[key]
+        except (TypeError, ValueError) as error:
+            raise ArgumentError(
+                f"a store has no image {key!r}; expected an index, an id, or a slice of indices."
+            ) from error
+        return [self._image(row) for row in rows] if isinstance(rows, range) else self._image(rows)
 
     def __repr__(self) -> str:
         """Return the folder and counts."""
@@ -171,6 +194,7 @@ class StoreImages(Sequence[StoreImage]):
         )
 
 
+@disk_faults_told()
 def open_store(folder: str | os.PathLike[str]) -> StoreImages:
     """Open a store that `cxrssl ingest` wrote; pixels stay on disk until they are used.
 

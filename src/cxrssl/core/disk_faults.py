@@ -3,6 +3,11 @@
 import errno
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cxrssl.core.errors import CxrsslError, RunError
 
 # Libraries written in Rust or C++ have the system's error number only in their text, if at all.
 _NUMBER = re.compile(r"\(os error (\d+)\)|\[errno (\d+)\]", re.IGNORECASE)
@@ -37,6 +42,39 @@ def disk_fault_text(error: BaseException) -> str | None:
             "there, and call the same command again."
         )
     return f"{reason} ({path}). Name another folder or file."
+
+
+@contextmanager
+def disk_faults_told() -> Iterator[None]:
+    """Raise those errors of a block, or of the function that it decorates, as a RunError.
+
+    Raises:
+        RunError: For a full disk, a path that can't be used, or a current folder that is gone.
+    """
+    check_current_folder()
+    try:
+        yield
+    except CxrsslError:
+        raise
+    except Exception as error:
+        text = disk_fault_text(error)
+        if text is None:
+            raise
+        raise RunError(text) from error
+
+
+def check_current_folder() -> None:
+    """Check that the current folder is there: libraries and worker processes ask for its path.
+
+    Raises:
+        RunError: If somebody has deleted it.
+    """
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise RunError(
+            "the current folder has been deleted. Change to another one and call again."
+        ) from error
 
 
 def _system_error_number(error: BaseException) -> int | None:

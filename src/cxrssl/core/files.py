@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cxrssl.core.errors import DataError
+from cxrssl.core.errors import DataError, RunError
 
 _NUMBERS = re.compile(r"\[\n\s+(?:-?[0-9.eE+-]+|null)(?:,\n\s+(?:-?[0-9.eE+-]+|null))*\n\s*\]")
 
@@ -22,6 +22,21 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, unless it is there, and those above it.
+
+    Raises:
+        RunError: If there can be none in that place.
+        OSError: For other faults of the disk.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError as error:  # as in /proc
+        raise RunError(
+            f"{path} can't be made: its place takes no folders. Name another."
+        ) from error
 
 
 def check_writable(path: Path, *, apart_from: Iterable[Path | None]) -> None:

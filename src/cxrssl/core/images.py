@@ -7,6 +7,7 @@ Shapes: H, W are the image's height and width in pixels; h, w those of the resul
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, Literal, assert_never, get_args
 
 import cv2
@@ -32,8 +33,8 @@ def check_square(size_px: int, fit: str) -> None:
         ArgumentError: If the side is not an integer from 16 to 8192, or there is no such fit.
     """
     # 64.0 is in a range as well, and no array has so many rows.
-    if not hasattr(size_px, "__index__") or size_px not in SIZES_PX:
-        raise ArgumentError(f"size_px is {size_px}; expected an integer from 16 to 8192.")
+    if not isinstance(size_px, Integral) or size_px not in SIZES_PX:
+        raise ArgumentError(f"size_px is {size_px!r}; expected an integer from 16 to 8192.")
     if fit not in get_args(Fit):
         raise ArgumentError(f"fit is {fit!r}; expected {', '.join(get_args(Fit))}.")
 

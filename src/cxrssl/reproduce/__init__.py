@@ -14,6 +14,7 @@ from typing import Literal, NoReturn
 
 from cxrssl.config.plan import Plan
 from cxrssl.core.errors import RunError
+from cxrssl.core.files import make_folder
 from cxrssl.core.interrupts import Interrupted
 from cxrssl.core.lock import sole_user
 from cxrssl.jobs.job import NOT_RUN, Job
@@ -47,7 +48,7 @@ def reproduce(plan: Plan, out: Path, *, executor: Executor = "local") -> Path:
     check(plan, runs)
     check_folder(out, plan)
     check_images(PlanImages(plan, out), runs)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     with _exit_on_sigterm(), open_progress_table() as table:
 
         def wait() -> None:

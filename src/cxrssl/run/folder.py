@@ -8,8 +8,9 @@ from typing import Any
 from weakref import finalize
 
 from cxrssl.core.errors import RunError
-from cxrssl.core.files import write_json, write_text
+from cxrssl.core.files import make_folder, write_json, write_text
 from cxrssl.core.lock import LOCK_NAME, hold
+from cxrssl.core.printable import printable
 from cxrssl.core.records import read_record, reading
 
 TRAINING_IMAGES = "training_images.png"
@@ -112,7 +113,7 @@ def open_run(path: Path, *, recipe_yaml: str, resume: bool, writes: bool) -> Run
     if not writes:
         return run
     check_run(path, recipe_yaml=recipe_yaml, resume=resume)
-    path.mkdir(parents=True, exist_ok=True)
+    make_folder(path)
     descriptor = hold(path)
     if descriptor is not None:
         finalize(run, os.close, descriptor)
@@ -148,8 +149,14 @@ def check_no_file_in_path(path: Path) -> None:
     """Check that neither a path nor a parent of it is a file, so that a folder can be made.
 
     Raises:
-        RunError: If one is.
+        RunError: If one is, or the path is not UTF-8: records and configurations name it in text.
     """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise RunError(
+            f"{printable(str(path))} is not valid UTF-8. Name another folder with --out."
+        ) from error
     # A broken link exists as well: no folder can be made in its place.
     existing = next((parent for parent in (path, *path.parents) if os.path.lexists(parent)), path)
     if os.path.lexists(existing) and not existing.is_dir():

@@ -7,6 +7,7 @@ What the C library does with freed memory can't be put back, so calls leave it a
 
 import os
 import resource
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -21,6 +22,8 @@ from cxrssl.core.processes import (
 )
 from cxrssl.run.processes import accelerate_restored
 
+# What a call sets holds for all threads.
+_one_thread_at_a_time = threading.RLock()
 # Settings that results depend on, with their initial values.
 _CUDNN_SETTINGS = (("enabled", True), ("benchmark", False), ("deterministic", False))
 
@@ -34,12 +37,13 @@ def process_restored() -> Iterator[None]:
     number of threads, accelerate's state and process group, OpenCV's threads, the environment, and
     the limit of open files. After an error the frames of the call are cleared: a notebook keeps
     the traceback of the last error, and with it the model and the lock of the run folder.
+    A call from another thread waits until this one has ended.
 
     Raises:
         RunError: If a worker process called it while it imported the caller's script.
     """
     check_not_imported_by_worker()
-    with ExitStack() as stack:
+    with _one_thread_at_a_time, ExitStack() as stack:
         stack.enter_context(random_state_restored())
         stack.enter_context(start_method_restored())
         stack.enter_context(opencv_threads_restored())

@@ -138,8 +138,10 @@ def reader_array(readers: Sequence[str]) -> NDArray[np.str_]:
     """Return ids of readers as an array, in which each takes the room of the longest.
 
     Raises:
-        DataError: If one is out of all proportion.
+        DataError: If one is out of all proportion, or has a NUL in it.
     """
+    if any("\0" in reader for reader in readers):  # NumPy drops those at the end of a text
+        raise DataError("a reader's id has a NUL character in it. Give that reader another one.")
     longest = max(map(len, readers), default=0)
     if longest > _MAX_CHARACTERS:
         raise DataError(

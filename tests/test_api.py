@@ -8,6 +8,7 @@ import pickle
 import pydoc
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from importlib import import_module
 from importlib.resources import files
@@ -191,6 +192,13 @@ def test_a_store_is_a_sequence_of_its_images(store_folder: Path, store: Store) -
         images[30]
     with pytest.raises(ArgumentError, match=r"has no image 'x'. Its 30 images begin with"):
         images["x"]
+    assert images.ids[3] in images
+    assert images[3] in images
+    assert images.index(images[3]) == 3
+    assert "x" not in images
+    for key in (1.5, None, b"x", [0, 1], slice("a", 3), slice(None, None, 0)):
+        with pytest.raises(ArgumentError, match="a store has no image"):
+            images[key]  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize("policy", ["consensus", "majority:2", "wbf", "union"])
@@ -335,6 +343,13 @@ def test_no_argument_of_another_kind_shows_python_s_own_error(
         (lambda: cxrssl.fuse([[0, 0, 1, 1]], ["a"], [3]), r"readers\[0\] is 3; expected text"),
         (lambda: cxrssl.load_detector("c", flip="no"), "flip is 'no'; expected True or False"),
         (lambda: cxrssl.predict("c", "i", "o", resume="no"), "resume is 'no'; expected True or"),
+        (lambda: cxrssl.fuse([[0, 0, 1e200, 1]], ["a"], ["r"]), "some beyond 1e[+]100"),
+        (lambda: cxrssl.fuse(np.ma.masked_less([[0, 0, 1, 1]], 1), ["a"], ["r"]), "masked values"),
+        (lambda: cxrssl.ingest("s", "t", size_px="64"), "size_px is '64'; expected an integer"),
+        (lambda: cxrssl.ingest("s", "t", size_px=torch.tensor(64)), "size_px is tensor"),
+        (lambda: cxrssl.open_store("a\0b"), "a path has no NUL in it"),
+        (lambda: cxrssl.recipe("pretrain/smoke", **{"seed=1": 2}), "'seed=1' is not the name of a"),
+        (lambda: cxrssl.load_detector(["a", None]), r"checkpoint\[1\] is None; expected a path"),
     ],
 )  # fmt: skip
 def test_a_value_of_another_kind_is_named(call: Callable[[], object], message: str) -> None:
@@ -347,6 +362,56 @@ def test_numbers_of_numpy_are_numbers(number: np.number[Any] | int) -> None:
     boxes = [[0, 0, 10, 10], [0, 0, 10, 10]]
     fused = cxrssl.fuse(np.array(boxes), np.array(["a", "a"]), ["q", "r"], iou=number / 2)
     assert fused.support.tolist() == [2]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda long: cxrssl.open_store(long), "File name too long"),
+        (lambda long: cxrssl.load_detector(long), "File name too long"),
+        (lambda long: cxrssl.ingest("s", long), "no such folder|File name too long"),
+        (lambda long: cxrssl.evaluate(long, long), "File name too long|too long"),
+        (lambda _: cxrssl.finetune("finetune/smoke", "/proc/x"), "/proc/x can't be made"),
+        (lambda _: cxrssl.pretrain("pretrain/smoke", "a\udcffb"), "is not valid UTF-8. Name anoth"),
+    ],
+)  # fmt: skip
+def test_faults_of_paths_are_told(
+    call: Callable[[str], object], message: str, store_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cxrssl.api.runs.load_recipe", with_store(store_folder))
+    with pytest.raises(cxrssl.CxrsslError, match=message):
+        call("x" * 300)
+
+
+def with_store(folder: Path) -> Callable[..., object]:
+    """Return a reader of recipes whose data are in a store."""
+
+    def read(path: Path, kind: Any, *, overrides: list[str]) -> object:  # noqa: ANN401 - a recipe
+        return load_recipe(path, kind, overrides=[*overrides, f"data.store={folder}"])
+
+    return read
+
+
+def test_a_deleted_current_folder_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: Path
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(RunError, match="the current folder has been deleted"):
+        cxrssl.ingest(source, tmp_path / "store", size_px=64)
+    assert not (tmp_path / "store").exists()
+
+
+def test_trainings_of_two_threads_are_those_of_one(store_folder: Path, tmp_path: Path) -> None:
+    changes = {"data.store": store_folder, "max_steps": 2, "batch_size": 4}
+    recipe = cxrssl.recipe("pretrain/smoke", **changes)
+    with ThreadPoolExecutor(2) as threads:
+        runs = [*threads.map(lambda name: cxrssl.pretrain(recipe, tmp_path / name), "ab")]
+    first, second = ((run / "model.safetensors").read_bytes() for run in runs)
+    assert first == second
+    alone = cxrssl.pretrain(recipe, tmp_path / "alone")
+    assert first == (alone / "model.safetensors").read_bytes()
 
 
 def test_a_wrong_argument_is_a_value_error_too() -> None:
@@ -542,6 +607,10 @@ def test_objects_are_scored_as_files(tmp_path: Path) -> None:
     assert found.to_pandas().loc["AP50", "value"] == 0.5
     assert found.per_class().loc[("a", "AP50"), "value"] == 1
     assert "AP50" in found._repr_html_()
+    assert "AP50" in found
+    assert "AP55" not in found
+    assert dict(found) == {name: entry["value"] for name, entry in expected["metrics"].items()}
+    assert len(found) == len(found.to_pandas())
     for look_up in (found.__getitem__, found.interval):
         with pytest.raises(KeyError) as error:
             look_up("AP55")
@@ -579,6 +648,9 @@ def test_what_a_detector_returned_is_scored_by_file_name(
             }
         ],
     }
+    for wrong in (found[0], detector):
+        with pytest.raises(ArgumentError, match="Give what the detector returned for a list of"):
+            cxrssl.evaluate(truth, wrong)  # type: ignore[arg-type]
     scores = cxrssl.evaluate(truth, found, replicates=0)
     assert scores.content["n_detections"] == len(found[0])
     assert scores["AP75"] == 1  # its best box is the only true one

@@ -51,6 +51,11 @@ def test_overrides_are_yaml_and_reach_nested_fields() -> None:
 FAULTY_CHANGES = {
     "pretrain": [
         ("optim.peak_l=1", r"a recipe has no key optim\.peak_l\. Did you mean optim\.peak_lr\?"),
+        ("peak_lr=1", r"a recipe has no key peak_lr\. Did you mean optim\.peak_lr\?"),
+        ("views.noise=1", r"Did you mean views\.noise"),
+        ("epochs=true", "epochs is True: expected a number"),
+        ("data.num_workers=no", "data: num_workers is False: expected a number$"),
+        ("data.store=", r"data\.store: expected a path \(got None\)"),
         ("nothing.at.all=1", "a recipe has no key nothing.at.all"),
         ("seed", "expected a.b=value"),
         ("precision=no", r"precision: Input should be 'fp32', 'bf16' or 'fp16' \(got False\)"),
@@ -144,8 +149,22 @@ def test_a_missing_broken_or_misspelt_recipe_says_so(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"Not found: .*none\.yaml.*Expected a recipe, a YAML"):
         load_recipe(tmp_path / "none.yaml", PretrainRecipe, overrides=[])
     (tmp_path / "list.yaml").write_text("- 1\n")
-    with pytest.raises(RecipeError, match="should hold keys and values"):
+    with pytest.raises(RecipeError, match=r"holds \[1\]; expected a recipe: keys and values"):
         load_recipe(tmp_path / "list.yaml", PretrainRecipe, overrides=[])
+    (tmp_path / "empty.yaml").touch()
+    with pytest.raises(RecipeError, match=r"empty\.yaml is empty; expected a recipe"):
+        load_recipe(tmp_path / "empty.yaml", PretrainRecipe, overrides=[])
+    with pytest.raises(
+        RecipeError, match=r"is a folder\. Expected a file or the name of a packaged"
+    ):
+        recipe_path(str(tmp_path))
+    without_family = (ROOT / "recipes/finetune/smoke.yaml").read_text()
+    without_family = without_family.replace("  family: faster_rcnn\n", "")
+    (tmp_path / "old.yaml").write_text(without_family)
+    with pytest.raises(
+        RecipeError, match=r"model\.family: is missing; expected faster_rcnn or rtde"
+    ):
+        load_recipe(tmp_path / "old.yaml", FinetuneRecipe, overrides=[])
     (tmp_path / "bad.yaml").write_text("a: [1\n")
     with pytest.raises(RecipeError, match="is not YAML"):
         load_recipe(tmp_path / "bad.yaml", PretrainRecipe, overrides=[])

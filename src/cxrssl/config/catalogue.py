@@ -100,6 +100,13 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
 def shown_name(path: Path) -> str:
     """Return a recipe file as a user would name it: a packaged one by its name."""
     folder = packaged_folder("recipes")
@@ -136,6 +143,8 @@ def _not_found(name: str, task: Task | None) -> str:
         run_task = _task_of_run(path) or task or "pretrain"
         resume = _resume(run_task, path)
         return f"{shown} is the folder of a run, not a recipe. To go on with it: {resume}"
+    if _is_folder(path):
+        return f"{shown} is a folder. Expected a file or the name of a packaged recipe."
     if task is not None:
         for other, folder in _FOLDERS.items():
             other_name = f"{folder}/{name}"

@@ -68,7 +68,8 @@ def renew_run_recipe(run: Path, kind: type[Section]) -> None:
 def _content(path: Path, kind: type[Section]) -> dict[str, Any]:
     content = read_yaml(path)
     if not isinstance(content, dict):
-        raise RecipeError(f"{path} should hold keys and values, and holds {_shortened(content)}.")
+        found = "is empty" if content is None else f"holds {_shortened(content)}"
+        raise RecipeError(f"{path} {found}; expected a recipe: keys and values in YAML.")
     _check_task(path, content, kind)
     return content
 
@@ -133,8 +134,9 @@ def _override(content: dict[str, Any], override: str, kind: type[Section]) -> No
         raise RecipeError(f"--set {_shortened(override)}: {key} is now {kind.moved[key]}.")
     known_keys = _keys(kind)
     if not any(_matches(key.split("."), pattern.split(".")) for pattern in known_keys):
-        near = difflib.get_close_matches(key, known_keys, n=1, cutoff=0.5)
-        hint = f" Did you mean {near[0]}?" if near else ""
+        same_end = [known for known in known_keys if known.split(".")[-1] == key.split(".")[-1]]
+        near = same_end or difflib.get_close_matches(key, known_keys, n=1, cutoff=0.5)
+        hint = f" Did you mean {' or '.join(near[:3])}?" if near else ""
         raise RecipeError(f"--set {_shortened(override)}: a recipe has no key {key}.{hint}")
     *sections, last = key.split(".")
     mapping = content
@@ -201,23 +203,25 @@ def _faults(path: Path, kind: type[BaseModel], error: ValidationError) -> str:
     for fault in error.errors():
         name = ".".join(_field_path(kind, fault["loc"])) or "recipe"
         if fault["type"].startswith("union_tag"):
-            lines.append(f"  {name}.{_unknown_kind(fault['ctx'])}")
+            lines.append(f"  {name}.{_unknown_kind(kind, name, fault['ctx'])}")
             continue
-        if fault["type"] == "value_error" and not fault["loc"]:  # its text names the fields
-            lines.append(f"  {fault['ctx']['error']}")
+        if fault["type"] == "value_error" and isinstance(fault["input"], Mapping):
+            section = f"{name}: " if fault["loc"] else ""
+            lines.append(f"  {section}{fault['ctx']['error']}")  # which names the fields
             continue
         got = "" if fault["type"] == "missing" else f" (got {_shortened(fault['input'])})"
-        lines.append(f"  {name}: {fault['msg']}{got}")
+        text = "expected a path" if fault["type"] == "path_type" else fault["msg"]
+        lines.append(f"  {name}: {text}{got}")
     return "\n".join(lines)
 
 
-def _unknown_kind(context: Mapping[str, str]) -> str:
+def _unknown_kind(kind: type[BaseModel], section: str, context: Mapping[str, str]) -> str:
     """Return the fault of the field that distinguishes the kinds of a section."""
     field = context["discriminator"].strip("'")
-    if "tag" not in context:
-        return f"{field}: Field required"
-    kinds = context["expected_tags"].replace("'", "").replace(", ", " or ")
-    return f"{field}: unknown {field} {_shortened(context['tag'])}; expected {kinds}"
+    sections = get_args(kind.model_fields[section].annotation)
+    kinds = " or ".join(get_args(one.model_fields[field].annotation)[0] for one in sections)
+    found = f"unknown {field} {_shortened(context['tag'])}" if "tag" in context else "is missing"
+    return f"{field}: {found}; expected {kinds}"
 
 
 def _shortened(value: object) -> str:

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar, TypeVar
+from typing import Annotated, ClassVar, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from cxrssl.core.errors import HubError
 from cxrssl.core.hub_address import is_on_hub, parse_address
@@ -32,6 +32,17 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _bool_is_no_number(cls, content: Value) -> Value:
+        for name, value in content.items() if isinstance(content, Mapping) else ():
+            field = cls.model_fields.get(name)
+            kinds = list(_kinds(field.annotation)) if field is not None else []
+            is_number = bool not in kinds and (int in kinds or float in kinds)
+            if isinstance(value, bool) and is_number:
+                raise ValueError(f"{name} is {value}: expected a number")
+        return content
+
     @field_validator("*", mode="after")
     @classmethod
     def _text_is_plain(cls, value: Value) -> Value:
@@ -41,6 +52,13 @@ class Section(BaseModel):
                     f"a control character, a line break or a mark of direction is in {text[:60]!a}"
                 )
         return value
+
+
+def _kinds(annotation: object) -> Iterator[object]:
+    """Yield the types in an annotation, such as `int` and `None` of `int | None`."""
+    yield annotation
+    for part in get_args(annotation):
+        yield from _kinds(part)
 
 
 def _texts(value: object) -> Iterator[str]:

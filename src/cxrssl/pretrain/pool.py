@@ -20,7 +20,8 @@ def pool_images(store: Store, recipe: PretrainRecipe) -> tuple[PoolImages, Batch
     if len(rows) < recipe.batch_size:
         raise DataError(
             f"a pool of {100 * recipe.data.pool_fraction:g}% holds {len(rows)} images, fewer than "
-            f"one batch of {recipe.batch_size}. Take a larger pool or a smaller batch_size."
+            f"one batch of {recipe.batch_size}. Take a larger pool or a smaller batch_size, of "
+            "2 images at least."
         )
     fault = recipe.method.pool_fault(len(rows), recipe.batch_size)
     if fault is not None:

@@ -99,7 +99,8 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(
     arguments = [task, str(recipe), "--resume"]
     command = [sys.executable, *LAUNCHERS[num_processes], "-m", "cxrssl", *arguments]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    # All but the last run are forks, which have one hash seed; the last draws another.
+    # Forks have one hash seed. The last run of SimCLR and of a detector is a command, which draws
+    # another, and stands for the other methods: the loop is theirs too.
     forked.begin([*arguments, "--out", str(uncut)], num_processes=num_processes)
     assert forked.end() == 0
     num_steps = logged(uncut)
@@ -117,7 +118,11 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(
         died_at.append(logged(cut))
     assert died_at == sorted(set(died_at)), "a run died before it had gone on"
     assert any(step % 4 for step in died_at), "all kills fell on a checkpoint"
-    subprocess.run([*command, "--out", str(cut)], check=True, env=environment, cwd=ROOT)
+    if name == "smoke":
+        subprocess.run([*command, "--out", str(cut)], check=True, env=environment, cwd=ROOT)
+    else:
+        forked.begin([*arguments, "--out", str(cut)], num_processes=num_processes)
+        assert forked.end() == 0
     weights = {"pretrain": "backbone", "finetune": "detector"}[task] + "/model.safetensors"
     assert {"metrics.jsonl", "metrics.json", weights} <= products(uncut).keys()
     assert products(cut) == products(uncut)

@@ -422,6 +422,12 @@ def test_a_wrong_argument_is_a_value_error_too() -> None:
 # --- recipes and runs
 
 
+def test_a_recipe_stays_as_it_is() -> None:
+    recipe = cxrssl.recipe("pretrain/smoke")
+    with pytest.raises(cxrssl.CxrsslError, match=r'recipe\(NAME, \*\*\{"epochs": 3\}\)'):
+        recipe.epochs = 3  # type: ignore[union-attr]
+
+
 def test_a_recipe_is_the_command_line_s(store_folder: Path) -> None:
     changes = {"data.store": store_folder, "epochs": 3, "batch_size": 4}
     path = ROOT / "recipes/pretrain/smoke.yaml"

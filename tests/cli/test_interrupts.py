@@ -156,6 +156,25 @@ def test_a_signal_before_the_commands_are_imported_shows_no_traceback(
     assert process.returncode == code
 
 
+LATE = """
+import atexit, os, signal, sys
+def send():
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(os.getpid(), number)
+atexit.register(send)
+sys.argv = ["cxrssl", "--version"]
+from cxrssl.cli import main
+main()
+"""
+
+
+def test_a_signal_after_the_end_does_not_undo_it(tmp_path: Path) -> None:
+    process = begun([PYTHON, "-c", LATE], tmp_path)
+    printed, text = process.communicate()
+    assert printed.startswith("cxrssl ")
+    assert (process.returncode, text) == (0, "")
+
+
 SCRIPT = """
 import os, signal, sys, time
 from cxrssl.core.interrupts import *

@@ -27,8 +27,10 @@ def main() -> None:
             _run()
     except SystemExit as ended:
         if ended.code in (None, 0, 1, 2):
-            # The command is done, and Python takes a moment to end.
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            # The command is done, and Python takes a moment to end. Among several processes one
+            # may wait for others then, and has to end when it is told to.
+            for number in (signal.SIGINT, signal.SIGTERM) if is_single_process else ():
+                signal.signal(number, signal.SIG_IGN)
         raise
 
 

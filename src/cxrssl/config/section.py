@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from cxrssl.core.errors import HubError
+from cxrssl.core.errors import HubError, RecipeError
 from cxrssl.core.hub_address import is_on_hub, parse_address
 from cxrssl.core.printable import printable
 
@@ -31,6 +31,18 @@ class Section(BaseModel):
     moved: ClassVar[Mapping[str, str]] = {}
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Refuse to change a field: what was checked stays as it is.
+
+        Raises:
+            RecipeError: Always.
+        """
+        raise RecipeError(
+            f"{name} can't be changed: a recipe stays as it was checked. Make another one with "
+            f'cxrssl.recipe(NAME, **{{"{name}": {value!r}}}); a field of a section has a dotted name, '
+            "such as optim.peak_lr."
+        )
 
     @model_validator(mode="before")
     @classmethod

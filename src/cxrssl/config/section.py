@@ -40,8 +40,8 @@ class Section(BaseModel):
         """
         raise RecipeError(
             f"{name} can't be changed: a recipe stays as it was checked. Make another one with "
-            f'cxrssl.recipe(NAME, **{{"{name}": {value!r}}}); a field of a section has a dotted name, '
-            "such as optim.peak_lr."
+            f'cxrssl.recipe(NAME, **{{"{name}": {value!r}}}); a field of a section has a dotted '
+            "name, such as optim.peak_lr."
         )
 
     @model_validator(mode="before")

@@ -67,6 +67,16 @@ def predict(
             resume=resume,
             say=lambda line: say(line, err=True),
         )
+    with explain_interrupts(lambda: f"{out} holds all that was found."):
+        _say_summary(summary, out, threshold)
+
+
+def _say_summary(summary: "Summary", out: Path, threshold: float) -> None:
+    """Print what was found, what is amiss, and how many files can't be read.
+
+    Raises:
+        typer.Exit: With 1 if some can't.
+    """
     _say_warnings(summary.warnings, out)
     _say_failures(summary.failures)
     say(_result(summary, out, threshold))

@@ -175,6 +175,29 @@ def test_a_signal_after_the_end_does_not_undo_it(tmp_path: Path) -> None:
     assert (process.returncode, text) == (0, "")
 
 
+FINALIZED = """
+import sys
+class Closing:
+    def __del__(self): print("finalized")
+closing = Closing()
+sys.argv = ["cxrssl", *sys.argv[1:]]
+from cxrssl.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(("argument", "code"), [("--version", 0), ("--none", 2)])
+@pytest.mark.parametrize("num_processes", [1, 2])
+def test_a_process_of_several_does_not_finalize_what_threads_may_use(
+    num_processes: int, argument: str, code: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", str(num_processes))
+    process = begun([PYTHON, "-c", FINALIZED, argument], tmp_path)
+    printed, _ = process.communicate()
+    assert process.returncode == code
+    assert ("finalized" in printed) == (num_processes == 1)
+
+
 SCRIPT = """
 import os, signal, sys, time
 from cxrssl.core.interrupts import *

@@ -77,7 +77,7 @@ def test_nothing_outside_a_family_and_its_section_knows_it() -> None:
     ("change", "message"),
     [
         ("model.family=yolo", "unknown family 'yolo'; expected faster_rcnn or rtdetr_v2"),
-        ("model={backbone: resnet50}", "Field required"),
+        ("model={backbone: resnet50}", "is missing; expected faster_rcnn or rtdetr_v2"),
     ],
 )
 def test_a_recipe_of_no_family_is_told_which_there_are(

@@ -22,7 +22,7 @@ METHODS = {
 
 # Runs as a script under torchrun. Its arguments: method, images a chunk, file for what it finds.
 SCRIPT = """
-import json, sys
+import json, os, sys
 from functools import partial
 import torch
 from accelerate import Accelerator
@@ -70,10 +70,11 @@ for queue in queued:  # its order is that of the processes
 if accelerator.is_main_process:
     numbers = {{name: tensor.double().flatten().tolist() for name, tensor in state.items()}}
     json.dump([losses, numbers], open(out, "w"))
-# A process that ends while it, or the other, is still connected may abort.
-del network
 accelerator.wait_for_everyone()
 accelerator.end_training()
+# Threads of the process group may still free a tensor, for which Python aborts as it ends.
+sys.stdout.flush()
+os._exit(0)
 """
 IMPORTS = """
 from cxrssl.ssl.byol import BYOL

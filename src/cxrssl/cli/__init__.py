@@ -8,9 +8,10 @@ import sys
 
 from cxrssl.core.interrupts import (
     Interrupted,
+    end_process,
     exit_interrupted,
     interruptible,
-    raise_exit_signal,
+    skip_finalization,
 )
 
 
@@ -20,16 +21,18 @@ def main() -> None:
     A user's error is printed and ends with exit code 2; Ctrl-C ends with 130, after advice on
     resuming.
     """
-    atexit.register(raise_exit_signal)  # the first that is registered is the last that is called
+    atexit.register(end_process)
     is_single_process = os.environ.get("WORLD_SIZE", "1") == "1"
     try:
         with interruptible(can_wait=is_single_process):
             _run()
     except SystemExit as ended:
-        if ended.code in (None, 0, 1, 2):
-            # The command is done, and Python takes a moment to end. Among several processes one
-            # may wait for others then, and has to end when it is told to.
-            for number in (signal.SIGINT, signal.SIGTERM) if is_single_process else ():
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        if not is_single_process:
+            skip_finalization(code)
+        elif code in (0, 1, 2):
+            # The command is done, and Python takes a moment to end.
+            for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, signal.SIG_IGN)
         raise
 

@@ -36,6 +36,7 @@ class _State:
     in_steps: bool = False
     pending: int | None = None
     exit_signal: int | None = None
+    exit_code: int | None = None
 
 
 _state = _State()
@@ -101,13 +102,26 @@ def exit_interrupted(number: int) -> NoReturn:
     raise SystemExit(128 + number)
 
 
-def raise_exit_signal() -> None:
-    """End this process by the signal that `exit_interrupted` was given, if it was SIGTERM."""
+def skip_finalization(code: int) -> None:
+    """Let `end_process` end this process, so that Python does not take itself apart.
+
+    Threads of torch's process group may still free a tensor then, and abort for it.
+    """
+    _state.exit_code = code
+
+
+def end_process() -> None:
+    """End this process as `exit_interrupted` or `skip_finalization` have asked for, if one has.
+
+    To be registered with `atexit` before anything else, which makes it the last to be called.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
     if _state.exit_signal is not None:
-        sys.stdout.flush()
-        sys.stderr.flush()
         signal.signal(_state.exit_signal, signal.SIG_DFL)
         signal.raise_signal(_state.exit_signal)
+    if _state.exit_code is not None:
+        os._exit(_state.exit_code)
 
 
 def pending_signal() -> int | None:

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from types import FrameType
 from typing import NoReturn
@@ -115,8 +115,11 @@ def end_process() -> None:
 
     To be registered with `atexit` before anything else, which makes it the last to be called.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
+    if _state.exit_signal is None and _state.exit_code is None:
+        return
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # such as a pipe that nobody reads any more
+            stream.flush()
     if _state.exit_signal is not None:
         signal.signal(_state.exit_signal, signal.SIG_DFL)
         signal.raise_signal(_state.exit_signal)

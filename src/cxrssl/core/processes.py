@@ -67,10 +67,10 @@ def signals_wait() -> Iterator[None]:
     is_main = current_thread() is main_thread()
     numbers = (signal.SIGINT, signal.SIGTERM) if is_main else ()
     handlers = {number: signal.getsignal(number) for number in numbers}
+    handlers = {number: handler for number, handler in handlers.items() if callable(handler)}
     held: list[int] = []
-    for number in numbers:
-        if callable(handlers[number]):
-            signal.signal(number, lambda number, _frame: held.append(number))
+    for number in handlers:
+        signal.signal(number, lambda number, _frame: held.append(number))
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

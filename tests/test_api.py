@@ -196,7 +196,7 @@ def test_a_store_is_a_sequence_of_its_images(store_folder: Path, store: Store) -
     assert images[3] in images
     assert images.index(images[3]) == 3
     assert "x" not in images
-    for key in (1.5, None, b"x", [0, 1], slice("a", 3), slice(None, None, 0)):
+    for key in (1.5, True, None, b"x", [0, 1], slice("a", 3), slice(None, None, 0)):
         with pytest.raises(ArgumentError, match="a store has no image"):
             images[key]  # type: ignore[call-overload]
 
@@ -369,8 +369,8 @@ def test_numbers_of_numpy_are_numbers(number: np.number[Any] | int) -> None:
     [
         (lambda long: cxrssl.open_store(long), "File name too long"),
         (lambda long: cxrssl.load_detector(long), "File name too long"),
-        (lambda long: cxrssl.ingest("s", long), "no such folder|File name too long"),
-        (lambda long: cxrssl.evaluate(long, long), "File name too long|too long"),
+        (lambda long: cxrssl.ingest("s", long), "File name too long"),
+        (lambda long: cxrssl.evaluate(long, long), "File name too long"),
         (lambda _: cxrssl.finetune("finetune/smoke", "/proc/x"), "/proc/x can't be made"),
         (lambda _: cxrssl.pretrain("pretrain/smoke", "a\udcffb"), "is not valid UTF-8. Name anoth"),
     ],

@@ -6,6 +6,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from cxrssl.core.interrupts import (
     ends_between_steps,
     interruptible,
 )
+from cxrssl.core.processes import defer_signals
 from cxrssl.run.process_state import process_restored
 
 PYTHON = sys.executable
@@ -125,7 +127,8 @@ def test_a_pool_of_workers_that_has_just_begun_is_not_waited_for(
     wait_until(lambda: len(parent.children()) >= 2, process)
     workers = parent.children()
     process.send_signal(number)
-    process.communicate(timeout=60)
+    _, text = process.communicate(timeout=60)
+    assert "Traceback" not in text
     assert process.returncode == (130 if number == signal.SIGINT else -signal.SIGTERM)
     assert psutil.wait_procs(workers, timeout=30)[1] == []
 
@@ -288,6 +291,29 @@ with interruptible(can_wait=True):
         [PYTHON, str(path)], input="", capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout == "ready\n0\n-15\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_another_thread_takes_waits_until_workers_are_started(number: int) -> None:
+    done: list[str] = []
+    released = threading.Event()
+    other = threading.Thread(target=released.wait)  # its mask lets signals in
+
+    def start_workers() -> None:
+        with defer_signals():
+            signal.pthread_kill(other.ident or 0, number)
+            time.sleep(0.2)
+            done.append("started")
+        done.append("went on")
+
+    other.start()
+    try:
+        with pytest.raises(Interrupted) as ended, interruptible(can_wait=True):
+            start_workers()
+    finally:
+        released.set()
+        other.join()
+    assert (done, ended.value.number) == (["started"], number)
 
 
 def test_a_signal_in_a_finalizer_is_kept() -> None:

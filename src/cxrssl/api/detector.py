@@ -19,7 +19,7 @@ from PIL import Image
 from cxrssl.api.arguments import check_flags, checked_number, checked_paths
 from cxrssl.api.images import DecodeWarning
 from cxrssl.core.devices import device_of_one_process
-from cxrssl.core.disk_faults import disk_faults_told
+from cxrssl.core.disk_faults import disk_faults
 from cxrssl.core.errors import ArgumentError
 from cxrssl.core.images import Pixels, opencv_threads_restored
 from cxrssl.data.image_file import DetectorImage, read_for_detectors, read_image
@@ -97,7 +97,7 @@ class Detector:
     def __call__(
         self, images: Sequence[ImageInput], *, threshold: float = ...
     ) -> list[Detections]: ...
-    @disk_faults_told()
+    @disk_faults()
     @process_restored()
     @memory_faults(MEMORY_ADVICE)
     def __call__(
@@ -204,7 +204,7 @@ def _not_an_image(value: object) -> ArgumentError:
     )
 
 
-@disk_faults_told()
+@disk_faults()
 @process_restored()
 @memory_faults(MEMORY_ADVICE)
 def load_detector(

@@ -4,7 +4,7 @@ import os
 import warnings
 
 from cxrssl.api.arguments import checked_path
-from cxrssl.core.disk_faults import disk_faults_told
+from cxrssl.core.disk_faults import disk_faults
 from cxrssl.core.images import Fit, Pixels, check_square, opencv_threads_restored
 from cxrssl.data.dicom.read import read_dicom as decode_file
 
@@ -13,7 +13,7 @@ class DecodeWarning(UserWarning):
     """What a decoder had to guess or change, or what looks wrong with an image."""
 
 
-@disk_faults_told()
+@disk_faults()
 @opencv_threads_restored()
 def read_dicom(
     path: str | os.PathLike[str], *, size_px: int | None = None, fit: Fit = "squash"

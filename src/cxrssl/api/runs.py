@@ -22,7 +22,7 @@ from cxrssl.config.load import load_recipe
 from cxrssl.config.plan import Plan
 from cxrssl.config.schema import FinetuneRecipe, PretrainRecipe
 from cxrssl.config.yaml_text import read_yaml
-from cxrssl.core.disk_faults import disk_faults_told
+from cxrssl.core.disk_faults import disk_faults
 from cxrssl.core.errors import ArgumentError, RecipeError
 from cxrssl.core.images import Fit, check_square
 from cxrssl.core.processes import available_cores, random_state_restored
@@ -71,7 +71,7 @@ def recipe(name: PathLike, **changes: object) -> AnyRecipe:
         raise RecipeError(_argument_error_text(str(error))) from error
 
 
-@disk_faults_told()
+@disk_faults()
 @random_state_restored()
 def pretrain(recipe: AnyRecipe | PathLike, out: PathLike, *, resume: bool = False) -> Path:
     """Pretrain a backbone on unlabelled images and return its folder, in timm's format.
@@ -97,7 +97,7 @@ def pretrain(recipe: AnyRecipe | PathLike, out: PathLike, *, resume: bool = Fals
         return train(checked, folder, resume=resume)
 
 
-@disk_faults_told()
+@disk_faults()
 @random_state_restored()
 def finetune(recipe: AnyRecipe | PathLike, out: PathLike, *, resume: bool = False) -> Path:
     """Train a detector on labelled images and return its folder, for `cxrssl.load_detector`.
@@ -123,7 +123,7 @@ def finetune(recipe: AnyRecipe | PathLike, out: PathLike, *, resume: bool = Fals
         return train(checked, folder, resume=resume)
 
 
-@disk_faults_told()
+@disk_faults()
 @random_state_restored()
 def reproduce(
     plan: AnyRecipe | PathLike,
@@ -152,7 +152,7 @@ def reproduce(
         return run(checked, folder, executor=executor)
 
 
-@disk_faults_told()
+@disk_faults()
 @random_state_restored()
 def ingest(
     source: PathLike,
@@ -214,7 +214,7 @@ def ingest(
     return summary
 
 
-@disk_faults_told()
+@disk_faults()
 @random_state_restored()
 def predict(
     checkpoint: PathLike | Sequence[PathLike],

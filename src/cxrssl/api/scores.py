@@ -13,7 +13,7 @@ import pandas as pd
 
 from cxrssl.api.arguments import checked_integer, checked_number, checked_path
 from cxrssl.api.store import StoreImages
-from cxrssl.core.disk_faults import disk_faults_told
+from cxrssl.core.disk_faults import disk_faults
 from cxrssl.core.errors import ArgumentError, CxrsslError
 from cxrssl.core.processes import random_state_restored
 from cxrssl.data.protocol import SPLITS
@@ -115,7 +115,7 @@ class Scores(Mapping[str, float | None]):
         return metrics
 
 
-@disk_faults_told()
+@disk_faults()
 @random_state_restored()
 def evaluate(
     truth: CocoFile | StoreImages,
@@ -278,12 +278,15 @@ class _CocoInputs:
         return path
 
     def _predictions(self, value: object) -> Path:
-        kind = type(value).__name__
-        if kind in ("Detector", "Detections"):
-            raise ArgumentError(
-                f"predictions are a {kind}, and truth is a COCO data set. Give what the detector "
-                "returned for a list of its files: detector([FILE, ...], threshold=0)."
-            )
+        if not isinstance(value, Mapping | Sequence | os.PathLike):
+            from cxrssl.api.detector import Detections, Detector
+
+            if isinstance(value, Detections | Detector):
+                raise ArgumentError(
+                    f"predictions are a {type(value).__name__}, and truth is a COCO data set. Give "
+                    "what the detector returned for a list of its files: detector([FILE, ...], "
+                    "threshold=0)."
+                )
         if not _is_detections(value):
             return self._file(value, "predictions")
         from cxrssl.predict.formats import coco

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from cxrssl.api.arguments import checked_path
 from cxrssl.api.boxes import FusedBoxes, fused_boxes
 from cxrssl.core.boxes import Boxes
-from cxrssl.core.disk_faults import disk_faults_told
+from cxrssl.core.disk_faults import disk_faults
 from cxrssl.core.errors import ArgumentError
 from cxrssl.core.images import Pixels
 from cxrssl.data.detection import marks_of, store_px
@@ -138,7 +138,7 @@ class StoreImages(Sequence[StoreImage]):
         if isinstance(key, str):
             return self._image(self._row_of(key))
         try:
-            rows = range(len(self))[key]
+            rows = range(len(self))[None if isinstance(key, bool) else key]  # type: ignore[index]
         except (TypeError, ValueError) as error:
             raise ArgumentError(
                 f"a store has no image {key!r}; expected an index, an id, or a slice of indices."
@@ -194,7 +194,7 @@ class StoreImages(Sequence[StoreImage]):
         )
 
 
-@disk_faults_told()
+@disk_faults()
 def open_store(folder: str | os.PathLike[str]) -> StoreImages:
     """Open a store that `cxrssl ingest` wrote; pixels stay on disk until they are used.
 

@@ -115,23 +115,21 @@ def ingest(
     from cxrssl.ingest.shards import Settings
     from cxrssl.run.progress import progress
 
-    with (
-        explain_interrupts(lambda: ingest_resume_advice(store)),
-        progress("ingest", total=1000) as meter,
-    ):
-        summary = run(
-            source,
-            store,
-            Settings(size, fit, exact),
-            layout=layout,
-            part=part_of(shard),
-            replace=replace,
-            num_workers=workers or available_cores(),
-            on_images=lambda done, total: meter.at(1000 * done // total, f"({done} images)"),
-        )
-    print_ingest(vars(summary), store=store)
-    if not summary.num_missing:
-        print_next_after_ingest(store, has_boxes=summary.marks.num_boxes > 0)
+    with explain_interrupts(lambda: ingest_resume_advice(store)):
+        with progress("ingest", total=1000) as meter:
+            summary = run(
+                source,
+                store,
+                Settings(size, fit, exact),
+                layout=layout,
+                part=part_of(shard),
+                replace=replace,
+                num_workers=workers or available_cores(),
+                on_images=lambda done, total: meter.at(1000 * done // total, f"({done} images)"),
+            )
+        print_ingest(vars(summary), store=store)
+        if not summary.num_missing:
+            print_next_after_ingest(store, has_boxes=summary.marks.num_boxes > 0)
     if summary.failures:
         raise typer.Exit(1)
 

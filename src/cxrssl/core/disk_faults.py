@@ -45,7 +45,7 @@ def disk_fault_text(error: BaseException) -> str | None:
 
 
 @contextmanager
-def disk_faults_told() -> Iterator[None]:
+def disk_faults() -> Iterator[None]:
     """Raise those errors of a block, or of the function that it decorates, as a RunError.
 
     Raises:

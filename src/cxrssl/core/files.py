@@ -35,7 +35,7 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except FileNotFoundError as error:  # as in /proc
         raise RunError(
-            f"{path} can't be made: its place takes no folders. Name another."
+            f"{path} can't be made: no folder can be made there. Name another one."
         ) from error
 
 

@@ -57,7 +57,7 @@ def check_not_imported_by_worker() -> None:
 
 
 @contextmanager
-def signals_wait() -> Iterator[None]:
+def defer_signals() -> Iterator[None]:
     """Hold Ctrl-C and SIGTERM back for a moment, such as while workers are started.
 
     Broken off in the middle of it, a worker would be left that nobody knows of. Those that are

@@ -18,7 +18,7 @@ from typing import TypeVar
 from cxrssl.core.errors import DataError, RunError
 from cxrssl.core.files import write_text
 from cxrssl.core.images import one_thread
-from cxrssl.core.processes import end_with_parent, process_pool, signals_wait
+from cxrssl.core.processes import defer_signals, end_with_parent, process_pool
 from cxrssl.ingest.shards import Shard, decoded, write_shard
 
 Content = TypeVar("Content")
@@ -48,7 +48,7 @@ def write_shards(shards: Iterable[Shard], *, num_workers: int) -> Iterator[Shard
     rounds = 0
     while waiting:
         with _pool(num_workers) as pool:
-            with signals_wait():
+            with defer_signals():
                 futures: dict[Future[None], int] = {
                     pool.submit(_write, shard): number for number, shard in waiting.items()
                 }
@@ -94,7 +94,7 @@ def _read_until_it_ends(
     while waiting or begun:
         try:
             while waiting and len(begun) < _FILES_AHEAD:
-                with signals_wait():
+                with defer_signals():
                     begun.append((waiting[0], pool.submit(_read, read, waiting[0])))
                 waiting.popleft()
         except BrokenProcessPool:

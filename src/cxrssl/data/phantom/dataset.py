@@ -17,7 +17,7 @@ from pathlib import Path
 from cxrssl.core.errors import DataError
 from cxrssl.core.files import replacing, write_json
 from cxrssl.core.labels import FINDINGS, NO_FINDING, class_id
-from cxrssl.core.processes import end_with_parent, process_pool, signals_wait
+from cxrssl.core.processes import defer_signals, end_with_parent, process_pool
 from cxrssl.data.dicom.write import FileIdentity, write_dicom
 from cxrssl.data.phantom.painting import paint_image
 from cxrssl.data.phantom.plan import ImagePlan, PhantomSettings, image_rng, plan_image
@@ -142,7 +142,7 @@ def _made_images(
     context = multiprocessing.get_context("spawn")
     num_processes = min(num_workers, num_images)
     with process_pool(num_processes, context=context, initializer=end_with_parent) as pool:
-        with signals_wait():
+        with defer_signals():
             images = [pool.submit(make, number) for number in range(num_images)]
         for image in images:
             yield image.result()

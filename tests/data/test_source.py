@@ -47,8 +47,6 @@ def film(path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "texts"),
     [
-        ({"labels.csv": KAGGLE, "images/a.png": ""},
-         ["labels.csv", "name it train.csv, and put the images into train/"]),
         ({"notes.csv": "file,finding\na.png,mass\n", "a.png": ""}, ["notes.csv", "(kaggle)"]),
         ({"train/_annotations.coco.json": json.dumps(COCO), "train/a.png": "",
           "valid/_annotations.coco.json": json.dumps(COCO), "valid/b.png": ""},

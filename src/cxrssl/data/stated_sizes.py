@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 from cxrssl.core.errors import DataError
 from cxrssl.core.sizes import Size, is_resize_of
+from cxrssl.data.tables.rows import BoxUnit
 
 Scale = tuple[float, float]
 UNSCALED: Scale = (1.0, 1.0)
@@ -12,13 +13,16 @@ UNSCALED: Scale = (1.0, 1.0)
 _EDGE_TOLERANCE_PX = 1.0
 
 
-def scale_of_boxes(boxes: NDArray[np.float64] | None, *, stated: Size | None, size: Size) -> Scale:
+def scale_of_boxes(
+    boxes: NDArray[np.float64] | None, *, stated: Size | None, size: Size, unit: BoxUnit = "px"
+) -> Scale:
     """Return what carries an image's boxes to its file: file = table * (x, y).
 
     Args:
-        boxes: [N, 4] xyxy in pixels of the table, or None.
+        boxes: [N, 4] xyxy in `unit`, or None.
         stated: (width, height) that the table states, or None.
         size: (width, height) of the file.
+        unit: Pixels of the table, or fractions of the image's sides.
 
     Raises:
         DataError: If the stated size is that of another picture, or a box is outside.
@@ -33,9 +37,11 @@ def scale_of_boxes(boxes: NDArray[np.float64] | None, *, stated: Size | None, si
         )
     if boxes is None:
         return UNSCALED
-    width, height = drawn_on
-    limits = np.array([width, height, width, height]) + _EDGE_TOLERANCE_PX
-    is_outside = (boxes < -_EDGE_TOLERANCE_PX).any(axis=1) | (boxes > limits).any(axis=1)
+    width, height = drawn_on if unit == "px" else (1, 1)
+    tolerance = np.tile([_EDGE_TOLERANCE_PX * width, _EDGE_TOLERANCE_PX * height], 2)
+    tolerance /= np.tile(drawn_on, 2)
+    limits = np.array([width, height, width, height]) + tolerance
+    is_outside = (boxes < -tolerance).any(axis=1) | (boxes > limits).any(axis=1)
     if is_outside.any():
         box = ", ".join(f"{value:g}" for value in boxes[is_outside][0])
         raise DataError(

@@ -225,7 +225,7 @@ def usable_images(source: Source) -> tuple[list[str], dict[str, str]]:
     files = {name for name, path in source.files.items() if path.is_file()}
     if source.layout == "images":
         return sorted(files - set(source.faults)), dict(source.faults)
-    rows = {*source.table.rows["image_id"], *source.table.unmarked}
+    rows = {*source.table.rows["image_id"], *source.table.unmarked, *source.table.unread}
     faults = dict.fromkeys(rows - files, _NO_FILE) | dict.fromkeys(files - rows, _NO_ROWS)
     return sorted((rows & files) - set(source.faults)), faults | source.faults
 
@@ -277,7 +277,7 @@ def _notes(source: Source, records: Sequence[dict[str, Any]]) -> tuple[str, ...]
         f"boxes of {num_scaled} image(s) are scaled, because the table states another size of the "
         "same shape than their files have"
     )
-    return (*source.notes, scaled) if num_scaled else source.notes
+    return (*source.notes, scaled) if num_scaled and source.table.unit == "px" else source.notes
 
 
 def _in_file_px(rows: pd.DataFrame, records: Sequence[dict[str, Any]]) -> pd.DataFrame:

@@ -26,7 +26,7 @@ from cxrssl.data.image_file import decode_image, is_raster
 from cxrssl.data.stated_sizes import UNSCALED, Scale, scale_of_boxes, scale_warning
 from cxrssl.data.store import SCHEMA, STORE_VERSION
 from cxrssl.data.tables import Source
-from cxrssl.data.tables.rows import BOX_COLUMNS
+from cxrssl.data.tables.rows import BOX_COLUMNS, BoxUnit
 
 SHARD_IMAGES = 64
 _DECODERS = (
@@ -63,7 +63,8 @@ class Shard:
         path: The Arrow file it becomes.
         number: Index among all shards, from 0.
         files: Image id -> file.
-        boxes: Image id -> [N, 4] boxes in original pixels, where there are any.
+        boxes: Image id -> [N, 4] boxes in `unit`, where there are any.
+        unit: Original pixels, or fractions of the image's sides.
         parts: Image id -> official part, where the source has such.
         sizes: Image id -> (width, height) that the table states, where it does.
         settings: What shapes an image.
@@ -75,6 +76,7 @@ class Shard:
     number: int
     files: dict[str, Path]
     boxes: dict[str, NDArray[np.float64]]
+    unit: BoxUnit
     parts: dict[str, str]
     sizes: dict[str, tuple[int, int]]
     settings: Settings
@@ -137,8 +139,9 @@ def plan_shards(
         parts = {name: source.table.parts.get(name, "") for name in ids}
         path = folder / f"images-{number:05d}-of-{count:05d}.arrow"
         sizes = {name: source.table.sizes[name] for name in ids if name in source.table.sizes}
-        fingerprint = _fingerprint(files, shard_boxes, parts, sizes, settings)
-        yield Shard(path, number, files, shard_boxes, parts, sizes, settings, fingerprint)
+        unit = source.table.unit
+        fingerprint = _fingerprint(files, shard_boxes, parts, sizes, f"{settings}/{unit}")
+        yield Shard(path, number, files, shard_boxes, unit, parts, sizes, settings, fingerprint)
 
 
 def _fingerprint(
@@ -146,7 +149,7 @@ def _fingerprint(
     boxes: dict[str, NDArray[np.float64]],
     parts: dict[str, str],
     sizes: dict[str, tuple[int, int]],
-    settings: Settings,
+    settings: str,
 ) -> str:
     digest = hashlib.sha256(f"{settings}/{_DECODE_VERSION}".encode())
     for name, path in files.items():
@@ -234,8 +237,9 @@ def decoded(shard: Shard, name: str) -> StoredRow:
     )
     size = image.original_width, image.original_height
     boxes, warnings = shard.boxes.get(name), image.warnings
-    scale = scale_of_boxes(boxes, stated=stated, size=size)
-    if scale != UNSCALED and boxes is not None and stated is not None:
+    scale = scale_of_boxes(boxes, stated=stated, size=size, unit=shard.unit)
+    is_scaled = scale != UNSCALED and shard.unit == "px"
+    if is_scaled and boxes is not None and stated is not None:
         warnings = (*warnings, scale_warning(len(boxes), stated=stated, size=size))
     row = {
         "image_id": name,

@@ -120,8 +120,8 @@ def _rows(
             row_numbers.append(-1)
     table, row_faults = checked_rows(
         pd.DataFrame(rows, columns=list(COLUMNS)),
-        numbers=np.array(row_numbers, np.int64),
-        unit="annotation",
+        places=[f"annotation {number}" for number in row_numbers],
+        form="sides",
     )
     return table, row_faults | faults
 

@@ -1,6 +1,7 @@
 """Which file of a folder a table means, whatever the tool that wrote the name.
 
-A name is taken as stated, relative to the folder or its `images/`. Else, because labelling tools
+A name is taken as stated, relative to the folder or its `images/`; one without a suffix means the
+image that is called so but for its suffix. Else, because labelling tools
 write Windows paths, paths of their own server, upload prefixes and URLs, it is looked up by its
 last part, and taken if one file only can be meant. Nothing outside the folder is ever opened.
 """
@@ -15,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from cxrssl.core.printable import printable
+from cxrssl.data.tables.rows import IMAGE_SUFFIXES
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 # Label Studio puts eight digits of a random number in front of what is uploaded.
@@ -86,6 +88,13 @@ class _Lookup:
                         return Location(matches[0], is_guess=True)
                     fault = f"{_missing(name)}; {len(matches)} files elsewhere are called so"
                     return Location(candidate, fault=fault)
+            matches = _best_matches(self._by_stem.get(candidate.name, []), candidate)
+            if len(matches) == 1:
+                # An id is no path: to look it up is no guess.
+                return Location(matches[0], is_guess=len(candidate.parts) > 1)
+            if matches:
+                fault = f"{len(matches)} files are called {_shown(candidate.name)} but for a suffix"
+                return Location(candidate, fault=fault)
         name_part = _shown(candidates[0].name)
         fault = f"{_missing(name)}, and none in the folders below is called {name_part}"
         return Location(candidates[0], fault=fault)
@@ -95,6 +104,16 @@ class _Lookup:
         paths: dict[str, list[PurePosixPath]] = defaultdict(list)
         for path in self._walk():
             paths[path.name].append(path)
+        return dict(paths)
+
+    @cached_property
+    def _by_stem(self) -> dict[str, list[PurePosixPath]]:
+        """Images by their name without the suffix, as tables of ids have it."""
+        paths: dict[str, list[PurePosixPath]] = defaultdict(list)
+        for same_name in self._by_name.values():
+            for path in same_name:
+                if path.suffix.lower() in IMAGE_SUFFIXES:
+                    paths[path.stem].append(path)
         return dict(paths)
 
     @cached_property
@@ -144,7 +163,7 @@ def _candidates(name: str) -> list[PurePosixPath]:
 
 def _best_matches(paths: list[PurePosixPath], stated: PurePosixPath) -> list[PurePosixPath]:
     """Return the places that share most of their last folders with a path."""
-    scores = [_shared_parts(path, stated) for path in paths]
+    scores = [_shared_parts(path.parent, stated.parent) for path in paths]
     return [p for p, score in zip(paths, scores, strict=True) if score == max(scores)]
 
 

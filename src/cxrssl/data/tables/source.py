@@ -15,7 +15,9 @@ import pandas as pd
 
 from cxrssl.core.errors import DataError
 from cxrssl.data.tables.coco import coco_documents, read_coco
+from cxrssl.data.tables.csv_boxes import csv_tables, read_csv
 from cxrssl.data.tables.files import (
+    FolderContents,
     image_files,
     is_image,
     list_folder,
@@ -23,12 +25,15 @@ from cxrssl.data.tables.files import (
     unused_notes,
 )
 from cxrssl.data.tables.image_ids import image_ids, plain_id
+from cxrssl.data.tables.marks import StatedMarks, assembled
 from cxrssl.data.tables.rows import COLUMNS, Table, is_id
 from cxrssl.data.tables.unread import POOL_ADVICE, table_files, unread_tables_error
-from cxrssl.data.tables.vindr import physionet_table, read_physionet, read_table
+from cxrssl.data.tables.vindr import has_findings, physionet_table, read_physionet, read_table
 
-LayoutName = Literal["kaggle", "physionet", "coco", "images"]
-Layout = Literal["auto", "kaggle", "physionet", "coco", "images"]
+LayoutName = Literal["kaggle", "physionet", "coco", "csv", "images"]
+Layout = Literal["auto", "kaggle", "physionet", "coco", "csv", "images"]
+# A folder of several is what comes first; the others' tables are in its notes.
+_TOLD_APART: tuple[LayoutName, ...] = ("kaggle", "physionet", "coco", "csv")
 
 PHANTOM_FILE = "phantom.json"
 """Lies in what `cxrssl phantom` made."""
@@ -49,6 +54,7 @@ class Source:
         table: What the readers marked; without rows for a pool.
         faults: Image id, or place of a bad name, -> why that image can't be used; the table's
             faults among them.
+        tables: The files beside images that its layout reads.
         is_made: Whether `cxrssl phantom` made it.
         notes: What was guessed or not used, a sentence each; the table's among them.
     """
@@ -57,6 +63,7 @@ class Source:
     files: dict[str, Path]
     table: Table
     faults: dict[str, str] = field(default_factory=dict)
+    tables: tuple[Path, ...] = ()
     is_made: bool = False
     notes: tuple[str, ...] = ()
 
@@ -69,31 +76,36 @@ def read_source(folder: Path, *, layout: Layout = "auto") -> Source:
     """
     if not folder.is_dir():
         raise DataError(
-            f"{folder} is not a folder. Name one that holds train.csv, annotations/, a COCO JSON, "
-            "or images."
+            f"{folder} is not a folder. Name one that holds images, and a table of their boxes "
+            "where there are some."
         )
-    name = layout_of(folder) if layout == "auto" else layout
+    contents = list_folder(folder)
+    name = layout_of(folder, contents) if layout == "auto" else layout
     try:
-        source = _read(folder, name)
+        source = _read(folder, name, contents)
     except DataError as error:
         if name == "images":
             raise
         raise DataError(f"{str(error).rstrip('.')}. Or {POOL_ADVICE}.") from error
-    return replace(source, notes=(*source.notes, *_unused_notes(folder, source)))
+    return replace(source, notes=(*source.notes, *_unused_notes(folder, contents, source)))
 
 
-def _read(folder: Path, layout: LayoutName) -> Source:
+def _read(folder: Path, layout: LayoutName, contents: FolderContents) -> Source:
+    tables = tables_of(folder, layout, contents)
     match layout:
         case "kaggle":
-            table = read_table(kaggle_table(folder))
-            source = _with_files(layout, table, [folder / "train"])
-            return replace(source, is_made=(folder / PHANTOM_FILE).is_file())
+            source = _with_files(layout, read_table(kaggle_table(folder)), [folder / "train"])
+            is_made = (folder / PHANTOM_FILE).is_file()
+            return replace(source, is_made=is_made, tables=tuple(tables))
         case "physionet":
             table = read_physionet(folder)
-            return _with_files(layout, table, [folder / "train", folder / "test"])
+            source = _with_files(layout, table, [folder / "train", folder / "test"])
+            return replace(source, tables=tuple(tables))
         case "coco":
             table, files = read_coco(folder)
-            return Source(layout, files, table, table.faults, notes=table.notes)
+            return Source(layout, files, table, table.faults, tuple(tables), notes=table.notes)
+        case "csv":
+            return _assembled(layout, folder, contents, read_csv(folder, _some(tables, layout)))
         case "images":
             source = _with_files(layout, Table(pd.DataFrame(columns=list(COLUMNS)), ()), [folder])
             if not source.files and not source.faults:
@@ -106,20 +118,53 @@ def _read(folder: Path, layout: LayoutName) -> Source:
             assert_never(layout)
 
 
-def layout_of(folder: Path) -> LayoutName:
+def _some(tables: list[Path], layout: LayoutName) -> list[Path]:
+    if not tables:
+        raise DataError(f"the folder holds no table of the layout {layout}. Name another layout.")
+    return tables
+
+
+def _assembled(
+    layout: LayoutName, folder: Path, contents: FolderContents, stated: StatedMarks
+) -> Source:
+    images = [path for path in contents.files if is_image(path)]
+    table, files = assembled(folder, images, stated)
+    return Source(layout, files, table, table.faults, stated.tables, notes=table.notes)
+
+
+def tables_of(folder: Path, layout: LayoutName, contents: FolderContents) -> list[Path]:
+    """Return the files of a folder that a layout reads beside images; [] if it is not of it."""
+    match layout:
+        case "kaggle":
+            return [kaggle_table(folder), folder / PHANTOM_FILE] if is_kaggle(folder) else []
+        case "physionet":
+            if not physionet_table(folder, "train").is_file():
+                return []
+            kinds, parts = ("annotations", "image_labels"), ("train", "test")
+            return [physionet_table(folder, part, kind=kind) for kind in kinds for part in parts]
+        case "coco":
+            return coco_documents(folder)
+        case "csv":
+            return [p for p in csv_tables(contents.files) if not _is_vindr_below(p, folder)]
+        case "images":
+            return []
+        case _:
+            assert_never(layout)
+
+
+def layout_of(folder: Path, contents: FolderContents) -> LayoutName:
     """Return the layout of a folder, by the table that it holds.
 
     Raises:
         DataError: If it looks as if a table is missing, or holds tables that no layout reads: as a
             pool it would hide what it is.
     """
-    if kaggle_table(folder).is_file():
-        return "kaggle"
-    if physionet_table(folder, "train").is_file():
-        return "physionet"
-    if coco_documents(folder):
-        return "coco"
-    files = list_folder(folder).files
+    for layout in _TOLD_APART:
+        if tables_of(folder, layout, contents):
+            return layout
+    if kaggle_table(folder).is_file() and (folder / "train").is_dir():
+        return "kaggle"  # which says what is wrong with it
+    files = contents.files
     tables = table_files(files, [path for path in files if is_image(path)])
     if tables:
         raise unread_tables_error(folder, tables)
@@ -132,11 +177,10 @@ def layout_of(folder: Path) -> LayoutName:
     return "images"
 
 
-def _unused_notes(folder: Path, source: Source) -> list[str]:
+def _unused_notes(folder: Path, contents: FolderContents, source: Source) -> list[str]:
     """Say what lies in a source folder and is not used by its layout."""
-    listing = list_folder(folder)
-    used = {path.absolute() for path in (*source.files.values(), *_tables_read(folder, source))}
-    unused = [path for path in listing.files if path.absolute() not in used]
+    used = {path.absolute() for path in (*source.files.values(), *source.tables)}
+    unused = [path for path in contents.files if path.absolute() not in used]
     images = [path for path in unused if is_image(path)]
     tables = table_files(unused, [*source.files.values(), *images])
     notes = []
@@ -149,22 +193,21 @@ def _unused_notes(folder: Path, source: Source) -> list[str]:
             f"{names_text(images, folder)}"
         )
     shown = {*images, *tables}
-    return notes + unused_notes(listing, [path for path in unused if path not in shown])
+    return notes + unused_notes(contents, [path for path in unused if path not in shown])
 
 
-def _tables_read(folder: Path, source: Source) -> list[Path]:
-    match source.layout:
-        case "kaggle":
-            return [kaggle_table(folder), folder / PHANTOM_FILE]
-        case "physionet":
-            kinds, parts = ("annotations", "image_labels"), ("train", "test")
-            return [physionet_table(folder, part, kind=kind) for kind in kinds for part in parts]
-        case "coco":
-            return coco_documents(folder)
-        case "images":
-            return []
-        case _:
-            assert_never(source.layout)
+def _is_vindr_below(path: Path, folder: Path) -> bool:
+    """Return whether a table is of VinDr-CXR and lies in a folder that should be named instead."""
+    is_official = path.name.removesuffix(".gz") in ("train.csv", "annotations_train.csv")
+    return is_official and path.parent != folder and has_findings(path)
+
+
+def is_kaggle(folder: Path) -> bool:
+    """Return whether a folder holds Kaggle's table, by its columns and one class at least."""
+    path = kaggle_table(folder)
+    if not (path.is_file() and (folder / "train").is_dir()):
+        return False
+    return (folder / PHANTOM_FILE).is_file() or has_findings(path)
 
 
 def kaggle_table(folder: Path) -> Path:

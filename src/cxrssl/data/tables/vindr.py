@@ -11,6 +11,7 @@ Columns `width` and `height`, where there are any, state the size of the image.
 import lzma
 import zipfile
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +68,7 @@ def read_table(path: Path) -> Table:
         columns=list(COLUMNS),
     )
     _check_class_ids(raw, path)
-    rows, faults = checked_rows(rows, numbers=raw["line"].to_numpy(np.int64), unit="line")
+    rows, faults = checked_rows(rows, places=_lines(raw["line"]), form="corners")
     unmarked = {
         name: without_truth("all its rows have classes that are not VinDr-CXR's")
         for name in sorted(unused_ids - set(rows["image_id"]))
@@ -86,6 +87,19 @@ def read_table(path: Path) -> Table:
         (*notes, *size_notes, *class_notes),
         unmarked,
     )
+
+
+def has_findings(path: Path) -> bool:
+    """Return whether a CSV has the columns of Kaggle's table and a class of VinDr-CXR."""
+    try:
+        header = list(pd.read_csv(path, nrows=0).columns)
+        if not set(_EXPECTED) <= set(header) or not {"rad_id", "class_id"} & set(header):
+            return False
+        names = pd.read_csv(path, usecols=["class_name"], dtype=str)["class_name"]
+    except _UNREADABLE:
+        return False
+    known = {name.casefold() for name in (*LOCAL_FINDINGS, NO_FINDING)}
+    return any(str(name).strip().casefold() in known for name in names.unique())
 
 
 def read_physionet(folder: Path) -> Table:
@@ -156,9 +170,12 @@ def _unannotated_images(
     readers = labels["rad_id"] if "rad_id" in labels.columns else CONSENSUS_READER
     rows = pd.DataFrame({"image_id": labels["image_id"], "reader": readers})
     rows = rows.assign(category=NO_FINDING).reindex(columns=list(COLUMNS))
-    lines = np.arange(len(rows)) + 2
-    rows, faults = checked_rows(rows, numbers=lines, unit="line")
+    rows, faults = checked_rows(rows, places=_lines(range(2, len(rows) + 2)), form="corners")
     return rows[~rows["image_id"].isin(annotated)].drop_duplicates(), suffix_faults | faults
+
+
+def _lines(numbers: Iterable[int]) -> list[str]:
+    return [f"line {number}" for number in numbers]
 
 
 def _check_filled(required: pd.DataFrame, path: Path) -> None:

@@ -1,0 +1,174 @@
+"""Boxes of CSV files, whatever their columns are called; pandas is the judge of the values."""
+
+import csv
+import gzip
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from cxrssl.core.errors import DataError
+from cxrssl.data.tables import Source, read_source
+
+BOXES = "image,label,xmin,ymin,xmax,ymax\na.png,mass,1,2,11,12\nb.png,node,3,4,8,9\n"
+BOX_COLUMNS = ["x_min", "y_min", "x_max", "y_max"]
+
+
+def source(folder: Path, tables: dict[str, str], images: tuple[str, ...] = ("a", "b")) -> Source:
+    for name in images:
+        (folder / "images").mkdir(parents=True, exist_ok=True)
+        Image.new("L", (40, 20), 9).save(folder / "images" / f"{name}.png")
+    for name, text in tables.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return read_source(folder)
+
+
+def boxes(result: Source) -> list[tuple[str, str, tuple[float, ...]]]:
+    rows = result.table.rows.dropna()
+    corners = rows[BOX_COLUMNS].to_numpy().round(9)
+    return [
+        (name, label, tuple(box.tolist()))
+        for name, label, box in zip(rows["image_id"], rows["category"], corners, strict=True)
+    ]
+
+
+EXPECTED = [("a", "mass", (1.0, 2.0, 11.0, 12.0)), ("b", "node", (3.0, 4.0, 8.0, 9.0))]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        BOXES,
+        "﻿" + BOXES,
+        BOXES.replace(",", ";").replace("11", "11,0"),
+        BOXES.replace(",", "\t").replace("\n", "\r\n"),
+        "File Name,Class Name,X1,Y1,X2,Y2\nimages/a.png,mass,1,2,11,12\n"
+        "images\\b.png,node,3,4,8,9\n",
+        "image_id,category,x,y,width,height\na,mass,1,2,10,10\nb,node,3,4,5,5\n",
+        "img,finding,left,top,w,h,width,height\na.png,mass,1,2,10,10,40,20\nb.png,node,3,4,5,5,40,20\n",
+        "filename,width,height,class,xmin,ymin,xmax,ymax\na.png,40,20,mass,1,2,11,12\n"
+        "b.png,40,20,node,3,4,8,9\n",
+        "path,pathology,x_center,y_center,w,h\n/data/x/a.png,mass,6,7,10,10\nb.png,node,5.5,6.5,5,5\n",
+        'image,label,xmin,ymin,xmax,ymax,note\na.dcm,"mass",1,2,11,12,"so, so"\nb,node,3,4,8,9,\n',
+    ],
+)  # fmt: skip
+def test_boxes_are_the_same_however_the_columns_are_called(text: str, tmp_path: Path) -> None:
+    result = source(tmp_path, {"boxes.csv": text})
+    assert result.layout == "csv"
+    assert boxes(result) == EXPECTED
+    assert result.table.classes == ("mass", "node")
+    assert not result.faults
+    assert result.table.unit == "px"
+
+
+def test_fractions_are_known_by_their_values(tmp_path: Path) -> None:
+    text = "image,label,x1,y1,x2,y2\na,mass,0.025,0.1,0.275,0.6\nb,node,0,0,1,1\n"
+    result = source(tmp_path, {"boxes.csv": text})
+    assert result.table.unit == "fraction"
+    assert boxes(result)[0][2] == (0.025, 0.1, 0.275, 0.6)
+    assert any("fractions of the image's width" in note for note in result.notes)
+
+
+@pytest.mark.parametrize(
+    ("text", "image", "parts"),
+    [
+        (BOXES + "a.png,mass,0.1,0.1,0.5,0.5\n", "a",
+         ["boxes.csv, line 4", "fractions of the image", "(0.1, 0.1, 0.5, 0.5)"]),
+        ("image,label,x1,y1,x2,y2\na,mass,.1,.1,.5,.5\na,mass,.2,.1,.5,.5\nb,mass,1,2,11,12\n", "b",
+         ["boxes.csv, line 4", "seems to be in pixels"]),
+        (BOXES + "a.png,mass,5,5,5,9\n", "a", ["boxes.csv, line 4", "without an area"]),
+        (BOXES + "a.png,mass,5,x,6,9\n", "a", ["boxes.csv, line 4", "no whole box"]),
+        (BOXES + "a.png,mass,5,,6,9\n", "a", ["boxes.csv, line 4", "no whole box"]),
+        (BOXES + "a.png,No finding,,,,\n", "a",
+         ["boxes.csv, line 2 and boxes.csv, line 4 contradict", "R0"]),
+        (BOXES + "c.png,mass,1,2,3,4\n", "c", ["there is no file c.png"]),
+        (BOXES.replace("image,", "patient,image,").replace("a.png", "p1,a.png")
+         .replace("b.png", "p2,b.png") + "p2,a.png,mass,1,2,3,4\n", "a",
+         ["boxes.csv, line 2 and boxes.csv, line 4", "two values of patient"]),
+        ("image,label,xmin,ymin,xmax,ymax,image_width,image_height\na.png,mass,1,2,11,12,40,20\n"
+         "a.png,mass,1,2,9,12,80,40\nb.png,mass,1,2,9,9,40,20\n", "a", ["two values of size"]),
+        ("image,label,xmin,ymin,xmax,ymax,split\na.png,mass,1,2,11,12,train\na.png,mass,1,2,9,9,test\n"
+         "b.png,mass,1,2,9,9,train\n", "a", ["two values of split"]),
+    ],
+)  # fmt: skip
+def test_a_bad_row_is_a_fault_of_its_image_that_names_the_row(
+    text: str, image: str, parts: list[str], tmp_path: Path
+) -> None:
+    result = source(tmp_path, {"boxes.csv": text})
+    assert list(result.faults) == [image]
+    assert all(part in result.faults[image] for part in parts), result.faults[image]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("image,label,xmin,ymin,xmax,ymax,XMIN\na,m,1,2,3,4,5\n", "line 1: the column 'XMIN'"),
+        ("image,label,xmin,x1,ymin,xmax,ymax\na,m,1,1,2,3,4\n", "'xmin' and 'x1' both seem"),
+        ("image,label,reader,rad_id,xmin,ymin,xmax,ymax\na,m,1,1,1,2,3,4\n", "both seem to"),
+        ("image,label,xmin,ymin,xmax,ymax\na,m,1,2,3\n", "boxes.csv, line 2: it has 5 cells"),
+        ("image,label,xmin,ymin,xmax,ymax\n,m,1,2,3,4\n", "line 2: the column image is empty"),
+        ("image,label,xmin,ymin,xmax,ymax\na,,1,2,3,4\n", "line 2: the box has no class"),
+        ("image,label,xmin,ymin,xmax,ymax\n", "a header and no rows"),
+        ('image,label,xmin,ymin,xmax,ymax\na,"m,1,2,3,4\n', "can't be read"),
+        ("image,label,xmin,ymin,xmax,ymax,split\na,m,1,2,3,4,trian\n", "the split is 'trian'; exp"),
+        ("image,label,xmin,ymin,xmax,ymax,kind\na,m,1,2,3,4,odd\n", "kind of image is 'odd'"),
+    ],
+)  # fmt: skip
+def test_a_table_that_can_not_be_meant_is_an_error_with_its_row(
+    text: str, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match=re.escape(message)):
+        source(tmp_path, {"boxes.csv": text})
+
+
+def test_a_row_without_a_box_is_a_reading(tmp_path: Path) -> None:
+    text = (
+        "image,label,xmin,ymin,xmax,ymax,radiologist\n"
+        "a.png,mass,1,2,11,12,R1\na.png,,,,,,R2\nb.png,No Finding,,,,,R1\n"
+        "c.png,scoliosis,,,,,R1\nd.png,Mass,,,,,R1\n"
+    )
+    result = source(tmp_path, {"boxes.csv": text}, ("a", "b", "c", "d", "e"))
+    rows = result.table.rows
+    assert rows.loc[rows["image_id"].eq("a"), "reader"].tolist() == ["R1", "R2"]
+    assert result.table.kinds == {"a": "normal", "b": "normal", "c": "other finding"}
+    assert result.table.classes == ("mass",)
+    assert set(result.table.unmarked) == {"d"}, "its mass has no box: no negative, no positive"
+    assert result.table.unread == {"e"}
+    assert any(note.startswith("1 image(s) have no row") for note in result.notes)
+
+
+def test_tables_of_one_image_need_readers(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"one\.csv, line 2 and two\.csv, line 2 are of one image"):
+        source(tmp_path, {"one.csv": BOXES, "two.csv": BOXES})
+    header, rows = BOXES.split("\n", 1)
+    tables = {
+        f"{reader}.csv": f"{header},reader\n"
+        + rows.replace("2\n", f"2,{reader}\n").replace("9\n", f"9,{reader}\n")
+        for reader in ("anna", "ben")
+    }
+    result = source(tmp_path / "both", tables)
+    assert result.table.rows["reader"].tolist() == ["anna", "anna", "ben", "ben"]
+
+
+def test_values_are_those_that_pandas_reads(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    names = [f"f{number}" for number in range(20)]
+    corners = generator.uniform(0, 15, (200, 4)).round(3)
+    corners[:, 2:] = corners[:, :2] + corners[:, 2:] / 4 + 0.1
+    frame = pd.DataFrame(corners, columns=BOX_COLUMNS)
+    frame.insert(0, "file", generator.choice(names, 200))
+    frame["finding"] = generator.choice(["x, y", 'q"q', "ü"], 200)
+    images = tuple(names)
+    (tmp_path / "images").mkdir()
+    for name in images:
+        Image.new("L", (40, 20), 9).save(tmp_path / "images" / f"{name}.png")
+    with gzip.open(tmp_path / "t.csv.gz", "wt", encoding="utf-8", newline="") as file:
+        frame.to_csv(file, index=False, quoting=csv.QUOTE_MINIMAL)
+    rows = read_source(tmp_path).table.rows
+    expected = pd.read_csv(tmp_path / "t.csv.gz")
+    assert rows["image_id"].tolist() == expected["file"].tolist()
+    assert rows["category"].tolist() == expected["finding"].tolist()
+    np.testing.assert_array_equal(rows[BOX_COLUMNS], expected[BOX_COLUMNS])

@@ -35,6 +35,7 @@ from cxrssl.core.errors import CxrsslError
 from cxrssl.data.detection import splits_of
 from cxrssl.data.protocol import SPLITS
 from cxrssl.data.store import Store
+from cxrssl.data.tables import ReadOptions
 from cxrssl.ingest import ingest
 from cxrssl.ingest.shards import Settings
 
@@ -66,7 +67,11 @@ def ingested(source: Path, store: Path, size_px: int) -> None:
     """Ingest the images and print how many each split has."""
     # Letterboxed, so that all lungs keep their aspect.
     summary = ingest(
-        source, store, Settings(size_px, fit="letterbox"), layout="coco", num_workers=2
+        source,
+        store,
+        Settings(size_px, fit="letterbox"),
+        options=ReadOptions("coco"),
+        num_workers=2,
     )
     for image_id, reason in summary.failures.items():
         print(f"{image_id}: {reason}")

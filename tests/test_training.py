@@ -161,10 +161,12 @@ def test_a_pool_smaller_than_a_batch_is_an_error(store_folder: Path, tmp_path: P
 def test_eval_refuses_a_store_of_other_classes(
     store_folder: Path, tmp_path: Path, source: Path
 ) -> None:
+    from cxrssl.data.tables import ReadOptions
     from cxrssl.ingest import ingest
 
     detector = finetune(finetune_recipe(store_folder, *QUICK), tmp_path / "run", resume=False)
-    ingest(source / "train", tmp_path / "pool", Settings(64), layout="images", num_workers=1)
+    films, pool = source / "train", tmp_path / "pool"
+    ingest(films, pool, Settings(64), options=ReadOptions("images"), num_workers=1)
     with pytest.raises(DataError, match="Evaluate on a store with the detector's classes"):
         evaluate(
             detector,

@@ -15,10 +15,12 @@ import numpy as np
 
 from cxrssl.core.errors import DataError
 from cxrssl.core.labels import NO_FINDING
+from cxrssl.core.layouts import Layout
+from cxrssl.data.detection import patients_of
 from cxrssl.data.duplicates import near_duplicates, perceptual_hash
-from cxrssl.data.protocol import split_of
+from cxrssl.data.protocol import split_images
 from cxrssl.data.store import Store
-from cxrssl.data.tables import Layout, Table, read_source
+from cxrssl.data.tables import Table, read_source
 from cxrssl.data.tables.rows import BOX_COLUMNS
 from cxrssl.ingest import IngestSummary, fault_of_boxes, write_store
 from cxrssl.ingest.shards import Settings
@@ -30,6 +32,8 @@ def doctor(
     source_folder: Path,
     *,
     layout: Layout = "auto",
+    patient_from: str = "",
+    split: str = "",
     num_workers: int,
     on_images: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
@@ -38,6 +42,8 @@ def doctor(
     Args:
         source_folder: As for an ingest.
         layout: Which layout it has, or "auto".
+        patient_from: As for an ingest.
+        split: As for an ingest.
         num_workers: Processes, >= 1.
         on_images: Called with (images done, images in all) now and then.
 
@@ -56,7 +62,7 @@ def doctor(
     if not source_folder.is_dir():
         raise DataError(f"{source_folder} is not a folder. Name one with a table and images.")
     try:
-        source = read_source(source_folder, layout=layout)
+        source = read_source(source_folder, layout=layout, patient_from=patient_from, split=split)
     except DataError as error:
         return _report(None, [str(error)], {}, [], layout=layout)
     faults = table_faults(source.table)
@@ -113,7 +119,11 @@ def _duplicates(store: Store) -> list[dict[str, Any]]:
     """Return the pairs of images that show the same radiograph, with their splits."""
     thumbnails = [store.pixels(row) for row in range(len(store))]
     hashes = np.array([perceptual_hash(pixels) for pixels in thumbnails], bool).reshape(-1, 256)
-    splits = [split_of(image.image_id, part=image.part) for image in store.images]
+    ids = [image.image_id for image in store.images]
+    parts = {image.image_id: image.part for image in store.images if image.part}
+    patients = patients_of(store)
+    split_of = split_images(ids, protocol="corrected", parts=parts, patients=patients)
+    splits = [split_of.get(name, "unused") for name in ids]
     return [
         {
             "images": [store.images[pair.first].image_id, store.images[pair.second].image_id],

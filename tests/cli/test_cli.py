@@ -21,8 +21,8 @@ from support import output_of, run_cxrssl, run_python
 OPTIONS = {
     "phantom": "out --images --seed --normals --min-side --max-side --workers",
     "describe": "table --protocol --out --json",
-    "ingest": "source store --layout --size --fit --exact --shard --replace --workers",
-    "doctor": "source --layout --json --workers",
+    "ingest": "source store --layout --patient-from --split --size --fit --exact --shard --replace --workers",
+    "doctor": "source --layout --patient-from --split --json --workers",
     "pretrain": "recipe --set --out --resume --preview",
     "finetune": "recipe --set --out --resume",
     "eval": "checkpoint --data --split --fusion --normals --predictions --truth --readers "

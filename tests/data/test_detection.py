@@ -13,6 +13,7 @@ from cxrssl.core.images import Fit
 from cxrssl.data.detection import examples_of, in_split, splits_of
 from cxrssl.data.protocol import split_images, split_of
 from cxrssl.data.store import Store
+from cxrssl.data.tables import ReadOptions
 from cxrssl.finetune.splits import labelled_splits
 from cxrssl.ingest import ingest
 from cxrssl.ingest.shards import Settings
@@ -127,7 +128,13 @@ def test_all_images_of_a_pool_are_for_training(tmp_path: Path) -> None:
     (tmp_path / "films").mkdir()
     for number in range(12):
         Image.new("L", (20, 20), 20 * number).save(tmp_path / "films" / f"film{number}.png")
-    ingest(tmp_path / "films", tmp_path / "pool", Settings(16), layout="images", num_workers=1)
+    ingest(
+        tmp_path / "films",
+        tmp_path / "pool",
+        Settings(16),
+        options=ReadOptions("images"),
+        num_workers=1,
+    )
     pool = Store(tmp_path / "pool")
     for protocol in ("corrected", "described", "published"):
         result = splits_of(pool, protocol=protocol, normals=False)  # type: ignore[arg-type]

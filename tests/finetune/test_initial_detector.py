@@ -10,6 +10,7 @@ from torchvision.models import detection
 from cxrssl.core.errors import DataError, RunError, TransferError
 from cxrssl.core.images import Intensity
 from cxrssl.data.store import Store
+from cxrssl.data.tables import ReadOptions
 from cxrssl.finetune.initial_detector import initial_detector
 from cxrssl.finetune.splits import labelled_splits, training_images
 from cxrssl.ingest import ingest
@@ -176,7 +177,13 @@ def test_an_rtdetr_starts_from_a_pretrained_body(store: Store, tmp_path: Path) -
 
 
 def test_a_pool_without_boxes_trains_no_detector(source: Path, tmp_path: Path) -> None:
-    ingest(source / "train", tmp_path / "pool", Settings(64), layout="images", num_workers=1)
+    ingest(
+        source / "train",
+        tmp_path / "pool",
+        Settings(64),
+        options=ReadOptions("images"),
+        num_workers=1,
+    )
     with pytest.raises(DataError, match="pool is a pool of images without boxes"):
         started(Store(tmp_path / "pool"), "data.normals=false")
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 from cxrssl.core.errors import DataError, RunError
 from cxrssl.data.store import Store
+from cxrssl.data.tables import ReadOptions
 from cxrssl.doctor import doctor
 from cxrssl.ingest import IngestSummary, ingest
 from cxrssl.ingest.origin import REPLACEMENT_FOLDER, put_in_place
@@ -90,7 +91,7 @@ def test_other_files_in_the_same_folder_are_another_source(tmp_path: Path) -> No
 def test_the_same_folder_by_another_layout_is_refused(source: Path, tmp_path: Path) -> None:
     run(source, tmp_path / "store")
     with pytest.raises(RunError, match="with layout kaggle, and this call has layout images"):
-        run(source, tmp_path / "store", layout="images")
+        run(source, tmp_path / "store", options=ReadOptions("images"))
 
 
 def test_a_source_that_grew_was_mended_or_moved_is_the_same(tmp_path: Path) -> None:
@@ -216,7 +217,7 @@ def test_a_table_without_boxes_is_refused_unless_its_images_are_wanted(tmp_path:
     assert not result["ok"]
     assert "gives no box" in result["table"][-1]
     assert (result["boxes"], result["images"]) == (0, 2)
-    summary = run(source, tmp_path / "store", layout="images")
+    summary = run(source, tmp_path / "store", options=ReadOptions("images"))
     assert str(summary.marks) == "layout images: 2 images, taken without boxes"
 
 

@@ -9,6 +9,7 @@ import pytest
 from cxrssl.core.errors import DataError
 from cxrssl.data.detection import Example, examples_of
 from cxrssl.data.store import Store
+from cxrssl.data.tables import ReadOptions
 from cxrssl.ingest import ingest
 from cxrssl.ingest.shards import Settings
 from cxrssl.report.cautions import cautions
@@ -22,7 +23,13 @@ def pool_of(folder: Path, files: dict[str, Path]) -> Store:
     (folder / "films").mkdir()
     for name, path in files.items():
         shutil.copy(path, folder / "films" / name)
-    ingest(folder / "films", folder / "pool", Settings(64), layout="images", num_workers=1)
+    ingest(
+        folder / "films",
+        folder / "pool",
+        Settings(64),
+        options=ReadOptions("images"),
+        num_workers=1,
+    )
     return Store(folder / "pool")
 
 

@@ -5,7 +5,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar, get_args
 
 from cxrssl.api.arguments import (
     PathLike,
@@ -25,6 +25,7 @@ from cxrssl.config.yaml_text import read_yaml
 from cxrssl.core.disk_faults import disk_faults
 from cxrssl.core.errors import ArgumentError, RecipeError
 from cxrssl.core.images import Fit, check_square
+from cxrssl.core.layouts import Layout
 from cxrssl.core.processes import available_cores, random_state_restored
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from cxrssl.predict import Summary
 
 AnyRecipe: TypeAlias = PretrainRecipe | FinetuneRecipe | Plan
-Layout = Literal["auto", "kaggle", "physionet", "coco", "images"]
 Kind = TypeVar("Kind", PretrainRecipe, FinetuneRecipe, Plan)
 
 _TASKS: dict[type, Task] = {PretrainRecipe: "pretrain", FinetuneRecipe: "finetune", Plan: "plan"}
@@ -154,13 +154,15 @@ def reproduce(
 
 @disk_faults()
 @random_state_restored()
-def ingest(
+def ingest(  # noqa: PLR0913 - a keyword for each option of the command
     source: PathLike,
     store: PathLike,
     *,
     size_px: int = 512,
     fit: Fit = "squash",
     layout: Layout = "auto",
+    patient_from: str = "",
+    split: str = "",
     replace: bool = False,
     num_workers: int | None = None,
 ) -> "IngestSummary":
@@ -170,12 +172,13 @@ def ingest(
     it below `if __name__ == "__main__":`.
 
     Args:
-        source: Folder with a table and images (VinBigData's or VinDr-CXR's layout, COCO), or images
-            alone.
+        source: Folder with images and a table, such as COCO or CSV, or with images alone.
         store: Folder of the store.
         size_px: Side of the stored square, 16 to 8192 pixels.
         fit: `squash` stretches an image to the square, `letterbox` pads it.
         layout: What `source` looks like.
+        patient_from: Regular expression that finds the patient in an image's path below `source`.
+        split: Where the source's own split is from: "", `folders`, `none`, or a CSV file.
         replace: Whether to replace a store of another source or other settings.
         num_workers: Processes; one a core if None.
 
@@ -191,25 +194,21 @@ def ingest(
     """
     from cxrssl.core.images import opencv_threads_restored
     from cxrssl.core.processes import check_not_imported_by_worker, start_method_restored
+    from cxrssl.data.tables import ReadOptions
     from cxrssl.ingest import ingest as run
     from cxrssl.ingest.shards import Settings
 
     check_square(size_px, fit)
-    check_one_of("layout", layout, ("auto", "kaggle", "physionet", "coco", "images"))
+    check_one_of("layout", layout, get_args(Layout))
+    checked_texts("patient_from and split", (patient_from, split))
     check_flags(replace=replace)
     workers = available_cores() if num_workers is None else num_workers
     workers = checked_integer("num_workers", workers, at_least=1)
-    source_folder, store_folder = checked_path("source", source), checked_path("store", store)
+    folders = checked_path("source", source), checked_path("store", store)
+    settings, options = Settings(size_px, fit), ReadOptions(layout, patient_from, split)
     check_not_imported_by_worker()
     with opencv_threads_restored(), start_method_restored():
-        summary = run(
-            source_folder,
-            store_folder,
-            Settings(size_px, fit, exact=False),
-            layout=layout,
-            num_workers=workers,
-            replace=replace,
-        )
+        summary = run(*folders, settings, options=options, num_workers=workers, replace=replace)
     _warn_of_failures(summary.failures, f"image(s) are not in {store}")
     return summary
 

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from cxrssl.cli.interrupts import explain_interrupts, ingest_resume_advice
-from cxrssl.cli.options import Fit, Layout, Protocol, Workers, app
+from cxrssl.cli.options import Fit, OwnSplit, PatientFrom, Protocol, Workers, app
+from cxrssl.core.layouts import Layout
 
 
 @app.command()
@@ -87,6 +88,8 @@ def ingest(
         Path, typer.Argument(help="Folder of the store; an interrupted ingest continues.")
     ],
     layout: Annotated[Layout, typer.Option(help="Layout of SOURCE.")] = "auto",
+    patient_from: PatientFrom = "",
+    split: OwnSplit = "",
     # No recipe takes larger ones.
     size: Annotated[
         int, typer.Option(min=16, max=8192, help="Side of the stored square images, in pixels.")
@@ -110,6 +113,7 @@ def ingest(
     from cxrssl.cli.show_diagnosis import print_ingest
     from cxrssl.cli.show_summary import print_next_after_ingest
     from cxrssl.core.processes import available_cores
+    from cxrssl.data.tables import ReadOptions
     from cxrssl.ingest import ingest as run
     from cxrssl.ingest import part_of
     from cxrssl.ingest.shards import Settings
@@ -121,7 +125,7 @@ def ingest(
                 source,
                 store,
                 Settings(size, fit, exact),
-                layout=layout,
+                options=ReadOptions(layout, patient_from, split),
                 part=part_of(shard),
                 replace=replace,
                 num_workers=workers or available_cores(),
@@ -140,6 +144,8 @@ def doctor(
         Path, typer.Argument(help="Folder with images and a table, or with images alone.")
     ],
     layout: Annotated[Layout, typer.Option(help="Layout of SOURCE.")] = "auto",
+    patient_from: PatientFrom = "",
+    split: OwnSplit = "",
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     workers: Workers = None,
 ) -> None:
@@ -156,6 +162,8 @@ def doctor(
         diagnosis = run(
             source,
             layout=layout,
+            patient_from=patient_from,
+            split=split,
             num_workers=workers or available_cores(),
             on_images=lambda done, total: meter.at(1000 * done // total, f"({done} images)"),
         )

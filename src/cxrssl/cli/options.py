@@ -35,7 +35,24 @@ def common(
     """How few boxes do you need? Pretraining and detection for chest radiographs."""
 
 
-Layout = Literal["auto", "kaggle", "physionet", "coco", "csv", "images"]
+PatientFrom = Annotated[
+    str,
+    typer.Option(
+        "--patient-from",
+        metavar="REGEX",
+        help="Finds the patient in an image's path below SOURCE, such as '^(p[0-9]+)/'; images of "
+        "one patient are in one split (default: what the table says).",
+    ),
+]
+OwnSplit = Annotated[
+    str,
+    typer.Option(
+        "--split",
+        metavar="folders|none|FILE",
+        help="The source's own split: by its folders train, valid, test; not at all; or by a CSV "
+        "with columns image and split (default: the table's, if it has one).",
+    ),
+]
 Fit = Literal["squash", "letterbox"]
 Protocol = Literal["published", "described", "corrected"]
 Split = Literal["train", "val", "test"]

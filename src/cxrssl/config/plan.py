@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from cxrssl.config.detectors import SidePx
 from cxrssl.config.section import Fraction, Section
+from cxrssl.core.layouts import Layout
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
@@ -34,6 +35,14 @@ class PlanData(Section):
     """Where a plan's images come from: a source folder, or a phantom if `source` is null."""
 
     source: Path | None
+    layout: Layout = "auto"
+    """Layout of the source, as for `cxrssl ingest --layout`."""
+    patient_from: str = ""
+    """As for `cxrssl ingest --patient-from`: a regular expression that finds the patient in the
+    path of an image; empty for what the table says."""
+    split: str = ""
+    """As for `cxrssl ingest --split`: empty for the table's own split or none, `folders`, `none`,
+    or the path of a CSV file."""
     phantom: PhantomSection | None
     pool: Path | None = None
     """Folder of more images without labels, for pretrainings on the pool `external`."""

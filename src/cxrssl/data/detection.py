@@ -197,8 +197,13 @@ def splits_of(store: Store, *, protocol: Protocol, normals: bool) -> dict[str, S
     drawn = store.findings[store.findings["category"].ne(NO_FINDING)]
     chosen = store.findings if normals else drawn
     ids = [str(name) for name in pd.unique(chosen["image_id"])]
-    parts = {image.image_id: image.part for image in store.images}
-    return split_images(ids, protocol=protocol, parts=parts)
+    parts = {image.image_id: image.part for image in store.images if image.part}
+    return split_images(ids, protocol=protocol, parts=parts, patients=patients_of(store))
+
+
+def patients_of(store: Store) -> dict[str, str]:
+    """Return the patient of each image of a store of which one is known, a hash."""
+    return {image.image_id: image.patient for image in store.images if image.patient}
 
 
 def training_ids(store: Store, *, protocol: Protocol, normals: bool, fusion: str) -> list[str]:

@@ -1,8 +1,8 @@
 """The store: ingested radiographs as memory-mapped 8-bit pixels, with every reader's boxes.
 
 Files: `images-00002-of-00007.arrow` (pixels and sizes), a `.json` beside each (hashes and
-failures), `boxes.parquet` (original pixels), and `manifest.json`, which is written last: a folder
-without it is an ingest that has not ended.
+failures), `boxes.parquet` (original pixels), `images.parquet` (parts, patients, kinds), and
+`manifest.json`, which is written last: a folder without it is an ingest that has not ended.
 """
 
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ from cxrssl.data.store_parts import (
     SCHEMA,
     STORE_VERSION,
     read_boxes,
+    read_images,
     read_manifest,
     read_records,
     read_shards,
@@ -29,7 +30,13 @@ __all__ = ["SCHEMA", "STORE_VERSION", "Store", "StoredImage"]
 class StoredImage:
     """One row of a store, without its pixels; sizes in pixels.
 
-    `part` is "train" or "test" where the source itself divides its images, else "".
+    Attributes:
+        part: "train", "val" or "test" where the source itself divides its images, "unused" for one
+            that its division leaves out, else "".
+        route: How its file was decoded.
+        patient: A hash of who is shown, "" where the source does not say.
+        kind: "normal" or "other finding" for an image without a box of which the source says so,
+            else "".
     """
 
     image_id: str
@@ -37,8 +44,10 @@ class StoredImage:
     height: int
     original_width: int
     original_height: int
-    part: str
     route: str
+    part: str = ""
+    patient: str = ""
+    kind: str = ""
 
 
 class Store:
@@ -63,8 +72,14 @@ class Store:
         self.manifest: dict[str, Any] = read_manifest(folder)
         self._table = read_shards(folder, self.manifest)
         columns = self._table.select([f.name for f in SCHEMA if f.name != "pixels"]).to_pylist()
-        self.images = [StoredImage(**row) for row in columns]
-        ids = [image.image_id for image in self.images]
+        ids = [row["image_id"] for row in columns]
+        said = read_images(folder, ids)
+        self.images = [
+            StoredImage(**row, part=part, patient=patient, kind=kind)
+            for row, part, patient, kind in zip(
+                columns, said["part"], said["patient"], said["kind"], strict=True
+            )
+        ]
         self.findings = read_boxes(folder, ids, self.classes)
 
     def __reduce__(self) -> tuple[Any, ...]:

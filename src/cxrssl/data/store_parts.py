@@ -22,7 +22,7 @@ from cxrssl.core.errors import DataError
 from cxrssl.core.labels import NO_FINDING
 from cxrssl.data.tables.rows import BOX_COLUMNS, COLUMNS, is_id
 
-STORE_VERSION = 2
+STORE_VERSION = 3
 SCHEMA = pa.schema(
     [
         ("image_id", pa.string()),
@@ -31,11 +31,13 @@ SCHEMA = pa.schema(
         ("height", pa.int32()),
         ("original_width", pa.int32()),
         ("original_height", pa.int32()),
-        ("part", pa.string()),
         ("route", pa.string()),
     ]
 )
-MANIFEST, BOXES = "manifest.json", "boxes.parquet"
+MANIFEST, BOXES, IMAGES = "manifest.json", "boxes.parquet", "images.parquet"
+IMAGE_COLUMNS = ("image_id", "part", "patient", "kind")
+"""What the source says of each image: its part of the source's own division, who is shown (a hash)
+and, where it has no box, whether it is normal."""
 
 _MEND = "Ingest its source again: that redoes only what is gone or damaged."
 _SHARD_NAME = re.compile(r"images-[0-9]{5,9}-of-[0-9]{5,9}\.arrow")
@@ -43,7 +45,9 @@ _SHARD_NAME = re.compile(r"images-[0-9]{5,9}-of-[0-9]{5,9}\.arrow")
 _MAX_JSON_BYTES = 1 << 28
 # Readers of VinDr-CXR leave 5 rows an image; a store of a thousand is a mistake or worse.
 _MAX_ROWS_AN_IMAGE = 1000
-_PARTS = ("", "train", "test")
+_PARTS = ("", "train", "val", "test", "unused")
+_KINDS = ("", "normal", "other finding")
+_PATIENT = r"[0-9a-f]{16}|"
 _TEXTS = (pa.string(), pa.large_string())
 # What pyarrow and pandas raise of files that are not what they seem.
 _UNREADABLE = (
@@ -173,6 +177,34 @@ def read_boxes(folder: Path, ids: Sequence[str], classes: Sequence[str]) -> pd.D
     return rows
 
 
+def read_images(folder: Path, ids: Sequence[str]) -> pd.DataFrame:
+    """Return what the source says of each image, columns `IMAGE_COLUMNS`, in the order of `ids`.
+
+    Raises:
+        DataError: If the file is missing or damaged, or is not of these images.
+    """
+    path = part(folder, IMAGES)
+    with _reading(path):
+        file = pq.ParquetFile(path)
+        schema, num_rows = file.schema_arrow, file.metadata.num_rows
+    typed = all(schema.field(name).type in _TEXTS for name in schema.names)
+    if schema.names != list(IMAGE_COLUMNS) or not (num_rows == 0 or typed):
+        raise _damaged(path, f"expected the columns {', '.join(IMAGE_COLUMNS)} as text")
+    if num_rows != len(ids):
+        raise _damaged(path, f"it has {num_rows} rows, and the store {len(ids)} images")
+    with _reading(path):
+        rows = pd.read_parquet(path)
+    if rows["image_id"].tolist() != list(ids):
+        raise _damaged(path, "it names other images than the shards hold")
+    if not rows["part"].isin(_PARTS).all():
+        raise _damaged(path, "an image is of a part other than train, val, test and unused")
+    if not rows["kind"].isin(_KINDS).all():
+        raise _damaged(path, "an image is of a kind other than normal and other finding")
+    if not rows["patient"].map(lambda text: re.fullmatch(_PATIENT, str(text)) is not None).all():
+        raise _damaged(path, "a patient is not a hash of 16 digits")
+    return rows
+
+
 def read_records(folder: Path, manifest: dict[str, Any]) -> dict[str, str]:
     """Return the sha256 of each image's file, as ingested, by image id.
 
@@ -268,8 +300,6 @@ def _fault_of(table: pa.Table, size_px: int) -> str:
     originals = [table.column(name).to_numpy() for name in ("original_width", "original_height")]
     if (np.stack(originals) < 1).any():
         return "an image has no original size"
-    if not set(table.column("part").to_pylist()) <= set(_PARTS):
-        return "an image is of a part other than train and test"
     return ""
 
 

@@ -5,7 +5,14 @@ from dataclasses import dataclass
 
 from cxrssl.config.schema import FinetuneRecipe
 from cxrssl.core.errors import DataError
-from cxrssl.data.detection import Example, examples_of, in_split, splits_of, training_ids
+from cxrssl.data.detection import (
+    Example,
+    examples_of,
+    in_split,
+    patients_of,
+    splits_of,
+    training_ids,
+)
 from cxrssl.data.loaders import DetectionImages
 from cxrssl.data.protocol import labelled_ids
 from cxrssl.data.sampling import BatchPlan, repeat_factors
@@ -69,6 +76,7 @@ def labelled_splits(store: Store, recipe: FinetuneRecipe) -> LabelledSplits:
             seed=recipe.seed,
             protocol=data.protocol,
             label_order=data.label_order,
+            patients=patients_of(store),
         )
     )
     validates = recipe.validate_every_epochs is not None

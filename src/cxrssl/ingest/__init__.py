@@ -21,7 +21,8 @@ from cxrssl.core.files import replacing, write_json
 from cxrssl.core.lock import claimed, sole_writer
 from cxrssl.data.stated_sizes import UNSCALED
 from cxrssl.data.store import STORE_VERSION
-from cxrssl.data.tables import Layout, Source, read_source
+from cxrssl.data.store_parts import BOXES, IMAGE_COLUMNS, IMAGES
+from cxrssl.data.tables import ReadOptions, Source, Table, read_source
 from cxrssl.data.tables.annotation_counts import AnnotationCounts, count_annotations
 from cxrssl.data.tables.rows import BOX_COLUMNS
 from cxrssl.data.tables.unread import POOL_ADVICE
@@ -35,6 +36,7 @@ from cxrssl.ingest.origin import (
 from cxrssl.ingest.shards import Settings, Shard, plan_shards
 from cxrssl.ingest.workers import write_shards
 
+_AS_IT_IS = ReadOptions()
 _NO_FILE = "the table has rows for this image, and there is no file"
 _NO_ROWS = (
     "there is a file, and the table has no row for it; "
@@ -71,7 +73,7 @@ def ingest(
     store_folder: Path,
     settings: Settings,
     *,
-    layout: Layout = "auto",
+    options: ReadOptions = _AS_IT_IS,
     num_workers: int,
     part: tuple[int, int] = (1, 1),
     replace: bool = False,
@@ -80,11 +82,10 @@ def ingest(
     """Decode the images of a source into a store.
 
     Args:
-        source_folder: Kaggle VinBigData or PhysioNet VinDr-CXR layout, a COCO JSON with images, or
-            a folder of images.
+        source_folder: Images and a table in one of the layouts, or images alone.
         store_folder: Folder of the store, new or to be continued.
         settings: Size and shape of what is stored.
-        layout: Which of these it is, or "auto".
+        options: How the source is to be read.
         num_workers: Processes, >= 1.
         part: (i, n) for the i-th of n calls that share the work, counted from 1.
         replace: Whether a store of another source or other settings is to be replaced; it stays
@@ -98,7 +99,12 @@ def ingest(
     """
     if store_folder.exists() and not store_folder.is_dir():
         raise RunError(f"{store_folder} is a file; a store is a folder. Name another one.")
-    source = read_source(source_folder, layout=layout)
+    source = read_source(
+        source_folder,
+        layout=options.layout,
+        patient_from=options.patient_from,
+        split=options.split,
+    )
     fault = fault_of_boxes(source)
     if fault is not None:
         raise DataError(f"{source_folder}: {fault}")
@@ -289,6 +295,20 @@ def _in_file_px(rows: pd.DataFrame, records: Sequence[dict[str, Any]]) -> pd.Dat
     return rows.assign(**(rows[BOX_COLUMNS] * np.tile(each, 2)))
 
 
+def _said_of_images(table: Table, ids: Sequence[str], *, with_boxes: set[str]) -> pd.DataFrame:
+    """Return what a table says of images, columns `IMAGE_COLUMNS`, sorted by id."""
+    rows = [
+        (
+            name,
+            table.parts.get(name, ""),
+            table.patients.get(name, ""),
+            "" if name in with_boxes else table.kinds.get(name, ""),
+        )
+        for name in sorted(ids)
+    ]
+    return pd.DataFrame(rows, columns=list(IMAGE_COLUMNS), dtype=str)
+
+
 def _finish(
     folder: Path,
     source: Source,
@@ -304,15 +324,19 @@ def _finish(
     stored = {row["image_id"] for record in records for row in record["images"]}
     rows: pd.DataFrame = source.table.rows
     findings = _in_file_px(rows[rows["image_id"].isin(stored)].reset_index(drop=True), records)
-    with replacing(folder / "boxes.parquet") as temporary:
+    with replacing(folder / BOXES) as temporary:
         findings.to_parquet(temporary, index=False)
+    ids = [row["image_id"] for record in records for row in record["images"]]
+    images = _said_of_images(source.table, ids, with_boxes=set(findings.dropna()["image_id"]))
+    with replacing(folder / IMAGES) as temporary:
+        images.to_parquet(temporary, index=False)
     digest = hashlib.sha256(str(settings).encode())
     for record in records:
         for row in record["images"]:
-            part = source.table.parts.get(row["image_id"], "")
-            digest.update(f"{row['image_id']}/{part}/{row['source_sha256']}".encode())
+            digest.update(f"{row['image_id']}/{row['source_sha256']}".encode())
     digest.update(json.dumps(source.table.classes).encode())
     digest.update(findings.to_csv(index=False).encode())
+    digest.update(images.to_csv(index=False).encode())
     names = {path.name for shard in shards for path in (shard.path, shard.record)}
     for path in folder.glob("images-*-of-*"):
         if path.name not in names:

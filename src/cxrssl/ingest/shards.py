@@ -65,10 +65,9 @@ class Shard:
         files: Image id -> file.
         boxes: Image id -> [N, 4] boxes in `unit`, where there are any.
         unit: Original pixels, or fractions of the image's sides.
-        parts: Image id -> official part, where the source has such.
         sizes: Image id -> (width, height) that the table states, where it does.
         settings: What shapes an image.
-        fingerprint: Equal for equal files, boxes, parts and settings.
+        fingerprint: Equal for equal files, boxes and settings.
         fatal: Image id -> how its decoder ended the process. These are not opened again.
     """
 
@@ -77,7 +76,6 @@ class Shard:
     files: dict[str, Path]
     boxes: dict[str, NDArray[np.float64]]
     unit: BoxUnit
-    parts: dict[str, str]
     sizes: dict[str, tuple[int, int]]
     settings: Settings
     fingerprint: str
@@ -136,26 +134,23 @@ def plan_shards(
         ids = usable[number * SHARD_IMAGES : (number + 1) * SHARD_IMAGES]
         files = {name: source.files[name] for name in ids}
         shard_boxes = {name: boxes[name] for name in ids if name in boxes}
-        parts = {name: source.table.parts.get(name, "") for name in ids}
         path = folder / f"images-{number:05d}-of-{count:05d}.arrow"
         sizes = {name: source.table.sizes[name] for name in ids if name in source.table.sizes}
         unit = source.table.unit
-        fingerprint = _fingerprint(files, shard_boxes, parts, sizes, f"{settings}/{unit}")
-        yield Shard(path, number, files, shard_boxes, unit, parts, sizes, settings, fingerprint)
+        fingerprint = _fingerprint(files, shard_boxes, sizes, f"{settings}/{unit}")
+        yield Shard(path, number, files, shard_boxes, unit, sizes, settings, fingerprint)
 
 
 def _fingerprint(
     files: dict[str, Path],
     boxes: dict[str, NDArray[np.float64]],
-    parts: dict[str, str],
     sizes: dict[str, tuple[int, int]],
     settings: str,
 ) -> str:
     digest = hashlib.sha256(f"{settings}/{_DECODE_VERSION}".encode())
     for name, path in files.items():
         stat = path.stat()
-        kind = f"{path.suffix}/{parts[name]}"
-        digest.update(f"{name}/{kind}/{stat.st_size}/{stat.st_mtime_ns}".encode())
+        digest.update(f"{name}/{path.suffix}/{stat.st_size}/{stat.st_mtime_ns}".encode())
         digest.update(boxes[name].tobytes() if name in boxes else b"-")
         digest.update(str(sizes.get(name, "")).encode())
     return digest.hexdigest()
@@ -248,7 +243,6 @@ def decoded(shard: Shard, name: str) -> StoredRow:
         "height": image.pixels.shape[0],
         "original_width": size[0],
         "original_height": size[1],
-        "part": shard.parts[name],
         "route": image.route,
     }
     blank = blank_warning(image, content, name=name, fit=settings.fit, is_raster=is_raster(path))

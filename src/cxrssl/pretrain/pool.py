@@ -2,7 +2,7 @@
 
 from cxrssl.config.schema import PretrainRecipe
 from cxrssl.core.errors import DataError
-from cxrssl.data.detection import splits_of, training_ids
+from cxrssl.data.detection import patients_of, splits_of, training_ids
 from cxrssl.data.loaders import PoolImages
 from cxrssl.data.protocol import order_of, pool_ids
 from cxrssl.data.sampling import BatchPlan
@@ -52,6 +52,7 @@ def _pool_ids(store: Store, recipe: PretrainRecipe) -> list[str]:
         else training_ids(
             store, protocol=data.protocol, normals=finetuning.normals, fusion=finetuning.fusion
         ),
+        patients=patients_of(store),
     )
 
 

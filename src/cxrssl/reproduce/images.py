@@ -1,6 +1,6 @@
 """The images of a plan before it begins: how many each run has, and whether they suffice."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,7 @@ from cxrssl.config.plan import Plan
 from cxrssl.config.schema import FinetuneRecipe, LabelSection
 from cxrssl.core.errors import DataError, RunError
 from cxrssl.core.labels import NO_FINDING
+from cxrssl.data.detection import patients_of
 from cxrssl.data.protocol import TRAIN_FRACTION, Protocol, Split, labelled_ids, split_images
 from cxrssl.data.sampling import repeat_factors
 from cxrssl.data.store import Store
@@ -43,14 +44,19 @@ class PlanImages:
 
     def splits(self, protocol: Protocol, *, normals: bool) -> dict[str, Split]:
         """Return the split of every known image that takes part, in the order of the table."""
-        rows, parts = self._table
+        rows, parts, patients = self._table
         chosen = rows if normals else rows[rows["category"].ne(NO_FINDING)]
         ids = [str(name) for name in pd.unique(chosen["image_id"])]
-        return split_images(ids, protocol=protocol, parts=parts)
+        return split_images(ids, protocol=protocol, parts=parts, patients=patients)
+
+    @property
+    def patients(self) -> dict[str, str]:
+        """Return the patient of each image of which one is known."""
+        return self._table[2]
 
     def with_findings(self) -> set[str]:
         """Return the ids of the images with a box of any reader."""
-        rows, _ = self._table
+        rows = self._table[0]
         return set(rows.loc[rows["category"].ne(NO_FINDING), "image_id"])
 
     def num_training(self, protocol: Protocol, *, normals: bool) -> int:
@@ -70,7 +76,7 @@ class PlanImages:
         """
         if data.oversample_threshold is None or not self.are_known:
             return 1.0
-        rows, _ = self._table
+        rows = self._table[0]
         boxes = rows[rows["category"].ne(NO_FINDING)]
         classes = pd.Series(pd.factorize(boxes["category"])[0], index=boxes["image_id"])
         by_image = {str(name): group.to_numpy() for name, group in classes.groupby(level=0)}
@@ -89,15 +95,20 @@ class PlanImages:
         return (self.out / "store" / "manifest.json").is_file()
 
     @cached_property
-    def _table(self) -> tuple[pd.DataFrame, dict[str, str]]:
+    def _table(self) -> tuple[pd.DataFrame, dict[str, str], dict[str, str]]:
+        """Return the rows of readable images, and image id -> part and patient."""
         if self._has_store:
             store = Store(self.out / "store")
-            return store.findings, {image.image_id: image.part for image in store.images}
-        assert self.plan.data.source is not None  # `are_known`
-        source = read_source(self.plan.data.source)
+            parts = {image.image_id: image.part for image in store.images if image.part}
+            return store.findings, parts, patients_of(store)
+        data = self.plan.data
+        assert data.source is not None  # `are_known`
+        source = read_source(
+            data.source, layout=data.layout, patient_from=data.patient_from, split=data.split
+        )
         usable = set(source.files) - set(source.faults)
-        rows = source.table.rows
-        return rows[rows["image_id"].isin(usable)], source.table.parts
+        rows = source.table.rows[source.table.rows["image_id"].isin(usable)]
+        return rows, dict(source.table.parts), dict(source.table.patients)
 
 
 def check_images(images: PlanImages, trainings: Sequence[Training]) -> None:
@@ -138,10 +149,15 @@ def _missing(images: PlanImages, recipe: FinetuneRecipe) -> Iterator[str]:
         )
     train = [name for name, split in splits.items() if split == "train"]
     if train:
-        yield from _unlabelled(train, with_findings, recipe)
+        yield from _unlabelled(train, with_findings, recipe, images.patients)
 
 
-def _unlabelled(train: list[str], with_findings: set[str], recipe: FinetuneRecipe) -> Iterator[str]:
+def _unlabelled(
+    train: list[str],
+    with_findings: set[str],
+    recipe: FinetuneRecipe,
+    patients: Mapping[str, str],
+) -> Iterator[str]:
     """Yield a fault if the labelled fraction of a run has no image, or no box."""
     data = recipe.data
     share = f"{100 * data.label_fraction:g} % of {len(train)} training images"
@@ -152,6 +168,7 @@ def _unlabelled(train: list[str], with_findings: set[str], recipe: FinetuneRecip
             seed=recipe.seed,
             protocol=data.protocol,
             label_order=data.label_order,
+            patients=patients,
         )
     except DataError:
         yield f"{share} is none: take larger label_fractions or more images."

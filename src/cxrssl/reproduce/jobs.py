@@ -111,7 +111,16 @@ def _ingest(
     *,
     layout: str | None = None,
 ) -> Job:
-    layout_options = () if layout is None else ("--layout", layout)
+    layout_options: tuple[str, ...] = () if layout is None else ("--layout", layout)
+    if layout is None:
+        options = {
+            "--layout": plan.data.layout.replace("auto", ""),
+            "--patient-from": plan.data.patient_from,
+            "--split": plan.data.split,
+        }
+        layout_options = tuple(
+            text for name, value in options.items() if value for text in (name, value)
+        )
     size_options = ("--size", str(plan.data.size_px), "--fit", plan.data.fit)
     arguments = ("ingest", str(source), str(store), *size_options, *layout_options)
     return Job(name, arguments, store / "manifest.json", needs)

@@ -18,6 +18,7 @@ class AnnotationCounts:
         classes: Classes with a box, in the order of the table's.
         num_classes: Number of classes in the table.
         num_readers: Number of readers with a box or a "No finding" row.
+        num_patients: Number of patients of the images of which one is known.
     """
 
     layout: str
@@ -26,10 +27,13 @@ class AnnotationCounts:
     classes: tuple[str, ...]
     num_classes: int
     num_readers: int
+    num_patients: int = 0
 
     def __str__(self) -> str:
         """Return a line for a terminal."""
         text = f"layout {self.layout}: {_counted(self.num_images, 'image')}"
+        if self.num_patients:
+            text += f" of {_counted(self.num_patients, 'patient')}"
         if self.layout == "images":
             return f"{text}, taken without boxes"
         of = f" of {self.num_classes}" if len(self.classes) < self.num_classes else ""
@@ -53,6 +57,7 @@ def count_annotations(source: Source, images: Iterable[str]) -> AnnotationCounts
         tuple(name for name in source.table.classes if name in drawn_classes),
         len(source.table.classes),
         rows["reader"].nunique(),
+        len({source.table.patients[n] for n in image_ids if n in source.table.patients}),
     )
 
 

@@ -101,6 +101,21 @@ def columns_of(header: Sequence[str], *, place: str) -> Columns | None:
     return Columns(form, box_columns, roles, tuple(name for name in header if name not in used))
 
 
+def image_and_split_columns(header: Sequence[str], *, place: str) -> tuple[int, int]:
+    """Return where a table of images has the image's name and its split.
+
+    Raises:
+        DataError: If it has no such column, or a column twice.
+    """
+    known = _by_plain_name(header, place=place)
+    image, split = _first(known, _IMAGE), _only(known, _SPLIT, what="split", place=place)
+    if image is None or split is None:
+        shown = ", ".join(map(printable, header[:8])) or "none"
+        raise DataError(f"{place}: expected the columns image and split; it has {shown}.")
+    names = list(header)
+    return names.index(image), names.index(split)
+
+
 def plain_name(name: str) -> str:
     """Return a column's name as names are compared."""
     return _BLANKS.sub("_", name.strip().casefold())

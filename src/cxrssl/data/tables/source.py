@@ -9,11 +9,12 @@ user says so, and what a layout doesn't use is in the notes of the source.
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Literal, assert_never
+from typing import assert_never
 
 import pandas as pd
 
 from cxrssl.core.errors import DataError
+from cxrssl.core.layouts import Layout, LayoutName
 from cxrssl.data.tables.coco import coco_documents, read_coco
 from cxrssl.data.tables.csv_boxes import csv_tables, read_csv
 from cxrssl.data.tables.files import (
@@ -26,12 +27,12 @@ from cxrssl.data.tables.files import (
 )
 from cxrssl.data.tables.image_ids import image_ids, plain_id
 from cxrssl.data.tables.marks import StatedMarks, assembled
+from cxrssl.data.tables.patients import compiled, patients_of
 from cxrssl.data.tables.rows import COLUMNS, Table, is_id
+from cxrssl.data.tables.splits import parts_of
 from cxrssl.data.tables.unread import POOL_ADVICE, table_files, unread_tables_error
 from cxrssl.data.tables.vindr import has_findings, physionet_table, read_physionet, read_table
 
-LayoutName = Literal["kaggle", "physionet", "coco", "csv", "images"]
-Layout = Literal["auto", "kaggle", "physionet", "coco", "csv", "images"]
 # A folder of several is what comes first; the others' tables are in its notes.
 _TOLD_APART: tuple[LayoutName, ...] = ("kaggle", "physionet", "coco", "csv")
 
@@ -42,6 +43,15 @@ _BAD_NAME = (
     "its file name has characters other than letters, digits, '.', '_' and '-', or a leading dot. "
     "Rename it"
 )
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How a source folder is to be read; see `read_source`."""
+
+    layout: Layout = "auto"
+    patient_from: str = ""
+    split: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,12 +78,24 @@ class Source:
     notes: tuple[str, ...] = ()
 
 
-def read_source(folder: Path, *, layout: Layout = "auto") -> Source:
+def read_source(
+    folder: Path, *, layout: Layout = "auto", patient_from: str = "", split: str = ""
+) -> Source:
     """Read the table of a source folder and list its image files.
 
+    Args:
+        folder: Folder of the source.
+        layout: Which layout it is, or "auto".
+        patient_from: Regular expression that finds the patient in a file's path below the folder;
+            "" for what the table or the data set's own names say.
+        split: Where the source's own split is from: "" for its table, "folders", "none", or the
+            path of a CSV file; see `data.tables.splits`.
+
     Raises:
-        DataError: If the folder, its table or a column is missing, or the table is empty.
+        DataError: If the folder, its table or a column is missing, the table is empty, or patients
+            or the split can't be had as asked for.
     """
+    pattern = compiled(patient_from) if patient_from else None
     if not folder.is_dir():
         raise DataError(
             f"{folder} is not a folder. Name one that holds images, and a table of their boxes "
@@ -87,7 +109,14 @@ def read_source(folder: Path, *, layout: Layout = "auto") -> Source:
         if name == "images":
             raise
         raise DataError(f"{str(error).rstrip('.')}. Or {POOL_ADVICE}.") from error
-    return replace(source, notes=(*source.notes, *_unused_notes(folder, contents, source)))
+    table, files = source.table, source.files
+    patients, patient_notes = patients_of(folder, files, table.patients, pattern)
+    unusable = set(files) - set(table.rows["image_id"]) | set(source.faults)
+    parts, part_notes = parts_of(folder, files, table.parts, patients, split, unusable=unusable)
+    table = replace(table, patients=patients, parts=parts)
+    unused = _unused_notes(folder, contents, source)
+    notes = (*source.notes, *patient_notes, *part_notes, *unused)
+    return replace(source, table=table, notes=notes)
 
 
 def _read(folder: Path, layout: LayoutName, contents: FolderContents) -> Source:

@@ -4,18 +4,26 @@ It comes from a column of its table, from the folders of its images (on request:
 random, and by image), or from a file beside it. Images of one patient are in one of the three.
 """
 
+import csv
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path, PurePosixPath
+
 from cxrssl.core.errors import DataError
 from cxrssl.core.printable import printable
+from cxrssl.data.tables.csv_columns import image_and_split_columns
+from cxrssl.data.tables.image_ids import plain_id
 
 _NAMES = {
     "train": "train", "training": "train",
     "val": "val", "valid": "val", "validation": "val", "dev": "val",
     "test": "test", "testing": "test",
 }  # fmt: skip
-FOLDERS = "folders"
-"""Word of a user for: by the folders train/, valid/ and test/."""
+FOLDERS, NONE = "folders", "none"
+"""Words of a user for: by the folders train/, valid/ and test/; and for: no own division."""
 UNUSED = "unused"
-"""Of an image that a source's own division leaves out."""
+"""Part of an image that its source's own division leaves out."""
+_MAX_ROWS = 20_000_000
 
 
 def split_named(text: str, *, place: str) -> str:
@@ -32,3 +40,196 @@ def split_named(text: str, *, place: str) -> str:
             f"{place}: the split is {printable(text[:50])!r}; expected train, val or test."
         )
     return _NAMES[plain]
+
+
+def parts_of(
+    folder: Path,
+    files: Mapping[str, Path],
+    stated: Mapping[str, str],
+    patients: Mapping[str, str],
+    split: str,
+    *,
+    unusable: Collection[str] = (),
+) -> tuple[dict[str, str], list[str]]:
+    """Return the part of each image in the source's own division, {} without one, and notes.
+
+    Args:
+        folder: Folder of the source.
+        files: Image id -> file below the folder.
+        stated: Image id -> part as the table or the published data set has it.
+        patients: Image id -> patient, where one is known.
+        split: Where the division is from: "" for the table alone, "folders", "none", or the path of
+            a CSV file with a row an image.
+        unusable: Images that can't take part whatever their part is.
+
+    Raises:
+        DataError: If there is no such division, it names an unknown image, or images of one
+            patient are in several parts.
+    """
+    places: dict[str, str] = {}
+    match split:
+        case "":
+            # Without a table there is nothing to be divided.
+            is_pool = set(files) <= set(unusable)
+            parts, notes = dict(stated), [] if is_pool else _folder_note(folder, files, stated)
+        case "none":
+            notes = ["the source's own split is not used"] if stated else []
+            return {}, notes
+        case "folders":
+            parts, notes = _parts_of_folders(folder, files), []
+        case _:
+            parts, places = _parts_of_file(Path(split), folder, files)
+            notes = []
+    parts = {name: part for name, part in parts.items() if name in files}
+    if not parts:
+        return {}, notes
+    _check_patients(parts, patients, places)
+    left_out = set(files) - set(parts)
+    num_unused = len(left_out - set(unusable))
+    parts, more_notes = _with_test(parts)
+    if parts:
+        counts = Counter(parts.values())
+        shown = ", ".join(f"{counts[n]} {n}" for n in ("train", "val", "test") if counts[n])
+        notes.append(f"the source's own split is used: {shown}")
+        parts |= dict.fromkeys(left_out, UNUSED)
+    if num_unused and parts:
+        notes.append(f"{num_unused} image(s) are in no part of the split, and take part in none")
+    return parts, [*notes, *more_notes]
+
+
+def _with_test(parts: dict[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Return a division that has images for training and for the test, as far as it can be."""
+    present = set(parts.values())
+    if "train" not in present:
+        raise DataError(
+            f"the source's split has no training images; it has {', '.join(sorted(present))}. Say "
+            "--split none to divide its images anew."
+        )
+    if "test" in present:
+        return parts, []
+    if "val" in present:
+        return {name: "test" if part == "val" else part for name, part in parts.items()}, [
+            "the split has no test images: its validation images are the test, and training images "
+            "are set aside for validation"
+        ]
+    return {}, ["all images of the split are for training: it is not used, and images are divided"]
+
+
+def _check_patients(
+    parts: Mapping[str, str], patients: Mapping[str, str], places: Mapping[str, str]
+) -> None:
+    """Raise a `DataError` if a patient is in two parts."""
+    first: dict[str, str] = {}
+    leaks: list[tuple[str, str]] = []
+    for name, part in parts.items():
+        before = first.setdefault(patients.get(name) or name, name)
+        if parts[before] != part:
+            leaks.append((before, name))
+    if leaks:
+        before, name = (
+            f"{image} ({parts[image]}{f', {places[image]}' if image in places else ''})"
+            for image in leaks[0]
+        )
+        raise DataError(
+            f"the split puts a patient into two of its parts: {before} and {name} are of one "
+            f"patient, and {len(leaks) - 1} more image(s) like this. Correct the split, or say "
+            "--split none to divide the images anew, by patient."
+        )
+
+
+def _parts_of_folders(folder: Path, files: Mapping[str, Path]) -> dict[str, str]:
+    parts = {name: _folder_part(folder, path) for name, path in files.items()}
+    known = {name: part for name, part in parts.items() if part}
+    if not known:
+        raise DataError(
+            f"--split folders: no image of {folder} lies in a folder train, valid (or val) or test."
+        )
+    return known
+
+
+def _folder_part(folder: Path, path: Path) -> str:
+    """Return the part that a folder of a path names; the deepest that does."""
+    names = [name.casefold() for name in reversed(path.relative_to(folder).parts[:-1])]
+    # CVAT and others add a year or the task: train2017.
+    plain = (name.rstrip("0123456789").rstrip("_-") for name in names)
+    return next((_NAMES[name] for name in plain if name in _NAMES), "")
+
+
+def _folder_note(folder: Path, files: Mapping[str, Path], stated: Mapping[str, str]) -> list[str]:
+    counts = Counter(_folder_part(folder, path) for path in files.values())
+    del counts[""]
+    if stated or len(counts) < 2:
+        return []
+    shown = ", ".join(f"{part} ({count})" for part, count in sorted(counts.items()))
+    return [
+        f"images lie in folders of a split, {shown}, which is not used: images are divided by a "
+        "hash. Say --split folders to keep it"
+    ]
+
+
+def _parts_of_file(
+    path: Path, folder: Path, files: Mapping[str, Path]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the part of each image that a file names, and where it does.
+
+    Raises:
+        DataError: If it can't be read, names an image that is not there, or one in two parts.
+    """
+    by_name = _names(folder, files)
+    parts: dict[str, str] = {}
+    places: dict[str, str] = {}
+    for line, name, text in _rows(path):
+        place = f"{path.name}, line {line}"
+        image_id = by_name.get(name) or by_name.get(PurePosixPath(name).name)
+        if image_id is None:
+            raise DataError(
+                f"{place} names an image that is not in {folder}. Expected the name of an image "
+                "file, or the image id."
+            )
+        part = split_named(text, place=place)
+        if not part:
+            raise DataError(f"{place}: the split is empty; expected train, val or test.")
+        if parts.setdefault(image_id, part) != part:
+            raise DataError(
+                f"{places[image_id]} and {place} put one image into {parts[image_id]} and {part}. "
+                "Correct one of them."
+            )
+        places.setdefault(image_id, place)
+    return parts, places
+
+
+def _rows(path: Path) -> Iterator[tuple[int, str, str]]:
+    """Yield line, image and split of each row of a file."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            image, split = image_and_split_columns(next(reader, []), place=f"{path.name}, line 1")
+            for cells in reader:
+                if reader.line_num > _MAX_ROWS:
+                    raise DataError(f"{path.name} has more than {_MAX_ROWS:,} lines.")
+                if not any(cell.strip() for cell in cells):
+                    continue
+                if len(cells) <= max(image, split):
+                    raise DataError(
+                        f"{path.name}, line {reader.line_num}: it has {len(cells)} cells, and the "
+                        "header more."
+                    )
+                yield reader.line_num, cells[image].strip(), cells[split].strip()
+    except (csv.Error, OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"--split {path}: it can't be read ({error}). Expected folders, none, or a CSV file "
+            "with the columns image and split."
+        ) from error
+
+
+def _names(folder: Path, files: Mapping[str, Path]) -> dict[str, str]:
+    """Return image ids by all names that mean one image: id, path below the folder, file name."""
+    names: dict[str, str] = {}
+    ambiguous: set[str] = set()
+    for image_id, path in files.items():
+        relative = PurePosixPath(path.relative_to(folder).as_posix())
+        for name in {str(relative), relative.name, plain_id(relative)} - {image_id}:
+            if names.setdefault(name, image_id) != image_id:
+                ambiguous.add(name)
+    usable = {name: image_id for name, image_id in names.items() if name not in ambiguous}
+    return usable | {image_id: image_id for image_id in files}

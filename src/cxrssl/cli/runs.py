@@ -14,6 +14,14 @@ def reproduce(
     set_: Set = None,
     out: Annotated[Path | None, typer.Option("--out", help="runs/NAME if not given.")] = None,
     executor: Annotated[Executor, typer.Option(help="This machine, or a Slurm cluster.")] = "local",
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Time that a plan such as own may take, such as 30m, 2h or 1d: its sizes are "
+            "decided from it.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List all runs and about what they cost; run none.")
     ] = False,
@@ -21,20 +29,36 @@ def reproduce(
     """Run all of a plan, then the report. Called again, it goes on, or says it is done."""
     from cxrssl.config.catalogue import recipe_path
     from cxrssl.config.load import load_recipe
-    from cxrssl.config.plan import Plan
+    from cxrssl.config.plan import Plan, within
 
     merged = load_recipe(recipe_path(plan, "plan"), Plan, overrides=set_ or [])
+    if budget is not None:
+        merged = within(merged, _hours(budget))
     folder = out or Path("runs") / merged.name
-    if dry_run:
+    if dry_run or merged.sizing is not None:
         from cxrssl.finetune.timing import seconds_an_image as of_finetune
         from cxrssl.pretrain.timing import seconds_an_image as of_pretrain
         from cxrssl.reproduce.costs import print_costs
+        from cxrssl.reproduce.sizing import Resources, sized
+        from cxrssl.weights import is_at_hand
 
-        print_costs(merged, folder, timed={"pretrain": of_pretrain, "finetune": of_finetune})
-        return
+        timed = {"pretrain": of_pretrain, "finetune": of_finetune}
+        merged = sized(merged, folder, Resources(timed, is_at_hand))
+        if dry_run:
+            print_costs(merged, folder, timed=timed)
+            return
     from cxrssl.reproduce import reproduce as run
 
     say(f"Report: {run(merged, folder, executor=executor)}")
+
+
+def _hours(budget: str) -> float:
+    from cxrssl.core.duration import hours_of
+
+    try:
+        return hours_of(budget)
+    except ValueError as error:
+        raise typer.BadParameter(f"--budget: {error}") from error
 
 
 @app.command()

@@ -10,6 +10,8 @@ from pydantic import Field, model_validator
 
 from cxrssl.config.detectors import SidePx
 from cxrssl.config.section import Fraction, Section
+from cxrssl.config.sizing import SizingSection
+from cxrssl.core.errors import RecipeError
 from cxrssl.core.layouts import Layout
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -156,6 +158,8 @@ class Plan(Section):
     gallery_images: int = Field(default=12, ge=0)
     """Test images that the report holds, pixels and all."""
     slurm: SlurmSection = Field(default_factory=SlurmSection)
+    sizing: SizingSection | None = None
+    """How the sizes of the plan are decided from a budget of time; null for as they stand."""
 
     @property
     def main(self) -> str | None:
@@ -242,3 +246,17 @@ class Plan(Section):
         if missing or 1.0 not in self.label_fractions:
             raise ValueError("faults need label_fractions of the same shares, below 1, and of 1")
         return self
+
+
+def within(plan: Plan, hours: float) -> Plan:
+    """Return a plan whose sizes are decided for a budget of hours.
+
+    Raises:
+        RecipeError: If its sizes are fixed.
+    """
+    if plan.sizing is None:
+        raise RecipeError(
+            f"the plan {plan.name} has no section sizing: its sizes stand in it, and a budget "
+            "changes none. Take the plan own, or say --dry-run to see what this one takes."
+        )
+    return plan.model_copy(update={"sizing": plan.sizing.model_copy(update={"hours": hours})})

@@ -59,6 +59,9 @@ class PoolSection(DataSection):
     pool_fraction: Fraction
     """Fraction of the training images whose labels are hidden; 1 is all of them. The pool is the
     training images without those whose labels a fine-tuning sees that has the rest."""
+    unread: bool = False
+    """Whether images that nobody is known to have read take part too; never those of a patient with
+    validation or test images."""
     finetuning: PairedSection | None = None
     """The fields of that fine-tuning, if they differ from those of this section."""
     num_workers: int = Field(default=0, ge=0)

@@ -13,7 +13,7 @@ from cxrssl.core.errors import CxrsslError, HubError, RecipeError, RunError
 from cxrssl.core.files import write_text
 from cxrssl.core.hub_address import is_on_hub
 from cxrssl.hub.pull import fetch
-from cxrssl.reproduce.jobs import Training, flattened
+from cxrssl.reproduce.jobs import WEIGHTS, Training, flattened
 from cxrssl.run.folder import check_no_file_in_path
 
 # Folders that a plan makes: without a plan.yaml beside them they are not those of a plan.
@@ -182,8 +182,13 @@ def _missing_initial_weights(run: Training) -> Iterator[str]:
             fault = _hub_fault(source)
             if fault is not None:
                 yield f"{source} is to be started from: {fault}"
-    if weights is not None and is_file and not is_on_hub(weights) and not weights.is_file():
+    is_made = WEIGHTS in run.job.needs
+    if weights is not None and is_file and not is_made and _is_missing(weights):
         yield f"{run.job.name} starts from {weights}, and there is no such file."
+
+
+def _is_missing(weights: Path) -> bool:
+    return not is_on_hub(weights) and not weights.is_file()
 
 
 @cache

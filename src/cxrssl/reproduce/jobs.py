@@ -19,6 +19,9 @@ from cxrssl.paper.faults import FAULTY
 Recipe = PretrainRecipe | FinetuneRecipe
 POOL = "pool"
 """What the store of a pool beside the labelled source is called."""
+WEIGHTS = "weights"
+WEIGHTS_FILE = "imagenet.safetensors"
+"""ImageNet weights of a sized plan, a file in its folder that a job of its own writes."""
 # What YAML takes for the same text without quotes; its words for other things are left out.
 _PLAIN = re.compile(r"(?!(?:null|true|false|yes|no|on|off|y|n)$)[A-Za-z./][\w./-]*", re.IGNORECASE)
 
@@ -63,6 +66,17 @@ def data_jobs(plan: Plan, out: Path) -> Iterator[Job]:
     if any(section.pool == "external" for section in plan.pretrainings.values()):
         assert data.pool is not None  # the schema wants one
         yield _ingest(plan, "ingest-pool", data.pool, out / POOL, (), layout="images")
+    architecture = imagenet_architecture(plan)
+    if architecture is not None:
+        file = out / WEIGHTS_FILE
+        yield Job(WEIGHTS, ("weights", "imagenet", architecture, "--out", str(file)), file)
+
+
+def imagenet_architecture(plan: Plan) -> str | None:
+    """Return the architecture whose ImageNet weights a sized plan writes into its folder."""
+    if plan.sizing is None or plan.sizing.decided is None or not plan.sizing.decided.imagenet:
+        return None
+    return plan.sizing.tiers[plan.sizing.decided.tier].imagenet
 
 
 def trainings(plan: Plan, out: Path) -> list[Training]:
@@ -204,8 +218,12 @@ def _training(
     options = tuple(part for override in overrides for part in ("--set", override))
     path = recipe_path(section.recipe)
     arguments = (command, str(path), *options, "--out", str(folder), "--resume")
+    recipe = _merged(command, section, folder, changes)
+    weights = recipe.init.weights if isinstance(recipe, FinetuneRecipe) else recipe.body.weights
+    if weights == folder.parent / WEIGHTS_FILE:
+        needs += (WEIGHTS,)
     job = Job(folder.name, arguments, folder / "metrics.json", needs, trains=True)
-    return Training(job, folder, _merged(command, section, folder, changes))
+    return Training(job, folder, recipe)
 
 
 def _merged(

@@ -66,7 +66,9 @@ def test_a_package_gives_its_tensors_under_timms_names(tmp_path: Path) -> None:
     assert names(out.parent) == [out.name]
     theirs = torch.load(package_file(), weights_only=True)  # noqa: TID251 - the package's own
     ours = load_file(out)
-    in_timms_order = [ours[name] for name in timm.create_model("tf_efficientnet_lite0").state_dict()]
+    in_timms_order = [
+        ours[name] for name in timm.create_model("tf_efficientnet_lite0").state_dict()
+    ]
     assert written.num_tensors == len(theirs) == 296
     assert all(map(torch.equal, in_timms_order, theirs.values()))
     header = header_of(out)

@@ -12,7 +12,18 @@ from cxrssl.core.errors import CxrsslError
 from cxrssl.core.hub_address import without_secrets
 from cxrssl.core.interrupts import Interrupted, exit_interrupted
 
-__all__ = ["app", "data", "hub", "predict", "recipes", "run", "runs", "scores", "training", "weights"]
+__all__ = [
+    "app",
+    "data",
+    "hub",
+    "predict",
+    "recipes",
+    "run",
+    "runs",
+    "scores",
+    "training",
+    "weights",
+]
 
 _INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 

@@ -19,7 +19,7 @@ from cxrssl.data.store import Store
 from cxrssl.models.backbone import save_backbone, sync_batch_norm
 from cxrssl.pretrain.gradient import Gradient, chunk_that_fits
 from cxrssl.pretrain.health import health_check
-from cxrssl.pretrain.pool import assumption, pool_images
+from cxrssl.pretrain.pool import assumption, pool_images, pool_usage
 from cxrssl.pretrain.preview import write_training_images
 from cxrssl.pretrain.start import build_pretext
 from cxrssl.run.checkpoint import Checkpoints
@@ -57,8 +57,12 @@ def pretrain(recipe: PretrainRecipe, out: Path, *, resume: bool) -> Path:
     )
     pretext, transfers = build_pretext(recipe, is_resumed=resume and checkpoints.exist())
     run = open_run(out, recipe_yaml=to_yaml(recipe), resume=resume, writes=is_main)
-    made_with = provenance(accelerator, data=data_record(store, {"pool": images.ids}))
+    usage = pool_usage(store, recipe, images.ids)
+    record = data_record(store, {"pool": images.ids}) | {"usage": usage.as_json()}
+    made_with = provenance(accelerator, data=record)
     run.write_provenance(transfer=transfers, provenance=made_with)
+    for line in usage.lines():
+        say(line, shown=is_main)
     write_training_images(run, images, plan, recipe)
     model, chunk = on_device(
         pretext, accelerator, recipe, images[Visit(0, 0)], chunk_bound=run.read_chunk_size()

@@ -1,5 +1,7 @@
 """The images of a pretraining run and the order of its batches."""
 
+from collections.abc import Collection
+
 from cxrssl.config.schema import PretrainRecipe
 from cxrssl.core.errors import DataError
 from cxrssl.data.detection import splits_of, training_ids
@@ -7,6 +9,7 @@ from cxrssl.data.loaders import PoolImages
 from cxrssl.data.protocol import order_of, pool_ids
 from cxrssl.data.sampling import BatchPlan
 from cxrssl.data.store import Store
+from cxrssl.data.usage import Usage, usage_of
 
 
 def pool_images(store: Store, recipe: PretrainRecipe) -> tuple[PoolImages, BatchPlan]:
@@ -36,6 +39,23 @@ def pool_images(store: Store, recipe: PretrainRecipe) -> tuple[PoolImages, Batch
     )
     cut, intensity = recipe.method.cut(recipe.views.ranges), recipe.intensity.treatment
     return PoolImages(store, rows, cut, intensity, recipe.seed), plan
+
+
+def pool_usage(store: Store, recipe: PretrainRecipe, ids: Collection[str]) -> Usage:
+    """Count the images of a store that are in a pool, given by their ids, and the others."""
+    data = recipe.data
+    return usage_of(
+        store,
+        {"pool": ids},
+        splits=splits_of(store, protocol=data.protocol, normals=data.normals),
+        unused_of_split={
+            "train": f"whose labels a fine-tuning sees (data.pool_fraction is "
+            f"{data.pool_fraction:g})",
+            "val": "for validation",
+            "test": "for testing",
+        },
+        normals=data.normals,
+    )
 
 
 def _pool_ids(store: Store, recipe: PretrainRecipe) -> list[str]:

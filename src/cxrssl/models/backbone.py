@@ -185,8 +185,8 @@ def imagenet_weights(architecture: str) -> tuple[dict[str, Tensor], str]:
         raise TransferError(
             f"ImageNet weights of {architecture} can't be had: {reason}. Where there is a network, "
             f"call `cxrssl weights imagenet {architecture} --out FILE.safetensors` (it fetches "
-            f"{repository}) and name the file in the recipe (body.weights in pretrain, init.weights "
-            f"in finetune), or copy the Hugging Face cache, {HF_HUB_CACHE}."
+            f"{repository}) and name the file in the recipe (body.weights in pretrain, "
+            f"init.weights in finetune), or copy the Hugging Face cache, {HF_HUB_CACHE}."
         ) from error
     weights: dict[str, Tensor] = model.state_dict()
     return weights, f"timm {architecture}.{timm.get_pretrained_cfg(architecture).tag}"

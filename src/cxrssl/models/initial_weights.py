@@ -93,7 +93,8 @@ def hub_checkpoints() -> Path:
 
 def coco_cache() -> Path:
     """Return where torch.hub keeps torchvision's file of the COCO detector."""
-    return hub_checkpoints() / FasterRCNN_ResNet50_FPN_Weights.COCO_V1.url.rsplit("/", 1)[-1]
+    url: str = FasterRCNN_ResNet50_FPN_Weights.COCO_V1.url
+    return hub_checkpoints() / url.rsplit("/", 1)[-1]
 
 
 def _with_current_keys(state: Mapping[str, Tensor], file: Path) -> dict[str, Tensor]:

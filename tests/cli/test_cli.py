@@ -3,6 +3,7 @@
 import errno
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -21,16 +22,19 @@ from support import output_of, run_cxrssl, run_python
 OPTIONS = {
     "phantom": "out --images --seed --normals --min-side --max-side --workers",
     "describe": "table --protocol --out --json",
-    "ingest": "source store --layout --patient-from --split --size --fit --exact --shard --replace --workers",
+    "ingest": "source store --layout --patient-from --split --size --fit --exact --shard --replace "
+    "--workers",
     "doctor": "source --layout --patient-from --split --json --workers",
     "pretrain": "recipe --set --out --resume --preview",
     "finetune": "recipe --set --out --resume",
     "eval": "checkpoint --data --split --fusion --normals --predictions --truth --readers "
     "--consensus-iou --against --replicates --seed --json",
     "predict": "checkpoint inputs --out --threshold --write --overlays --with --flip --resume",
-    "reproduce": "plan --set --out --executor --dry-run",
+    "reproduce": "plan --set --out --executor --budget --dry-run",
     "recipes": "--json",
     "report": "runs",
+    "weights imagenet": "architecture --out --replace",
+    "weights coco": "--out --replace",
     "push": "run repo --private --dry-run --revision --replace --license --images "
     "--i-have-the-right-to-share-images",
 }
@@ -44,10 +48,18 @@ def options_of(command: click.Command) -> str:
     )
 
 
+def commands_of(group: click.Command, prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, command in group.commands.items():  # type: ignore[attr-defined]
+        if hasattr(command, "commands"):
+            yield from commands_of(command, f"{prefix}{name} ")
+        else:
+            yield f"{prefix}{name}", options_of(command)
+
+
 def test_commands_and_options_are_frozen() -> None:
     group = typer.main.get_command(commands.app)
     assert options_of(group) == "--version"
-    assert {name: options_of(command) for name, command in group.commands.items()} == OPTIONS  # type: ignore[attr-defined]
+    assert dict(commands_of(group)) == OPTIONS
 
 
 def test_phantom_offers_the_sides_that_it_makes(tmp_path: Path) -> None:
@@ -102,6 +114,11 @@ def test_help_loads_nothing_heavy() -> None:
         (["predict", "hf-hub:x", "x.png", "--out", "o"], "Error: hf-hub:x is not a repository"),
         (["report", "nowhere"], "Error: nowhere holds no plan.yaml"),
         (["reproduce", "smoky"], "Error: Not found: smoky. Expected a file or the name"),
+        (
+            ["weights", "imagenet", "resnt50", "--out", "w.safetensors"],
+            "Error: timm has no model called 'resnt50'. Did you mean resnet50,",
+        ),
+        (["weights", "coco", "--out", "w.pth"], "Error: w.pth is no name for weights. Expected"),
         (["pretrain", "smoke", "--set", "seeds=1"], "Did you mean seed?"),
     ],
 )

@@ -1,11 +1,13 @@
 """Progress on a pipe: losses and time left at a sensible pace; how long a loop waits for data."""
 
+import io
 import json
 import time
 from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 
 from cxrssl.run import progress as module
 from cxrssl.run.log import Log
@@ -56,7 +58,50 @@ def test_where_a_tenth_takes_long_there_is_a_line_a_minute(
             meter.at(done)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 4
-    assert lines[0] == "work: 61/100000 ETA 27.8 h"
+    assert lines[0] == "work: 61/100,000 ETA 27.8 h"
+
+
+def test_a_total_that_the_work_finds_out_is_counted_in_its_unit(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with progress("ingest", total=None, unit="images") as meter:
+        clock.now += 50  # the table is read
+        meter.at_of(1000, 2000)  # what an earlier call had stored
+        for done in range(1200, 2001, 200):
+            clock.now += 6
+            meter.at_of(done, 2000)
+    lines = capsys.readouterr().err.splitlines()
+    # 0.03 s an image of this call; neither the table nor the earlier call counts.
+    assert lines == [
+        "ingest: 1,200/2,000 images ETA 24 s",
+        "ingest: 1,400/2,000 images ETA 18 s",
+        "ingest: 1,600/2,000 images ETA 12 s",
+        "ingest: 1,800/2,000 images ETA 6 s",
+        "ingest: 2,000/2,000 images",
+    ]
+
+
+def test_while_the_total_is_unknown_a_minute_passes_between_lines(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with progress("search", total=None, unit="files") as meter:
+        for done in range(1, 70):
+            clock.now += 1
+            meter.at(done)
+    assert capsys.readouterr().err == "search: 61 files\n"
+
+
+def test_a_bar_shows_the_count_with_its_unit(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(
+        module,
+        "Console",
+        lambda **_: Console(file=screen, force_terminal=True, width=100, color_system=None),
+    )
+    with progress("ingest", total=None, unit="images") as meter:
+        meter.at_of(0, 1025)
+        meter.at_of(428, 1025)
+    assert "428/1,025 images" in screen.getvalue()
 
 
 def run_log(folder: Path, *, steps_done: int = 0) -> Log:

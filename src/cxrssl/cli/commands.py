@@ -4,7 +4,7 @@ import signal
 import sys
 from io import TextIOWrapper
 
-from cxrssl.cli import data, hub, predict, recipes, runs, scores, training
+from cxrssl.cli import data, hub, predict, recipes, runs, scores, training, weights
 from cxrssl.cli.interrupts import print_interrupted, print_interrupted_command, resume_advice
 from cxrssl.cli.options import app, say
 from cxrssl.core.disk_faults import check_current_folder, disk_fault_text
@@ -12,7 +12,18 @@ from cxrssl.core.errors import CxrsslError
 from cxrssl.core.hub_address import without_secrets
 from cxrssl.core.interrupts import Interrupted, exit_interrupted
 
-__all__ = ["app", "data", "hub", "predict", "recipes", "run", "runs", "scores", "training"]
+__all__ = [
+    "app",
+    "data",
+    "hub",
+    "predict",
+    "recipes",
+    "run",
+    "runs",
+    "scores",
+    "training",
+    "weights",
+]
 
 _INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 

@@ -32,7 +32,7 @@ def phantom(
     from cxrssl.data.phantom import make_phantom
     from cxrssl.run.progress import progress
 
-    with progress("phantom", total=images) as meter:
+    with progress("phantom", total=images, unit="images") as meter:
         numbers = iter(range(1, images + 1))
         summary = make_phantom(
             out,
@@ -120,7 +120,7 @@ def ingest(
     from cxrssl.run.progress import progress
 
     with explain_interrupts(lambda: ingest_resume_advice(store)):
-        with progress("ingest", total=1000) as meter:
+        with progress("ingest", total=None, unit="images") as meter:
             summary = run(
                 source,
                 store,
@@ -129,7 +129,7 @@ def ingest(
                 part=part_of(shard),
                 replace=replace,
                 num_workers=workers or available_cores(),
-                on_images=lambda done, total: meter.at(1000 * done // total, f"({done} images)"),
+                on_images=meter.at_of,
             )
         print_ingest(vars(summary), store=store)
         if not summary.num_missing:
@@ -158,14 +158,14 @@ def doctor(
     from cxrssl.doctor import doctor as run
     from cxrssl.run.progress import progress
 
-    with progress("doctor", total=1000, shown=not json_) as meter:
+    with progress("doctor", total=None, unit="images", shown=not json_) as meter:
         diagnosis = run(
             source,
             layout=layout,
             patient_from=patient_from,
             split=split,
             num_workers=workers or available_cores(),
-            on_images=lambda done, total: meter.at(1000 * done // total, f"({done} images)"),
+            on_images=meter.at_of,
         )
     print_json(diagnosis) if json_ else print_diagnosis(diagnosis)
     if not diagnosis["ok"]:

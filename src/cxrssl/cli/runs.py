@@ -39,10 +39,10 @@ def reproduce(
         from cxrssl.finetune.timing import seconds_an_image as of_finetune
         from cxrssl.pretrain.timing import seconds_an_image as of_pretrain
         from cxrssl.reproduce.costs import print_costs
-        from cxrssl.reproduce.sizing import Resources, sized
+        from cxrssl.reproduce.sizing import Resources, Timed, sized
         from cxrssl.weights import is_at_hand
 
-        timed = {"pretrain": of_pretrain, "finetune": of_finetune}
+        timed: dict[str, Timed] = {"pretrain": of_pretrain, "finetune": of_finetune}
         merged = sized(merged, folder, Resources(timed, is_at_hand))
         if dry_run:
             print_costs(merged, folder, timed=timed)

@@ -1,6 +1,6 @@
 """A store as detection examples: fused boxes in store pixels, images chosen by split."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -204,6 +204,22 @@ def splits_of(store: Store, *, protocol: Protocol, normals: bool) -> dict[str, S
 def patients_of(store: Store) -> dict[str, str]:
     """Return the patient of each image of a store of which one is known, a hash."""
     return {image.image_id: image.patient for image in store.images if image.patient}
+
+
+def unread_ids(store: Store, splits: Mapping[str, Split]) -> list[str]:
+    """Return the images without a row, of which no patient has validation or test images.
+
+    Args:
+        store: An ingested data set.
+        splits: What `splits_of` returns.
+    """
+    patients, read = patients_of(store), set(store.findings["image_id"])
+    held_out = {patients.get(name) for name, split in splits.items() if split != "train"} - {None}
+    return [
+        image.image_id
+        for image in store.images
+        if image.image_id not in read and patients.get(image.image_id) not in held_out
+    ]
 
 
 def training_ids(store: Store, *, protocol: Protocol, normals: bool, fusion: str) -> list[str]:

@@ -65,7 +65,8 @@ def detect(detector: Detector, store: Store, examples: Sequence[Example]) -> lis
     images = DetectionImages(store, examples, detector.intensity, flip_probability=0.0, seed=0)
     batches = in_order(len(examples), batch_size_on(device))
     detections: list[ImageDetections] = []
-    with progress("detect", total=len(examples), shown=len(examples) > 1000) as meter:
+    total = len(examples)
+    with progress("detect", total=total, unit="images", shown=total > 1000) as meter:
         for pixels, _ in detection_loader(images, batches, num_workers=0):
             for result in model(detector_input([image.to(device) for image in pixels])):
                 detections.append(

@@ -39,7 +39,8 @@ class Bootstrap:
 def replicated(measures: Sequence[Measure], strata: Integers, bootstrap: Bootstrap) -> list[Floats]:
     """Return [R, M] for each measure: its values on every draw of the images."""
     rows: list[list[Floats]] = [[] for _ in measures]
-    with progress("bootstrap", total=bootstrap.replicates, shown=len(strata) > 2000) as meter:
+    num_draws, is_shown = bootstrap.replicates, len(strata) > 2000
+    with progress("bootstrap", total=num_draws, unit="draws", shown=is_shown) as meter:
         for weights in draws(strata, replicates=bootstrap.replicates, seed=bootstrap.seed):
             for values, measure in zip(rows, measures, strict=True):
                 values.append(measure(weights))

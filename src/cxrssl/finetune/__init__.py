@@ -84,6 +84,7 @@ def finish(setup: Setup, validation: Validation, *, keep: Literal["last", "best"
         counts = {
             "train_images": len(splits.train),
             "train_boxes": sum(len(example.boxes) for example in splits.train),
+            "usage": splits.usage.as_json(),
         }
         run.finish(validation.scores(splits.test, detections) | counts)
     return run.detector

@@ -16,6 +16,7 @@ from cxrssl.models.detector import Detector
 from cxrssl.run.checkpoint import Checkpoints
 from cxrssl.run.folder import RunFolder, check_run, open_run
 from cxrssl.run.processes import Accelerator, start_accelerator
+from cxrssl.run.progress import say
 from cxrssl.run.provenance import provenance
 from cxrssl.run.schedule import LearningRate
 
@@ -72,8 +73,9 @@ def set_up(recipe: FinetuneRecipe, out: Path, *, resume: bool) -> Setup:
         recipe, store, images, accelerator.device, is_resumed=resume and checkpoints.exist()
     )
     run = open_run(out, recipe_yaml=recipe_yaml, resume=resume, writes=writes)
-    run.write_provenance(
-        transfer=transfers, provenance=provenance(accelerator, data=data_record(store, splits.ids))
-    )
+    record = data_record(store, splits.ids) | {"usage": splits.usage.as_json()}
+    run.write_provenance(transfer=transfers, provenance=provenance(accelerator, data=record))
+    for line in splits.usage.lines():
+        say(line, shown=writes)
     write_training_images(run, images, plan, recipe.size_px)
     return Setup(accelerator, store, splits, images, plan, rate, detector, run, checkpoints)

@@ -1,6 +1,6 @@
 """Training, validation and test images of a fine-tuning run."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from cxrssl.config.schema import FinetuneRecipe
@@ -13,10 +13,12 @@ from cxrssl.data.detection import (
     splits_of,
     training_ids,
 )
+from cxrssl.data.fusion import reader_of
 from cxrssl.data.loaders import DetectionImages
-from cxrssl.data.protocol import labelled_ids
+from cxrssl.data.protocol import SPLITS, Split, labelled_ids
 from cxrssl.data.sampling import BatchPlan, repeat_factors
 from cxrssl.data.store import Store
+from cxrssl.data.usage import Usage, usage_of
 
 
 @dataclass(frozen=True)
@@ -27,11 +29,13 @@ class LabelledSplits:
         train: The labelled fraction of the training split.
         val: The validation split; empty if the run does not validate.
         test: The test split.
+        usage: How many images of the store that is, and why the others are left out.
     """
 
     train: list[Example]
     val: list[Example]
     test: list[Example]
+    usage: Usage
 
     def warnings(self, *, batch_size: int) -> Iterator[str]:
         """Yield warnings of splits that are allowed and yet unlikely to be meant."""
@@ -92,7 +96,31 @@ def labelled_splits(store: Store, recipe: FinetuneRecipe) -> LabelledSplits:
             f"none of the {len(val)} validation images of {store.folder} has a box, so that no "
             "detector is the best. Set keep to last, or ingest more images."
         )
-    return LabelledSplits(labelled, val, in_split(examples, splits, "test"))
+    test = in_split(examples, splits, "test")
+    return LabelledSplits(labelled, val, test, _usage(store, recipe, splits, (labelled, val, test)))
+
+
+def _usage(
+    store: Store,
+    recipe: FinetuneRecipe,
+    splits: Mapping[str, Split],
+    parts: tuple[list[Example], list[Example], list[Example]],
+) -> Usage:
+    """Count what the run uses of the store, and what it leaves out."""
+    used = {name: part for name, part in zip(SPLITS, parts, strict=True) if part}
+    return usage_of(
+        store,
+        {name: [example.image_id for example in part] for name, part in used.items()},
+        splits=splits,
+        unused_of_split={
+            "train": f"whose labels are not seen (data.label_fraction is "
+            f"{recipe.data.label_fraction:g})",
+            "val": "for validation, which there is none of (validate_every_epochs is null)",
+        },
+        normals=recipe.data.normals,
+        reader=reader_of(recipe.data.fusion),
+        examples=[example for part in used.values() for example in part],
+    )
 
 
 def training_images(

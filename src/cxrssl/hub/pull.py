@@ -15,7 +15,16 @@ from pathlib import Path
 from typing import TypeVar
 
 import httpx2
-from huggingface_hub import HfApi, constants, get_token, snapshot_download
+from huggingface_hub import (
+    HfApi,
+    constants,
+    get_hf_file_metadata,
+    get_token,
+    hf_hub_download,
+    hf_hub_url,
+    snapshot_download,
+    try_to_load_from_cache,
+)
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -42,6 +51,7 @@ _TRANSIENT: tuple[type[Exception], ...] = (
     TimeoutError,
     json.JSONDecodeError,  # a proxy's page where the Hub's answer should be
 )
+_ASK_S = 5.0
 _LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
 
 
@@ -91,6 +101,45 @@ def fetch_weights(path: Path | None) -> tuple[Path | None, str | None]:
     snapshot = fetch(path)
     file = snapshot.folder / "model.safetensors" if is_on_hub(path) else path
     return file, snapshot.source
+
+
+def cached_file(repo: str, name: str) -> Path | None:
+    """Return a file of a repository's main branch as the cache has it, None if it has none.
+
+    Raises:
+        HubError: If it is not the file that was fetched.
+    """
+    found = try_to_load_from_cache(repo, name)
+    if not isinstance(found, str):  # it knows nothing of it, or that there is none
+        return None
+    _check_cached(Path(found))
+    return Path(found)
+
+
+def is_on_hub_now(repository: str, name: str) -> bool:
+    """Return whether a file of a repository could be fetched now; False without a network."""
+    try:
+        get_hf_file_metadata(hf_hub_url(repository, name), timeout=_ASK_S)
+    except (OSError, ValueError, RuntimeError, httpx2.HTTPError):
+        return False
+    return True
+
+
+def fetch_file(repo: str, name: str) -> Path:
+    """Return one file of a repository's main branch, fetched into the cache.
+
+    Raises:
+        HubError: If there is none, or the Hub can't be reached; huggingface_hub tries for a while.
+    """
+    try:
+        file = Path(hf_hub_download(repo, name))
+    except Exception as error:
+        fault = hub_fault(error)
+        if fault is None:
+            raise
+        raise HubError(_reason(fault, repo)) from None
+    _check_cached(file)
+    return file
 
 
 def ask_hub(call: Callable[[], Result], repository: str) -> Result:

@@ -90,7 +90,7 @@ def ingest(
         part: (i, n) for the i-th of n calls that share the work, counted from 1.
         replace: Whether a store of another source or other settings is to be replaced; it stays
             whole until the new one is.
-        on_images: Called with (images done, images in all) after each shard.
+        on_images: Called with (images done, images in all) before the first shard and after each.
 
     Raises:
         DataError: If the source or its table can't be used at all, or a table gives no box.
@@ -246,8 +246,7 @@ def _write(
     report = on_images or (lambda _done, _total: None)
     total = sum(len(shard.files) for shard in assigned)
     done = sum(len(shard.files) for shard in assigned if shard.number in settled)
-    if settled:
-        report(done, total)
+    report(done, total)
     unwritten = [shard for shard in assigned if shard.number not in settled]
     for shard in unwritten:
         # What a killed call left behind.

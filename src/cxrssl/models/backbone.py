@@ -4,10 +4,12 @@ A saved backbone is a folder that plain timm opens, without cxrssl:
 `timm.create_model("local-dir:RUN/backbone", pretrained=True, features_only=True)`.
 """
 
+import difflib
 import inspect
 import json
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -182,12 +184,94 @@ def imagenet_weights(architecture: str) -> tuple[dict[str, Tensor], str]:
         repository = timm.get_pretrained_cfg(architecture).hf_hub_id
         raise TransferError(
             f"ImageNet weights of {architecture} can't be had: {reason}. Where there is a network, "
-            f"fetch model.safetensors of {repository} and name the file in the recipe "
-            "(body.weights in pretrain, init.weights in finetune), or copy the Hugging Face cache, "
-            f"{HF_HUB_CACHE}."
+            f"call `cxrssl weights imagenet {architecture} --out FILE.safetensors` (it fetches "
+            f"{repository}) and name the file in the recipe (body.weights in pretrain, "
+            f"init.weights in finetune), or copy the Hugging Face cache, {HF_HUB_CACHE}."
         ) from error
     weights: dict[str, Tensor] = model.state_dict()
     return weights, f"timm {architecture}.{timm.get_pretrained_cfg(architecture).tag}"
+
+
+@dataclass(frozen=True)
+class TimmWeights:
+    """Where timm has weights of an architecture.
+
+    Attributes:
+        architecture: timm's name, without a tag.
+        tag: Which weights of it, such as `a1_in1k`.
+        repository: Repository of the Hub with their `model.safetensors`; None if there is none.
+        url: A file NAME-HASH.pth elsewhere, "" if there is none.
+        licence: The licence that timm names, "" if none.
+    """
+
+    architecture: str
+    tag: str
+    repository: str | None
+    url: str
+    licence: str
+
+
+def timm_weights(architecture: str) -> TimmWeights:
+    """Return where timm has its weights of an architecture, or of `ARCHITECTURE.TAG`.
+
+    Raises:
+        TransferError: If timm has no such architecture, no such weights, or none at all.
+    """
+    check_known(architecture)
+    name, _, tag = architecture.partition(".")
+    tags = [entry.partition(".")[2] for entry in timm.list_pretrained(f"{name}.*")]
+    if not tags:
+        raise TransferError(
+            f"timm has no weights of {name}, only the architecture. Take another, or start: random."
+        )
+    if tag and tag not in tags:
+        raise TransferError(f"timm has no weights {tag!r} of {name}; it has {', '.join(tags)}.")
+    config = timm.get_pretrained_cfg(architecture)
+    # Some links are of other formats, such as JAX's .npz.
+    url = config.url or ""
+    url = url if url.endswith(".pth") else ""
+    return TimmWeights(name, config.tag, config.hf_hub_id or None, url, config.license or "")
+
+
+def timm_state(architecture: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return published weights as timm's model of today names them, head and all.
+
+    Args:
+        architecture: timm's name, with a tag or without.
+        state: Content of a file that timm publishes for it; timm knows its older forms.
+
+    Raises:
+        TransferError: If they are not all of its tensors.
+    """
+    try:
+        model = timm.create_model(
+            architecture, pretrained=True, pretrained_cfg_overlay={"state_dict": dict(state)}
+        )
+    except (KeyError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise TransferError(f"these are not timm's weights of {architecture}: {reason}") from error
+    weights: dict[str, Tensor] = model.state_dict()
+    return weights
+
+
+def state_in_order(architecture: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights under timm's names that have other names, in timm's order and shapes.
+
+    Raises:
+        TransferError: If a tensor has another shape, or there are more or fewer.
+    """
+    with torch.device("meta"):
+        expected = timm.create_model(architecture).state_dict()
+    shapes = [tuple(tensor.shape) for tensor in expected.values()]
+    found = [tuple(tensor.shape) for tensor in state.values()]
+    if shapes != found:
+        place = next((i for i, (a, b) in enumerate(zip(shapes, found, strict=False)) if a != b), -1)
+        at = f"; {[*expected][place]} is {shapes[place]}, not {found[place]}" if place >= 0 else ""
+        raise TransferError(
+            f"these {len(found)} tensors are not the {len(shapes)} of timm's {architecture}, shape "
+            f"by shape{at}."
+        )
+    return dict(zip(expected, state.values(), strict=True))
 
 
 def save_backbone(
@@ -282,6 +366,7 @@ def check_known(architecture: str) -> None:
     """Raise TransferError, with names like it, unless timm has an architecture of that name."""
     # A name and no place: timm would follow a path or the name of a repository.
     if not _NAME.fullmatch(architecture) or not timm.is_model(architecture):
-        similar = timm.list_models(f"*{architecture[:6]}*")[:5]
-        hint = f" Near it: {', '.join(similar)}." if similar else ""
+        name = architecture.partition(".")[0]
+        similar = difflib.get_close_matches(name, timm.list_models(), n=5, cutoff=0.6)
+        hint = f" Did you mean {', '.join(similar)}?" if similar else ""
         raise TransferError(f"timm has no model called {architecture!r}.{hint}")

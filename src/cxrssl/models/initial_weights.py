@@ -2,10 +2,11 @@
 
 Sources are timm's ImageNet weights, torchvision's COCO detector, safetensors files, and the
 `backbone/` of another run. A pickle is read from nowhere but torchvision's own hub, whose file is
-checked against its hash.
+checked against its hash, or from a publisher that names files so too (`cxrssl weights`).
 """
 
 import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from cxrssl.core.images import Intensity
 from cxrssl.models.backbone import imagenet_weights, load_backbone
 
 _COCO_BODY = "backbone.body."
+_HASH = re.compile(r"[0-9a-f]{8,64}")
 
 
 def imagenet_start(architecture: str, file: Path | None) -> tuple[dict[str, Tensor], str]:
@@ -66,11 +68,10 @@ def coco_detector(architecture: str, file: Path | None) -> tuple[dict[str, Tenso
             f"start: coco is torchvision's fasterrcnn_resnet50_fpn, and the recipe's backbone is "
             f"{architecture}. Set its backbone to resnet50, or take another start."
         )
-    weights = FasterRCNN_ResNet50_FPN_Weights.COCO_V1
-    name = weights.url.rsplit("/", 1)[-1]
+    weights, cached = FasterRCNN_ResNet50_FPN_Weights.COCO_V1, coco_cache()
+    name, folder = cached.name, cached.parent
     if file is not None:
         return _with_current_keys(_read_hub_file(file, name), file), str(file)
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
     if (folder / name).is_file():  # torch.hub looks at hashes of what it fetches alone
         state = _read_hub_file(folder / name, name)
         return _with_current_keys(state, folder / name), f"torchvision {weights}"
@@ -79,9 +80,21 @@ def coco_detector(architecture: str, file: Path | None) -> tuple[dict[str, Tenso
     except (OSError, RuntimeError) as error:
         raise TransferError(
             f"torchvision's COCO weights can't be had: {error}. Put {name} into {folder}, or name "
-            "it in the recipe (body.weights in pretrain, init.weights in finetune)."
+            "it in the recipe (body.weights in pretrain, init.weights in finetune), or call "
+            "`cxrssl weights coco --out FILE.safetensors` where there is a network and name FILE."
         ) from error
     return _with_current_keys(state, folder / name), f"torchvision {weights}"
+
+
+def hub_checkpoints() -> Path:
+    """Return the folder in which torch.hub keeps what it fetches, for timm and torchvision."""
+    return Path(torch.hub.get_dir()) / "checkpoints"
+
+
+def coco_cache() -> Path:
+    """Return where torch.hub keeps torchvision's file of the COCO detector."""
+    url: str = FasterRCNN_ResNet50_FPN_Weights.COCO_V1.url
+    return hub_checkpoints() / url.rsplit("/", 1)[-1]
 
 
 def _with_current_keys(state: Mapping[str, Tensor], file: Path) -> dict[str, Tensor]:
@@ -112,16 +125,43 @@ def _read_hub_file(file: Path, name: str) -> dict[str, Tensor]:
     """Read a safetensors file, or the pickle that torchvision publishes as NAME-HASH.pth."""
     if not file.is_file() or file.suffix != ".pth":
         return read_tensors(file)
+    return read_hashed_pickle(file, name=name, publisher="torchvision")
+
+
+def read_hashed_pickle(file: Path, *, name: str, publisher: str) -> dict[str, Tensor]:
+    """Read tensors, and nothing else, from a pickle that is the file its publisher named so.
+
+    Args:
+        file: The file.
+        name: Its publisher's name of it, NAME-HASH.pth, by the first 8 or more digits of its hash.
+        publisher: Who that is, for messages.
+
+    Raises:
+        TransferError: If it has another hash, the name has none, or it holds more than tensors.
+    """
     expected = Path(name).stem.rsplit("-", 1)[-1]
-    with file.open("rb") as content:
-        actual = hashlib.file_digest(content, "sha256").hexdigest()
+    actual = file_sha256(file)
+    if not _HASH.fullmatch(expected):
+        raise TransferError(
+            f"{file} is a pickle, and its name has no hash to check it by. Convert it where you "
+            "trust it: safetensors.torch.save_file(torch.load(FILE, weights_only=True), "
+            "'weights.safetensors')."
+        )
     if not actual.startswith(expected):
         raise TransferError(
-            f"{file} is a pickle of hash {actual[:8]}, and torchvision's {name} has {expected}. "
+            f"{file} is a pickle of hash {actual[:8]}, and {publisher}'s {name} has {expected}. "
             "Name that file, or one of safetensors."
         )
-    state: dict[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True)  # noqa: TID251 - torchvision's own, by its hash
-    return state
+    state = torch.load(file, map_location="cpu", weights_only=True)  # noqa: TID251 - a publisher's own, by its hash
+    if not isinstance(state, Mapping) or not all(isinstance(t, Tensor) for t in state.values()):
+        raise TransferError(f"{file} holds more than tensors by their names, so it is not read.")
+    return dict(state)
+
+
+def file_sha256(file: Path) -> str:
+    """Return the hash of a file's content."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def run_start(

@@ -160,7 +160,7 @@ def _detect_undone(ensemble: Ensemble, files: Sequence[Path], record: Record) ->
     device = device_of_one_process()
     ensemble.to(device)
     read = partial(read_for_detectors, squares=ensemble.squares)
-    with progress("predict", total=len(files), done=record.num_done) as meter:
+    with progress("predict", total=len(files), done=record.num_done, unit="files") as meter:
         for batch in _batches(read_in_worker(undone, read), batch_size_on(device)):
             images = [image for _, image in batch if isinstance(image, DetectorImage)]
             results = iter(ensemble.findings(images, device))

@@ -5,7 +5,7 @@ Shapes: B images in this process's slice of a batch.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
@@ -19,7 +19,7 @@ from cxrssl.data.store import Store
 from cxrssl.models.backbone import save_backbone, sync_batch_norm
 from cxrssl.pretrain.gradient import Gradient, chunk_that_fits
 from cxrssl.pretrain.health import health_check
-from cxrssl.pretrain.pool import assumption, pool_images
+from cxrssl.pretrain.pool import assumption, pool_images, pool_usage
 from cxrssl.pretrain.preview import write_training_images
 from cxrssl.pretrain.start import build_pretext
 from cxrssl.run.checkpoint import Checkpoints
@@ -57,8 +57,7 @@ def pretrain(recipe: PretrainRecipe, out: Path, *, resume: bool) -> Path:
     )
     pretext, transfers = build_pretext(recipe, is_resumed=resume and checkpoints.exist())
     run = open_run(out, recipe_yaml=to_yaml(recipe), resume=resume, writes=is_main)
-    made_with = provenance(accelerator, data=data_record(store, {"pool": images.ids}))
-    run.write_provenance(transfer=transfers, provenance=made_with)
+    write_record(run, accelerator, images, recipe, transfers)
     write_training_images(run, images, plan, recipe)
     model, chunk = on_device(
         pretext, accelerator, recipe, images[Visit(0, 0)], chunk_bound=run.read_chunk_size()
@@ -106,6 +105,25 @@ def check_folder(out: Path, recipe: PretrainRecipe, *, resume: bool, writes: boo
     if resume and writes:
         renew_run_recipe(out, PretrainRecipe)
     check_run(out, recipe_yaml=to_yaml(recipe), resume=resume, writes=writes)
+
+
+def write_record(
+    run: RunFolder,
+    accelerator: Accelerator,
+    images: PoolImages,
+    recipe: PretrainRecipe,
+    transfers: dict[str, Any] | None,
+) -> None:
+    """Write what the run is made of, and say which images its pool has and leaves out.
+
+    Raises:
+        RunError: If the run has a checkpoint of other data.
+    """
+    usage = pool_usage(images.store, recipe, images.ids)
+    data = data_record(images.store, {"pool": images.ids}) | {"usage": usage.as_json()}
+    run.write_provenance(transfer=transfers, provenance=provenance(accelerator, data=data))
+    for line in usage.lines():
+        say(line, shown=run.writes)
 
 
 def on_device(

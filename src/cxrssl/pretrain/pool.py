@@ -1,12 +1,15 @@
 """The images of a pretraining run and the order of its batches."""
 
+from collections.abc import Collection
+
 from cxrssl.config.schema import PretrainRecipe
 from cxrssl.core.errors import DataError
-from cxrssl.data.detection import patients_of, splits_of, training_ids
+from cxrssl.data.detection import patients_of, splits_of, training_ids, unread_ids
 from cxrssl.data.loaders import PoolImages
 from cxrssl.data.protocol import order_of, pool_ids
 from cxrssl.data.sampling import BatchPlan
 from cxrssl.data.store import Store
+from cxrssl.data.usage import Usage, usage_of
 
 
 def pool_images(store: Store, recipe: PretrainRecipe) -> tuple[PoolImages, BatchPlan]:
@@ -38,20 +41,39 @@ def pool_images(store: Store, recipe: PretrainRecipe) -> tuple[PoolImages, Batch
     return PoolImages(store, rows, cut, intensity, recipe.seed), plan
 
 
+def pool_usage(store: Store, recipe: PretrainRecipe, ids: Collection[str]) -> Usage:
+    """Count the images of a store that are in a pool, given by their ids, and the others."""
+    data = recipe.data
+    return usage_of(
+        store,
+        {"pool": ids},
+        splits=splits_of(store, protocol=data.protocol, normals=data.normals),
+        unused_of_split={
+            "train": f"whose labels a fine-tuning sees (data.pool_fraction is "
+            f"{data.pool_fraction:g})",
+            "val": "for validation",
+            "test": "for testing",
+        },
+        normals=data.normals,
+    )
+
+
 def _pool_ids(store: Store, recipe: PretrainRecipe) -> list[str]:
     data, finetuning = recipe.data, recipe.data.finetuning
     splits = splits_of(store, protocol=data.protocol, normals=data.normals)
+    train = [name for name, split in splits.items() if split == "train"]
+    labelled_of = train
+    if finetuning is not None:
+        labelled_of = training_ids(
+            store, protocol=data.protocol, normals=finetuning.normals, fusion=finetuning.fusion
+        )
     return pool_ids(
-        [name for name, split in splits.items() if split == "train"],
+        [*train, *(unread_ids(store, splits) if data.unread else [])],
         fraction=data.pool_fraction,
         seed=recipe.seed,
         protocol=data.protocol,
         label_order=data.label_order if finetuning is None else finetuning.label_order,
-        labelled_of=None
-        if finetuning is None
-        else training_ids(
-            store, protocol=data.protocol, normals=finetuning.normals, fusion=finetuning.fusion
-        ),
+        labelled_of=labelled_of,
         patients=patients_of(store),
     )
 

@@ -42,6 +42,7 @@ from cxrssl.report.figure_data import (
 from cxrssl.report.files import as_csv, as_latex, as_markdown
 from cxrssl.report.gallery import gallery_section
 from cxrssl.report.html import render_report
+from cxrssl.report.images_used import images_used
 from cxrssl.report.results import Results, read_results
 from cxrssl.report.tables import class_table, table_1, table_2
 
@@ -103,6 +104,7 @@ def _texts(plan: Plan, arms: list[Arm], results: Results, saved: list[Saved]) ->
         "saved": {"text": _SAVED, "rows": rows, "figure": saved_figure(saved)} if saved else None,
         "class_table": class_table(plan, results, "AP"),
         "faults": fault_section(plan, results),
+        "images_used": images_used(results),
         "transfers": list(transfer_rows(plan, results)),
         "definitions": definition_rows(results),
         "provenance": provenance_rows(plan, results),

@@ -18,6 +18,8 @@ class AnnotationCounts:
         classes: Classes with a box, in the order of the table's.
         num_classes: Number of classes in the table.
         num_readers: Number of readers with a box or a "No finding" row.
+        num_with_boxes: Number of images with a box of any reader.
+        num_normal: Number of images that were read, and in which nobody found anything.
         num_patients: Number of patients of the images of which one is known.
     """
 
@@ -27,7 +29,9 @@ class AnnotationCounts:
     classes: tuple[str, ...]
     num_classes: int
     num_readers: int
-    num_patients: int = 0
+    num_with_boxes: int
+    num_normal: int
+    num_patients: int
 
     def __str__(self) -> str:
         """Return a line for a terminal."""
@@ -38,10 +42,19 @@ class AnnotationCounts:
             return f"{text}, taken without boxes"
         of = f" of {self.num_classes}" if len(self.classes) < self.num_classes else ""
         return (
-            f"{text}, {_counted(self.num_boxes, 'box')} of {len(self.classes)}{of} "
+            f"{text}{self._kinds()}, {_counted(self.num_boxes, 'box')} of {len(self.classes)}{of} "
             f"class{'' if self.num_classes == 1 else 'es'} by "
             f"{_counted(self.num_readers, 'reader')}"
         )
+
+    def _kinds(self) -> str:
+        """Return in brackets how many images have no box, and why; nothing where all have some."""
+        if self.num_with_boxes == self.num_images:
+            return ""
+        num_unmarked = self.num_images - self.num_with_boxes - self.num_normal
+        parts = [f"{self.num_with_boxes} with boxes", f"{self.num_normal} without a finding"]
+        parts += [f"{num_unmarked} without a mark that could be used"] if num_unmarked else []
+        return f" ({', '.join(parts)})"
 
 
 def count_annotations(source: Source, images: Iterable[str]) -> AnnotationCounts:
@@ -57,6 +70,8 @@ def count_annotations(source: Source, images: Iterable[str]) -> AnnotationCounts
         tuple(name for name in source.table.classes if name in drawn_classes),
         len(source.table.classes),
         rows["reader"].nunique(),
+        drawn["image_id"].nunique(),
+        rows["image_id"].nunique() - drawn["image_id"].nunique(),
         len({source.table.patients[n] for n in image_ids if n in source.table.patients}),
     )
 

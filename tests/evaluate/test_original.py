@@ -19,6 +19,7 @@ from cxrssl.evaluate.files import evaluate_files
 from cxrssl.evaluate.intervals import Bootstrap
 from cxrssl.evaluate.original import in_original_px, write_predictions
 from cxrssl.evaluate.settings import Settings, settings_of
+from cxrssl.evaluate.store_inputs import inputs_of_store
 from cxrssl.ingest import ingest
 from cxrssl.ingest.shards import Settings as StoreSettings
 from cxrssl.metrics.annotations import Truth

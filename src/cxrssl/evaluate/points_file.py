@@ -8,12 +8,26 @@ from typing import Any
 
 from cxrssl import __version__
 from cxrssl.core.errors import DataError
+from cxrssl.core.printable import printable
 from cxrssl.data.coco.json import content_of
 
 FORMAT = "cxrssl operating points 1"
 DEFAULT = "f1"
 _MAX_BYTES = 10_000_000
 _ADVICE = "Expected a file of `cxrssl eval CHECKPOINT --data STORE --operating-points FILE`."
+
+
+@dataclass(frozen=True)
+class PointChoice:
+    """A point of a file that is to be used.
+
+    Attributes:
+        path: The file.
+        name: Name of the point; None for that of the greatest F1.
+    """
+
+    path: Path
+    name: str | None = None
 
 
 @dataclass(frozen=True)
@@ -32,6 +46,18 @@ class OperatingPoint:
     target: str
     thresholds: Mapping[str, float]
     nms_iou: float | None
+
+    @property
+    def record(self) -> str:
+        """All that decides which boxes are shown."""
+        return f"{self}; {json.dumps(dict(self.thresholds))}"
+
+    def __str__(self) -> str:
+        """Return what it does, in words."""
+        scores = dict.fromkeys(sorted(self.thresholds.values()))
+        ends = " to ".join(f"{score:.4g}" for score in dict.fromkeys([min(scores), max(scores)]))
+        nms = "" if self.nms_iou is None else f", NMS IoU {self.nms_iou:g}"
+        return f"operating point {self.name} ({self.target}): score >= {ends}{nms}"
 
 
 def points_as_json(
@@ -62,13 +88,12 @@ def points_as_json(
 
 
 def read_point(
-    path: Path, name: str | None, *, source: str, sha256: str, classes: Sequence[str]
+    choice: PointChoice, *, source: str, sha256: str, classes: Sequence[str]
 ) -> OperatingPoint:
     """Read one point of a file, for a detector.
 
     Args:
-        path: The file; it may come from anyone.
-        name: Name of the point; None for that of the greatest F1.
+        choice: The file, which may come from anyone, and the point.
         source: What the detector is called.
         sha256: Hash of its weights.
         classes: Names of its classes.
@@ -76,21 +101,22 @@ def read_point(
     Raises:
         DataError: If it is no such file, is of another detector, or has no such point.
     """
+    path = choice.path
     content = _content(path)
     of_file = content["detector"]
     if not isinstance(of_file, dict) or of_file.get("sha256") != sha256:
         named = of_file.get("source") if isinstance(of_file, dict) else None
         raise DataError(
-            f"{path} holds operating points of another detector ({named}, other weights than those "
-            f"of {source}): its thresholds mean nothing here. Make the file of this detector: "
-            "cxrssl eval CHECKPOINT --data STORE --operating-points FILE."
+            f"{path} holds operating points of another detector "
+            f"({printable(str(named))[:200]}): its weights are not those of {source}, and its "
+            "thresholds mean nothing here. Make the file of this detector: cxrssl eval CHECKPOINT "
+            "--data STORE --operating-points FILE."
         )
     points = {point.get("name"): point for point in content["points"] if isinstance(point, dict)}
-    wanted = name or DEFAULT
+    wanted = choice.name or DEFAULT
     if wanted not in points:
-        raise DataError(
-            f"{path} has no operating point {wanted!r}. It has: {', '.join(map(str, points))}."
-        )
+        names = printable(", ".join(map(str, points)))[:500]
+        raise DataError(f"{path} has no operating point {wanted!r}. It has: {names}.")
     nms = content["nms"]
     iou = None if nms is None else _fraction(path, nms, "iou")
     stated = points[wanted].get("thresholds")
@@ -100,7 +126,9 @@ def read_point(
             f"{path}: the point {wanted!r} has no threshold of {', '.join(missing[:5])}. {_ADVICE}"
         )
     thresholds = {label: _fraction(path, stated, label) for label in classes}
-    return OperatingPoint(wanted, str(points[wanted].get("target", "")), thresholds, iou)
+    return OperatingPoint(
+        wanted, printable(str(points[wanted].get("target", "")))[:200], thresholds, iou
+    )
 
 
 def _content(path: Path) -> dict[str, Any]:

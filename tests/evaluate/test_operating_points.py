@@ -107,7 +107,7 @@ def test_a_class_with_enough_boxes_has_the_threshold_of_its_own_greatest_f1(
 
 @pytest.fixture(scope="module")
 def finder(tmp_path_factory: pytest.TempPathFactory, store: Store) -> tuple[Path, Detector]:
-    """Save a detector with random weights, which finds something of the store's classes anywhere."""
+    """Save a detector with random weights, which finds the classes of the store anywhere."""
     names = dict(enumerate(store.classes))
     config = rcnn(norm="frozen", id2label=names, label2id={n: k for k, n in names.items()})
     folder = tmp_path_factory.mktemp("finder")

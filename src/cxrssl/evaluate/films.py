@@ -32,7 +32,8 @@ def films_of(inputs: EvaluationInputs) -> dict[str, Films]:
     images["AR_small1000_agnostic"] = images["AR_small"]
     for name, (low, high) in FREQUENCY_ENDS.items():
         num = holds.sum(axis=0)
-        images[f"AP_{name}"] = holds[:, (num >= low) & (num <= high)].any(axis=1)
+        of_frequency = holds[:, (num >= low) & (num <= high)]
+        images[f"AP_{name}"] = of_frequency.sum(axis=1) > 0
     for k in (1, 2, 3):
         is_behind = truth.support >= 3 if k == 3 else truth.support == k
         images[f"AP50_support_{k}"] = with_boxes(is_behind)

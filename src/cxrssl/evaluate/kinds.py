@@ -64,7 +64,7 @@ def kinds_of_file(index: Index, truth: Truth) -> tuple[Kind, ...]:
                 f"{index.path}: image {key!r} is of kind 'normal', and annotations name it. Take "
                 "out the one or the other."
             )
-        found: Kind = "without boxes" if kind is None else kind  # type: ignore[assignment]
+        found: Kind = "without boxes" if kind is None else kind
         kinds.append(found if is_empty else "with boxes")
     return tuple(kinds)
 

@@ -1,14 +1,13 @@
 """Thresholds chosen on one set of images for stated targets, and what they come to on another."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from cxrssl.evaluate.inputs import EvaluationInputs
 from cxrssl.evaluate.kinds import images_of
-from cxrssl.metrics.annotations import Detections, Flags, Floats, Truth
+from cxrssl.metrics.annotations import Detections, Floats
 from cxrssl.metrics.froc import FrocTable
 from cxrssl.metrics.scores import ScoreTable
 
@@ -71,8 +70,8 @@ def _by_class(
     """Return a threshold a class, and the classes that have that of all."""
     truth, thresholds, without = inputs.truth, {}, []
     for label, name in enumerate(inputs.classes):
-        one = _of_class(truth, truth.labels == label)
-        found = _picked(detections, detections.labels == label)
+        one = truth.select(truth.labels == label)
+        found = detections.select(detections.labels == label)
         if (~one.crowd).sum() < LEAST_BOXES or not len(found.scores):
             thresholds[name] = shared
             without.append(name)
@@ -81,16 +80,6 @@ def _by_class(
         sensitivity = table(np.ones(truth.num_images)).sensitivity
         thresholds[name] = _best_f1(table, sensitivity)
     return thresholds, without
-
-
-def _of_class(truth: Truth, rows: Flags) -> Truth:
-    columns = ("images", "labels", "boxes", "areas", "crowd", "support")
-    return replace(truth, **{name: getattr(truth, name)[rows] for name in columns})
-
-
-def _picked(detections: Detections, rows: Flags) -> Detections:
-    d = detections
-    return Detections(d.images[rows], d.labels[rows], d.boxes[rows], d.scores[rows])
 
 
 def values_at(
@@ -104,7 +93,7 @@ def values_at(
         thresholds: Least score of each class.
     """
     least = np.array([thresholds[name] for name in inputs.classes], np.float64)
-    kept = _picked(detections, detections.scores >= least[detections.labels])
+    kept = detections.select(detections.scores >= least[detections.labels])
     table = ScoreTable(inputs.truth, kept).froc
     froc = table(np.ones(inputs.truth.num_images))
     nothing = not len(table.scores)

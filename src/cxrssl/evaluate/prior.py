@@ -95,7 +95,7 @@ def prior_of_file(path: Path, scored: EvaluationInputs) -> Prior:
         )
     training = _training_inputs(index, boxes, labels, scored)
     prior = prior_of_inputs(training, scored, f"the {len(index.images)} images of {path}")
-    notes, warnings = prior.remarks.notes, ()
+    notes, warnings = prior.remarks.notes, list[str]()
     if num_others:
         notes += (
             f"{path}: {num_others} boxes of classes that are not scored are left out of the "
@@ -103,11 +103,11 @@ def prior_of_file(path: Path, scored: EvaluationInputs) -> Prior:
         )
     both = {*index.file_names} & {*scored.index.file_names} - {None}
     if both:
-        warnings = (
+        warnings.append(
             f"{path}: {len(both)} of its images are scored as well, such as {min(map(str, both))}: "
-            "the fixed boxes have seen them, and come out too good",
+            "the fixed boxes have seen them, and come out too good"
         )
-    return Prior(prior.fixed, prior.fitted_on, prior.detections, Remarks(notes, warnings))
+    return Prior(prior.fixed, prior.fitted_on, prior.detections, Remarks(notes, tuple(warnings)))
 
 
 def _training_inputs(

@@ -37,33 +37,20 @@ class Subset:
 
     def inputs(self, inputs: EvaluationInputs) -> EvaluationInputs:
         """Return what is evaluated, of these images alone; they are numbered anew."""
-        truth, readings, index = inputs.truth, inputs.readings, inputs.index
-        rows = self._has[truth.images]
-        columns = (truth.labels, truth.boxes, truth.areas, truth.crowd, truth.support)
-        labels, boxes, areas, crowd, support = (column[rows] for column in columns)
+        truth = inputs.truth.select(self._has[inputs.truth.images])
+        truth = replace(truth, images=self._number[truth.images], num_images=len(self.numbers))
         return EvaluationInputs(
-            self._index(index),
-            replace(
-                truth,
-                images=self._number[truth.images[rows]],
-                labels=labels,
-                boxes=boxes,
-                areas=areas,
-                crowd=crowd,
-                support=support,
-                num_images=len(self.numbers),
-            ),
-            None if readings is None else self._readings(readings),
+            self._index(inputs.index),
+            truth,
+            None if inputs.readings is None else self._readings(inputs.readings),
             tuple(inputs.kinds[number] for number in self.numbers),
             None if inputs.clusters is None else inputs.clusters[self.numbers],
         )
 
     def detections(self, detections: Detections) -> Detections:
         """Return the detections on these images."""
-        d, rows = detections, self._has[detections.images]
-        return Detections(
-            self._number[d.images[rows]], d.labels[rows], d.boxes[rows], d.scores[rows]
-        )
+        kept = detections.select(self._has[detections.images])
+        return replace(kept, images=self._number[kept.images])
 
     def as_json(self) -> dict[str, Any]:
         """Return the subset as it is written."""

@@ -5,7 +5,7 @@ import pytest
 
 from cxrssl.report.html import render_report
 from cxrssl.report.prior import prior_section
-from cxrssl.report.results import Results
+from cxrssl.report.results import Condition, Results, class_estimate
 from made_runs import REPLICATES, made_plan, made_results
 from page_content import made_content
 
@@ -58,3 +58,19 @@ def test_the_page_shows_it() -> None:
     assert "A baseline without eyes" in page
     assert "can&#39;t be told from fixed boxes" in page
     assert "+0.010" in page
+
+
+def test_a_score_that_every_draw_gives_keeps_its_exact_bound_over_seeds() -> None:
+    results = made_results(PLAN, lambda _: 1.0)
+    exact = {"value": 1.0, "low": 0.867, "high": 1.0, "exact": "x", "exact_on": "21 films"}
+    for arm in results.arms:
+        arm.result["metrics"] = dict.fromkeys(arm.result["metrics"], exact)
+        arm.result["replicate_values"] = {"AP50": [1.0] * REPLICATES}
+        arm.result["per_class"] = {"Nodule": {"AP50": exact}}
+    arm = results.arms[0].arm
+    mean = results.mean(Condition(arm.initialisation, arm.label_fraction), "AP50")
+    assert mean is not None
+    assert (mean.value, mean.low, mean.high) == (1.0, 0.867, 1.0)
+    of_class = class_estimate(results.arms[:2], "Nodule", "AP50")
+    assert of_class is not None
+    assert (of_class.value, of_class.low, of_class.high) == (1.0, 0.867, 1.0)

@@ -191,6 +191,8 @@ def class_estimate(arms: Sequence[FinishedArm], name: str, metric: str) -> Estim
     mean = float(values.mean())
     if any(entry["low"] is None for entry in entries):
         return Estimate(mean, None, None, None)
+    if all("exact_on" in entry for entry in entries):
+        return _exact(Estimate(mean, mean, mean, None), entries)
     images = np.mean([((entry["high"] - entry["low"]) / 2 / _Z) ** 2 for entry in entries])
     seeds = values.var(ddof=1) / len(values) if len(values) > 1 else 0.0
     freedom = (len(values) - 1) * ((images + seeds) / seeds) ** 2 if seeds > 0 else np.inf

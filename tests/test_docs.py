@@ -16,7 +16,7 @@ def test_every_command_in_the_readme_parses() -> None:
     joined = CODE.replace("\\\n", " ")
     lines = re.findall(r"^(?:.* -m )?(cxrssl [a-z]+ .*)$", joined, flags=re.MULTILINE)
     group = typer.main.get_command(commands.app)
-    assert len(lines) == 28
+    assert len(lines) == 30
     for line in lines:
         name, *arguments = shlex.split(line)[1:]
         command = group.commands[name]  # type: ignore[attr-defined]

@@ -129,6 +129,7 @@ def choose(
         "split": split,
         "store_fingerprint": store.fingerprint,
         "n_images": len(examples),
+        "n_images_with_boxes": int(inputs.truth.holds.any(axis=1).sum()),
         "n_boxes": num_boxes,
         "truth_sha256": inputs.sha256,
     }

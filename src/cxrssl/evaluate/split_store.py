@@ -20,6 +20,9 @@ from cxrssl.evaluate.subset import Subset, read_subset
 from cxrssl.evaluate.training_images import training_examples
 from cxrssl.models.detector import Detector
 
+_FEW = 30
+"""Images with boxes below which a choice is warned of."""
+
 
 @dataclass(frozen=True)
 class ToScore:
@@ -130,22 +133,27 @@ def prior_of_store(
 
 
 def remarks_on(chosen: Chosen, scored: Split) -> Remarks:
-    """Return what was chosen, and a warning if it was chosen on what is scored or may be."""
+    """Return what was chosen, and warnings if it was on few images, or on what is scored."""
+    warnings = []
+    num = chosen.images["n_images_with_boxes"]
+    if num < _FEW:
+        warnings.append(
+            f"NMS and thresholds were chosen on the {num} images of the {chosen.split} split that "
+            "have boxes: so few choose mostly by chance"
+        )
     if chosen.split == scored:
-        warning = (
+        warnings.append(
             f"NMS and thresholds were chosen on the {scored} split, and that is scored here: these "
-            "scores are optimistic. Choose on val, and score on test."
+            "scores are optimistic. Choose on val, and score on test"
         )
     elif chosen.split == "test":
-        warning = (
+        warnings.append(
             "NMS and thresholds were chosen on the test split: scores on it are optimistic from "
-            "now on. Choose on val."
+            "now on. Choose on val"
         )
     elif chosen.split == "train":
-        warning = (
+        warnings.append(
             "NMS and thresholds were chosen on images that the detector was trained on, where it "
-            "scores too high. Choose on val."
+            "scores too high. Choose on val"
         )
-    else:
-        return Remarks((chosen.note,))
-    return Remarks((chosen.note,), (warning,))
+    return Remarks((chosen.note,), tuple(warnings))

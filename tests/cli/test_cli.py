@@ -28,8 +28,10 @@ OPTIONS = {
     "pretrain": "recipe --set --out --resume --preview",
     "finetune": "recipe --set --out --resume",
     "eval": "checkpoint --data --split --fusion --normals --predictions --truth --readers "
-    "--consensus-iou --against --replicates --seed --json",
-    "predict": "checkpoint inputs --out --threshold --write --overlays --with --flip --resume",
+    "--consensus-iou --against --replicates --seed --json --only --operating-points --choose-on "
+    "--train-truth",
+    "predict": "checkpoint inputs --out --threshold --write --overlays --with --flip --resume "
+    "--operating-point --point",
     "reproduce": "plan --set --out --executor --budget --dry-run",
     "recipes": "--json",
     "report": "runs",

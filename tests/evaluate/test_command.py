@@ -60,6 +60,7 @@ def test_nothing_that_is_printed_is_cut_off(files: Path) -> None:
         if entry["value"] is not None:
             assert f"{entry['value']:.3f}" in text, name
             assert (entry["low"] == entry["high"]) == ("reason" in entry), name
+            assert ("exact" in entry) <= (f"exact bound on {entry.get('exact_on')}" in text), name
             assert ("reason" in entry) <= (entry.get("reason", "") in text), name
         else:
             assert f"not computed: {name}: {entry['reason']}" in text
@@ -103,7 +104,18 @@ def test_without_replicates_there_are_values_alone(files: Path, options: tuple[s
         ((*FILES, "--json", "t.json/out.json"), "can't be written: "),
         ((*FILES, "--json", "x" * 300), "can't be written: "),
         ((*FILES, "--replicates", "5"), "5 draws say nothing: 0, or 50 and more"),
-        ((*FILES, "--normals"), "--split, --fusion and --normals are about a store"),
+        ((*FILES, "--normals"), "--split, --fusion, --normals, --operating-points and"),
+        ((*FILES, "--operating-points", "o.json"), "--choose-on are about a store"),
+        (("--readers", "r.json", "--only", "x"), "--only is about a detector"),
+        ((*FILES, "--only", "nowhere.txt"), "nowhere.txt can't be read"),
+        ((*FILES, "--train-truth", "p.json"), "p.json is not a COCO file"),
+        ((*FILES, "--train-truth", "t.json"), "have no width and height"),
+        (("run", "--data", "s", "--train-truth", "t.json"), "a store has its own"),
+        (("run", "--data", "s", "--choose-on", "val"), "--operating-points, which is not given"),
+        (
+            ("run", "--data", "s", "--json", "o.json", "--operating-points", "o.json"),
+            "o.json is read by this command, and would be lost",
+        ),
         (("--predictions", "p.json"), "expected CHECKPOINT --data STORE"),
         (("--readers", "r.json", "--against", "p.json"), "expected CHECKPOINT --data STORE"),
         (("run", *FILES), "expected CHECKPOINT --data STORE"),
@@ -156,3 +168,20 @@ def test_a_score_that_misleads_is_warned_of_and_what_was_matched_is_said(files: 
     scores = json.loads((files / "out.json").read_text())
     assert scores["warnings"][0].startswith(warning)
     assert scores["notes"][0].startswith("p.json was matched by file name")
+
+
+def test_fixed_boxes_and_subsets_are_told_on_the_terminal(files: Path) -> None:
+    sized = [{**image, "width": 100, "height": 100, "kind": "normal"} if image["id"] > 9 else
+             {**image, "width": 100, "height": 100} for image in TRUTH["images"]]  # fmt: skip
+    for name in ("t", "train"):
+        (files / f"{name}.json").write_text(json.dumps(TRUTH | {"images": sized}))
+    (files / "only.txt").write_text("\n".join(map(str, range(3, 12))))
+    options = (*FILES, "--train-truth", "train.json", "--only", "only.txt")
+    done = run(files, *options, "--replicates", "50", columns="200")
+    assert done.returncode == 0, done.stderr
+    text = done.stdout.decode()
+    assert "9 images of 12, by --only (7 with boxes, 2 normal)" in text
+    assert "a baseline without eyes: 2 fixed boxes" in text
+    # The same box on every film, and the detections drift away from it.
+    assert "By AP50 the detector is WORSE than fixed boxes that look at no image" in text
+    assert "FP/image normal" in text

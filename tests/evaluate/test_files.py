@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scipy.stats import binomtest
 
 from cxrssl.core.errors import DataError
 from cxrssl.evaluate.files import evaluate_files
@@ -108,7 +109,7 @@ def test_false_alarms_on_normal_images_count_where_coco_does_not_see_them(tmp_pa
     assert loud["froc_at_0.125"]["value"] < quiet["froc_at_0.125"]["value"] == 1
 
 
-def test_an_interval_without_a_width_says_why(tmp_path: Path) -> None:
+def test_an_interval_without_a_width_gives_way_to_an_exact_bound(tmp_path: Path) -> None:
     truth = TRUTH | {
         "images": [{"id": n} for n in range(30)],
         "annotations": [
@@ -117,8 +118,14 @@ def test_an_interval_without_a_width_says_why(tmp_path: Path) -> None:
     }
     content = scores(tmp_path, [result(image_id=n) for n in range(0, 8, 2)], truth, replicates=50)
     entry = content["per_class"]["ILD"]["AP50"]
-    assert (entry["value"], entry["low"], entry["high"]) == (0, 0, 0)
-    assert "no width: every draw of the images gives this value" in entry["reason"]
+    none_of_ten = binomtest(0, 10, alternative="less").proportion_ci(0.95, method="exact")
+    assert (entry["value"], entry["low"]) == (0, 0)
+    assert entry["high"] == pytest.approx(none_of_ten.high)
+    assert entry["exact_on"] == "10 films"
+    assert "Clopper-Pearson, one-sided, 95 %" in entry["exact"]
+    assert "reason" not in entry
+    # A deviation is no rate of films: it has no bound.
+    assert "no width: every draw" in content["metrics"]["best_iou_above_0.2_std"]["reason"]
     assert content["metrics"]["AP50_support_1"]["reason"].startswith("the truth does not say")
 
 

@@ -13,12 +13,13 @@ from cxrssl.config.load import to_yaml
 from cxrssl.core.files import write_json
 from cxrssl.data.detection import Example, examples_of
 from cxrssl.data.store import Store
-from cxrssl.evaluate.checkpoint import inputs_of_store, scores_of
+from cxrssl.evaluate.checkpoint import scores_of
 from cxrssl.evaluate.detect import ImageDetections, detections_of
 from cxrssl.evaluate.files import evaluate_files
 from cxrssl.evaluate.intervals import Bootstrap
 from cxrssl.evaluate.original import in_original_px, write_predictions
 from cxrssl.evaluate.settings import Settings, settings_of
+from cxrssl.evaluate.store_inputs import inputs_of_store
 from cxrssl.ingest import ingest
 from cxrssl.ingest.shards import Settings as StoreSettings
 from cxrssl.metrics.annotations import Truth
@@ -90,7 +91,7 @@ def users_truth(store: Store, examples: list[Example]) -> dict[str, Any]:
 def test_predictions_are_right_against_a_truth_in_original_pixels(
     store: Store, examples: list[Example], detections: list[ImageDetections], tmp_path: Path
 ) -> None:
-    scores = scores_of(detections, examples, store, settings=AS_SCORED)
+    scores = scores_of(detections, examples, store, settings=AS_SCORED, train=examples)
     boxes = in_original_px(detections, examples, store)
     write_predictions(tmp_path / "predictions.json", boxes, examples, store)
     write_json(tmp_path / "truth.json", users_truth(store, examples))
@@ -183,7 +184,7 @@ def test_settings_are_those_of_the_run_and_what_is_asked_for_wins(tmp_path: Path
 def test_settings_are_in_the_scores(
     store: Store, examples: list[Example], detections: list[ImageDetections]
 ) -> None:
-    scores = scores_of(detections, examples, store, settings=AS_SCORED)
+    scores = scores_of(detections, examples, store, settings=AS_SCORED, train=examples)
     assert {name: scores[name] for name in ("split", "fusion", "consensus_iou", "normals")} == {
         **{"split": "test", "fusion": "consensus", "consensus_iou": 0.2, "normals": True},
     }

@@ -347,3 +347,36 @@ def test_a_p_value_counts_draws_as_far_from_their_mean_as_the_difference_from_ze
     assert p_value(0.3, samples) == p_value(-0.3, samples) == 3 / 6
     assert p_value(0.1, samples) == p_value(-0.05, samples) == 5 / 6
     assert p_value(0.0, samples) == 1
+
+
+def test_patients_are_drawn_whole_as_by_hand() -> None:
+    clusters = np.array([7, 7, 3, 9, 3, 7])  # three patients: 3, 7, 9
+    strata = np.array([0, 0, 0, 0, 0, 0])
+    weights = list(draws(strata, replicates=4, seed=5, clusters=clusters))
+    for replicate, ours in enumerate(weights):
+        uniform = np.random.default_rng([5, replicate]).random(2)  # of three patients, two
+        drawn = np.bincount((uniform * 3).astype(int), minlength=3) * 3 / 2
+        assert ours.tolist() == [drawn[[3, 7, 9].index(patient)] for patient in clusters]
+
+
+def test_a_patient_lies_in_the_stratum_of_the_rarest_class_of_all_images() -> None:
+    # Patients 0 and 1 hold the rare class on one image each, 2 and 3 do not.
+    clusters = np.array([0, 0, 1, 1, 2, 2, 3, 3])
+    strata = np.array([0, 1, 1, 0, 1, 1, 1, 1])
+    for weights in draws(strata, replicates=20, seed=1, clusters=clusters):
+        assert sorted(weights[[0, 2]].tolist()) == [0, 2]
+        assert sorted(weights[[4, 6]].tolist()) == [0, 2]
+
+
+def test_four_equal_films_of_each_person_are_no_more_than_one() -> None:
+    values = np.random.default_rng(2).random(40)
+
+    def spread(repeats: int, *, by_patient: bool) -> float:
+        images = np.repeat(values, repeats)
+        clusters = np.repeat(np.arange(40), repeats) if by_patient else None
+        strata = np.zeros(len(images), np.int64)
+        drawn = draws(strata, replicates=500, seed=0, clusters=clusters)
+        return float(np.std([weights @ images / weights.sum() for weights in drawn]))
+
+    assert spread(4, by_patient=True) == pytest.approx(spread(1, by_patient=False), rel=1e-9)
+    assert spread(4, by_patient=False) < 0.7 * spread(4, by_patient=True)

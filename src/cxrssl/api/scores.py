@@ -194,6 +194,7 @@ def _score_store(
     against: Path | None,
 ) -> Scores:
     from cxrssl.api.detector import Detector
+    from cxrssl.evaluate.checkpoint import Extras
     from cxrssl.evaluate.checkpoint import evaluate as evaluate_checkpoint
     from cxrssl.run.process_state import process_restored
 
@@ -217,7 +218,7 @@ def _score_store(
             split=split,
             consensus_iou=consensus_iou,
             bootstrap=bootstrap,
-            against=against,
+            extras=Extras(against=against),
         )
     return Scores(scores or {})
 

@@ -12,9 +12,10 @@ from cxrssl.core.errors import DataError
 from cxrssl.core.printable import printable
 
 if TYPE_CHECKING:
-    from cxrssl.predict import Summary
+    from cxrssl.predict import PointChoice, Summary
 
 _MOST_LINES = 20
+_THRESHOLD = 0.3
 
 
 @app.command()
@@ -23,8 +24,11 @@ def predict(
     inputs: Annotated[list[Path], typer.Argument(help="DICOM, PNG, JPEG, or folders of them.")],
     out: Annotated[Path, typer.Option("--out", help="A new folder for what is found.")],
     threshold: Annotated[
-        float, typer.Option(min=0, max=1, help="Minimum score of drawn boxes; lists hold all.")
-    ] = 0.3,
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Minimum score of drawn boxes; lists hold all (default: 0.3)."
+        ),
+    ] = None,
     write: Annotated[
         list[str] | None,
         typer.Option(
@@ -48,6 +52,18 @@ def predict(
         bool, typer.Option("--flip", help="Also detect in each image flipped; boxes are fused.")
     ] = False,
     resume: Resume = False,
+    operating_point: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="JSON",
+            help="File of `cxrssl eval --operating-points`: its NMS and thresholds decide what is "
+            "drawn and listed.",
+        ),
+    ] = None,
+    point: Annotated[
+        str | None,
+        typer.Option(help="Which point of it: f1 (default), f1_by_class, fp_0.5 and others."),
+    ] = None,
 ) -> None:
     """Detect in image files: COCO JSON, CSV and pictures."""
     with explain_interrupts(lambda: predict_resume_advice(out)):
@@ -55,23 +71,43 @@ def predict(
         from cxrssl.run.processes import prepare_command
 
         prepare_command()
+        least = _least_score(threshold, operating_point, point)
         formats = _formats(write, overlays=overlays)
         _say_notes_on_search(inputs)
         summary = run(
             [checkpoint, *(with_ or [])],
             inputs,
             out,
-            threshold=threshold,
+            threshold=least,
             formats=formats,
             flip=flip,
             resume=resume,
             say=lambda line: say(line, err=True),
         )
     with explain_interrupts(lambda: f"{out} holds all that was found."):
-        _say_summary(summary, out, threshold)
+        least_score = _THRESHOLD if threshold is None else threshold
+        shown = summary.operating_point or f"score >= {least_score:g}"
+        _say_summary(summary, out, shown)
 
 
-def _say_summary(summary: "Summary", out: Path, threshold: float) -> None:
+def _least_score(
+    threshold: float | None, operating_point: Path | None, point: str | None
+) -> "float | PointChoice":
+    from cxrssl.predict import PointChoice
+
+    if operating_point is None:
+        if point is not None:
+            raise DataError("--point names a point of --operating-point FILE, which is missing.")
+        return _THRESHOLD if threshold is None else threshold
+    if threshold is not None:
+        raise DataError(
+            "--threshold and --operating-point were both given. Leave one out: an operating point "
+            "has thresholds of its own."
+        )
+    return PointChoice(operating_point, point)
+
+
+def _say_summary(summary: "Summary", out: Path, shown: str) -> None:
     """Print what was found, what is amiss, and how many files can't be read.
 
     Raises:
@@ -79,7 +115,7 @@ def _say_summary(summary: "Summary", out: Path, threshold: float) -> None:
     """
     _say_warnings(summary.warnings, out)
     _say_failures(summary.failures)
-    say(_result(summary, out, threshold))
+    say(_result(summary, out, shown))
     if summary.failures:
         is_all_unread = len(summary.failures) == summary.num_files - summary.num_read
         how = "read" if is_all_unread else "read or drawn"
@@ -132,12 +168,12 @@ def _files(names: Sized) -> str:
     return f"{len(names)} file{'s' if len(names) > 1 else ''}"
 
 
-def _result(summary: "Summary", out: Path, threshold: float) -> str:
+def _result(summary: "Summary", out: Path, shown: str) -> str:
     num_read = summary.num_read
     drawn = "drawn on" if "pictures" in summary.formats else "in"
     in_lists = " are in the lists" if {"coco", "csv"} & set(summary.formats) else ""
     return (
-        f"{summary.num_strong} boxes at score >= {threshold:g} {drawn} {summary.num_strong_files} "
+        f"{summary.num_strong} boxes at {shown} {drawn} {summary.num_strong_files} "
         f"of {num_read} images; {summary.num_findings} findings in {num_read} of "
         f"{summary.num_files} files{in_lists}: {out}"
     )

@@ -28,6 +28,32 @@ Fusion = Annotated[
         "single:READER (default: as in the detector's run)."
     ),
 ]
+Only = Annotated[
+    Path | None,
+    typer.Option(
+        help="Score these images alone: a text file with an id or file name a line, or a CSV file "
+        "with a column image_id."
+    ),
+]
+OperatingPoints = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="JSON",
+        help="Choose NMS and score thresholds on the split --choose-on, score with that NMS, and "
+        "write them here for `cxrssl predict --operating-point`.",
+    ),
+]
+ChooseOn = Annotated[
+    Split | None,
+    typer.Option(help="Split that --operating-points are chosen on (default: val)."),
+]
+TrainTruth = Annotated[
+    Path | None,
+    typer.Option(
+        help="COCO dataset of the training images: the best fixed boxes of it are scored beside "
+        "the results (a store has its own)."
+    ),
+]
 Normals = Annotated[
     bool | None,
     typer.Option(
@@ -77,6 +103,10 @@ def evaluate(
     replicates: Replicates = 1000,
     seed: Seed = 0,
     json_: Json = None,
+    only: Only = None,
+    operating_points: OperatingPoints = None,
+    choose_on: ChooseOn = None,
+    train_truth: TrainTruth = None,
 ) -> None:
     """Score a detector, anyone's COCO results, or readers, with intervals.
 
@@ -84,19 +114,21 @@ def evaluate(
     R.json adds how far readers agree, or --readers R.json alone.
     """
     _check_inputs((checkpoint, data), (predictions, truth), readers, against)
-    if checkpoint is None and (split, fusion, normals) != (None, None, None):
-        raise typer.BadParameter("--split, --fusion and --normals are about a store")
-    from cxrssl.cli.show_scores import print_scores
-    from cxrssl.core.files import check_writable, write_json
+    of_store = (split, fusion, normals, operating_points, choose_on)
+    _check_belongings(of_store, (train_truth,), only, (checkpoint, predictions))
+    if choose_on is not None and operating_points is None:
+        raise typer.BadParameter("--choose-on is about --operating-points, which is not given")
     from cxrssl.evaluate.files import evaluate_files, evaluate_readers
     from cxrssl.evaluate.intervals import Bootstrap
 
-    if json_ is not None:
-        check_writable(json_, apart_from=(predictions, truth, readers, against))
+    _check_outputs(
+        json_, operating_points, (predictions, truth, readers, against, only, train_truth)
+    )
     bootstrap = Bootstrap(replicates, seed)
     iou = consensus_iou or _CONSENSUS_IOU
     result: dict[str, Any] | None = None
     if checkpoint is not None and data is not None:
+        from cxrssl.evaluate.checkpoint import Extras
         from cxrssl.evaluate.checkpoint import evaluate as run
         from cxrssl.run.processes import prepare_command
 
@@ -109,18 +141,46 @@ def evaluate(
             consensus_iou=consensus_iou,
             normals=normals,
             bootstrap=bootstrap,
-            against=against,
+            extras=Extras(against, only, None if operating_points is None else choose_on or "val"),
         )
     elif predictions is not None and truth is not None:
-        files = predictions, truth, readers, against
-        result = evaluate_files(*files, consensus_iou=iou, bootstrap=bootstrap)
+        result = evaluate_files(
+            *(predictions, truth, readers, against),
+            consensus_iou=iou,
+            bootstrap=bootstrap,
+            only=only,
+            train_truth=train_truth,
+        )
     elif readers is not None:
         result = evaluate_readers(readers, consensus_iou=iou, bootstrap=bootstrap)
     if result is not None:  # of several processes one has the scores
-        if json_ is not None:
-            write_json(json_, result)
-        print_scores(result)
-        _warn(result["warnings"])
+        _write_and_print(result, json_, operating_points)
+
+
+def _check_outputs(
+    json_: Path | None, operating_points: Path | None, inputs: Sequence[Path | None]
+) -> None:
+    """Check that files can be written, and are none of those that are read."""
+    from cxrssl.core.files import check_writable
+
+    if json_ is not None:
+        check_writable(json_, apart_from=(*inputs, operating_points))
+    if operating_points is not None:
+        check_writable(operating_points, apart_from=inputs)
+
+
+def _write_and_print(
+    result: dict[str, Any], json_: Path | None, operating_points: Path | None
+) -> None:
+    from cxrssl.cli.show_scores import print_scores
+    from cxrssl.core.files import write_json
+
+    if json_ is not None:
+        write_json(json_, result)
+    if operating_points is not None:
+        write_json(operating_points, result["chosen_points"])
+    print_scores(result)
+    _warn(result["warnings"])
 
 
 def _warn(warnings: Sequence[str]) -> None:
@@ -128,6 +188,24 @@ def _warn(warnings: Sequence[str]) -> None:
 
     for warning in warnings:
         typer.echo(f"Warning: {printable(warning)}", err=True)
+
+
+def _check_belongings(
+    of_store: Sequence[object],
+    of_files: Sequence[object],
+    only: Path | None,
+    scored: tuple[Path | None, Path | None],
+) -> None:
+    """Raise a usage error if an option does not belong to what is scored."""
+    checkpoint, predictions = scored
+    if checkpoint is None and any(value is not None for value in of_store):
+        raise typer.BadParameter(
+            "--split, --fusion, --normals, --operating-points and --choose-on are about a store"
+        )
+    if predictions is None and any(value is not None for value in of_files):
+        raise typer.BadParameter("--train-truth is about --predictions; a store has its own")
+    if checkpoint is None and predictions is None and only is not None:
+        raise typer.BadParameter("--only is about a detector, and readers alone have none")
 
 
 def _check_inputs(

@@ -55,6 +55,8 @@ def print_finetuning(run: Path, store: Path) -> None:
         scored = [(name, _score(metrics["metrics"][name])) for name in _SCORES]
         images = f"{metrics['n_images']} test images"
         rows = [(name, f"{text}, {images}") for name, text in scored]
+        if "prior" in metrics:
+            rows.append(("fixed boxes", str(metrics["prior"]["verdict"])))
     load = (
         f'transformers.pipeline("object-detection", model="{run / "detector"}", '
         "trust_remote_code=True)"

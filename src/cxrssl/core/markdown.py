@@ -48,4 +48,5 @@ def _number(value: float | None) -> str:
 def _interval(entry: Mapping[str, Any]) -> str:
     """Return the ends of an entry's interval, or a dash for one that can't be computed."""
     low, high = entry.get("low"), entry.get("high")
-    return "-" if low is None or high is None else f"{low:.3f} to {high:.3f}"
+    exact = f" (exact bound on {entry['exact_on']})" if "exact_on" in entry else ""
+    return "-" if low is None or high is None else f"{low:.3f} to {high:.3f}{exact}"

@@ -12,7 +12,8 @@ from cxrssl.data.coco.files import CocoAnnotations, CocoResults
 from cxrssl.data.coco.index import Index
 from cxrssl.data.coco.match import MatchedIds
 from cxrssl.data.fusion import Marks
-from cxrssl.metrics.annotations import Detections, Flags, Truth
+from cxrssl.evaluate.kinds import Kind, kinds_of_file, normal_of
+from cxrssl.metrics.annotations import Detections, Flags, Integers, Truth
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,20 @@ class EvaluationInputs:
         index: Ids and names, for reading other files of results.
         truth: True boxes.
         readings: Boxes of the readers, None where they are not known.
+        kinds: [N] what each image is.
+        clusters: [N] number of each image's patient, None where patients are not known.
     """
 
     index: Index
     truth: Truth
     readings: Readings | None
+    kinds: tuple[Kind, ...]
+    clusters: Integers | None = None
+
+    @property
+    def normal(self) -> Flags:
+        """[N] which images count as normal."""
+        return normal_of(self.kinds)
 
     @property
     def sha256(self) -> str:
@@ -71,7 +81,7 @@ def inputs_of_file(
         len(index.images),
         len(index.names),
     )
-    return EvaluationInputs(index, truth, readings)
+    return EvaluationInputs(index, truth, readings, kinds_of_file(index, truth))
 
 
 def readings_of(

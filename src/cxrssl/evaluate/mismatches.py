@@ -10,6 +10,7 @@ from cxrssl.metrics.scores import ScoreTable
 
 _LEAST_IOU = 0.1
 _MARGIN_PX, _MANY = 2.0, 0.5
+_FOUND_IOU, _LEAST_FOUND = 0.5, 5
 
 
 def mismatch_warnings(
@@ -44,6 +45,38 @@ def mismatch_warnings(
             f"by IoU {_LEAST_IOU}, and some overlap boxes of others: look whether the category ids "
             "mean the same classes"
         )
+    yield from _shifted_categories(table, inputs, detections)
+
+
+def _shifted_categories(
+    table: ScoreTable, inputs: EvaluationInputs, detections: Detections
+) -> Iterator[str]:
+    """Warn if boxes are found by the category before or after their own.
+
+    So it is if one file counts categories from 0 and the other from 1, and none is out of range.
+    """
+    truth = inputs.truth
+    counts = ~truth.crowd
+    own = int((table.best_overlap[counts] > _FOUND_IOU).sum())
+    any_class = int((table.best_overlap_any_class[counts] > _FOUND_IOU).sum())
+    if any_class < _LEAST_FOUND or 2 * own > any_class:
+        return
+    for shift in (1, -1):
+        labels = detections.labels + shift
+        rows = (labels >= 0) & (labels < truth.num_classes)
+        moved = Detections(
+            *(detections.images[rows], labels[rows], detections.boxes[rows]),
+            detections.scores[rows],
+        )
+        found = int((ScoreTable(truth, moved).best_overlap[counts] > _FOUND_IOU).sum())
+        if 2 * found > any_class and found > 3 * own:
+            yield (
+                f"{found} true boxes are found by detections of the category "
+                f"{'before' if shift > 0 else 'after'} their own, and {own} by their own: the "
+                "category ids seem to be shifted by one, as where one file counts from 0 and the "
+                f"other from 1. {'Add 1 to' if shift > 0 else 'Subtract 1 from'} each of the "
+                "detections, if that is so"
+            )
 
 
 def _outside_image(

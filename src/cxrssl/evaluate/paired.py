@@ -14,6 +14,7 @@ from cxrssl.data.coco.index import Remarks
 from cxrssl.data.coco.json import content_of
 from cxrssl.evaluate.inputs import EvaluationInputs, as_detections
 from cxrssl.evaluate.intervals import Bootstrap, difference
+from cxrssl.evaluate.subset import Subset
 from cxrssl.metrics.annotations import Detections, Floats
 
 _MOST = 1e9
@@ -37,8 +38,16 @@ class OtherRun:
     remarks: Remarks = field(default_factory=Remarks)
 
 
-def read_other_run(path: Path, inputs: EvaluationInputs, bootstrap: Bootstrap) -> OtherRun:
+def read_other_run(
+    path: Path, inputs: EvaluationInputs, bootstrap: Bootstrap, subset: Subset | None = None
+) -> OtherRun:
     """Read COCO results, or what an earlier `cxrssl eval --json` wrote.
+
+    Args:
+        path: The file.
+        inputs: What is evaluated, all images of it.
+        bootstrap: Draws behind the intervals.
+        subset: Those that are scored; None for all.
 
     Raises:
         DataError: If it is neither, or the earlier scores are of another truth or other draws.
@@ -46,7 +55,11 @@ def read_other_run(path: Path, inputs: EvaluationInputs, bootstrap: Bootstrap) -
     content = _object(content_of(path))
     if "metrics" not in content:
         results, remarks = read_results(path, inputs.index)
-        return OtherRun(path, as_detections(results), None, remarks)
+        detections = as_detections(results)
+        if subset is not None:
+            detections = subset.detections(detections)
+        return OtherRun(path, detections, None, remarks)
+    inputs = inputs if subset is None else subset.inputs(inputs)
     for key, name, expected in (
         ("truth_sha256", "truth", inputs.sha256),
         ("seed", "seed", bootstrap.seed),
@@ -56,7 +69,7 @@ def read_other_run(path: Path, inputs: EvaluationInputs, bootstrap: Bootstrap) -
             raise DataError(
                 f"{path} was made with another {name} ({content.get(key)}; here {expected}): "
                 "differences need the same draws of the same images. Evaluate it again with the "
-                "same truth, --seed and --replicates, or name its predictions instead."
+                "same truth, --only, --seed and --replicates, or name its predictions instead."
             )
     return OtherRun(path, None, content)
 
@@ -75,15 +88,25 @@ def compared(
         ours: Values [M] and replicates [R, M].
         theirs: Those of the other run, where its detections were scored here; else None.
     """
-    other, other_samples = theirs or _written(other_run, names, num_replicates=len(ours[1]))
-    values, samples = ours
+    theirs = theirs or _written(other_run, names, num_replicates=len(ours[1]))
+    return {"other": str(other_run.path), "metrics": differences(names, ours, theirs)}
+
+
+def differences(
+    names: Sequence[str], ours: tuple[Floats, Floats], theirs: tuple[Floats, Floats]
+) -> dict[str, dict[str, Any]]:
+    """Return how much greater each score is than another's on the same draws, by name.
+
+    Args:
+        names: Names of the M scores.
+        ours: Values [M] and replicates [R, M].
+        theirs: Those of the other.
+    """
+    (values, samples), (other, other_samples) = ours, theirs
     return {
-        "other": str(other_run.path),
-        "metrics": {
-            name: {"value": _or_none(values[n]), "other": _or_none(other[n])}
-            | difference(values[n], samples[:, n], other[n], other_samples[:, n])
-            for n, name in enumerate(names)
-        },
+        name: {"value": _or_none(values[n]), "other": _or_none(other[n])}
+        | difference(values[n], samples[:, n], other[n], other_samples[:, n])
+        for n, name in enumerate(names)
     }
 
 

@@ -57,7 +57,7 @@ def settings_of(
         The settings, and where they come from.
     """
     requested = {"fusion": fusion, "consensus_iou": consensus_iou, "normals": normals}
-    path, of_run = _recipe_of(checkpoint), _DEFAULTS
+    path, of_run = recipe_of(checkpoint), _DEFAULTS
     warnings: tuple[str, ...] = ()
     if path is not None:
         try:
@@ -78,7 +78,7 @@ def settings_of(
     return Settings(split, **used), Remarks((text,), warnings)
 
 
-def _recipe_of(checkpoint: Path) -> Path | None:
+def recipe_of(checkpoint: Path) -> Path | None:
     """Return the recipe of the run that a path names, or in which it is the detector."""
     folder = checkpoint.resolve()
     for run in (folder, folder.parent) if folder.name in _IN_A_RUN else (folder,):

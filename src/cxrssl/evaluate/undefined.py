@@ -1,9 +1,8 @@
 """Why a score can't be computed, in terms of the files and options of `cxrssl eval`."""
 
-import numpy as np
-
-from cxrssl.metrics.annotations import Truth
+from cxrssl.metrics.annotations import Flags, Truth
 from cxrssl.metrics.definitions import DEFINITIONS
+from cxrssl.metrics.froc import without_boxes
 from cxrssl.metrics.scores import ScoreTable
 
 NO_BOX = "the truth holds no box"
@@ -11,7 +10,7 @@ NO_BOX_OF_CLASS = "the truth holds no box of the class"
 _NORMALS = "fp_per_normal_image_at_sens_0.5"
 
 
-def reasons_of(truth: Truth, table: ScoreTable) -> dict[str, str]:
+def reasons_of(truth: Truth, table: ScoreTable, normal: Flags) -> dict[str, str]:
     """Return a reason for every name of `DEFINITIONS`; it counts where the value is nan."""
     reasons = dict.fromkeys(DEFINITIONS, NO_BOX)
     for size in ("small", "medium", "large"):
@@ -33,11 +32,12 @@ def reasons_of(truth: Truth, table: ScoreTable) -> dict[str, str]:
         if table.calibration is None
         else "there is no detection, or all lie on crowds"
     )
-    has_normals = len(np.unique(truth.images)) < truth.num_images
     if truth.images.size:
         reasons[_NORMALS] = (
             "no threshold finds half of the true boxes"
-            if has_normals
+            if normal.any()
             else "every image has findings; with a store, --normals takes in those without"
+            if not without_boxes(truth).any()
+            else "no image without boxes is known to be normal"
         )
     return reasons

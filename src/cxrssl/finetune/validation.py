@@ -97,4 +97,5 @@ class Validation:
         """Return all scores of detections in the test images, an entry each, with intervals."""
         data = self.recipe.data
         settings = Settings("test", data.fusion, data.consensus_iou, data.normals)
-        return scores_of(detections, examples, self.setup.store, settings=settings)
+        store, train = self.setup.store, self.setup.splits.train
+        return scores_of(detections, examples, store, settings=settings, train=train)

@@ -5,7 +5,7 @@ must be the same to the last bit as pycocotools', which starts from these.
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,18 @@ class Truth:
         holds[self.images[~self.crowd], self.labels[~self.crowd]] = True
         return holds
 
+    def select(self, rows: Flags) -> "Truth":
+        """Return some of the boxes, [N], on the same images."""
+        return replace(
+            self,
+            images=self.images[rows],
+            labels=self.labels[rows],
+            boxes=self.boxes[rows],
+            areas=self.areas[rows],
+            crowd=self.crowd[rows],
+            support=self.support[rows],
+        )
+
     @property
     def sha256(self) -> str:
         """A fingerprint; two evaluations on one truth have the same."""
@@ -70,6 +82,10 @@ class Detections:
     labels: Integers
     boxes: Floats
     scores: Floats
+
+    def select(self, rows: Flags) -> "Detections":
+        """Return some of them, [N]."""
+        return Detections(self.images[rows], self.labels[rows], self.boxes[rows], self.scores[rows])
 
 
 def overlaps(first: Floats, second: Floats, crowd: Flags) -> Floats:

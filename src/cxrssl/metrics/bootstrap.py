@@ -8,11 +8,15 @@ of two images and more. One that is not can: then a mean over classes is over th
 has it for a class without true boxes, and the class's own interval is over the draws that hold it,
 or missing where that is fewer than 95 % of them.
 
-What this can't show: how another training run would score (that takes seeds), or people with
-several images in the set, who count as several here and make intervals too narrow.
+Where it is known whose an image is, whole patients are drawn instead: all images of one count as
+often, and a patient's stratum is the rarest class of all of them. Otherwise people with several
+images count as several, which makes intervals too narrow.
+
+What this can't show: how another training run would score; that takes seeds.
 
 Sources: Rao and Wu 1988, "Resampling inference with complex survey data", for n - 1; Efron and
-Tibshirani 1993, chapters 12 (standard intervals) and 16 (p-values).
+Tibshirani 1993, chapters 12 (standard intervals) and 16 (p-values); Davison and Hinkley 1997,
+section 3.8, for drawing clusters whole.
 """
 
 from collections.abc import Iterator
@@ -53,14 +57,25 @@ def strata_of(holds: Flags) -> Integers:
     return strata
 
 
-def draws(strata: Integers, *, replicates: int, seed: int) -> Iterator[Floats]:
-    """Yield [N] how often each image counts, once a replicate; nothing of fewer than two images.
+def draws(
+    strata: Integers, *, replicates: int, seed: int, clusters: Integers | None = None
+) -> Iterator[Floats]:
+    """Yield [N] how often each image counts, once a replicate; nothing of fewer than two to draw.
 
     Args:
         strata: [N] stratum of each image, the rarest first.
         replicates: Number of draws.
         seed: Random seed; replicate r is the same for any number of replicates.
+        clusters: [N] number of the patient of each image, who is drawn with all of them; None to
+            draw images.
     """
+    if clusters is not None:
+        _, cluster = np.unique(clusters, return_inverse=True)
+        by_cluster = np.full(int(cluster.max(initial=-1)) + 1, np.iinfo(np.int64).max)
+        np.minimum.at(by_cluster, cluster, strata)
+        for weights in draws(by_cluster, replicates=replicates, seed=seed):
+            yield weights[cluster]
+        return
     if len(strata) < 2:
         return
     by_stratum = np.argsort(strata, kind="stable")

@@ -52,7 +52,8 @@ DEFINITIONS: dict[str, str] = {
         f"froc_at_{rate:g}": f"sensitivity at {rate:g} false alarms an image, {_MATCHED}"
         for rate in (0.125, 0.25, 0.5, 1, 2, 4, 8)
     },
-    "fp_per_normal_image_at_sens_0.5": "detections an image without findings, at the greatest "
+    "fp_per_normal_image_at_sens_0.5": "detections a normal image (one that somebody read as such; "
+    "of a COCO file: one that is not said to have another finding, without boxes), at the greatest "
     f"threshold that finds half of the true boxes; {_POOLED}",
     "best_iou_mean": "mean over true boxes of the greatest overlap with one of the 100 strongest "
     "detections of the class in the image, 0 if there is none; the paper's table II, model rows",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cxrssl.metrics.annotations import Detections, Floats, Truth
+from cxrssl.metrics.annotations import Detections, Flags, Floats, Truth
 from cxrssl.metrics.matching import Matches
 
 RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
@@ -28,7 +28,7 @@ class Froc:
         num_true: Number of true boxes; without any, sensitivity is nan.
         sensitivity: Fraction of the true boxes that are found, in [0, 1]; nan without true boxes.
         alarms: False alarms an image.
-        normal_alarms: False alarms an image without findings; nan if there is none.
+        normal_alarms: False alarms a normal image; nan if there is none.
     """
 
     num_true: float
@@ -51,9 +51,9 @@ class Froc:
         return values
 
     def normal_alarms_at(self, sensitivity: float) -> float:
-        """Return false alarms an image without findings where `sensitivity` is first reached.
+        """Return false alarms a normal image where `sensitivity` is first reached.
 
-        nan if it never is, or all images have findings, or none has.
+        nan if it never is, or no image is normal, or none has findings.
         """
         if not self.num_true:
             return np.nan
@@ -69,9 +69,23 @@ class FrocTable:
     """
 
     def __init__(
-        self, truth: Truth, detections: Detections, matches: Matches, *, rule: int
+        self,
+        truth: Truth,
+        detections: Detections,
+        matches: Matches,
+        *,
+        rule: int,
+        normal: Flags | None = None,
     ) -> None:
-        """Sort detections matched by class; one is right that found a box under `rule`."""
+        """Sort detections matched by class; one is right that found a box under `rule`.
+
+        Args:
+            truth: True boxes.
+            detections: Detections on the same images.
+            matches: By class.
+            rule: Number of the rule.
+            normal: [N] which images are normal; None for those without true boxes.
+        """
         ranked, of_rule = matches.ranked, matches.rule == rule
         is_right, is_wrong = np.zeros(len(ranked.rows), bool), np.ones(len(ranked.rows), bool)
         is_right[matches.detection[of_rule & matches.is_true]] = True
@@ -79,8 +93,7 @@ class FrocTable:
         rows = ranked.rows[ranked.by_score]
         self._images = detections.images[rows]
         self._right, self._wrong = is_right[ranked.by_score], is_wrong[ranked.by_score]
-        self._normal = np.ones(truth.num_images, bool)
-        self._normal[truth.images] = False
+        self._normal = without_boxes(truth) if normal is None else normal
         self._wrong_normal = self._wrong & self._normal[self._images]
         scores = detections.scores[rows]
         self._last = np.flatnonzero(np.append(scores[1:] != scores[:-1], True)[: len(scores)])
@@ -105,11 +118,23 @@ class FrocTable:
             cumulative(self._wrong_normal) / _or_nan(weights[self._normal].sum()),
         )
 
+    def alarms_in(self, images: Flags) -> Floats:
+        """Return [U] false alarms an image of those that [N] names, of which there is one."""
+        sums: Floats = np.cumsum(self._wrong & images[self._images])[self._last] / images.sum()
+        return sums
+
     def precision(self) -> Floats:
         """Return [U] the fraction of detections so far that are right."""
         right = np.cumsum(self._right)[self._last]
         precision: Floats = right / np.maximum(right + np.cumsum(self._wrong)[self._last], 1)
         return precision
+
+
+def without_boxes(truth: Truth) -> Flags:
+    """Return [N] which images hold no true box, crowds included."""
+    has_none = np.ones(truth.num_images, bool)
+    has_none[truth.images] = False
+    return has_none
 
 
 def _or_nan(total: float) -> float:

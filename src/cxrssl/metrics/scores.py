@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cxrssl.metrics.annotations import Detections, Floats, Integers, Truth
+from cxrssl.metrics.annotations import Detections, Flags, Floats, Integers, Truth
 from cxrssl.metrics.calibration import CalibrationTable
 from cxrssl.metrics.definitions import DEFINITIONS, PER_CLASS
 from cxrssl.metrics.froc import RATES, FrocTable
@@ -17,13 +17,13 @@ from cxrssl.metrics.precision import PrecisionTable
 IOUS = np.linspace(0.5, 0.95, 10)
 """Source: pycocotools 2.0, cocoeval.py, `setDetParams`; so are the areas, but for their upper
 limit of 1e10 px^2, which is infinite here."""
-_AREAS_PX2 = np.array([[0, np.inf], [0, 32**2], [32**2, 96**2], [96**2, np.inf]])
-_SIZES = ("small", "medium", "large")
+AREAS_PX2 = np.array([[0, np.inf], [0, 32**2], [32**2, 96**2], [96**2, np.inf]])
+SIZES = ("small", "medium", "large")
 ABOVE_40 = float(np.nextafter(0.4, 1))
 """The least overlap that is more than 0.4."""
 _MOST, _MOST_SMALL = 100, 1000
 _SENSITIVITY = 0.5
-_FREQUENCY_ENDS = {"rare": (1, 10), "common": (11, 100), "frequent": (101, np.inf)}
+FREQUENCY_ENDS = {"rare": (1, 10), "common": (11, 100), "frequent": (101, np.inf)}
 
 # Numbers of the rules: ten thresholds for all boxes and each size, 0.4 by COCO and by VOC, then 0.5
 # by support.
@@ -56,13 +56,19 @@ class ScoreTable:
         best_overlap_any_class: Greatest IoU of each true box with a detection of any class.
     """
 
-    def __init__(self, truth: Truth, detections: Detections) -> None:
-        """Match, once by class and once whatever the class."""
+    def __init__(self, truth: Truth, detections: Detections, normal: Flags | None = None) -> None:
+        """Match, once by class and once whatever the class.
+
+        Args:
+            truth: True boxes.
+            detections: Detections on the same images.
+            normal: [N] which images are normal; None for those without true boxes.
+        """
         self.truth, self.num_detections = truth, len(detections.scores)
         rules = _rules_of(truth)
         matches = match(truth, detections, rules, most=_MOST, by_class=True)
         self.precision = PrecisionTable(truth, detections, matches, rules)
-        self.froc = FrocTable(truth, detections, matches, rule=_COCO_40)
+        self.froc = FrocTable(truth, detections, matches, rule=_COCO_40, normal=normal)
         self.calibration = None
         if ((detections.scores >= 0) & (detections.scores <= 1)).all():
             self.calibration = CalibrationTable(
@@ -84,7 +90,7 @@ class ScoreTable:
         images_per_class = truth.holds.sum(axis=0)
         self._frequency = {
             name: (images_per_class >= low) & (images_per_class <= high)
-            for name, (low, high) in _FREQUENCY_ENDS.items()
+            for name, (low, high) in FREQUENCY_ENDS.items()
         }
 
     def __call__(self, weights: Floats) -> Scores:
@@ -99,7 +105,7 @@ class ScoreTable:
             "AP40": _mean(precision.sampled[_COCO_40]),
             "AP40_voc": _mean(precision.area[_VOC_40]),
         }
-        for size_index, size in enumerate(_SIZES, start=1):
+        for size_index, size in enumerate(SIZES, start=1):
             rules = slice(10 * size_index, 10 * size_index + 10)
             overall[f"AP_{size}"] = _mean(precision.sampled[rules].mean(axis=0))
             overall[f"AR_{size}"] = _mean(precision.recall[rules].mean(axis=0))
@@ -149,14 +155,14 @@ class ScoreTable:
 
 
 def _rules_of(truth: Truth) -> Rules:
-    by_area = [(truth.areas < low) | (truth.areas > high) for low, high in _AREAS_PX2]
+    by_area = [(truth.areas < low) | (truth.areas > high) for low, high in AREAS_PX2]
     by_support = [truth.support != 1, truth.support != 2, truth.support < 3]
     return Rules(
         ious=np.concatenate([*[IOUS] * 4, [ABOVE_40] * 2, [0.5] * 3]),
         is_voc=np.arange(45) == _VOC_40,
         part=np.array([*np.repeat(range(4), 10), 0, 0, 4, 5, 6]),
         ignored=np.stack([*by_area, *by_support]) | truth.crowd,
-        areas_px2=np.concatenate([_AREAS_PX2, *[_AREAS_PX2[:1]] * 3]),
+        areas_px2=np.concatenate([AREAS_PX2, *[AREAS_PX2[:1]] * 3]),
     )
 
 
@@ -169,13 +175,13 @@ def _agnostic(
         [N] boxes found over all thresholds, and [N] boxes to find, by name of a recall; and the
         greatest overlap of each true box.
     """
-    small = (truth.areas > _AREAS_PX2[1, 1]) | truth.crowd
+    small = (truth.areas > AREAS_PX2[1, 1]) | truth.crowd
     rules = Rules(
         ious=np.concatenate([IOUS, IOUS]),
         is_voc=np.zeros(20, bool),
         part=np.repeat([0, 1], 10),
         ignored=np.stack([truth.crowd, small]),
-        areas_px2=_AREAS_PX2[:2],
+        areas_px2=AREAS_PX2[:2],
     )
     matches = match(truth, detections, rules, most=_MOST_SMALL, by_class=False)
     rank = matches.ranked.rank[matches.detection]

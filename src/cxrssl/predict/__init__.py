@@ -17,6 +17,7 @@ from cxrssl.core.files import write_json
 from cxrssl.core.printable import valid_text
 from cxrssl.data.image_file import DetectorImage, read_for_detectors
 from cxrssl.evaluate.detect import batch_size_on
+from cxrssl.evaluate.points_file import OperatingPoint, PointChoice
 from cxrssl.ingest.workers import read_in_worker
 from cxrssl.predict.ensemble import Ensemble, load_ensemble
 from cxrssl.predict.formats import FORMATS, Context, Format, checked_formats, write_format
@@ -26,7 +27,7 @@ from cxrssl.predict.record import PredictionSettings, Record, check_out, files_h
 from cxrssl.run.memory import MEMORY_ADVICE, memory_faults
 from cxrssl.run.progress import progress
 
-__all__ = ["FORMATS", "Finding", "Found", "Summary", "predict"]
+__all__ = ["FORMATS", "Finding", "Found", "PointChoice", "Summary", "predict"]
 
 # Of images that wait for the rest of their batch; a radiograph has 4 to 10 million.
 _MAX_WAITING_PIXELS = 100_000_000
@@ -46,6 +47,8 @@ class Summary:
         failures: Why, for every file that could not be read or written; `failures.json`.
         warnings: What had to be guessed, was changed or looks wrong, for files that were read;
             `warnings.json`.
+        operating_point: What decided which boxes are listed and drawn, in words; empty if all are
+            listed.
     """
 
     formats: tuple[Format, ...]
@@ -56,6 +59,7 @@ class Summary:
     num_strong_files: int
     failures: dict[str, str]
     warnings: dict[str, tuple[str, ...]]
+    operating_point: str = ""
 
 
 @memory_faults(MEMORY_ADVICE)
@@ -64,7 +68,7 @@ def predict(
     inputs: Sequence[Path],
     out: Path,
     *,
-    threshold: float,
+    threshold: float | PointChoice,
     formats: Sequence[str] = FORMATS,
     flip: bool = False,
     resume: bool = False,
@@ -78,7 +82,8 @@ def predict(
         inputs: Files, and folders that are searched for images.
         out: A new folder for what is found. `failures.json` is there if a file can't be read, and
             `warnings.json` if something looks wrong with one.
-        threshold: Least score of what is drawn; the lists hold all that the detectors return.
+        threshold: Least score of what is drawn, and the lists hold all that the detectors return;
+            or an operating point, and all that is drawn or listed reaches its thresholds.
         formats: Names of `FORMATS`. A call that goes on may name others than the one before; what
             that has written stays.
         flip: Whether the detectors also look at each image flipped left to right; boxes are fused.
@@ -92,21 +97,24 @@ def predict(
     format_names = checked_formats(formats)
     with _writing(out):
         check_out(out, resume=resume)
-    ensemble = load_ensemble(checkpoints, flip=flip)
+    choice = threshold if isinstance(threshold, PointChoice) else None
+    least = 0.0 if isinstance(threshold, PointChoice) else threshold
+    ensemble = load_ensemble(checkpoints, flip=flip, choice=choice)
+    point = "" if ensemble.point is None else ensemble.point.record
     files = files_in(inputs, out=out)
     with _writing(out):
         settings = PredictionSettings(
-            __version__, ensemble.sha256, flip, threshold, files_hash(files)
+            __version__, ensemble.sha256, flip, least, files_hash(files), point
         )
         with recorded(out, settings, resume=resume) as record:
             if resume:
                 say(_resume_text(out, record.num_done, len(files)))
             _detect_undone(ensemble, files, record)
-            context = Context(ensemble.classes, ensemble.source, threshold)
+            context = Context(ensemble.classes, ensemble.source, least)
             unwritten: dict[str, str] = {}
             for name in format_names:
                 unwritten |= write_format(name, out, record, context)
-            summary = _summary(record, format_names, unwritten, threshold)
+            summary = _summary(record, format_names, unwritten, least, ensemble.point)
             if summary.failures:
                 write_json(out / "failures.json", summary.failures)
             if summary.warnings:
@@ -115,7 +123,11 @@ def predict(
 
 
 def _summary(
-    record: Record, formats: tuple[Format, ...], unwritten: dict[str, str], threshold: float
+    record: Record,
+    formats: tuple[Format, ...],
+    unwritten: dict[str, str],
+    threshold: float,
+    point: OperatingPoint | None,
 ) -> Summary:
     num_read = num_findings = num_strong = num_strong_files = 0
     failures: dict[str, str] = {}
@@ -132,7 +144,7 @@ def _summary(
         if found.warnings:
             warnings[found.name] = found.warnings
     counts = (record.num_done, num_read, num_findings, num_strong, num_strong_files)
-    return Summary(formats, *counts, failures, warnings)
+    return Summary(formats, *counts, failures, warnings, "" if point is None else str(point))
 
 
 def _resume_text(out: Path, num_done: int, num_files: int) -> str:

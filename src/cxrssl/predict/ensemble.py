@@ -14,9 +14,10 @@ import torch
 from cxrssl.core.boxes import flipped as flipped_boxes
 from cxrssl.core.errors import DataError
 from cxrssl.data.image_file import DetectorImage, Square
+from cxrssl.evaluate.points_file import OperatingPoint, PointChoice, read_point
 from cxrssl.hub.pull import FILES, fetch
 from cxrssl.models.detector import Detector, detector_input
-from cxrssl.models.detector_folder import folder_of, load_detector
+from cxrssl.models.detector_folder import folder_of, load_detector, weights_sha256
 from cxrssl.predict.found import Finding
 from cxrssl.predict.fuse import IOU, fused
 
@@ -30,12 +31,14 @@ class Ensemble:
         source: What they are called, and how their boxes are fused if they are.
         flip: Whether each detector also looks at the image flipped left to right.
         sha256: A hash of the detectors' files, in order.
+        point: The operating point whose thresholds findings reach; None for all findings.
     """
 
     detectors: tuple[Detector, ...]
     source: str
     flip: bool
     sha256: str
+    point: OperatingPoint | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -68,24 +71,34 @@ class Ensemble:
             for flipped in views
         ]
         if len(passes) == 1:
-            return passes[0]
+            return [self._shown(findings) for findings in passes[0]]
         max_findings = max(detector.processor.findings_per_image for detector in self.detectors)
         return [
             fused(findings, width=image.width, height=image.height, max_findings=max_findings)
             for image, *findings in zip(images, *passes, strict=True)
         ]
 
+    def _shown(self, findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+        if self.point is None:
+            return findings
+        least = self.point.thresholds
+        return tuple(finding for finding in findings if finding.score >= least[finding.label])
 
-def load_ensemble(checkpoints: Sequence[Path], *, flip: bool) -> Ensemble:
+
+def load_ensemble(
+    checkpoints: Sequence[Path], *, flip: bool, choice: PointChoice | None = None
+) -> Ensemble:
     """Load one or more detectors.
 
     Args:
         checkpoints: Finetune runs, detectors' folders, or `hf-hub:ORG/NAME[@REVISION]`.
         flip: Whether each also looks at the flipped image.
+        choice: The operating point at which a single detector is used, or None.
 
     Raises:
         HubError: If one is on the Hub and can't be had.
-        DataError: If one is not a detector, is named twice, or has other classes than the first.
+        DataError: If one is not a detector, is named twice, or has other classes than the first; or
+            if an operating point is not of the detector, or is asked for of several or flipped.
         TransferError: If weights do not fit their configuration.
     """
     pulled = [fetch(checkpoint) for checkpoint in checkpoints]
@@ -99,7 +112,28 @@ def load_ensemble(checkpoints: Sequence[Path], *, flip: bool) -> Ensemble:
         if folders[number].resolve() in {folder.resolve() for folder in folders[:number]}:
             raise DataError(f"{sources[number]} is named twice. Name each detector once.")
         _check_classes(detectors[0].classes, detectors[number].classes, sources[0], sources[number])
-    return Ensemble(tuple(detectors), _source(sources, flip=flip), flip, _hash_of(folders))
+    source = _source(sources, flip=flip)
+    point = None
+    if choice is not None:
+        if flip or len(sources) > 1:
+            raise DataError(
+                f"{choice.path} holds thresholds of one detector that looks at each image once, "
+                "and fused boxes have other scores. Leave out --with and --flip, or take "
+                "--threshold."
+            )
+        point = _applied(choice, detectors[0], folders[0], sources[0])
+        source += f"; {point}"
+    return Ensemble(tuple(detectors), source, flip, _hash_of(folders), point)
+
+
+def _applied(choice: PointChoice, detector: Detector, folder: Path, source: str) -> OperatingPoint:
+    """Read an operating point of a detector, and give the detector its NMS."""
+    sha256 = weights_sha256(folder)
+    point = read_point(choice, source=source, sha256=sha256, classes=detector.classes)
+    if point.nms_iou is not None:
+        most = detector.config.detections_per_image
+        detector.family.set_nms(detector.model, iou=point.nms_iou, most=most)
+    return point
 
 
 def _check_classes(

@@ -34,6 +34,7 @@ class PredictionSettings:
         flip: Whether they also look at flipped images.
         threshold: Least score of what is drawn, since pictures that are there are kept.
         files: A hash of the inputs' names, sizes and times, in order.
+        operating_point: What decides which findings are kept, in words; empty if all are.
     """
 
     version: str
@@ -41,6 +42,7 @@ class PredictionSettings:
     flip: bool
     threshold: float
     files: str
+    operating_point: str = ""
 
 
 class Record:
@@ -156,6 +158,7 @@ def _check_same(path: Path, settings: PredictionSettings) -> None:
         "detector": "another detector",
         "flip": "--flip" if before.get("flip") else "no --flip",
         "threshold": f"--threshold {before.get('threshold')}",
+        "operating_point": before.get("operating_point") or "no --operating-point",
         "files": "other input files, or some of them have changed since",
     }
     differing = [text for name, text in texts.items() if before.get(name, now[name]) != now[name]]

@@ -22,6 +22,7 @@ _SCORES = {
     "AR100": "mean recall of 100 detections an image",
     "AR100_agnostic": "the same, of any class (the paper's AR)",
 }
+_PRIOR_SCORES = {"froc_mean": "mean FROC sensitivity", "AP50": "mAP50", "AP": "mAP"}
 _CODE = "The Python files beside them are cxrssl's, under Apache-2.0."
 _START_TITLES = {
     "random": "random weights",
@@ -171,6 +172,7 @@ def _score_fields(evidence: Evidence, metrics_file: str) -> dict[str, Any]:
     return {
         "metrics": evidence.metrics,
         "score_titles": _SCORES,
+        "prior_titles": _PRIOR_SCORES,
         "consensus_iou": evidence.recipe.data.consensus_iou,
         "metrics_file": metrics_file,
     }

@@ -43,6 +43,7 @@ from cxrssl.report.files import as_csv, as_latex, as_markdown
 from cxrssl.report.gallery import gallery_section
 from cxrssl.report.html import render_report
 from cxrssl.report.images_used import images_used
+from cxrssl.report.prior import prior_section
 from cxrssl.report.results import Results, read_results
 from cxrssl.report.tables import class_table, table_1, table_2
 
@@ -101,6 +102,7 @@ def _texts(plan: Plan, arms: list[Arm], results: Results, saved: list[Saved]) ->
         "facts": _facts(plan, arms, results),
         "table1": table_1(plan, results),
         "table2": table_2(plan, results),
+        "prior": prior_section(plan, results),
         "saved": {"text": _SAVED, "rows": rows, "figure": saved_figure(saved)} if saved else None,
         "class_table": class_table(plan, results, "AP"),
         "faults": fault_section(plan, results),
@@ -221,6 +223,7 @@ def _json(content: dict[str, Any], results: Results, saved: list[Saved]) -> dict
         "labels_saved": [_as_json_value(asdict(saving)) for saving in saved],
         "table1": content["table1"],
         "table2": content["table2"],
+        "prior": content["prior"],
         "faults": content["faults"],
     }
 

@@ -1,7 +1,7 @@
 """What the runs of a plan came to: scores of every seed, on the same draws of the test images."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -99,7 +99,10 @@ class Results:
     def mean(self, condition: Condition, metric: str) -> Estimate | None:
         """Return the mean over seeds with its interval; None where `scored` is None."""
         scored = self.scored(condition, metric)
-        return None if scored is None else mean_of(scored)
+        if scored is None:
+            return None
+        entries = [finished.result["metrics"][metric] for finished in self.at(condition)]
+        return _exact(mean_of(scored), entries)
 
     def difference(self, first: Condition, second: Condition, metric: str) -> Estimate | None:
         """Return how much greater the first condition scores, seed by seed.
@@ -128,6 +131,18 @@ class Results:
                 "can't be compared. Were they made from another store? Delete those folders and "
                 "run `cxrssl reproduce` again."
             )
+
+
+def _exact(estimate: Estimate, entries: Sequence[Mapping[str, Any]]) -> Estimate:
+    """Return an estimate; exact ends of its runs where every draw of each gives one value.
+
+    Seeds that all reach 1 say no more of other films than one of them.
+    """
+    if not all("exact_on" in entry for entry in entries):
+        return estimate
+    low, high = (estimate.value if end is None else end for end in (estimate.low, estimate.high))
+    lows, highs = ([entry[end] for entry in entries] for end in ("low", "high"))
+    return replace(estimate, low=min(low, *lows), high=max(high, *highs))
 
 
 def read_results(runs: Path, arms: Sequence[Arm]) -> Results:
@@ -176,6 +191,8 @@ def class_estimate(arms: Sequence[FinishedArm], name: str, metric: str) -> Estim
     mean = float(values.mean())
     if any(entry["low"] is None for entry in entries):
         return Estimate(mean, None, None, None)
+    if all("exact_on" in entry for entry in entries):
+        return _exact(Estimate(mean, mean, mean, None), entries)
     images = np.mean([((entry["high"] - entry["low"]) / 2 / _Z) ** 2 for entry in entries])
     seeds = values.var(ddof=1) / len(values) if len(values) > 1 else 0.0
     freedom = (len(values) - 1) * ((images + seeds) / seeds) ** 2 if seeds > 0 else np.inf

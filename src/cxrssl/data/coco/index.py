@@ -42,6 +42,7 @@ class Index:
         names: Name of each category.
         readers: Readers who looked at each image; None where the file does not say.
         sizes: (width, height) of each image in pixels, None where the file does not say.
+        kinds: `kind` of each image, None where the file gives none.
         parents: Id to name of categories that were left out, because they only hold others.
         remarks: What was changed or left out while it was read.
     """
@@ -55,6 +56,7 @@ class Index:
     sizes: tuple[Size | None, ...] = ()
     parents: Mapping[NormalId, str] = field(default_factory=dict)
     remarks: Remarks = field(default_factory=Remarks)
+    kinds: tuple[object, ...] = ()
 
 
 def index_of(path: Path, document: Document, used: Callable[[], Collection[Any]]) -> Index:
@@ -80,4 +82,5 @@ def index_of(path: Path, document: Document, used: Callable[[], Collection[Any]]
         tuple(stated_size(image.width, image.height) for image in images),
         classes.parents,
         Remarks(tuple(f"{path}: {note}" for note in classes.notes)),
+        tuple(image.kind for image in images),
     )

@@ -30,13 +30,17 @@ _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
 
 class Image(msgspec.Struct):
-    """Of `images`; `readers` is ours: who looked at it, whether they drew something or not."""
+    """Of `images`; `readers` is ours: who looked at it, whether they drew something or not.
+
+    So is `kind`: "normal" or "other finding", of an image without annotations.
+    """
 
     id: Id
     file_name: str | None = None
     width: Any = None
     height: Any = None
     readers: list[str] | None = None
+    kind: Any = None
 
 
 class Category(msgspec.Struct):

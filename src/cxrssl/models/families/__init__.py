@@ -31,6 +31,8 @@ class Family(Protocol):
         KEY_PREFIX: Prefix of transformers' class before the names of the tensors of `network`.
         CLASS_KEYS: Beginnings of the names of the tensors that predict classes.
         NORMALISES_INSIDE: Whether the network normalises grey levels, or the image processor.
+        HAS_NMS: Whether of two detections of a class that overlap the weaker goes, above `nms_iou`
+            of the configuration.
     """
 
     TITLE: str
@@ -40,6 +42,7 @@ class Family(Protocol):
     KEY_PREFIX: str
     CLASS_KEYS: tuple[str, ...]
     NORMALISES_INSIDE: bool
+    HAS_NMS: bool
 
     def config_of(
         self, fields: Mapping[str, Any], *, store_px: int, is_coco: bool
@@ -98,6 +101,18 @@ class Family(Protocol):
         Args:
             model: A detector.
             true_boxes: [N, 4] of each image that it was trained on.
+        """
+
+    def set_nms(self, model: nn.Module, *, iou: float, most: int) -> None:
+        """Change the overlap above which the weaker of two detections goes, of a detector in use.
+
+        Args:
+            model: A detector.
+            iou: The overlap; 1 keeps all.
+            most: Detections an image, at most.
+
+        Raises:
+            DataError: If the family has no such step.
         """
 
     def network(self, model: nn.Module) -> nn.Module:

@@ -42,6 +42,7 @@ AUTO_MAP: Mapping[str, str] = {
 KEY_PREFIX = "model."
 CLASS_KEYS: tuple[str, ...] = ("roi_heads.box_predictor.",)
 NORMALISES_INSIDE = True
+HAS_NMS = True
 
 # Ranges of the keys of `config.json`; its classes and backbone are checked elsewhere.
 _RANGES: Mapping[str, Rule] = {
@@ -149,6 +150,13 @@ def num_samples(
     rpn, roi = model.rpn.fg_bg_sampler.num_samples, model.roi_heads.fg_bg_sampler.num_samples
     proposals = dict.fromkeys(("loss_objectness", "loss_rpn_box_reg"), rpn)
     return proposals | dict.fromkeys(("loss_classifier", "loss_box_reg"), roi)
+
+
+def set_nms(model: nn.Module, *, iou: float, most: int) -> None:
+    """See `Family`."""
+    assert isinstance(model, GeneralizedRCNN)
+    model.roi_heads.nms_thresh = iou
+    model.roi_heads.detections_per_img = most
 
 
 def network(model: nn.Module) -> nn.Module:

@@ -49,6 +49,7 @@ CLASS_KEYS: tuple[str, ...] = (
     "network.model.denoising_class_embed.",
 )
 NORMALISES_INSIDE = False
+HAS_NMS = False
 
 # Ranges of the keys of `config.json` that a recipe decides.
 _RANGES: Mapping[str, Rule] = {
@@ -278,6 +279,19 @@ def num_samples(
     boxes = torch.cat(list(true_boxes))
     count = torch.tensor(len(boxes), device=boxes.device)
     return dict.fromkeys(("loss_vfl", "loss_bbox", "loss_giou"), count)
+
+
+def set_nms(
+    model: nn.Module,  # noqa: ARG001 - none of this family does
+    *,
+    iou: float,
+    most: int,  # noqa: ARG001
+) -> None:
+    """See `Family`; each query finds its own."""
+    raise DataError(
+        f"an NMS IoU of {iou:g} was asked for, and {TITLE} has no non-maximum suppression. Take a "
+        "file of operating points that was made of this detector."
+    )
 
 
 def network(model: nn.Module) -> nn.Module:

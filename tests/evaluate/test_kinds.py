@@ -86,7 +86,8 @@ def test_an_image_that_nobody_marked_is_not_called_normal(store: Store) -> None:
             example(),
         ],
     )
-    assert kinds == ("with boxes", "other finding", "normal", "not read")
+    # Its source does not say more of the third than that it was read.
+    assert kinds == ("with boxes", "other finding", "without boxes", "not read")
     assert normal_of(kinds).tolist() == [False, False, True, False]
 
 

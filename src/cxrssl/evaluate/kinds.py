@@ -24,24 +24,23 @@ STATED: tuple[Kind, ...] = ("normal", "other finding")
 """What an image's entry in a COCO file may say as its `kind`."""
 
 
-def kinds_of(
-    store: "Store",  # noqa: ARG001 - what it says of an image beside marks belongs here
-    examples: "Sequence[Example]",
-) -> tuple[Kind, ...]:
-    """Return the kind of each image of a store, by what its readers marked.
+def kinds_of(store: "Store", examples: "Sequence[Example]") -> tuple[Kind, ...]:
+    """Return the kind of each image of a store, by its source and what its readers marked.
 
     Marks that the truth leaves out, as under `majority:2`, are another finding. An image that
     nobody marked, not even "No finding", was not read.
     """
-    return tuple(_kind(example) for example in examples)
+    return tuple(_kind(example, store.images[example.row].kind) for example in examples)
 
 
-def _kind(example: "Example") -> Kind:
+def _kind(example: "Example", stated: str) -> Kind:
     if len(example.boxes):
         return "with boxes"
-    if example.readers:
+    if example.readers or stated == "other finding":
         return "other finding"
-    return "normal" if example.looked else "not read"
+    if not example.looked:
+        return "not read"
+    return "normal" if stated == "normal" else "without boxes"
 
 
 def kinds_of_file(index: Index, truth: Truth) -> tuple[Kind, ...]:

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cxrssl.data.coco.ids import normal_id
 from cxrssl.data.coco.index import Index
-from cxrssl.data.detection import Example
+from cxrssl.data.detection import Example, patients_of
 from cxrssl.data.fusion import Marks
 from cxrssl.data.store import Store
 from cxrssl.evaluate.inputs import EvaluationInputs, Readings, sorted_readers
@@ -53,7 +54,17 @@ def inputs_of_store(store: Store, examples: Sequence[Example]) -> EvaluationInpu
         ),
     )
     readings = Readings(marks, looked, is_listed=True)
-    return EvaluationInputs(index, truth, readings, kinds_of(store, examples))
+    kinds = kinds_of(store, examples)
+    return EvaluationInputs(index, truth, readings, kinds, _patient_numbers(store, examples))
+
+
+def _patient_numbers(store: Store, examples: Sequence[Example]) -> NDArray[np.int64] | None:
+    """Return [N] the number of each image's patient, an image without one as its own; or None."""
+    patients = patients_of(store)
+    keys = [patients.get(example.image_id) or example.image_id for example in examples]
+    if len(set(keys)) == len(keys):
+        return None  # to draw patients is to draw images
+    return np.unique(keys, return_inverse=True)[1].astype(np.int64)
 
 
 def _ids(examples: Sequence[Example]) -> list[int | str]:

@@ -86,6 +86,7 @@ def read_table(path: Path) -> Table:
         sizes,
         (*notes, *size_notes, *class_notes),
         unmarked,
+        kinds=_kinds(rows),
     )
 
 
@@ -139,7 +140,14 @@ def read_physionet(folder: Path) -> Table:
         faults |= {k if k in parts else f"{part}-{k}": why for k, why in table.faults.items()}
         faults |= {f"{part}-labels-{key}": why for key, why in label_faults.items()}
     rows = pd.concat(row_tables, ignore_index=True)
-    return Table(rows, LOCAL_FINDINGS, faults, parts, sizes, tuple(notes), unmarked)
+    kinds = _kinds(rows)
+    return Table(rows, LOCAL_FINDINGS, faults, parts, sizes, tuple(notes), unmarked, kinds=kinds)
+
+
+def _kinds(rows: pd.DataFrame) -> dict[str, str]:
+    """Return the images in which every reader found nothing, as normal."""
+    found = rows.loc[rows["category"].ne(NO_FINDING), "image_id"]
+    return dict.fromkeys(set(rows["image_id"]) - set(found), "normal")
 
 
 def physionet_table(folder: Path, part: str, *, kind: str = "annotations") -> Path:

@@ -11,9 +11,14 @@ from cxrssl.config.load import load_recipe
 from cxrssl.config.plan import Plan
 from cxrssl.metrics.definitions import DEFINITIONS, PER_CLASS
 from cxrssl.report.results import FinishedArm, Results
+from cxrssl.reproduce.resources import Resources
 from support import ROOT
 
 REPLICATES = 200
+
+
+ANY_START = Resources({}, lambda *_: None)
+"""A machine on which nothing is measured and all published weights are at hand."""
 
 
 def made_plan(*changes: str, name: str = "smoke") -> Plan:

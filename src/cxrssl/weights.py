@@ -21,6 +21,7 @@ from cxrssl.models.backbone import TimmWeights, state_in_order, timm_state, timm
 from cxrssl.models.initial_weights import (
     coco_cache,
     coco_detector,
+    coco_is_reachable,
     file_sha256,
     hub_checkpoints,
     read_hashed_pickle,
@@ -120,6 +121,25 @@ def write_imagenet(architecture: str, out: Path, *, replace: bool, say: Say) -> 
     raise TransferError(
         f"no weights {name} in any of {len(places)} places ({'; '.join(places)}). {_advice(known)}"
     )
+
+
+def fault_of_start(start: str, architecture: str) -> str | None:
+    """Return why the weights of a start, `imagenet` or `coco`, can't be had; None if they can."""
+    if start == "coco":
+        if coco_cache().is_file() or coco_is_reachable():
+            return None
+        return (
+            f"torchvision's file {coco_cache().name} is neither in {coco_cache().parent} nor to be "
+            "fetched. Call `cxrssl weights coco --out FILE.safetensors` where there is a network, "
+            "and name the file as weights"
+        )
+    try:
+        if is_at_hand(architecture):
+            return None
+        known = timm_weights(architecture)
+    except TransferError as error:
+        return str(error)
+    return f"its ImageNet weights are not at hand. {_advice(known)}"
 
 
 def is_at_hand(architecture: str) -> bool:

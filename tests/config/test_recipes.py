@@ -14,6 +14,7 @@ from cxrssl.config.section import Section
 from cxrssl.core.errors import RecipeError
 from cxrssl.reproduce.checks import check
 from cxrssl.reproduce.jobs import trainings
+from cxrssl.reproduce.resources import Resources
 from support import ROOT, RTDETR, old_form, output_of
 
 KINDS = {"pretrain": PretrainRecipe, "finetune": FinetuneRecipe, "plans": Plan}
@@ -22,7 +23,7 @@ SMOKE = ROOT / "recipes/pretrain/smoke.yaml"
 
 def test_every_packaged_recipe_is_found() -> None:
     files = list((ROOT / "recipes").rglob("*.yaml"))
-    assert len(files) == len(packaged_names()) == 22  # 7 finetune, 8 pretrain, 7 plans
+    assert len(files) == len(packaged_names()) == 25  # 8 finetune, 9 pretrain, 8 plans
 
 
 @pytest.mark.parametrize("name", packaged_names())
@@ -38,7 +39,7 @@ def test_the_runs_of_a_plan_fit_together(name: str, tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     overrides = [f"data.source={tmp_path / 'images'}", f"data.pool={tmp_path / 'images'}"]
     plan = load_recipe(recipe_path(name), Plan, overrides=overrides)
-    check(plan, trainings(plan, tmp_path / "runs"))
+    check(plan, trainings(plan, tmp_path / "runs"), Resources({}, lambda *_: None))
 
 
 def test_overrides_are_yaml_and_reach_nested_fields() -> None:

@@ -19,6 +19,8 @@ from cxrssl.reproduce.checks import write_plan
 from cxrssl.reproduce.costs import print_costs
 from cxrssl.reproduce.images import PlanImages, check_images
 from cxrssl.reproduce.jobs import trainings
+from cxrssl.reproduce.resources import Resources
+from made_runs import ANY_START
 from made_runs import made_plan as plan
 from support import finetune_recipe
 
@@ -46,9 +48,9 @@ def test_a_plan_without_images_of_a_split_is_refused_before_anything_is_made(
     smoke = plan(f"data.source={kaggle(tmp_path / 'less', source, other)}")
     message = rf"nothing has been trained:\n  0 of {len(other)} images are in the split {absent}"
     with pytest.raises(RunError, match=message):
-        reproduce(smoke, tmp_path / "runs")
+        reproduce(smoke, tmp_path / "runs", resources=ANY_START)
     with pytest.raises(RunError, match=message):
-        print_costs(smoke, tmp_path / "runs", timed={})
+        print_costs(smoke, tmp_path / "runs", ANY_START)
     assert not (tmp_path / "runs").exists()
 
 
@@ -70,7 +72,7 @@ def test_a_folder_of_images_alone_trains_no_detector(tmp_path: Path) -> None:
         noise = np.random.default_rng(number).integers(0, 256, (20, 20), np.uint8)
         Image.fromarray(noise).save(tmp_path / "films" / f"film{number}.png")
     with pytest.raises(RunError, match="no image has a box: name a source with boxes"):
-        reproduce(plan(f"data.source={tmp_path / 'films'}"), tmp_path / "runs")
+        reproduce(plan(f"data.source={tmp_path / 'films'}"), tmp_path / "runs", resources=ANY_START)
 
 
 def test_a_share_of_no_image_and_a_phantom_of_none_are_refused(
@@ -80,9 +82,9 @@ def test_a_share_of_no_image_and_a_phantom_of_none_are_refused(
         f"data.source={source}", "label_fractions=[0.01, 0.5, 1.0]", "answer.label_fraction=0.5"
     )
     with pytest.raises(RunError, match=r"  1 % of \d+ training images is none"):
-        reproduce(smoke, tmp_path / "runs")
+        reproduce(smoke, tmp_path / "runs", resources=ANY_START)
     with pytest.raises(RunError, match="the phantom leaves no training image"):
-        reproduce(plan("data.phantom.images=1"), tmp_path / "runs")
+        reproduce(plan("data.phantom.images=1"), tmp_path / "runs", resources=ANY_START)
 
 
 @pytest.mark.parametrize("normals", [True, False])
@@ -125,7 +127,13 @@ def test_a_dry_run_counts_the_repeats_of_rare_classes_as_training_does(
     _, batches = training_images(store, labelled_splits(store, recipe).train, recipe)
     images = PlanImages(smoke, tmp_path).num_training("corrected", normals=recipe.data.normals)
     assert len(batches.order(0)) > images
-    print_costs(smoke, tmp_path, timed=dict.fromkeys(("pretrain", "finetune"), lambda *_: 1.0))
+    print_costs(
+        smoke,
+        tmp_path,
+        Resources(
+            dict.fromkeys(("pretrain", "finetune"), lambda *_: 1.0), ANY_START.fault_of_start
+        ),
+    )
     printed = " ".join(capsys.readouterr().out.split())
     visits = recipe.epochs * len(batches.order(0))
     assert f"{visits // recipe.batch_size} steps of {recipe.batch_size} images" in printed
@@ -141,7 +149,11 @@ def test_a_dry_run_counts_images_without_findings_where_the_recipe_takes_them(
     images = PlanImages(smoke, tmp_path)
     with_findings, all_images = (images.num_training("corrected", normals=n) for n in (False, True))
     assert with_findings < all_images
-    print_costs(smoke, tmp_path / "runs", timed={"pretrain": quick, "finetune": quick})
+    print_costs(
+        smoke,
+        tmp_path / "runs",
+        Resources({"pretrain": quick, "finetune": quick}, ANY_START.fault_of_start),
+    )
     printed = " ".join(capsys.readouterr().out.split())
     assert (
         f"About {with_findings} training images with findings, {all_images} with and without"

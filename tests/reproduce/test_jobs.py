@@ -13,6 +13,7 @@ from cxrssl.core.errors import RecipeError, RunError
 from cxrssl.core.files import write_text
 from cxrssl.reproduce.checks import check, write_plan
 from cxrssl.reproduce.jobs import Training, data_jobs, trainings
+from made_runs import ANY_START
 from made_runs import made_plan as plan
 from support import old_form
 
@@ -137,7 +138,7 @@ def test_runs_that_do_not_fit_together_are_refused(
 ) -> None:
     smoke = plan(*changes)
     with pytest.raises(RunError, match=message) as error:
-        check(smoke, trainings(smoke, tmp_path))
+        check(smoke, trainings(smoke, tmp_path), ANY_START)
     assert "nothing has been trained" in str(error.value)
 
 
@@ -146,18 +147,18 @@ def test_a_run_of_another_recipe_is_not_taken_for_this_plans(tmp_path: Path) -> 
     runs = trainings(smoke, tmp_path)
     run = by_name(runs)["control-50-seed0"]
     write_text(run.folder / "recipe.yaml", to_yaml(run.recipe))
-    check(smoke, runs)
+    check(smoke, runs, ANY_START)
     longer = run.recipe.model_copy(update={"epochs": run.recipe.epochs + 1})
     write_text(run.folder / "recipe.yaml", to_yaml(longer))
     with pytest.raises(RunError, match=f"{run.folder} holds a run of another recipe"):
-        check(smoke, runs)
+        check(smoke, runs, ANY_START)
 
 
 def test_a_plans_folder_may_be_moved(tmp_path: Path) -> None:
     smoke = plan()
     for run in trainings(smoke, tmp_path / "old"):
         write_text(tmp_path / "new" / run.folder.name / "recipe.yaml", to_yaml(run.recipe))
-    check(smoke, trainings(smoke, tmp_path / "new"))
+    check(smoke, trainings(smoke, tmp_path / "new"), ANY_START)
 
 
 def test_a_run_from_another_pretraining_is_another_run(tmp_path: Path) -> None:
@@ -168,7 +169,7 @@ def test_a_run_from_another_pretraining_is_another_run(tmp_path: Path) -> None:
     before = run.recipe.init.model_copy(update={"backbone": tmp_path / "pretrain-x-seed0/backbone"})
     write_text(run.folder / "recipe.yaml", to_yaml(run.recipe.model_copy(update={"init": before})))
     with pytest.raises(RunError, match=f"{run.folder} holds a run of another recipe"):
-        check(smoke, runs)
+        check(smoke, runs, ANY_START)
 
 
 def test_what_a_later_pretraining_starts_from_need_not_be_there_yet(tmp_path: Path) -> None:
@@ -176,7 +177,7 @@ def test_what_a_later_pretraining_starts_from_need_not_be_there_yet(tmp_path: Pa
         "pretrainings={wide: {recipe: pretrain/smoke, pool: train}, "
         "simclr: {recipe: pretrain/smoke, pool: rest, after: wide}}"
     )
-    check(smoke, trainings(smoke, tmp_path))
+    check(smoke, trainings(smoke, tmp_path), ANY_START)
 
 
 def test_a_source_may_be_named_from_elsewhere(
@@ -214,7 +215,7 @@ def test_a_plan_begun_in_the_old_form_of_recipes_goes_on(tmp_path: Path) -> None
     runs = trainings(plan(now), tmp_path)
     run = by_name(runs)["pretrain-simclr-50-seed0"]
     write_text(run.folder / "recipe.yaml", old_form(to_yaml(run.recipe)))
-    check(plan(now), runs)
+    check(plan(now), runs, ANY_START)
 
 
 def test_what_is_no_plans_is_left_alone(tmp_path: Path) -> None:
@@ -234,7 +235,7 @@ def test_a_cut_run_that_was_moved_goes_on_under_its_new_paths(tmp_path: Path) ->
     write_text(tmp_path / "new/plan.yaml", to_yaml(smoke))
     for before, now in zip(old, new, strict=True):
         write_text(now.folder / "recipe.yaml", to_yaml(before.recipe))
-    check(smoke, new)
+    check(smoke, new, ANY_START)
     done = new.pop(0)  # its recipe says what it was made with
     recipe = (done.folder / "recipe.yaml").read_text()
     write_text(done.job.product, "{}")

@@ -19,10 +19,11 @@ from cxrssl.api.arguments import (
 )
 from cxrssl.config.catalogue import COMMANDS, KINDS, Task, recipe_path
 from cxrssl.config.load import load_recipe
-from cxrssl.config.plan import Plan
+from cxrssl.config.plan import Plan, within
 from cxrssl.config.schema import FinetuneRecipe, PretrainRecipe
 from cxrssl.config.yaml_text import read_yaml
 from cxrssl.core.disk_faults import disk_faults
+from cxrssl.core.duration import hours_of
 from cxrssl.core.errors import ArgumentError, RecipeError
 from cxrssl.core.images import Fit, check_square
 from cxrssl.core.layouts import Layout
@@ -130,6 +131,7 @@ def reproduce(
     out: PathLike | None = None,
     *,
     executor: Literal["local", "slurm"] = "local",
+    budget: str | None = None,
 ) -> Path:
     """Run what is not done of a plan, each run a process of its own, and return the HTML report.
 
@@ -137,19 +139,35 @@ def reproduce(
         plan: From `cxrssl.recipe`, a file, or the name of a packaged plan, such as `smoke`.
         out: Folder of all runs; `runs/NAME` if None.
         executor: `local` runs on this machine, `slurm` submits to a cluster and waits.
+        budget: Time that a plan such as `own` may take, such as `30m` or `2h`; None for its own.
 
     Raises:
         CxrsslError: If the plan or its data can't be used, or a run failed; the others have run
             then, and the report shows them.
     """
     checked = _checked_recipe(plan, Plan)
+    if budget is not None:
+        checked = within(checked, _hours(budget))
     folder = Path("runs") / checked.name if out is None else checked_path("out", out)
     check_one_of("executor", executor, ("local", "slurm"))
+    from cxrssl.finetune.timing import seconds_an_image as of_finetune
+    from cxrssl.pretrain.timing import seconds_an_image as of_pretrain
     from cxrssl.reproduce import reproduce as run
+    from cxrssl.reproduce.resources import Resources
     from cxrssl.run.process_state import process_restored
+    from cxrssl.weights import fault_of_start
 
+    resources = Resources({"pretrain": of_pretrain, "finetune": of_finetune}, fault_of_start)
     with process_restored():
-        return run(checked, folder, executor=executor)
+        return run(checked, folder, resources=resources, executor=executor)
+
+
+def _hours(budget: object) -> float:
+    (text,) = checked_texts("budget", [budget])
+    try:
+        return hours_of(text)
+    except ValueError as error:
+        raise ArgumentError(f"budget is {error}.") from error
 
 
 @disk_faults()

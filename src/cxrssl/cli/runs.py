@@ -35,21 +35,20 @@ def reproduce(
     if budget is not None:
         merged = within(merged, _hours(budget))
     folder = out or Path("runs") / merged.name
-    if dry_run or merged.sizing is not None:
-        from cxrssl.finetune.timing import seconds_an_image as of_finetune
-        from cxrssl.pretrain.timing import seconds_an_image as of_pretrain
-        from cxrssl.reproduce.costs import print_costs
-        from cxrssl.reproduce.sizing import Resources, Timed, sized
-        from cxrssl.weights import is_at_hand
+    from cxrssl.finetune.timing import seconds_an_image as of_finetune
+    from cxrssl.pretrain.timing import seconds_an_image as of_pretrain
+    from cxrssl.reproduce.resources import Resources
+    from cxrssl.weights import fault_of_start
 
-        timed: dict[str, Timed] = {"pretrain": of_pretrain, "finetune": of_finetune}
-        merged = sized(merged, folder, Resources(timed, is_at_hand))
-        if dry_run:
-            print_costs(merged, folder, timed=timed)
-            return
+    resources = Resources({"pretrain": of_pretrain, "finetune": of_finetune}, fault_of_start)
+    if dry_run:
+        from cxrssl.reproduce.costs import print_costs
+
+        print_costs(merged, folder, resources)
+        return
     from cxrssl.reproduce import reproduce as run
 
-    say(f"Report: {run(merged, folder, executor=executor)}")
+    say(f"Report: {run(merged, folder, resources=resources, executor=executor)}")
 
 
 def _hours(budget: str) -> float:

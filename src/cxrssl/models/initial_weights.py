@@ -9,6 +9,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import torch
 from safetensors import SafetensorError
@@ -23,6 +24,7 @@ from cxrssl.core.errors import TransferError
 from cxrssl.core.images import Intensity
 from cxrssl.models.backbone import imagenet_weights, load_backbone
 
+_ASK_S = 5.0
 _COCO_BODY = "backbone.body."
 _HASH = re.compile(r"[0-9a-f]{8,64}")
 
@@ -95,6 +97,16 @@ def coco_cache() -> Path:
     """Return where torch.hub keeps torchvision's file of the COCO detector."""
     url: str = FasterRCNN_ResNet50_FPN_Weights.COCO_V1.url
     return hub_checkpoints() / url.rsplit("/", 1)[-1]
+
+
+def coco_is_reachable() -> bool:
+    """Return whether torchvision's server has its file of the COCO detector, and answers soon."""
+    request = Request(FasterRCNN_ResNet50_FPN_Weights.COCO_V1.url, method="HEAD")
+    try:
+        with urlopen(request, timeout=_ASK_S):
+            return True
+    except OSError:
+        return False
 
 
 def _with_current_keys(state: Mapping[str, Tensor], file: Path) -> dict[str, Tensor]:

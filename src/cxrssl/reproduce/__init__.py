@@ -24,18 +24,21 @@ from cxrssl.reproduce.checks import check, check_folder, write_plan
 from cxrssl.reproduce.images import PlanImages, check_images
 from cxrssl.reproduce.jobs import Training, data_jobs, trainings
 from cxrssl.reproduce.progress_table import ProgressTable, open_progress_table
+from cxrssl.reproduce.resources import Resources
+from cxrssl.reproduce.sizing import sized
 from cxrssl.reproduce.status import Status, progress_of
 from cxrssl.reproduce.watch import Watch, is_stale, write_report
 
 Executor = Literal["local", "slurm"]
 
 
-def reproduce(plan: Plan, out: Path, *, executor: Executor = "local") -> Path:
+def reproduce(plan: Plan, out: Path, *, resources: Resources, executor: Executor = "local") -> Path:
     """Run what is not done of a plan and return the report.
 
     Args:
         plan: Data, recipes, initialisations, label fractions and seeds.
         out: Folder of all runs.
+        resources: What it can count on; a plan with a section `sizing` is sized by them.
         executor: `local` runs on this machine, `slurm` submits to a cluster and waits.
 
     Raises:
@@ -44,8 +47,9 @@ def reproduce(plan: Plan, out: Path, *, executor: Executor = "local") -> Path:
         RunError: If the runs don't fit together or have no images, `out` belongs to another plan,
             or a run failed; all others have run then, and the report shows them.
     """
+    plan = sized(plan, out, resources)
     runs = trainings(plan, out)
-    check(plan, runs)
+    check(plan, runs, resources)
     check_folder(out, plan)
     check_images(PlanImages(plan, out), runs)
     make_folder(out)

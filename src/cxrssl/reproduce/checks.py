@@ -14,6 +14,7 @@ from cxrssl.core.files import write_text
 from cxrssl.core.hub_address import is_on_hub
 from cxrssl.hub.pull import fetch
 from cxrssl.reproduce.jobs import WEIGHTS, Training, flattened
+from cxrssl.reproduce.resources import Resources
 from cxrssl.run.folder import check_no_file_in_path
 
 # Folders that a plan makes: without a plan.yaml beside them they are not those of a plan.
@@ -99,15 +100,18 @@ def _in_new_form(pretrainings: Mapping[str, PretrainingSection]) -> object:
     }
 
 
-def check(plan: Plan, trainings: Sequence[Training]) -> None:
-    """Check that the runs of a plan fit together, and that files and folders are as expected.
+def check(plan: Plan, trainings: Sequence[Training], resources: Resources) -> None:
+    """Check that the runs of a plan fit together, and that files, folders and weights are there.
 
     Raises:
         RunError: With all faults.
     """
     by_name = {run.job.name: run for run in trainings}
     run_faults = [fault for run in trainings for fault in _run_faults(run, by_name)]
-    faults = list(dict.fromkeys([*_missing_folders(plan), *_missing_arms(plan), *run_faults]))
+    start_faults = _missing_starts(trainings, resources)
+    faults = list(
+        dict.fromkeys([*_missing_folders(plan), *_missing_arms(plan), *run_faults, *start_faults])
+    )
     if faults:
         lines = "\n".join(f"  {fault}" for fault in faults[:20])
         raise RunError(f"the plan can't run, and nothing has been trained:\n{lines}")
@@ -185,6 +189,22 @@ def _missing_initial_weights(run: Training) -> Iterator[str]:
     is_made = WEIGHTS in run.job.needs
     if weights is not None and is_file and not is_made and _is_missing(weights):
         yield f"{run.job.name} starts from {weights}, and there is no such file."
+
+
+def _missing_starts(trainings: Sequence[Training], resources: Resources) -> Iterator[str]:
+    """Yield each published start that runs have and that can't be had, once."""
+    starts: dict[tuple[str, str], list[str]] = {}
+    for run in trainings:
+        recipe = run.recipe
+        section = recipe.init if isinstance(recipe, FinetuneRecipe) else recipe.body
+        is_published = section.start in ("imagenet", "coco") and section.weights is None
+        replaced = isinstance(recipe, FinetuneRecipe) and recipe.init.backbone is not None
+        if is_published and not replaced and not run.job.done:
+            starts.setdefault((section.start, recipe.backbone), []).append(run.job.name)
+    for (start, architecture), names in starts.items():
+        fault = resources.fault_of_start(start, architecture)
+        if fault is not None:
+            yield f"{len(names)} run(s), such as {names[0]}, start from {start}: {fault}"
 
 
 def _is_missing(weights: Path) -> bool:

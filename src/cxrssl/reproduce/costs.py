@@ -6,9 +6,10 @@ been ingested yet. Scoring, starting and reading data come on top: `_START_S` a 
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
@@ -24,57 +25,92 @@ from cxrssl.jobs.local import job_environments
 from cxrssl.reproduce.checks import check, check_folder
 from cxrssl.reproduce.images import PlanImages, check_images
 from cxrssl.reproduce.jobs import POOL, Training, data_jobs, trainings
+from cxrssl.reproduce.outlook import outlook
+from cxrssl.reproduce.resources import Resources
+from cxrssl.reproduce.sizing import sized
 
 Recipe = PretrainRecipe | FinetuneRecipe
-Timed = Callable[[Any, torch.device], float]
-"""Returns the seconds that an image takes in a training step of a recipe."""
 _START_S = 15.0
+_SEED = re.compile(r"-seed\d+$")
 
 
-def print_costs(plan: Plan, out: Path, *, timed: Mapping[str, Timed]) -> None:
-    """Print every run and its cost; nothing is run and nothing written.
+def print_costs(plan: Plan, out: Path, resources: Resources) -> None:
+    """Print the runs of a plan, their cost and what they would say; nothing is run or written.
 
     Args:
-        plan: The plan; it is checked as `reproduce` checks it.
+        plan: The plan; it is sized and checked as `reproduce` does it.
         out: Where the runs would be.
-        timed: Measures the seconds an image takes, by command: `pretrain` and `finetune`.
+        resources: What it can count on.
 
     Raises:
         RecipeError: If a recipe is missing or does not fit.
         RunError: If the runs don't fit together, or the images won't do for them.
     """
+    plan = sized(plan, out, resources)
     runs = trainings(plan, out)
-    check(plan, runs)
+    check(plan, runs, resources)
     check_folder(out, plan)
     images = PlanImages(plan, out)
     check_images(images, runs)
-    environments = job_environments()
-    device = device_of_one_process()
+    num_parallel, device = len(job_environments()), device_of_one_process()
     if device.type == "cpu":
         torch.set_num_threads(1)  # as the jobs have
-    pool, seconds = _num_pool_images(plan, out), _image_seconds(runs, device, timed)
+    pool, seconds = _num_pool_images(plan, out), _image_seconds(runs, device, resources)
     jobs = [*data_jobs(plan, out), *(run.job for run in runs)]
     num_done = sum(job.done for job in jobs)
-    table = Table("job", "what", title=f"{plan.name}: {len(jobs)} jobs, {num_done} done")
-    table.add_column("about", justify="right")
+    table = Table("runs", "each", title=f"{plan.name}: {len(jobs)} jobs, {num_done} done")
+    for name in ("left", "about"):
+        table.add_column(name, justify="right")
     for job in data_jobs(plan, out):
-        table.add_row(job.name, "", "done" if job.done else "")
+        table.add_row(job.name, "", "done" if job.done else "1", "")
     total, repeats = 0.0, dict[object, float]()
+    rows: dict[tuple[str, str], _Row] = {}
     for run in runs:
         visits = run.visits(labelled=_epoch_visits(images, run.recipe, repeats), pool=pool)
-        cost = visits * seconds[_network_key(run.recipe)] + _START_S
-        total += 0.0 if run.job.done else cost
         steps_text = f"{visits // run.recipe.batch_size} steps of {run.recipe.batch_size} images"
-        table.add_row(run.job.name, steps_text, "done" if run.job.done else duration(cost))
+        row = rows.setdefault((_SEED.sub("", run.job.name), steps_text), _Row())
+        row.num_runs += 1
+        if not run.job.done:
+            row.num_left += 1
+            row.cost_s += visits * seconds[_network_key(run.recipe)] + _START_S
+    for (name, steps_text), row in rows.items():
+        left = f"{row.num_left} of {row.num_runs}" if row.num_left else "done"
+        table.add_row(name, steps_text, left, duration(row.cost_s) if row.num_left else "")
+        total += row.cost_s
     device_text = f"{device.type}, one thread a run" if device.type == "cpu" else device.type
     console = Console(highlight=False)
     console.print(table)
-    console.print(
-        f"Left: about {duration(total)} of work, {duration(total / len(environments))} with "
-        f"{len(environments)} runs at once on this machine ({device_text}), measured on noise just "
+    lines = [
+        f"Left: about {duration(total)} of work, {duration(total / num_parallel)} with "
+        f"{num_parallel} runs at once on this machine ({device_text}), measured on noise just "
         f"now. About {_counts_text(images, runs)}" + (f", {pool} in the pool." if pool else "."),
-        markup=False,
-        soft_wrap=True,
+        *_sizing_lines(plan),
+        *outlook(plan, images, runs),
+    ]
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)
+
+
+@dataclass
+class _Row:
+    """Runs that differ by their seed alone: how many there are, are left, and what these cost."""
+
+    num_runs: int = 0
+    num_left: int = 0
+    cost_s: float = 0.0
+
+
+def _sizing_lines(plan: Plan) -> Iterator[str]:
+    """Yield what was decided for a sized plan."""
+    if plan.sizing is None or plan.sizing.decided is None:
+        return
+    decided, tier = plan.sizing.decided, plan.sizing.tiers[plan.sizing.decided.tier]
+    shares = ", ".join(f"{100 * fraction:g} %" for fraction in decided.label_fractions)
+    imagenet = f"ImageNet weights of {tier.imagenet} are"
+    yield (
+        f"Sized for {duration(3600 * plan.sizing.hours)}: {tier.title}, {decided.seeds} seed(s), "
+        f"shares {shares} of {decided.images} training images. {imagenet} "
+        f"{'at hand' if decided.imagenet else 'not at hand, so that no run starts from them'}."
     )
 
 
@@ -116,14 +152,14 @@ def _num_pool_images(plan: Plan, out: Path) -> int:
 
 
 def _image_seconds(
-    runs: Sequence[Training], device: torch.device, timed: Mapping[str, Timed]
+    runs: Sequence[Training], device: torch.device, resources: Resources
 ) -> dict[str, float]:
     """Return the seconds an image takes, measured once for each network and size."""
     seconds: dict[str, float] = {}
     for run in runs:
         network = _network_key(run.recipe)
         if network not in seconds:
-            seconds[network] = timed[run.job.arguments[0]](run.recipe, device)
+            seconds[network] = resources.timed[run.job.arguments[0]](run.recipe, device)
     return seconds
 
 

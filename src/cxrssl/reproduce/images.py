@@ -59,6 +59,12 @@ class PlanImages:
         rows = self._table[0]
         return set(rows.loc[rows["category"].ne(NO_FINDING), "image_id"])
 
+    def num_boxes(self) -> dict[str, int]:
+        """Return how many boxes of all readers each image has, of those that have some."""
+        rows = self._table[0]
+        drawn = rows.loc[rows["category"].ne(NO_FINDING), "image_id"]
+        return {str(name): int(count) for name, count in drawn.value_counts().items()}
+
     def num_training(self, protocol: Protocol, *, normals: bool) -> int:
         """Return the number of training images, estimated for a phantom that does not exist yet."""
         if self.are_known:

@@ -5,10 +5,9 @@ of the budget; the rest is for ingest, scoring, the report, and a machine that i
 when a step was measured.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
@@ -22,9 +21,7 @@ from cxrssl.core.errors import RecipeError, RunError
 from cxrssl.jobs.local import job_environments
 from cxrssl.reproduce.images import PlanImages
 from cxrssl.reproduce.jobs import WEIGHTS_FILE, flattened, trainings
-
-Timed = Callable[[Any, torch.device], float]
-"""Returns the seconds that an image takes in a training step of a recipe."""
+from cxrssl.reproduce.resources import Resources
 
 _USED = 0.7
 # To start, read and score a run on one core.
@@ -34,19 +31,6 @@ _LEAST_STEPS, _GOOD_STEPS, _MOST_STEPS = 100, 400, 5000
 _LEAST_IMAGES = 5
 _SEEDS = 3
 _SIMCLR, _IMAGENET, _RANDOM = "simclr", "imagenet", "random"
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What a sized plan can count on.
-
-    Attributes:
-        timed: Measures the seconds an image takes, by command: `pretrain` and `finetune`.
-        has_imagenet: Whether ImageNet weights of a timm architecture are at hand.
-    """
-
-    timed: Mapping[str, Timed]
-    has_imagenet: Callable[[str], bool]
 
 
 class _Size(NamedTuple):
@@ -117,7 +101,10 @@ def _decide(plan: Plan, out: Path, sizing: SizingSection, resources: Resources) 
     core_s = 3600 * sizing.hours * len(job_environments()) * _USED
     chosen: DecisionSection | None = None
     for number, tier in enumerate(sizing.tiers):
-        has_imagenet = tier.imagenet is not None and resources.has_imagenet(tier.imagenet)
+        has_imagenet = (
+            tier.imagenet is not None
+            and resources.fault_of_start("imagenet", tier.imagenet) is None
+        )
         tentative = DecisionSection(
             tier=number,
             seeds=1,

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -183,6 +182,9 @@ def test_fixed_boxes_and_subsets_are_told_on_the_terminal(files: Path) -> None:
     text = done.stdout.decode()
     assert "9 images of 12, by --only (7 with boxes, 2 normal)" in text
     assert "a baseline without eyes: 2 fixed boxes" in text
-    # The same box on every film, and the detections drift away from it.
-    assert re.search(r"By AP50 .* fixed boxes that look at no image \(0\.\d+ against 1\.000", text)
+    # Both classes lie at the same place, so that every second fixed box is right.
+    told = (
+        "By AP50 the detector can't be told from fixed boxes that look at no image (0.584 against"
+    )
+    assert told in text
     assert "FP/image normal" in text

@@ -124,8 +124,6 @@ def test_an_interval_without_a_width_gives_way_to_an_exact_bound(tmp_path: Path)
     assert entry["exact_on"] == "10 films"
     assert "Clopper-Pearson, one-sided, 95 %" in entry["exact"]
     assert "reason" not in entry
-    # A deviation is no rate of films: it has no bound.
-    assert "no width: every draw" in content["metrics"]["best_iou_above_0.2_std"]["reason"]
     assert content["metrics"]["AP50_support_1"]["reason"].startswith("the truth does not say")
 
 

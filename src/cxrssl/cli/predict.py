@@ -18,6 +18,20 @@ _MOST_LINES = 20
 _THRESHOLD = 0.3
 
 
+PointsFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="JSON",
+        help="File of `cxrssl eval --operating-points`: its NMS and thresholds decide what is "
+        "drawn and listed.",
+    ),
+]
+PointName = Annotated[
+    str | None,
+    typer.Option(help="Which point of it: f1 (default), f1_by_class, fp_0.5 and others."),
+]
+
+
 @app.command()
 def predict(
     checkpoint: Annotated[Path, typer.Argument(help=CHECKPOINT)],
@@ -52,18 +66,8 @@ def predict(
         bool, typer.Option("--flip", help="Also detect in each image flipped; boxes are fused.")
     ] = False,
     resume: Resume = False,
-    operating_point: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="JSON",
-            help="File of `cxrssl eval --operating-points`: its NMS and thresholds decide what is "
-            "drawn and listed.",
-        ),
-    ] = None,
-    point: Annotated[
-        str | None,
-        typer.Option(help="Which point of it: f1 (default), f1_by_class, fp_0.5 and others."),
-    ] = None,
+    operating_point: PointsFile = None,
+    point: PointName = None,
 ) -> None:
     """Detect in image files: COCO JSON, CSV and pictures."""
     with explain_interrupts(lambda: predict_resume_advice(out)):

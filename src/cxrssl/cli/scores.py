@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cxrssl.cli.options import CHECKPOINT, Split, app
+
+if TYPE_CHECKING:
+    from cxrssl.evaluate.intervals import Bootstrap
 
 _LEAST_REPLICATES = 50
 _CONSENSUS_IOU = 0.2
@@ -116,17 +119,13 @@ def evaluate(
     _check_inputs((checkpoint, data), (predictions, truth), readers, against)
     of_store = (split, fusion, normals, operating_points, choose_on)
     _check_belongings(of_store, (train_truth,), only, (checkpoint, predictions))
-    if choose_on is not None and operating_points is None:
-        raise typer.BadParameter("--choose-on is about --operating-points, which is not given")
-    from cxrssl.evaluate.files import evaluate_files, evaluate_readers
+    points_split = _split_of_points(operating_points, choose_on)
     from cxrssl.evaluate.intervals import Bootstrap
 
     _check_outputs(
         json_, operating_points, (predictions, truth, readers, against, only, train_truth)
     )
     bootstrap = Bootstrap(replicates, seed)
-    iou = consensus_iou or _CONSENSUS_IOU
-    result: dict[str, Any] | None = None
     if checkpoint is not None and data is not None:
         from cxrssl.evaluate.checkpoint import Extras
         from cxrssl.evaluate.checkpoint import evaluate as run
@@ -141,20 +140,49 @@ def evaluate(
             consensus_iou=consensus_iou,
             normals=normals,
             bootstrap=bootstrap,
-            extras=Extras(against, only, None if operating_points is None else choose_on or "val"),
+            extras=Extras(against, only, points_split),
         )
-    elif predictions is not None and truth is not None:
-        result = evaluate_files(
+    else:
+        iou = consensus_iou or _CONSENSUS_IOU
+        files = predictions, truth, readers, against, only, train_truth
+        result = _scores_of_files(*files, iou=iou, bootstrap=bootstrap)
+    if result is not None:  # of several processes one has the scores
+        _write_and_print(result, json_, operating_points)
+
+
+def _scores_of_files(
+    predictions: Path | None,
+    truth: Path | None,
+    readers: Path | None,
+    against: Path | None,
+    only: Path | None,
+    train_truth: Path | None,
+    *,
+    iou: float,
+    bootstrap: "Bootstrap",
+) -> dict[str, Any]:
+    """Score results against a truth, or readers against each other."""
+    from cxrssl.evaluate.files import evaluate_files, evaluate_readers
+
+    if predictions is not None and truth is not None:
+        return evaluate_files(
             *(predictions, truth, readers, against),
             consensus_iou=iou,
             bootstrap=bootstrap,
             only=only,
             train_truth=train_truth,
         )
-    elif readers is not None:
-        result = evaluate_readers(readers, consensus_iou=iou, bootstrap=bootstrap)
-    if result is not None:  # of several processes one has the scores
-        _write_and_print(result, json_, operating_points)
+    assert readers is not None  # `_check_inputs` lets nothing else through
+    return evaluate_readers(readers, consensus_iou=iou, bootstrap=bootstrap)
+
+
+def _split_of_points(operating_points: Path | None, choose_on: Split | None) -> Split | None:
+    """Return the split that operating points are chosen on, None if none are."""
+    if operating_points is not None:
+        return choose_on or "val"
+    if choose_on is not None:
+        raise typer.BadParameter("--choose-on is about --operating-points, which is not given")
+    return None
 
 
 def _check_outputs(

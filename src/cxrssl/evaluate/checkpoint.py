@@ -8,18 +8,21 @@ from typing import Any
 import numpy as np
 
 from cxrssl.core.errors import DataError
+from cxrssl.data.coco.index import Remarks
 from cxrssl.data.detection import Example
 from cxrssl.data.protocol import Split
 from cxrssl.data.store import Store
 from cxrssl.evaluate.detect import ImageDetections, detect_in_turn
 from cxrssl.evaluate.intervals import Bootstrap
 from cxrssl.evaluate.original import in_original_px
+from cxrssl.evaluate.prior import Prior
 from cxrssl.evaluate.result import scored
 from cxrssl.evaluate.settings import Settings, settings_of
-from cxrssl.evaluate.split_store import SplitStore, prior_of_store, remarks_on
+from cxrssl.evaluate.split_store import SplitStore, ToScore, prior_of_store, remarks_on
 from cxrssl.evaluate.store_inputs import inputs_of_store
 from cxrssl.evaluate.training_images import seen_by_the_run
-from cxrssl.hub.pull import fetch
+from cxrssl.hub.pull import Fetched, fetch
+from cxrssl.metrics.annotations import Detections
 from cxrssl.metrics.scores import ScoreTable
 from cxrssl.models.detector import Detector
 from cxrssl.models.detector_folder import folder_of, load_detector, weights_sha256
@@ -63,14 +66,12 @@ def evaluate(
     """Score a detector folder, or the run that holds one, on a split of a store.
 
     The store is split by the protocol the detector was trained under, so that what it is tested on
-    is what it never saw; what is not asked for is as its run had it. All scores are in pixels of
-    the original images. Fixed boxes of the training images are scored beside it. Processes of one
-    launch share the images.
+    is what it never saw. All scores are in pixels of the original images, with fixed boxes of the
+    training images beside the detector. Processes of one launch share the images.
 
     Returns:
-        The content of `--json`, with the settings, and under `detector` where it came from and the
-        hash of its weights; under `chosen_points` what was chosen on another split, if asked for.
-        None in all processes but the main one.
+        The content of `--json`: scores and settings, the `detector` with the hash of its weights,
+        and what was chosen if asked for. None in all processes but the main one.
 
     Args:
         checkpoint: A finetune run, a detector's folder, or `hf-hub:ORG/NAME[@REVISION]`.
@@ -88,8 +89,7 @@ def evaluate(
     """
     processes = start_processes()
     location = fetch(checkpoint)
-    folder = folder_of(location.folder)
-    detector = load_detector(folder, source=location.source)
+    detector, record = _loaded(location)
     store = Store(store_folder)
     _check_store(detector, store, location.source)
     settings, remarks = settings_of(
@@ -97,37 +97,50 @@ def evaluate(
     )
     split_store = SplitStore(store, detector, settings)
     images = split_store.to_score(bootstrap, extras.against, extras.only)
-    remarks += images.remarks
-    training = split_store.training(location.folder)
+    prior = prior_of_store(store, *split_store.training(location.folder), images.inputs)
     detector.model.to(processes.device)
     rank, num_processes = processes.process_index, processes.num_processes
-    chosen = None
-    if extras.choose_on is not None:
-        chosen = split_store.chosen(extras.choose_on, rank=rank, num_processes=num_processes)
-        remarks += remarks_on(chosen, split)
-    detections = detect_in_turn(
-        detector, store, images.examples, rank=rank, num_processes=num_processes
-    )
+    chosen = split_store.chosen(extras.choose_on, rank=rank, num_processes=num_processes)
+    remarks += remarks_on(chosen, split)
+    to_score = images.examples
+    detections = detect_in_turn(detector, store, to_score, rank=rank, num_processes=num_processes)
     leave_process_group()
     if not processes.is_main_process:
         return None
-    boxes, iou = in_original_px(detections, images.examples, store), settings.consensus_iou
+    boxes = in_original_px(detections, to_score, store)
+    scores = _scored(images, boxes, bootstrap, settings, prior, remarks) | {"detector": record}
+    if chosen is not None:
+        scores["chosen_points"] = chosen.content(record, images.inputs, boxes)
+    return scores
+
+
+def _loaded(location: Fetched) -> tuple[Detector, dict[str, str]]:
+    """Return a detector, and what is recorded of it."""
+    folder = folder_of(location.folder)
+    detector = load_detector(folder, source=location.source)
+    return detector, {"source": location.source, "sha256": weights_sha256(folder)}
+
+
+def _scored(
+    images: ToScore,
+    boxes: Detections,
+    bootstrap: Bootstrap,
+    settings: Settings,
+    prior: Prior | None,
+    remarks: Remarks,
+) -> dict[str, Any]:
+    """Score detections in original pixels, and say of which images and by which settings."""
     scores = scored(
         images.inputs,
         boxes,
         bootstrap,
-        consensus_iou=iou,
+        consensus_iou=settings.consensus_iou,
         other_run=images.other_run,
-        prior=prior_of_store(store, *training, images.inputs),
-        remarks=remarks,
+        prior=prior,
+        remarks=remarks + images.remarks,
     )
-    detector_record = {"source": location.source, "sha256": weights_sha256(folder)}
-    scores |= asdict(settings) | {"detector": detector_record}
-    if images.subset is not None:
-        scores["only"] = images.subset.as_json()
-    if chosen is not None:
-        scores["chosen_points"] = chosen.content(detector_record, images.inputs, boxes)
-    return scores
+    only = {} if images.subset is None else {"only": images.subset.as_json()}
+    return scores | asdict(settings) | only
 
 
 def scores_of(

@@ -99,8 +99,7 @@ def choose(
     Raises:
         DataError: If the split holds no box, or nothing is detected in it.
     """
-    num_boxes = int((~inputs.truth.crowd).sum())
-    if not num_boxes:
+    if not (~inputs.truth.crowd).any():
         raise DataError(
             f"none of the {len(examples)} images of the {split} split of {store.folder} has a box, "
             "so that no operating point can be chosen on it. Take another split with --choose-on."
@@ -125,18 +124,22 @@ def choose(
             f"the detector finds nothing in the {len(examples)} images of the {split} split, so "
             "that no operating point can be chosen. Train it longer, or lower its score_threshold."
         )
-    images = {
-        "split": split,
-        "store_fingerprint": store.fingerprint,
-        "n_images": len(examples),
-        "n_images_with_boxes": int(inputs.truth.holds.any(axis=1).sum()),
-        "n_boxes": num_boxes,
-        "truth_sha256": inputs.sha256,
-    }
     chosen = [
         {**point, "chosen": values_at(inputs, detections, point["thresholds"])} for point in points
     ]
-    return Chosen(split, images, nms, chosen)
+    return Chosen(split, _images_as_json(store, inputs, split), nms, chosen)
+
+
+def _images_as_json(store: Store, inputs: EvaluationInputs, split: Split) -> dict[str, Any]:
+    truth = inputs.truth
+    return {
+        "split": split,
+        "store_fingerprint": store.fingerprint,
+        "n_images": truth.num_images,
+        "n_images_with_boxes": int(truth.holds.any(axis=1).sum()),
+        "n_boxes": int((~truth.crowd).sum()),
+        "truth_sha256": inputs.sha256,
+    }
 
 
 def _thinned(

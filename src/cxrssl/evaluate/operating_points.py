@@ -43,7 +43,7 @@ def choose_points(inputs: EvaluationInputs, detections: Detections) -> list[dict
     for rate in RATES:
         index = int(np.searchsorted(froc.alarms, rate, side="right")) - 1
         if index >= 0:
-            threshold = float(scores[index])
+            threshold = _below(scores, index)
             target = f"at most {rate:g} false positives an image, one threshold"
             points.append(_point(f"fp_{rate:g}", target, dict.fromkeys(inputs.classes, threshold)))
     return points
@@ -57,11 +57,22 @@ def _point(name: str, target: str, thresholds: Mapping[str, float]) -> dict[str,
 
 
 def _best_f1(table: FrocTable, sensitivity: Floats) -> float:
-    """Return the threshold of the greatest F1; of several, the highest."""
+    """Return a threshold of the greatest F1; of several, the highest."""
     precision = table.precision()
     total = precision + sensitivity
     f1 = np.divide(2 * precision * sensitivity, np.where(total > 0, total, 1.0))
-    return float(table.scores[int(np.argmax(f1))])
+    return _below(table.scores, int(np.argmax(f1)))
+
+
+def _below(scores: Floats, index: int) -> float:
+    """Return a threshold that a score reaches and the next lower one does not: midway.
+
+    On the images it is chosen on that is the same as the score itself, and on others it errs less
+    to one side.
+    """
+    if index + 1 < len(scores):
+        return float(scores[index] + scores[index + 1]) / 2
+    return float(scores[index])
 
 
 def _by_class(

@@ -101,8 +101,10 @@ class SplitStore:
         protocol = self.detector.protocol
         return training_examples(self.store, self.examples, checkpoint, self.settings, protocol)
 
-    def chosen(self, split: Split, *, rank: int, num_processes: int) -> Chosen:
-        """Choose NMS and thresholds on a split; see `choose`."""
+    def chosen(self, split: Split | None, *, rank: int, num_processes: int) -> Chosen | None:
+        """Choose NMS and thresholds on a split, None on none; see `choose`."""
+        if split is None:
+            return None
         examples = self.in_split(split)
         inputs = inputs_of_store(self.store, examples)
         return choose(
@@ -132,8 +134,10 @@ def prior_of_store(
     return prior_of_inputs(inputs_of_store(store, train), scored, fitted_on)
 
 
-def remarks_on(chosen: Chosen, scored: Split) -> Remarks:
+def remarks_on(chosen: Chosen | None, scored: Split) -> Remarks:
     """Return what was chosen, and warnings if it was on few images, or on what is scored."""
+    if chosen is None:
+        return Remarks()
     warnings = []
     num = chosen.images["n_images_with_boxes"]
     if num < _FEW:

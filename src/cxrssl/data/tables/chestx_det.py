@@ -28,8 +28,8 @@ from cxrssl.data.tables.published_files import (
     PublishedSource,
     files_named,
     images_folder,
-    is_json_of,
     json_content,
+    json_has,
     single_file,
 )
 
@@ -39,6 +39,7 @@ _SPLITS = {
 }  # fmt: skip
 # ChestX-Det has all films of ChestX-Det10: of both, it is the one that is read.
 _VERSIONS = (("ChestX_Det_train.json", "ChestX_Det_test.json"), ("train.json", "test.json"))
+_KEYS = ("file_name", "syms", "boxes")
 _EXPECTED = "a list of objects with file_name, syms and boxes [[x1, y1, x2, y2], ...]"
 
 
@@ -65,7 +66,7 @@ def chestx_det_tables(folder: Path, files: Iterable[Path]) -> list[Path]:
     files = list(files)
     for names in _VERSIONS:
         groups = [
-            [path for path in files_named(files, name) if is_json_of(path, list[_Entry])]
+            [path for path in files_named(files, name) if json_has(path, "[", *_KEYS)]
             for name in names
         ]
         if any(groups):

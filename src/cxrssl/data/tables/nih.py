@@ -46,6 +46,7 @@ _ENTRIES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
 _BOX_COLUMNS = ["Image Index", "Finding Label"]
 _ENTRY_COLUMNS = ["Image Index", "Finding Labels"]
 _NUM_CELLS = 6
+_NORMAL = "No Finding"
 _SPELLINGS = {"Infiltrate": "Infiltration"}
 _FILM_NAME = re.compile(r"([0-9]{8})_[0-9]{3}")
 
@@ -109,7 +110,7 @@ def _boxes(path: Path, name: str) -> Iterator[Mark]:
                 f"{place}: it has {len(cells)} cells; expected image, finding, x, y, width and "
                 "height, and nothing else."
             )
-        image, category = cells[:2]
+        image, category = plain_id(PurePosixPath(cells[0])), cells[1]
         if not image or not category:
             raise DataError(f"{place}: the image or the finding is missing. Name both.")
         x, y, width, height = map(number_in, cells[2:_NUM_CELLS])
@@ -136,13 +137,12 @@ def _read_entries(
     for cells, place in rows_of(path, source.name_of(path)):
         if len(cells) < len(_ENTRY_COLUMNS):
             raise DataError(f"{place}: it has {len(cells)} cell(s). Take the file as published.")
-        name, findings = cells[0], cells[1].split("|")
-        key = plain_id(PurePosixPath(name))
-        if key in boxed:
-            num_partly += bool(drawn.intersection(findings) - boxed[key])
-        elif key not in present:
+        name, findings = plain_id(PurePosixPath(cells[0])), cells[1].split("|")
+        if name in boxed:
+            num_partly += bool(drawn.intersection(findings) - boxed[name])
+        elif name not in present:
             num_absent += 1
-        elif findings == [NO_FINDING]:
+        elif findings == [_NORMAL]:
             num_normal += 1
             marks.append(Mark(name, REPORTS_READER, NO_FINDING, NO_BOX, place))
             images.append(_stated(name, place, kind="normal"))
@@ -162,5 +162,5 @@ def _read_entries(
 def _findings_by_film(marks: Iterable[Mark]) -> Mapping[str, set[str]]:
     boxed: dict[str, set[str]] = {}
     for mark in marks:
-        boxed.setdefault(plain_id(PurePosixPath(mark.image)), set()).add(mark.category)
+        boxed.setdefault(mark.image, set()).add(mark.category)
     return boxed

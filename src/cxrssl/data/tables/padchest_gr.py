@@ -33,8 +33,8 @@ from cxrssl.data.tables.marks import NO_BOX, Corners, Mark, StatedImage, StatedM
 from cxrssl.data.tables.published_files import (
     PublishedSource,
     csv_files,
-    is_json_of,
     json_content,
+    json_has,
     plain_file_name,
     records_of,
     single_file,
@@ -96,7 +96,7 @@ def padchest_gr_tables(folder: Path, files: Iterable[Path]) -> list[Path]:
     """
     files = list(files)
     reports = [path for path in files if _REPORTS.fullmatch(path.name)]
-    reports = [path for path in reports if is_json_of(path, list[_Study])]
+    reports = [path for path in reports if json_has(path, "[", "ImageID", "findings")]
     master = csv_files(files, _MASTER, _MASTER_COLUMNS)
     return [single_file(folder, group) for group in (reports, master) if group] if reports else []
 
@@ -132,6 +132,7 @@ def _studies(source: PublishedSource) -> Iterator[_PlacedStudy]:
             continue
         name = source.name_of(path)
         for number, study in enumerate(json_content(path, name, list[_Study], expected=_EXPECTED)):
+            study.image = plain_id(PurePosixPath(study.image))  # in whichever folder it lies
             yield _PlacedStudy(study, f"{name}, study {number}")
 
 
@@ -217,13 +218,14 @@ def _read_master(source: PublishedSource, names: set[str], read: _Read) -> list[
     for path in tables:
         for values, place in records_of(path, source.name_of(path), _columns(path)):
             split = split_named(values["split"], place=place)
-            told.setdefault((values["ImageID"], split, values["PatientID"]), place)
-            prior = values.get(_PRIOR, "")
-            if plain_id(PurePosixPath(prior)) in present:
+            image = plain_id(PurePosixPath(values["ImageID"]))
+            told.setdefault((image, split, values["PatientID"]), place)
+            prior = plain_id(PurePosixPath(values.get(_PRIOR, "")))
+            if prior in present:
                 told.setdefault((prior, "", values["PatientID"]), place)
     strangers = {image for image, _, _ in told} - names
     for (image, split, patient), place in told.items():
-        if image not in strangers or plain_id(PurePosixPath(image)) in present:
+        if image not in strangers or image in present:
             read.images.append(StatedImage(image, place, patient=patient, split=split))
     num_unknown = len(names - {image for image, _, _ in told})
     if num_unknown:

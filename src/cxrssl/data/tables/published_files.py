@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from math import inf, nan
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple, TextIO, TypeVar
+from typing import Literal, NamedTuple, TextIO, TypeVar
 
 import msgspec
 
@@ -96,7 +96,8 @@ def single_file(folder: Path, paths: Sequence[Path]) -> Path:
 def header_of(path: Path) -> list[str]:
     """Return the first row of a CSV; [] of a file that can't be read."""
     try:
-        with _opened(path) as file:
+        # What is wrong further down is told when the rows are read.
+        with _opened(path, errors="replace") as file:
             line = file.readline(_MAX_LINE_CHARACTERS)
             return [cell.strip() for cell in next(csv.reader([line]), [])]
     except _UNREADABLE:
@@ -188,13 +189,17 @@ def json_content(path: Path, name: str, kind: type[Content], *, expected: str) -
         raise DataError(f"{name} is not JSON: {error}. Take the file as published.") from error
 
 
-def is_json_of(path: Path, kind: type[Content]) -> bool:
-    """Return whether a file is JSON of a type."""
+def json_has(path: Path, start: Literal["[", "{"], *words: str) -> bool:
+    """Return whether a file begins as JSON's list or object and has these words in quotes.
+
+    It may not be JSON throughout: what is wrong with it is said when it is read.
+    """
     try:
-        msgspec.json.decode(_json_bytes(path, path.name), type=kind)
-    except (DataError, ValueError, RecursionError):
+        content = _json_bytes(path, path.name)
+    except DataError:
         return False
-    return True
+    is_begun = content[:1024].lstrip()[:1] == start.encode()
+    return is_begun and all(f'"{word}"'.encode() in content for word in words)
 
 
 def images_folder(source: PublishedSource, table: Path, candidates: Sequence[str]) -> PurePosixPath:
@@ -228,10 +233,10 @@ def _lines(file: TextIO, name: str) -> Iterator[str]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[TextIO]:
+def _opened(path: Path, *, errors: str = "strict") -> Iterator[TextIO]:
     if path.suffix.lower() == ".gz":
-        with gzip.open(path, "rt", encoding="utf-8-sig", newline="") as file:
+        with gzip.open(path, "rt", encoding="utf-8-sig", errors=errors, newline="") as file:
             yield file
     else:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with path.open(encoding="utf-8-sig", errors=errors, newline="") as file:
             yield file

@@ -33,8 +33,8 @@ from cxrssl.data.tables.published_files import (
     Record,
     csv_files,
     files_named,
-    is_json_of,
     json_content,
+    json_has,
     number_in,
     records_of,
     single_file,
@@ -72,7 +72,7 @@ def rsna_tables(folder: Path, files: Iterable[Path]) -> list[Path]:
     groups = [
         csv_files(files, _LABELS, _LABEL_COLUMNS),
         csv_files(files, _DETAILS, _DETAIL_COLUMNS),
-        [p for p in files_named(files, _MAPPING) if is_json_of(p, list[_MappedFilm])],
+        [p for p in files_named(files, _MAPPING) if json_has(p, "[", "subset_img_id", "img_id")],
     ]
     return [single_file(folder, group) for group in groups if group] if groups[0] else []
 

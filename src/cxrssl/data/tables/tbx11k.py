@@ -22,7 +22,6 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-import msgspec
 import numpy as np
 
 from cxrssl.core.labels import NO_FINDING
@@ -33,8 +32,7 @@ from cxrssl.data.tables.marks import NO_BOX, NO_READER, Corners, Mark, StatedIma
 from cxrssl.data.tables.published_files import (
     PublishedSource,
     files_named,
-    is_json_of,
-    json_content,
+    json_has,
     single_file,
 )
 
@@ -43,16 +41,6 @@ _BOTH = "TBX11K_trainval.json"
 _CLASSES = ("ActiveTuberculosis", "ObsoletePulmonaryTuberculosis", "PulmonaryTuberculosis")
 _KINDS = {"health": "normal", "sick": "other finding"}
 _IMAGES = "imgs"
-
-
-class _Category(msgspec.Struct):
-    name: str
-
-
-class _Head(msgspec.Struct):
-    """What tells the data set from another of the same file names."""
-
-    categories: list[_Category]
 
 
 class _Box(NamedTuple):
@@ -81,7 +69,10 @@ def tbx11k_tables(folder: Path, files: Iterable[Path]) -> list[Path]:
     """
     files = list(files)
     for names in (tuple(_SPLITS), (_BOTH,)):
-        groups = [[path for path in files_named(files, name) if _is_ours(path)] for name in names]
+        groups = [
+            [path for path in files_named(files, name) if json_has(path, "{", *_CLASSES[:2])]
+            for name in names
+        ]
         if any(groups):
             return [single_file(folder, group) for group in groups if group]
     return []
@@ -108,13 +99,6 @@ def read_tbx11k(source: PublishedSource) -> StatedMarks:
         classes=tuple(name for name in _CLASSES if name in drawn),
         notes=tuple(read.notes), faults=read.faults,
     )  # fmt: skip
-
-
-def _is_ours(path: Path) -> bool:
-    if not is_json_of(path, _Head):
-        return False
-    head = json_content(path, path.name, _Head, expected="categories")
-    return set(_CLASSES[:2]) <= {category.name for category in head.categories}
 
 
 def _read_file(source: PublishedSource, path: Path, read: _Read) -> None:

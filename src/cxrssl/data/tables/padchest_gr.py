@@ -213,7 +213,7 @@ def _read_master(source: PublishedSource, names: set[str], read: _Read) -> list[
     tables = source.called(_MASTER)
     if not tables:
         return [f"{_MASTER} is not there: the published split and the patients are not known"]
-    present = {plain_id(PurePosixPath(image.name)) for image in source.images}
+    present = {plain_id(PurePosixPath(image.name)) for image in source.files}
     told: dict[tuple[str, str, str], str] = {}
     for path in tables:
         for values, place in records_of(path, source.name_of(path), _columns(path)):

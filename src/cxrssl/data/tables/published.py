@@ -5,8 +5,9 @@ Each has a module here, whose docstring says how it is read and which descriptio
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
+from cxrssl.core.layouts import PublishedName
 from cxrssl.data.tables.chestx_det import chestx_det_tables, read_chestx_det
 from cxrssl.data.tables.marks import StatedMarks
 from cxrssl.data.tables.nih import nih_tables, read_nih
@@ -15,8 +16,6 @@ from cxrssl.data.tables.padchest_gr import padchest_gr_tables, read_padchest_gr
 from cxrssl.data.tables.published_files import PublishedSource
 from cxrssl.data.tables.rsna import read_rsna, rsna_tables
 from cxrssl.data.tables.tbx11k import read_tbx11k, tbx11k_tables
-
-PublishedName = Literal["rsna", "nih", "tbx11k", "chestx-det", "object-cxr", "padchest-gr"]
 
 
 class _Functions(NamedTuple):

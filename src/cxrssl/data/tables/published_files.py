@@ -34,12 +34,12 @@ class PublishedSource(NamedTuple):
     Attributes:
         folder: Folder of the source.
         tables: The files that its layout reads beside images, at least one.
-        images: All image files of the folder.
+        files: All files of the folder, its images among them.
     """
 
     folder: Path
     tables: list[Path]
-    images: list[Path]
+    files: list[Path]
 
     def name_of(self, path: Path) -> str:
         """Return the name of a file below the folder, for messages."""

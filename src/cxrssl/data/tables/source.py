@@ -141,8 +141,7 @@ def _read(folder: Path, layout: LayoutName, contents: FolderContents) -> Source:
             table, files = read_coco(folder)
             return Source(layout, files, table, table.faults, tuple(tables), notes=table.notes)
         case "rsna" | "nih" | "tbx11k" | "chestx-det" | "object-cxr" | "padchest-gr":
-            images = [path for path in contents.files if is_image(path)]
-            published = PublishedSource(folder, _some(tables, layout), images)
+            published = PublishedSource(folder, _some(tables, layout), contents.files)
             return _assembled(layout, folder, contents, read_published(layout, published))
         case "csv":
             return _assembled(layout, folder, contents, read_csv(folder, _some(tables, layout)))

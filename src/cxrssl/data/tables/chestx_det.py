@@ -19,12 +19,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
-
 from cxrssl.core.labels import NO_FINDING
 from cxrssl.data.tables.marks import NO_BOX, NO_READER, Mark, StatedImage, StatedMarks
 from cxrssl.data.tables.nih import FILM_SIZE, patient_of
 from cxrssl.data.tables.published_files import (
+    JsonObject,
     PublishedSource,
     files_named,
     images_folder,
@@ -43,7 +42,7 @@ _KEYS = ("file_name", "syms", "boxes")
 _EXPECTED = "a list of objects with file_name, syms and boxes [[x1, y1, x2, y2], ...]"
 
 
-class _Entry(msgspec.Struct):
+class _Entry(JsonObject):
     file_name: str
     syms: list[str]
     boxes: list[list[float]]

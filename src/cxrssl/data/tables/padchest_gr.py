@@ -24,13 +24,12 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-import msgspec
-
 from cxrssl.core.labels import NO_FINDING
 from cxrssl.core.printable import printable
 from cxrssl.data.tables.image_ids import plain_id
 from cxrssl.data.tables.marks import NO_BOX, Corners, Mark, StatedImage, StatedMarks
 from cxrssl.data.tables.published_files import (
+    JsonObject,
     PublishedSource,
     csv_files,
     json_content,
@@ -53,7 +52,7 @@ _EXPECTED = (
 _Boxes = list[list[float]]
 
 
-class _Finding(msgspec.Struct):
+class _Finding(JsonObject):
     abnormal: bool
     labels: list[str] | None = None
     boxes: _Boxes | None = None
@@ -64,8 +63,8 @@ class _Finding(msgspec.Struct):
         return self.boxes or [], self.extra_boxes or []
 
 
-class _Study(msgspec.Struct):
-    image: str = msgspec.field(name="ImageID")
+class _Study(JsonObject, rename={"image": "ImageID"}):
+    image: str
     findings: list[_Finding]
 
 

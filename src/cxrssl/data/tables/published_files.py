@@ -26,6 +26,8 @@ _MAX_JSON_BYTES = 1 << 28
 _UNREADABLE = (csv.Error, OSError, EOFError, zlib.error, UnicodeDecodeError)
 
 Content = TypeVar("Content")
+JsonObject = msgspec.Struct
+"""What a type of JSON objects derives from; keys that it does not have are passed over."""
 
 
 class PublishedSource(NamedTuple):

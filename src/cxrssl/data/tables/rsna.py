@@ -22,13 +22,12 @@ from math import isnan
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
-
 from cxrssl.core.labels import NO_FINDING
 from cxrssl.core.printable import printable
 from cxrssl.data.tables.marks import NO_BOX, NO_READER, Mark, StatedImage, StatedMarks
 from cxrssl.data.tables.nih import FILM_SIZE, patient_of
 from cxrssl.data.tables.published_files import (
+    JsonObject,
     PublishedSource,
     Record,
     csv_files,
@@ -50,7 +49,7 @@ _CLASS = "Lung Opacity"
 _KINDS = {"Normal": "normal", "No Lung Opacity / Not Normal": "other finding", _CLASS: ""}
 
 
-class _MappedFilm(msgspec.Struct):
+class _MappedFilm(JsonObject):
     img_id: str
     subset_img_id: str | None = None
 

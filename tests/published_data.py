@@ -50,6 +50,14 @@ def boxes(source: Source) -> dict[str, list[tuple[str, str, Box]]]:
     return result
 
 
+def patients(source: Source) -> set[frozenset[str]]:
+    """Return the images of each patient."""
+    images: dict[str, set[str]] = {}
+    for name, patient in source.table.patients.items():
+        images.setdefault(patient, set()).add(name)
+    return {frozenset(names) for names in images.values()}
+
+
 def package_data(name: str) -> Path:
     """Return a table that torchxrayvision ships; skip the test where it is not installed."""
     spec = find_spec("torchxrayvision")

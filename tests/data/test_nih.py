@@ -10,7 +10,7 @@ import pytest
 from cxrssl.core.errors import DataError
 from cxrssl.data.tables.nih import nih_tables, patient_of, read_nih
 from cxrssl.data.tables.published_files import PublishedSource
-from published_data import boxes, made, package_data, read_as
+from published_data import boxes, made, package_data, patients, read_as
 
 LIST_NAME, ENTRIES_NAME = "BBox_List_2017.csv", "Data_Entry_2017.csv"
 HEADER = "Image Index,Finding Label,Bbox [x,y,w,h],,,\n"
@@ -57,7 +57,10 @@ BOXES = {
 def test_boxes_are_read_and_other_films_are_not_called_normal(text: str, tmp_path: Path) -> None:
     source = read_as("nih", made(tmp_path, {LIST_NAME: text}, IMAGES))
     assert boxes(source) == BOXES
-    assert source.table.patients == {"00000013_005": "00000013", "00000045_001": "00000045"}
+    # A film that nobody read is of somebody.
+    names = ["00000013_005", "00000045_001", "00000045_002", "00000046_000"]
+    groups = [names[:1], names[1:3], names[3:]]
+    assert patients(source) == set(map(frozenset, groups))
     assert set(source.table.sizes.values()) == {(1024, 1024)}
     assert source.table.unread == {"00000045_002", "00000046_000"}
     assert "1 box(es) of 'Infiltrate' are 'Infiltration' here" in source.notes
@@ -69,7 +72,7 @@ def test_reports_tell_normal_films(tmp_path: Path) -> None:
     source = read_as("nih", made(tmp_path, files, IMAGES))
     assert boxes(source) == {**BOXES, "00000045_002": [("reports", "No finding", ())]}
     assert source.table.kinds == {"00000045_002": "normal"}
-    assert source.table.patients["00000045_002"] == "00000045"
+    assert frozenset({"00000045_001", "00000045_002"}) in patients(source)
     # The size of the film before NIH resized it is no size of the published one.
     assert set(source.table.sizes.values()) == {(1024, 1024)}
     assert list(source.table.unmarked) == ["00000046_000"]
@@ -165,5 +168,5 @@ def test_the_real_tables_are_read_as_pandas_reads_them(tmp_path: Path) -> None:
     num_partly = len(partly & set(frame["image"]))
     assert num_partly == 521
     assert any(note.startswith("521 film(s) with boxes have another") for note in stated.notes)
-    patients = {f"{image.name}.png": int(image.patient) for image in stated.images}
-    assert patients == entries["Patient ID"].loc[list(patients)].to_dict()
+    stated_patients = {f"{image.name}.png": int(image.patient) for image in stated.images}
+    assert stated_patients == entries["Patient ID"].loc[list(stated_patients)].to_dict()

@@ -8,7 +8,7 @@ import pytest
 
 from cxrssl.core.errors import DataError
 from cxrssl.data.tables import read_source
-from published_data import boxes, made, read_as
+from published_data import boxes, made, patients, read_as
 
 NAME, MASTER = "grounded_reports_20240819.json", "master_table.csv"
 FOLDER = "Padchest_GR_files"
@@ -49,7 +49,7 @@ HEADER = (
 )
 SPLITS = ("train", "train", "validation", "test", "train", "train", "train", "train")
 ROWS = "".join(
-    f"{entry['StudyID']},{entry['ImageID']},nodule,1,0,,{prior},{split},p{number % 4}\n"
+    f"{entry['StudyID']},{entry['ImageID']},nodule,1,0,,{prior},{split},p{split}{number % 3}\n"
     for number, (entry, split) in enumerate(zip(STUDIES, SPLITS, strict=True))
     for prior in ["prior.png" if number == 0 else "absent.png"]
 )
@@ -94,9 +94,10 @@ def test_the_master_table_has_splits_and_patients(tmp_path: Path) -> None:
     table = source.table
     ids = [entry["ImageID"].removesuffix(".png") for entry in STUDIES]
     splits = [split.replace("validation", "val") for split in SPLITS]
-    assert table.parts == dict(zip(ids, splits, strict=True))
-    patients = {name: f"p{number % 4}" for number, name in enumerate(ids)}
-    assert table.patients == {**patients, "prior": "p0"}
+    assert table.parts == {**dict(zip(ids, splits, strict=True)), "prior": "unused"}
+    groups = [[0, 6], [1, 4, 7], [2], [3], [5]]
+    named = [frozenset(ids[number] for number in group) for group in groups]
+    assert patients(source) == {named[0] | {"prior"}, *named[1:]}
     assert table.unread == {"prior"}
     assert not source.faults
 
@@ -124,7 +125,7 @@ def test_a_bad_box_is_a_fault_of_its_image(
 
 def test_contradictions_name_both_places(tmp_path: Path) -> None:
     files = {NAME: [*STUDIES, study("two", NEGATIVE)], MASTER: HEADER + ROWS}
-    files[MASTER] += "s-normal,normal.png,Normal,0,0,,,train,p2\n"
+    files[MASTER] += "s-normal,normal.png,Normal,0,0,,,train,pvalidation2\n"
     source = read_as("padchest-gr", made(tmp_path, files, IMAGES))
     assert set(source.faults) == {"two", "normal"}
     assert "study 0, abnormal finding 0" in source.faults["two"]

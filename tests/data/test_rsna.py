@@ -10,7 +10,7 @@ import pytest
 from cxrssl.core.errors import DataError
 from cxrssl.data.tables.published_files import PublishedSource
 from cxrssl.data.tables.rsna import read_rsna
-from published_data import boxes, made, package_data, read_as
+from published_data import boxes, made, package_data, patients, read_as
 
 LABELS = (
     "patientId,x,y,width,height,Target\n"
@@ -23,6 +23,7 @@ CLASSES = (
 MAPPING = [
     {"subset_img_id": "n1", "img_id": "00000013_005.png", "orig_labels": ["No Finding"]},
     {"subset_img_id": "p1", "img_id": "00000013_006.png", "StudyInstanceUID": "1.2"},
+    {"subset_img_id": "t1", "img_id": "00000013_007.png"},
     {"subset_img_id": None, "img_id": "00000014_000.png"},
 ]
 LABELS_NAME, CLASSES_NAME = "stage_2_train_labels.csv", "stage_2_detailed_class_info.csv"
@@ -46,7 +47,7 @@ def test_films_boxes_and_kinds(tmp_path: Path) -> None:
     table = source.table
     assert table.classes == ("Lung Opacity",)
     assert table.kinds == {"n1": "normal", "n2": "other finding"}
-    assert table.patients == {"n1": "00000013", "p1": "00000013"}
+    assert patients(source) == {frozenset({"n1", "p1", "t1"})}
     assert set(table.sizes.values()) == {(1024, 1024)}
     assert table.unread == {"t1"}
     assert not source.faults

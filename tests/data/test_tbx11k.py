@@ -69,12 +69,13 @@ def test_boxes_kinds_and_splits(below: str, tmp_path: Path) -> None:
     assert table.unread == {"test_0001", "da0001"}
     assert table.parts == {
         **dict.fromkeys(["h0001", "s0001", "tb0003", "tb1199"], "train"),
-        **dict.fromkeys(["tb0005", "h0002"], "test"),
+        **dict.fromkeys(["tb0005", "h0002"], "test"),  # there is no other
+        **dict.fromkeys(["test_0001", "da0001"], "unused"),
     }
     assert set(table.sizes.values()) == {(512, 512)}
     assert not source.faults
     notes = "\n".join(source.notes)
-    assert "the published validation split, is the test split here" in notes
+    assert "its validation images are the test" in notes
     assert "TBX11K_train_only_tb.json" in notes
     assert "not where they say" not in notes
 

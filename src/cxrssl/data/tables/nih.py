@@ -94,6 +94,13 @@ def read_nih(source: PublishedSource) -> StatedMarks:
         notes.append(f"{num_renamed} box(es) of 'Infiltrate' are 'Infiltration' here")
     for entries in source.called(*_ENTRIES):
         notes += _read_entries(source, entries, marks, images)
+    # Films that nobody read may be those of people who are in a split.
+    others = source.other_images({image.name for image in images})
+    images += [
+        StatedImage(path, "its file name", patient=patient_of(name))
+        for path, name in others.items()
+        if patient_of(name)
+    ]
     return StatedMarks(tuple(source.tables), marks, images, "sides", notes=tuple(notes))
 
 

@@ -8,9 +8,8 @@ annotation was read, and shows no foreign object within the lungs; what else it 
 so it is not called normal. Twelve radiologists annotated, one of them each image; who is not said:
 the reader is "R0".
 
-train.csv is the training split. The 1000 images of dev.csv were published as the validation split;
-the annotations of the test split were never published, so that these are the only others. They
-are the **test** split here, and validation images are taken from the training split.
+train.csv is the published training split, and dev.csv the validation split. The annotations of the
+test split were never published, so that the validation split becomes the test split (`splits`).
 
 Source: the README of jfhealthcare/object-CXR. Never tried on the real files.
 """
@@ -38,7 +37,7 @@ from cxrssl.data.tables.published_files import (
     single_file,
 )
 
-_SPLITS = {"train.csv": "train", "dev.csv": "test"}
+_SPLITS = {"train.csv": "train", "dev.csv": "val"}
 _IMAGE_COLUMNS = ("image_name", "image_path")
 _ANNOTATION = "annotation"
 _CLASS = "Foreign object"
@@ -94,7 +93,7 @@ def read_object_cxr(source: PublishedSource) -> StatedMarks:
             marks += [Mark(name, NO_READER, _CLASS, shape.box, place) for shape in shapes]
             if not shapes:
                 marks.append(Mark(name, NO_READER, NO_FINDING, NO_BOX, place))
-    notes = _notes(kinds, has_test=any(image.split == "test" for image in images))
+    notes = _notes(kinds)
     return StatedMarks(tuple(source.tables), marks, images, notes=notes, faults=faults)
 
 
@@ -142,16 +141,8 @@ def _box(numbers: list[float], *, is_polygon: bool) -> Corners:
     return min(xs), min(ys), max(xs), max(ys)
 
 
-def _notes(kinds: Counter[str], *, has_test: bool) -> tuple[str, ...]:
-    notes = []
+def _notes(kinds: Counter[str]) -> tuple[str, ...]:
     outlines = " and ".join(
         f"{kinds[kind]} {kind}(s)" for kind in ("ellipse", "polygon") if kinds[kind]
     )
-    if outlines:
-        notes.append(f"{outlines}: the box of each is its extent")
-    if has_test:
-        notes.append(
-            "dev.csv, published as the validation split, is the test split here: the annotations "
-            "of the published test split are not public"
-        )
-    return tuple(notes)
+    return (f"{outlines}: the box of each is its extent",) if outlines else ()

@@ -7,7 +7,7 @@ length of a line.
 import csv
 import gzip
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from math import inf, nan
 from pathlib import Path, PurePosixPath
@@ -18,6 +18,8 @@ import msgspec
 from cxrssl.core.errors import DataError
 from cxrssl.core.printable import printable
 from cxrssl.data.tables.files import names_text
+from cxrssl.data.tables.image_ids import plain_id
+from cxrssl.data.tables.rows import IMAGE_SUFFIXES
 
 _EMPTY = {"", "nan", "na", "n/a", "none", "null"}
 _MAX_LINE_CHARACTERS = 1 << 20
@@ -50,6 +52,16 @@ class PublishedSource(NamedTuple):
     def called(self, *names: str) -> list[Path]:
         """Return the tables of these names, packed or not, in the order of the names."""
         return [path for name in names for path in self.tables if plain_file_name(path) == name]
+
+    def other_images(self, ids: Collection[str]) -> dict[str, str]:
+        """Return path below the folder -> id of the images of which none is in `ids`."""
+        names = {path.relative_to(self.folder).as_posix(): path.name for path in self.files}
+        images = {
+            relative: plain_id(PurePosixPath(name))
+            for relative, name in names.items()
+            if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
+        }
+        return {relative: name for relative, name in images.items() if name not in ids}
 
 
 class Row(NamedTuple):

@@ -99,7 +99,13 @@ def read_rsna(source: PublishedSource) -> StatedMarks:
             faults.setdefault(name, fault)
         elif isinstance(mark, Mark):
             marks.append(mark)
-    notes = _notes({image.name for image in images}, details, patients)
+    names = {image.name for image in images}
+    images += [
+        StatedImage(path, _MAPPING, patient=patients[name])
+        for path, name in source.other_images(names).items()
+        if name in patients
+    ]
+    notes = _notes(names, details, patients)
     return StatedMarks(
         tuple(source.tables), marks, images, "sides", notes=tuple(notes), faults=faults
     )

@@ -103,7 +103,7 @@ def test_nih(datasets: ModuleType, tmp_path: Path) -> None:
             np.testing.assert_array_equal(mask, union(marks, theirs.pathologies[key]))
 
 
-@pytest.mark.parametrize("split", ["train", "val"])
+@pytest.mark.parametrize("split", ["train", "trainval"])
 def test_tbx11k(datasets: ModuleType, split: str, tmp_path: Path) -> None:
     names = ["health/h1.png", "sick/s1.png", "tb/tb1.png", "tb/tb2.png"]
     drawn = draw(np.random.default_rng(2), 3)

@@ -2,5 +2,7 @@
 
 from typing import Literal
 
-LayoutName = Literal["kaggle", "physionet", "coco", "csv", "images"]
-Layout = Literal["auto", "kaggle", "physionet", "coco", "csv", "images"]
+PublishedName = Literal["rsna", "nih", "tbx11k", "chestx-det", "object-cxr", "padchest-gr"]
+"""Data sets that are read as published; `data.tables.published` has the functions of each."""
+LayoutName = Literal["kaggle", "physionet", PublishedName, "coco", "csv", "images"]
+Layout = Literal["auto", LayoutName]

@@ -93,6 +93,7 @@ class StatedMarks:
         unit: What `marks` gives boxes in.
         classes: Class names in the order of their ids; None for the order of the alphabet.
         notes: What was guessed or left out, a sentence each.
+        faults: Name of an image -> why it can't be used; `images` has it as well.
     """
 
     tables: tuple[Path, ...]
@@ -102,6 +103,7 @@ class StatedMarks:
     unit: BoxUnit = "px"
     classes: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
+    faults: Mapping[str, str] = field(default_factory=dict)
 
 
 def assembled(
@@ -123,11 +125,13 @@ def assembled(
     found = _find(folder, names, ids)
     facts = _merged_facts(stated.images, found)
     rows, faults = _rows(stated, found.ids)
+    stated_faults = {found.ids[n]: why for n, why in stated.faults.items() if n in found.ids}
     faults = found.faults | _contradictions(stated.marks, found.ids) | faults | facts.faults
+    faults |= stated_faults
     unmarked = {name: why for name, why in facts.unmarked.items() if name not in faults}
     rows = rows[~rows["image_id"].isin(set(unmarked))].reset_index(drop=True)
     files = {ids[path]: file for path, file in paths.items() if path in ids}
-    unread = frozenset(set(files) - set(rows["image_id"]) - set(unmarked))
+    unread = frozenset(set(files) - set(rows["image_id"]) - set(unmarked) - set(stated_faults))
     for number, path in enumerate(paths, start=1):
         if path not in ids:
             faults[f"{folder.name if is_id(folder.name) else 'image'}-file-{number}"] = _BAD_NAME

@@ -2,7 +2,8 @@
 
 Layouts: `kaggle` (VinBigData: `train.csv`, `train/*.dicom`), `physionet` (VinDr-CXR 1.0.0:
 `annotations/*.csv`, `train/*.dicom`, `test/*.dicom`), `coco` (one COCO JSON and its images; an
-annotation may name its `reader`) and `images` (a folder of images without boxes: a pool).
+annotation may name its `reader`), those of published data sets (`published`) and `images` (a folder
+of images without boxes: a pool).
 No table is ignored in silence: a folder with one that none of these reads is a pool only where its
 user says so, and what a layout doesn't use is in the notes of the source.
 """
@@ -28,13 +29,19 @@ from cxrssl.data.tables.files import (
 from cxrssl.data.tables.image_ids import image_ids, plain_id
 from cxrssl.data.tables.marks import StatedMarks, assembled
 from cxrssl.data.tables.patients import compiled, patients_of
+from cxrssl.data.tables.published import published_tables, read_published
+from cxrssl.data.tables.published_files import PublishedSource
 from cxrssl.data.tables.rows import COLUMNS, Table, is_id
 from cxrssl.data.tables.splits import parts_of
 from cxrssl.data.tables.unread import POOL_ADVICE, table_files, unread_tables_error
 from cxrssl.data.tables.vindr import has_findings, physionet_table, read_physionet, read_table
 
 # A folder of several is what comes first; the others' tables are in its notes.
-_TOLD_APART: tuple[LayoutName, ...] = ("kaggle", "physionet", "coco", "csv")
+_TOLD_APART: tuple[LayoutName, ...] = (
+    "kaggle", "physionet",
+    "rsna", "nih", "tbx11k", "chestx-det", "object-cxr", "padchest-gr",
+    "coco", "csv",
+)  # fmt: skip
 
 PHANTOM_FILE = "phantom.json"
 """Lies in what `cxrssl phantom` made."""
@@ -133,6 +140,9 @@ def _read(folder: Path, layout: LayoutName, contents: FolderContents) -> Source:
         case "coco":
             table, files = read_coco(folder)
             return Source(layout, files, table, table.faults, tuple(tables), notes=table.notes)
+        case "rsna" | "nih" | "tbx11k" | "chestx-det" | "object-cxr" | "padchest-gr":
+            published = PublishedSource(folder, _some(tables, layout), contents.files)
+            return _assembled(layout, folder, contents, read_published(layout, published))
         case "csv":
             return _assembled(layout, folder, contents, read_csv(folder, _some(tables, layout)))
         case "images":
@@ -173,6 +183,8 @@ def tables_of(folder: Path, layout: LayoutName, contents: FolderContents) -> lis
             return [physionet_table(folder, part, kind=kind) for kind in kinds for part in parts]
         case "coco":
             return coco_documents(folder)
+        case "rsna" | "nih" | "tbx11k" | "chestx-det" | "object-cxr" | "padchest-gr":
+            return published_tables(layout, folder, contents.files)
         case "csv":
             return [p for p in csv_tables(contents.files) if not _is_vindr_below(p, folder)]
         case "images":

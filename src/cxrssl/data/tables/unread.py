@@ -124,8 +124,9 @@ def _advice(folder: Path, tables: Sequence[Path]) -> str:
             )
     return (
         "What is read: train.csv with the images in train/ (kaggle), "
-        "annotations/annotations_train.csv (physionet), or one COCO JSON in the folder or in "
-        "annotations/."
+        "annotations/annotations_train.csv (physionet), one COCO JSON in the folder or in "
+        "annotations/, or the files of a published data set with the names that they have there "
+        "(rsna, nih, tbx11k, chestx-det, object-cxr, padchest-gr)."
     )
 
 

@@ -69,6 +69,7 @@ class StatedImage:
         split: "train", "val" or "test", "" where it is not said.
         kind: "normal" or "other finding", "" where it is not said.
         unmarked: Why its marks can't be used as the whole truth of it; "" if they can.
+        fault: Why the image can't be used at all; "" if it can.
     """
 
     name: str
@@ -78,6 +79,7 @@ class StatedImage:
     split: str = ""
     kind: str = ""
     unmarked: str = ""
+    fault: str = ""
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ def assembled(
     unmarked = {name: why for name, why in facts.unmarked.items() if name not in faults}
     rows = rows[~rows["image_id"].isin(set(unmarked))].reset_index(drop=True)
     files = {ids[path]: file for path, file in paths.items() if path in ids}
-    unread = frozenset(set(files) - set(rows["image_id"]) - set(unmarked))
+    unread = frozenset(set(files) - set(rows["image_id"]) - set(unmarked) - set(faults))
     for number, path in enumerate(paths, start=1):
         if path not in ids:
             faults[f"{folder.name if is_id(folder.name) else 'image'}-file-{number}"] = _BAD_NAME
@@ -240,8 +242,7 @@ def _merged_facts(images: Sequence[StatedImage], found: _FoundImages) -> _Facts:
         image_id = found.ids.get(image.name)
         if image_id is None:
             continue
-        if image.unmarked:
-            facts.unmarked.setdefault(image_id, without_truth(image.unmarked))
+        _add_reason(facts, image_id, image)
         told: list[tuple[str, dict[str, str] | dict[str, Size], str | Size | None]] = [
             ("size", facts.sizes, image.size),
             ("patient", facts.patients, image.patient),
@@ -262,6 +263,14 @@ def _merged_facts(images: Sequence[StatedImage], found: _FoundImages) -> _Facts:
                     "Correct one of them.",
                 )
     return facts
+
+
+def _add_reason(facts: _Facts, image_id: str, image: StatedImage) -> None:
+    """Add why an image, or its marks, can't be used, where that is said."""
+    if image.fault:
+        facts.faults.setdefault(image_id, f"{image.place}: {image.fault}")
+    if image.unmarked:
+        facts.unmarked.setdefault(image_id, without_truth(image.unmarked))
 
 
 def _contradictions(marks: Sequence[Mark], ids: Mapping[str, str]) -> dict[str, str]:

@@ -2,7 +2,8 @@
 
 Layouts: `kaggle` (VinBigData: `train.csv`, `train/*.dicom`), `physionet` (VinDr-CXR 1.0.0:
 `annotations/*.csv`, `train/*.dicom`, `test/*.dicom`), `coco` (one COCO JSON and its images; an
-annotation may name its `reader`) and `images` (a folder of images without boxes: a pool).
+annotation may name its `reader`), `csv` (`csv_boxes`), `yolo`, `voc` and `images` (a folder of
+images without boxes: a pool).
 No table is ignored in silence: a folder with one that none of these reads is a pool only where its
 user says so, and what a layout doesn't use is in the notes of the source.
 """
@@ -25,15 +26,18 @@ from cxrssl.data.tables.files import (
     unused_notes,
 )
 from cxrssl.data.tables.image_ids import image_ids, plain_id
-from cxrssl.data.tables.marks import StatedMarks, assembled
+from cxrssl.data.tables.marks import assembled
 from cxrssl.data.tables.rows import COLUMNS, Table, is_id
 from cxrssl.data.tables.unread import POOL_ADVICE, table_files, unread_tables_error
 from cxrssl.data.tables.vindr import has_findings, physionet_table, read_physionet, read_table
+from cxrssl.data.tables.voc import read_voc, voc_images, voc_tables
+from cxrssl.data.tables.yolo import read_yolo, yolo_tables
 
-LayoutName = Literal["kaggle", "physionet", "coco", "csv", "images"]
-Layout = Literal["auto", "kaggle", "physionet", "coco", "csv", "images"]
+LayoutName = Literal["kaggle", "physionet", "coco", "csv", "yolo", "voc", "images"]
+Layout = Literal["auto", "kaggle", "physionet", "coco", "csv", "yolo", "voc", "images"]
+_StatedLayout = Literal["csv", "yolo", "voc"]
 # A folder of several is what comes first; the others' tables are in its notes.
-_TOLD_APART: tuple[LayoutName, ...] = ("kaggle", "physionet", "coco", "csv")
+_TOLD_APART: tuple[LayoutName, ...] = ("kaggle", "physionet", "coco", "csv", "yolo", "voc")
 
 PHANTOM_FILE = "phantom.json"
 """Lies in what `cxrssl phantom` made."""
@@ -104,8 +108,8 @@ def _read(folder: Path, layout: LayoutName, contents: FolderContents) -> Source:
         case "coco":
             table, files = read_coco(folder)
             return Source(layout, files, table, table.faults, tuple(tables), notes=table.notes)
-        case "csv":
-            return _assembled(layout, folder, contents, read_csv(folder, _some(tables, layout)))
+        case "csv" | "yolo" | "voc":
+            return _assembled(folder, layout, contents, _some(tables, layout))
         case "images":
             source = _with_files(layout, Table(pd.DataFrame(columns=list(COLUMNS)), ()), [folder])
             if not source.files and not source.faults:
@@ -125,9 +129,19 @@ def _some(tables: list[Path], layout: LayoutName) -> list[Path]:
 
 
 def _assembled(
-    layout: LayoutName, folder: Path, contents: FolderContents, stated: StatedMarks
+    folder: Path, layout: _StatedLayout, contents: FolderContents, tables: list[Path]
 ) -> Source:
     images = [path for path in contents.files if is_image(path)]
+    match layout:
+        case "csv":
+            stated = read_csv(folder, tables)
+        case "yolo":
+            stated = read_yolo(folder, contents.files)
+        case "voc":
+            images = voc_images(folder, images)
+            stated = read_voc(folder, tables, images)
+        case _:
+            assert_never(layout)
     table, files = assembled(folder, images, stated)
     return Source(layout, files, table, table.faults, stated.tables, notes=table.notes)
 
@@ -144,10 +158,22 @@ def tables_of(folder: Path, layout: LayoutName, contents: FolderContents) -> lis
             return [physionet_table(folder, part, kind=kind) for kind in kinds for part in parts]
         case "coco":
             return coco_documents(folder)
-        case "csv":
-            return [p for p in csv_tables(contents.files) if not _is_vindr_below(p, folder)]
+        case "csv" | "yolo" | "voc":
+            return _stated_tables(folder, layout, contents)
         case "images":
             return []
+        case _:
+            assert_never(layout)
+
+
+def _stated_tables(folder: Path, layout: _StatedLayout, contents: FolderContents) -> list[Path]:
+    match layout:
+        case "csv":
+            return [p for p in csv_tables(contents.files) if not _is_vindr_below(p, folder)]
+        case "yolo":
+            return yolo_tables(folder, contents.files)
+        case "voc":
+            return voc_tables(contents.files)
         case _:
             assert_never(layout)
 

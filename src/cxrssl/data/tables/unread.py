@@ -113,9 +113,15 @@ def _advice(folder: Path, tables: Sequence[Path]) -> str:
             "one COCO JSON."
         )
     if any(path.suffix == ".txt" for path in tables):
-        return "YOLO labels are not read: convert them to one COCO JSON beside the images."
+        return (
+            "YOLO labels are read if one of them at least has rows of numbers (class x_center "
+            "y_center width height), and it is called as an image is or lies in labels/."
+        )
     if any(path.suffix == ".xml" for path in tables):
-        return "XML (Pascal VOC, CVAT) is not read: convert it to one COCO JSON beside the images."
+        return (
+            "XML is read if it is Pascal VOC's, whose root is annotation. CVAT's own is not: "
+            "export COCO or Pascal VOC from it."
+        )
     for path in tables:
         if path.suffix == ".csv" and _has_kaggle_columns(path):
             return (
@@ -124,8 +130,8 @@ def _advice(folder: Path, tables: Sequence[Path]) -> str:
             )
     return (
         "What is read: train.csv with the images in train/ (kaggle), "
-        "annotations/annotations_train.csv (physionet), or one COCO JSON in the folder or in "
-        "annotations/."
+        "annotations/annotations_train.csv (physionet), one COCO JSON in the folder or in "
+        "annotations/, YOLO labels, or Pascal VOC's XML."
     )
 
 

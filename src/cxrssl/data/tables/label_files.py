@@ -5,27 +5,37 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from cxrssl.core.errors import DataError
+from cxrssl.data.tables.files import names_text
 from cxrssl.data.tables.image_ids import plain_id
 
 _MOST_BYTES = 16 << 20
+
+
+def is_link_out(path: Path, folder: Path) -> bool:
+    """Return whether a file of a source folder is a link that leads out of it."""
+    return path.is_symlink() and not path.resolve().is_relative_to(folder.resolve())
 
 
 def label_content(path: Path, folder: Path) -> bytes:
     """Return the content of a label file of a source folder.
 
     Raises:
-        DataError: If it can't be read, is a link out of the folder, or is larger than any; the
-            text is the reason alone, to stand behind the name of the file.
+        DataError: If it can't be read, is a link out of the folder, or is larger than any.
     """
-    if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
-        raise DataError("it is a link out of the folder, which is not followed. Copy the file.")
+    place = names_text([path], folder)
+    if is_link_out(path, folder):
+        raise DataError(
+            f"{place} is a link out of the folder, which is not followed. Copy the file there."
+        )
     try:
         with path.open("rb") as file:
             content = file.read(_MOST_BYTES + 1)
     except OSError as error:
-        raise DataError(f"it can't be read: {error.strerror}.") from error
+        raise DataError(f"{place} can't be read: {error.strerror}. Make it readable.") from error
     if len(content) > _MOST_BYTES:
-        raise DataError(f"it has more than {_MOST_BYTES >> 20} MiB, and is no label of one image.")
+        raise DataError(
+            f"{place} has more than {_MOST_BYTES >> 20} MiB; expected what one image holds."
+        )
     return content
 
 
@@ -40,7 +50,8 @@ def label_text(path: Path, folder: Path) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
-        raise DataError(f"line {line} is not UTF-8. Save the file as UTF-8.") from error
+        place = names_text([path], folder)
+        raise DataError(f"{place}, line {line}: not UTF-8. Save the file as UTF-8.") from error
 
 
 class ImageNames:

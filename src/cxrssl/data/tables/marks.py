@@ -69,7 +69,7 @@ class StatedImage:
         split: "train", "val" or "test", "" where it is not said.
         kind: "normal" or "other finding", "" where it is not said.
         unmarked: Why its marks can't be used as the whole truth of it; "" if they can.
-        fault: Why the image can't be used at all; "" if it can.
+        fault: Why the image can't be used at all, with the place; "" if it can.
     """
 
     name: str
@@ -121,8 +121,12 @@ def assembled(
     """
     paths = {PurePosixPath(path.relative_to(folder)): path for path in image_paths}
     ids, notes = image_ids(paths)
-    names = dict.fromkeys([*(m.image for m in stated.marks), *(i.name for i in stated.images)])
-    found = _find(folder, names, ids)
+    places: dict[str, str] = {}
+    for name, place in [(m.image, m.place) for m in stated.marks] + [
+        (image.name, image.place) for image in stated.images
+    ]:
+        places.setdefault(name, place)
+    found = _find(folder, places, ids)
     facts = _merged_facts(stated.images, found)
     rows, faults = _rows(stated, found.ids)
     faults = found.faults | _contradictions(stated.marks, found.ids) | faults | facts.faults
@@ -159,10 +163,10 @@ class _FoundImages:
 
 
 def _find(
-    folder: Path, names: Mapping[str, None], ids: Mapping[PurePosixPath, str]
+    folder: Path, places: Mapping[str, str], ids: Mapping[PurePosixPath, str]
 ) -> _FoundImages:
-    """Find the file of every stated name."""
-    locations = locate(folder, names)
+    """Find the file of every stated name, given with the place where it stands first."""
+    locations = locate(folder, places)
     other_suffix = _with_other_suffix(folder, locations)
     locations |= other_suffix
     found, faults, num_guesses = dict[str, str](), dict[str, str](), 0
@@ -175,7 +179,7 @@ def _find(
             usable = is_id(image_id) and len(image_id) <= LONGEST_ID
             is_free = usable and image_id not in ids.values() and image_id not in faults
             key = image_id if is_free else f"image-{number}"
-            faults[key] = f"{location.fault}." if usable else _BAD_NAME
+            faults[key] = f"{places[name]}: {f'{location.fault}.' if usable else _BAD_NAME}"
             continue
         found[name] = ids[location.path]
         num_guesses += location.is_guess and name not in other_suffix
@@ -268,7 +272,7 @@ def _merged_facts(images: Sequence[StatedImage], found: _FoundImages) -> _Facts:
 def _add_reason(facts: _Facts, image_id: str, image: StatedImage) -> None:
     """Add why an image, or its marks, can't be used, where that is said."""
     if image.fault:
-        facts.faults.setdefault(image_id, f"{image.place}: {image.fault}")
+        facts.faults.setdefault(image_id, image.fault)
     if image.unmarked:
         facts.unmarked.setdefault(image_id, without_truth(image.unmarked))
 

@@ -173,7 +173,7 @@ def _stated_tables(folder: Path, layout: _StatedLayout, contents: FolderContents
         case "yolo":
             return yolo_tables(folder, contents.files)
         case "voc":
-            return voc_tables(contents.files)
+            return voc_tables(folder, contents.files)
         case _:
             assert_never(layout)
 

@@ -21,7 +21,7 @@ from cxrssl.core.labels import NO_FINDING
 from cxrssl.core.printable import printable
 from cxrssl.core.sizes import is_unreadable, stated_size, unreadable_note
 from cxrssl.data.tables.files import is_image, names_text
-from cxrssl.data.tables.label_files import ImageNames, label_content
+from cxrssl.data.tables.label_files import ImageNames, is_link_out, label_content
 from cxrssl.data.tables.marks import NO_BOX, NO_READER, Corners, Mark, StatedImage, StatedMarks
 from cxrssl.data.tables.xml_text import Element, parse_xml, root_tag
 
@@ -41,12 +41,16 @@ class _Reading:
     first_place: dict[str, str] = field(default_factory=dict)
 
 
-def voc_tables(files: Iterable[Path]) -> list[Path]:
+def voc_tables(folder: Path, files: Iterable[Path]) -> list[Path]:
     """Return the XML files whose root is `annotation`, and broken ones in the same folders.
 
     [] if there is none of the first.
     """
-    tags = {path: root_tag(path) for path in files if path.suffix.lower() == ".xml"}
+    tags = {
+        path: None if is_link_out(path, folder) else root_tag(path)
+        for path in files
+        if path.suffix.lower() == ".xml"
+    }
     folders = {path.parent for path, tag in tags.items() if tag == _ROOT}
     return [p for p, tag in tags.items() if tag == _ROOT or (tag is None and p.parent in folders)]
 
@@ -88,8 +92,8 @@ def _read_file(path: Path, folder: Path, names: ImageNames, reading: _Reading) -
     counts = Counter[str]()
     size = None
     try:
-        root = parse_xml(label_content(path, folder))
-        name, is_own = _image_of(root, relative, own_image, names)
+        root = parse_xml(label_content(path, folder), place=place)
+        name, is_own = _image_of(root, relative, place, names)
         counts["own name"] += is_own
         size = _size(root, counts)
         marks = list(_marks(root, name, place, counts))
@@ -98,7 +102,7 @@ def _read_file(path: Path, folder: Path, names: ImageNames, reading: _Reading) -
     before = reading.first_place.setdefault(name, place)
     if before != place and not fault:
         fault = (
-            f"it is of the same image as {before}, and the format names no reader. Leave one of "
+            f"{before} and {place} are of one image, and the format names no reader. Leave one of "
             "them out."
         )
     if fault:
@@ -116,20 +120,21 @@ def _read_file(path: Path, folder: Path, names: ImageNames, reading: _Reading) -
 
 
 def _image_of(
-    root: Element, path: PurePosixPath, own_image: PurePosixPath | None, names: ImageNames
+    root: Element, path: PurePosixPath, place: str, names: ImageNames
 ) -> tuple[str, bool]:
     """Return the name of the image, and whether only the XML's own name leads to it.
 
     Raises:
         DataError: If the XML names one image and is called as another is.
     """
+    own_image = names.with_name(path.stem, near=path.parent)
     stated = root.text_of("filename")
     last_part = stated.replace("\\", "/").rsplit("/", maxsplit=1)[-1]
     image = names.with_name(last_part, near=path.parent) if last_part else None
     if image is not None and own_image is not None and image != own_image:
         raise DataError(
-            "its filename is that of one image, and its own name that of another. Correct the one "
-            "that is wrong."
+            f"{place}: its filename is that of one image, and its own name that of another. "
+            "Correct the one that is wrong."
         )
     if image is not None:
         return str(image), False
@@ -149,7 +154,7 @@ def _marks(root: Element, name: str, place: str, counts: Counter[str]) -> Iterat
             continue
         category = part.text_of("name")
         if not category:
-            raise DataError(f"line {part.line}: the object has no name. Name its class.")
+            raise DataError(f"{place}, line {part.line}: the object has no name. Name its class.")
         if part.text_of("difficult").casefold() not in _FALSE_WORDS:
             counts["ignored"] += 1
             continue
@@ -158,14 +163,14 @@ def _marks(root: Element, name: str, place: str, counts: Counter[str]) -> Iterat
             counts["no finding"] += 1
             yield Mark(name, NO_READER, NO_FINDING, NO_BOX, where)
         else:
-            yield Mark(name, NO_READER, category, _box(part, category), where)
+            yield Mark(name, NO_READER, category, _box(part, category, where), where)
 
 
-def _box(part: Element, category: str) -> Corners:
+def _box(part: Element, category: str, where: str) -> Corners:
     bounds = part.part("bndbox")
     if bounds is None:
         raise DataError(
-            f"line {part.line}: {printable(category[:50])} has no bndbox; expected one of "
+            f"{where}: {printable(category[:50])} has no bndbox; expected one with "
             f"{', '.join(_CORNERS)} in pixels."
         )
     x_min, y_min, x_max, y_max = (_number(bounds.text_of(tag)) for tag in _CORNERS)

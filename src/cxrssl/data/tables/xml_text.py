@@ -37,7 +37,8 @@ class Element:
 class _Builder:
     """Builds elements from what the parser tells."""
 
-    def __init__(self) -> None:
+    def __init__(self, place: str) -> None:
+        self._place = place
         self.root: Element | None = None
         self._open: list[Element] = []
         self.parser = expat.ParserCreate()
@@ -51,7 +52,9 @@ class _Builder:
         line = self.parser.CurrentLineNumber
         element = Element(tag, line)
         if len(self._open) >= _DEEPEST:
-            raise DataError(f"line {line}: elements lie more than {_DEEPEST} deep in each other.")
+            raise DataError(
+                f"{self._place}, line {line}: elements lie more than {_DEEPEST} deep in each other."
+            )
         if self._open:
             self._open[-1].parts.append(element)
         else:
@@ -66,31 +69,38 @@ class _Builder:
 
     def _refuse_document_type(self, *_: object) -> None:
         line = self.parser.CurrentLineNumber
-        raise DataError(f"line {line}: a document type (DOCTYPE) is not read. Take it out.")
+        raise DataError(
+            f"{self._place}, line {line}: a document type (DOCTYPE) is not read. Take it out."
+        )
 
 
-def parse_xml(content: bytes) -> Element:
+def parse_xml(content: bytes, *, place: str) -> Element:
     """Return the root element.
 
+    Args:
+        content: Content of a file.
+        place: Its name, for messages.
+
     Raises:
-        DataError: If it is not XML, has a document type or is too deep; the text is the reason
-            alone, to stand behind the name of the file.
+        DataError: If it is not XML, has a document type or is too deep.
     """
-    builder = _Builder()
+    builder = _Builder(place)
     try:
         builder.parser.Parse(content, True)
     except expat.ExpatError as error:
-        raise DataError(f"it is not XML: {error}.") from error
+        raise DataError(f"{place} is not XML: {error}. Write it anew.") from error
     except (ValueError, LookupError) as error:  # an encoding that Python does not know
-        raise DataError(f"its encoding can't be read: {error}. Save it as UTF-8.") from error
+        raise DataError(
+            f"{place}: its encoding can't be read: {error}. Save it as UTF-8."
+        ) from error
     if builder.root is None:
-        raise DataError("it is not XML: no element found.")
+        raise DataError(f"{place} is not XML: it has no element.")
     return builder.root
 
 
 def root_tag(path: Path) -> str | None:
     """Return the tag of a file's root element; None if it can't be told."""
-    builder = _Builder()
+    builder = _Builder(path.name)
     try:
         with path.open("rb") as file:
             builder.parser.Parse(file.read(_HEAD_BYTES), False)

@@ -18,7 +18,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from cxrssl.core.errors import DataError
 from cxrssl.core.labels import NO_FINDING
 from cxrssl.data.tables.files import is_image, names_text
-from cxrssl.data.tables.label_files import ImageNames, label_text
+from cxrssl.data.tables.label_files import ImageNames, is_link_out, label_text
 from cxrssl.data.tables.marks import NO_BOX, NO_READER, Corners, Mark, StatedImage, StatedMarks
 from cxrssl.data.tables.yolo_names import ClassNames, is_text_of_names, read_names
 
@@ -70,7 +70,7 @@ def yolo_tables(folder: Path, files: Iterable[Path]) -> list[Path]:
     empty and in labels/.
     """
     labels = _labels_in(folder, files).images
-    kinds = (_kind_of(path) for path in labels)
+    kinds = (_kind_of(path, folder) for path in labels)
     if any(
         kind == "rows" or (kind == "empty" and _is_in_labels(path.relative_to(folder)))
         for path, kind in zip(labels, kinds, strict=True)
@@ -95,8 +95,8 @@ def read_yolo(folder: Path, files: Iterable[Path]) -> StatedMarks:
     predicted, drawn = reading.counts["predictions"], reading.counts["with rows"]
     if predicted and predicted == drawn:
         raise DataError(
-            f"all {predicted} labels with rows have a confidence in them, such as "
-            f"{_first_fault(reading)} Name a folder of labels that a reader drew."
+            f"every label with rows ({predicted}) has a confidence in them. {_fault_of(reading)} "
+            "Name a folder of labels that a reader drew."
         )
     tables = (*labels.images, *(file.path for file in names))
     classes = dict(sorted(names[0].names.items())) if names else {}
@@ -123,15 +123,22 @@ def _labels_in(folder: Path, files: Iterable[Path]) -> _Labels:
             others.append(name)
         else:
             labels.images.setdefault(label, []).append(str(name))
-    _add_others(labels, texts, ImageNames(others))
+    unpaired = {name: path for name, path in texts.items() if path not in labels.images}
+    kinds = {name: _kind_of(path, folder) for name, path in unpaired.items()}
+    _add_others(labels, unpaired, kinds, ImageNames(others))
     return labels
 
 
-def _add_others(labels: _Labels, texts: Mapping[PurePosixPath, Path], images: ImageNames) -> None:
+def _add_others(
+    labels: _Labels,
+    texts: Mapping[PurePosixPath, Path],
+    kinds: Mapping[PurePosixPath, str],
+    images: ImageNames,
+) -> None:
     """Add the texts of rows that lie elsewhere than the label of an image, or have none."""
     folders = {path.parent for path in labels.images}
     for name, path in texts.items():
-        kind = "other" if path in labels.images else _kind_of(path)
+        kind = kinds[name]
         if kind != "rows" and not (kind == "empty" and _is_in_labels(name)):
             continue
         image = images.with_name(name.stem, near=name.parent)
@@ -168,8 +175,10 @@ def _is_in_labels(path: PurePath) -> bool:
     return "labels" in (part.casefold() for part in path.parent.parts)
 
 
-def _kind_of(path: Path) -> str:
+def _kind_of(path: Path, folder: Path) -> str:
     """Return "rows" or "empty" for what a label may be, by its first line; "other" for a text."""
+    if is_link_out(path, folder):
+        return "other"
     try:
         with path.open(encoding="utf-8-sig", errors="replace") as file:
             lines = file.read(_HEAD_CHARACTERS).split("\n")
@@ -199,64 +208,68 @@ def _read_label(
     counts = Counter[str]()
     fault = ""
     try:
-        rows = list(_rows(label_text(path, folder), names, counts))
+        rows = list(_rows(label_text(path, folder), place, names, counts))
     except DataError as error:
         rows, fault = [], str(error)
     reading.counts.update(counts)
     reading.counts["with rows"] += bool(rows or counts or fault)
     for image in images:
-        reading.images.append(
-            StatedImage(image, place, kind="" if rows or fault else "normal", fault=fault)
-        )
-        if not rows and not fault:
-            reading.marks.append(Mark(image, NO_READER, NO_FINDING, NO_BOX, place))
-        for row in rows:
-            name = _plain_class(_name_of(row.class_id, names))
-            box = NO_BOX if name == NO_FINDING else row.box
-            reading.counts["no finding"] += name == NO_FINDING
-            where = f"{place}, line {row.line}"
-            reading.marks.append(Mark(image, NO_READER, name, box, where))
+        marks = [_mark(row, image, place, names) for row in rows]
+        reading.counts["no finding"] += sum(mark.category == NO_FINDING for mark in marks)
+        if not marks and not fault:
+            marks = [Mark(image, NO_READER, NO_FINDING, NO_BOX, place)]
+        is_normal = bool(marks) and all(mark.category == NO_FINDING for mark in marks)
+        kind = "normal" if is_normal else ""
+        reading.images.append(StatedImage(image, place, kind=kind, fault=fault))
+        reading.marks.extend(marks)
     reading.class_ids.update(row.class_id for row in rows)
 
 
-def _rows(text: str, names: ClassNames | None, counts: Counter[str]) -> Iterator[_Row]:
+def _mark(row: _Row, image: str, place: str, names: ClassNames | None) -> Mark:
+    name = _plain_class(_name_of(row.class_id, names))
+    box = NO_BOX if name == NO_FINDING else row.box
+    return Mark(image, NO_READER, name, box, f"{place}, line {row.line}")
+
+
+def _rows(text: str, place: str, names: ClassNames | None, counts: Counter[str]) -> Iterator[_Row]:
     """Yield the rows of a label.
 
     Raises:
-        DataError: If one is broken; the text begins with its line.
+        DataError: If one is broken.
     """
     has_keypoints = names is not None and names.has_keypoints
     for line, fields in enumerate((line.split() for line in text.split("\n")), start=1):
         if not fields:
             continue
+        where = f"{place}, line {line}"
         numbers = [_number(text) for text in fields]
         values = [nan if value is None else value for value in numbers]
         if None in numbers:  # not quoted: a text may be anything, a report among it
             word = f"field {numbers.index(None) + 1} is not a number; expected {_ROW}"
-            raise DataError(f"line {line}: {word}.")
+            raise DataError(f"{where}: {word}.")
         if len(values) < 5:
-            raise DataError(f"line {line}: it has {len(values)} numbers; expected {_ROW}.")
-        class_id = _class_id(values[0], names, line)
+            raise DataError(f"{where}: it has {len(values)} numbers; expected {_ROW}.")
+        class_id = _class_id(values[0], names, where)
         if len(values) == 5 or has_keypoints:
             counts["keypoints"] += has_keypoints
             yield _Row(class_id, _from_center(values[1:5]), line)
         elif len(values) % 2 == 0:
             counts["predictions"] = 1  # labels, not rows
-            raise DataError(f"line {line}: {_PREDICTIONS.format(len(values))}; expected {_ROW}.")
+            raise DataError(f"{where}: {_PREDICTIONS.format(len(values))}; expected {_ROW}.")
         else:
             counts["outlines"] += 1
             yield _Row(class_id, _extent(values[1:]), line)
 
 
-def _class_id(value: float, names: ClassNames | None, line: int) -> int:
+def _class_id(value: float, names: ClassNames | None, where: str) -> int:
     if not isfinite(value) or not value.is_integer() or value < 0:
         raise DataError(
-            f"line {line}: the class is {value:g}; expected a whole number from 0 on, in {_ROW}."
+            f"{where}: the class is {value:g}; expected a whole number from 0 on, in {_ROW}."
         )
     class_id = int(value)
     if names is not None and class_id not in names.names:
         raise DataError(
-            f"line {line}: the class is {class_id}, and {names.place} names "
+            f"{where}: the class is {class_id}, and {names.place} names "
             f"{len(names.names)}, from {min(names.names)} to {max(names.names)}. Name it there, or "
             "correct the row."
         )
@@ -287,8 +300,8 @@ def _plain_class(name: str) -> str:
     return NO_FINDING if name.casefold() == NO_FINDING.casefold() else name
 
 
-def _first_fault(reading: _Reading) -> str:
-    return next(f"{image.place}, {image.fault}" for image in reading.images if image.fault)
+def _fault_of(reading: _Reading) -> str:
+    return next(image.fault for image in reading.images if image.fault)
 
 
 def _name_notes(names: list[ClassNames]) -> Iterator[str]:

@@ -67,39 +67,39 @@ def _names_in(path: Path, folder: Path) -> ClassNames | None:
     if not is_yaml and not is_text_of_names(path):
         return None
     place = names_text([path], folder)
-    try:
-        text = label_text(path, folder)
-        if not is_yaml:
-            return ClassNames(path, place, _from_lines(text))
-        return _from_yaml(text, path, place) if _NAMES_KEY.search(text) else None
-    except (DataError, RecipeError) as error:
-        raise DataError(f"{place}: {error}") from error
+    text = label_text(path, folder)
+    if not is_yaml:
+        return ClassNames(path, place, _from_lines(text, place))
+    return _from_yaml(text, path, place) if _NAMES_KEY.search(text) else None
 
 
-def _from_lines(text: str) -> dict[int, str]:
-    lines = [line.strip() for line in text.rstrip().splitlines()]
-    if "" in lines:
-        raise DataError(
-            f"line {lines.index('') + 1} is blank; expected the name of class {lines.index('')}."
-        )
+def _from_lines(text: str, place: str) -> dict[int, str]:
+    lines = [line.strip() for line in text.rstrip().split("\n")]
+    if "" in lines:  # an empty file has one line
+        number = lines.index("")
+        raise DataError(f"{place}, line {number + 1}: expected the name of class {number}.")
     return dict(enumerate(lines))
 
 
 def _from_yaml(text: str, path: Path, place: str) -> ClassNames | None:
-    content = parse_yaml(text, source="the file", kind="YAML")
+    try:
+        content = parse_yaml(text, source=place, kind="YAML")
+    except RecipeError as error:
+        raise DataError(f"{error}. Correct it.") from error
     if not isinstance(content, dict) or "names" not in content:
         return None
-    names = _checked_names(content["names"])
+    names = _checked_names(content["names"], place)
     number = content.get("nc")
     if number is not None and number != len(names):
         raise DataError(
-            f"nc is {printable(str(number)[:20])}, and names has {len(names)}. Correct one of them."
+            f"{place}: nc is {printable(str(number)[:20])}, and names has {len(names)}. Correct "
+            "one of them."
         )
     splits = tuple(split for split in _SPLITS if content.get(split))
     return ClassNames(path, place, names, splits, "kpt_shape" in content)
 
 
-def _checked_names(value: object) -> dict[int, str]:
+def _checked_names(value: object, place: str) -> dict[int, str]:
     """Return id -> name of `names` in YAML, a list or a mapping.
 
     Raises:
@@ -108,16 +108,21 @@ def _checked_names(value: object) -> dict[int, str]:
     if isinstance(value, list):
         value = dict(enumerate(value))
     if not isinstance(value, dict) or not value:
-        raise DataError("names is not a list of class names, nor a mapping from id to name.")
+        raise DataError(
+            f"{place}: names is neither a list of class names nor a mapping from id to name."
+        )
     names: dict[int, str] = {}
     for key, name in value.items():
         if not str(key).isdecimal():
-            raise DataError(f"the class id {printable(str(key)[:20])!r} in names; expected 0, 1, .")
+            raise DataError(
+                f"{place}: names has the class id {printable(str(key)[:20])!r}; expected a whole "
+                "number from 0 on."
+            )
         # YAML takes yes, no, on, off and null for other things than words.
         if isinstance(name, bool) or not isinstance(name, str | int) or not str(name).strip():
             raise DataError(
-                f"the name of class {key} is {printable(str(name)[:20])!r}; expected text. Put it "
-                "in quotes."
+                f"{place}: the name of class {key} is {printable(str(name)[:20])!r}; expected "
+                "text. Put it in quotes."
             )
         names[int(key)] = str(name).strip()
     return names

@@ -5,7 +5,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar, get_args
 
 from cxrssl.api.arguments import (
     PathLike,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from cxrssl.predict import Summary
 
 AnyRecipe: TypeAlias = PretrainRecipe | FinetuneRecipe | Plan
-Layout = Literal["auto", "kaggle", "physionet", "coco", "images"]
+Layout = Literal["auto", "kaggle", "physionet", "coco", "csv", "yolo", "voc", "images"]
 Kind = TypeVar("Kind", PretrainRecipe, FinetuneRecipe, Plan)
 
 _TASKS: dict[type, Task] = {PretrainRecipe: "pretrain", FinetuneRecipe: "finetune", Plan: "plan"}
@@ -195,7 +195,7 @@ def ingest(
     from cxrssl.ingest.shards import Settings
 
     check_square(size_px, fit)
-    check_one_of("layout", layout, ("auto", "kaggle", "physionet", "coco", "images"))
+    check_one_of("layout", layout, get_args(Layout))
     check_flags(replace=replace)
     workers = available_cores() if num_workers is None else num_workers
     workers = checked_integer("num_workers", workers, at_least=1)

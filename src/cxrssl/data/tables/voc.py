@@ -7,6 +7,7 @@ PASCAL's own files count pixels from 1: there boxes are a pixel off, to the righ
 that are `difficult` are left out, as COCO's are. An XML without an object says that its film was
 read and shows none of the classes.
 
+Tried on what datumaro and labelformat write of real films; folders of other tools are as described.
 Source: Everingham and Winn, The PASCAL VOC 2012 development kit, section 8.
 """
 

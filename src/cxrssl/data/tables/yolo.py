@@ -6,6 +6,7 @@ more corners (segments; oriented boxes) is its extent. A row with a confidence i
 no truth. An empty label says that its film was read and shows none of the classes; of a film
 without a label nobody is known to have read it, though Ultralytics takes it for a negative.
 
+Tried on what datumaro and labelformat write of real films; folders of other tools are as described.
 Sources: docs.ultralytics.com/datasets/detect, /segment and /obb; github.com/AlexeyAB/darknet.
 """
 

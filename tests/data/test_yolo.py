@@ -252,6 +252,9 @@ def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
     result = read_source(folder)
     assert list(result.faults) == ["a"]
     assert "labels/a.txt is a link out of the folder" in result.faults["a"]
+    (folder / "labels/b.txt").unlink()
+    with pytest.raises(DataError, match="no table of the layout yolo"):
+        read_source(folder, layout="yolo")
 
 
 def test_reports_called_as_their_films_are_no_labels(tmp_path: Path) -> None:

@@ -21,13 +21,13 @@ from cxrssl.config.catalogue import COMMANDS, KINDS, Task, recipe_path
 from cxrssl.config.load import load_recipe
 from cxrssl.config.plan import Plan, within
 from cxrssl.config.schema import FinetuneRecipe, PretrainRecipe
-from cxrssl.config.yaml_text import read_yaml
 from cxrssl.core.disk_faults import disk_faults
 from cxrssl.core.duration import hours_of
 from cxrssl.core.errors import ArgumentError, RecipeError
 from cxrssl.core.images import Fit, check_square
 from cxrssl.core.layouts import Layout
 from cxrssl.core.processes import available_cores, random_state_restored
+from cxrssl.core.yaml_text import read_yaml
 
 if TYPE_CHECKING:
     from cxrssl.ingest import IngestSummary

@@ -12,10 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from cxrssl.config.catalogue import packaged_recipes
-from cxrssl.config.yaml_text import read_yaml
 from cxrssl.core.duration import duration
 from cxrssl.core.printable import printable
 from cxrssl.core.records import read_record, reading
+from cxrssl.core.yaml_text import read_yaml
 
 _SCORES = ("AP", "AP50")
 # A fraction above which more workers are likely to help.

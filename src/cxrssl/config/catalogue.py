@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from cxrssl.config.yaml_text import read_yaml
 from cxrssl.core.errors import RecipeError
 from cxrssl.core.packaged import packaged_folder
+from cxrssl.core.yaml_text import read_yaml
 
 Task = Literal["pretrain", "finetune", "plan"]
 

@@ -13,10 +13,10 @@ from cxrssl.config.catalogue import packaged_names as packaged_names
 from cxrssl.config.catalogue import recipe_path as recipe_path
 from cxrssl.config.moved import is_old_form, moved_fields, new_form
 from cxrssl.config.section import Section
-from cxrssl.config.yaml_text import parse_yaml, read_yaml, yaml_text
 from cxrssl.core.errors import RecipeError
 from cxrssl.core.files import write_text
 from cxrssl.core.hub_address import is_on_hub
+from cxrssl.core.yaml_text import parse_yaml, read_yaml, yaml_text
 
 Recipe = TypeVar("Recipe", bound=Section)
 _MOST_DOTS = 16

@@ -69,6 +69,7 @@ class StatedImage:
         split: "train", "val" or "test", "" where it is not said.
         kind: "normal" or "other finding", "" where it is not said.
         unmarked: Why its marks can't be used as the whole truth of it; "" if they can.
+        fault: Why the image can't be used at all, with the place; "" if it can.
     """
 
     name: str
@@ -78,6 +79,7 @@ class StatedImage:
     split: str = ""
     kind: str = ""
     unmarked: str = ""
+    fault: str = ""
 
 
 @dataclass(frozen=True)
@@ -121,8 +123,12 @@ def assembled(
     """
     paths = {PurePosixPath(path.relative_to(folder)): path for path in image_paths}
     ids, notes = image_ids(paths)
-    names = dict.fromkeys([*(m.image for m in stated.marks), *(i.name for i in stated.images)])
-    found = _find(folder, names, ids)
+    places: dict[str, str] = {}
+    for name, place in [(m.image, m.place) for m in stated.marks] + [
+        (image.name, image.place) for image in stated.images
+    ]:
+        places.setdefault(name, place)
+    found = _find(folder, places, ids)
     facts = _merged_facts(stated.images, found)
     rows, faults = _rows(stated, found.ids)
     stated_faults = {found.ids[n]: why for n, why in stated.faults.items() if n in found.ids}
@@ -131,7 +137,7 @@ def assembled(
     unmarked = {name: why for name, why in facts.unmarked.items() if name not in faults}
     rows = rows[~rows["image_id"].isin(set(unmarked))].reset_index(drop=True)
     files = {ids[path]: file for path, file in paths.items() if path in ids}
-    unread = frozenset(set(files) - set(rows["image_id"]) - set(unmarked) - set(stated_faults))
+    unread = frozenset(set(files) - set(rows["image_id"]) - set(unmarked) - set(faults))
     for number, path in enumerate(paths, start=1):
         if path not in ids:
             faults[f"{folder.name if is_id(folder.name) else 'image'}-file-{number}"] = _BAD_NAME
@@ -161,10 +167,10 @@ class _FoundImages:
 
 
 def _find(
-    folder: Path, names: Mapping[str, None], ids: Mapping[PurePosixPath, str]
+    folder: Path, places: Mapping[str, str], ids: Mapping[PurePosixPath, str]
 ) -> _FoundImages:
-    """Find the file of every stated name."""
-    locations = locate(folder, names)
+    """Find the file of every stated name, given with the place where it stands first."""
+    locations = locate(folder, places)
     other_suffix = _with_other_suffix(folder, locations)
     locations |= other_suffix
     found, faults, num_guesses = dict[str, str](), dict[str, str](), 0
@@ -177,7 +183,7 @@ def _find(
             usable = is_id(image_id) and len(image_id) <= LONGEST_ID
             is_free = usable and image_id not in ids.values() and image_id not in faults
             key = image_id if is_free else f"image-{number}"
-            faults[key] = f"{location.fault}." if usable else _BAD_NAME
+            faults[key] = f"{places[name]}: {f'{location.fault}.' if usable else _BAD_NAME}"
             continue
         found[name] = ids[location.path]
         num_guesses += location.is_guess and name not in other_suffix
@@ -244,8 +250,7 @@ def _merged_facts(images: Sequence[StatedImage], found: _FoundImages) -> _Facts:
         image_id = found.ids.get(image.name)
         if image_id is None:
             continue
-        if image.unmarked:
-            facts.unmarked.setdefault(image_id, without_truth(image.unmarked))
+        _add_reason(facts, image_id, image)
         told: list[tuple[str, dict[str, str] | dict[str, Size], str | Size | None]] = [
             ("size", facts.sizes, image.size),
             ("patient", facts.patients, image.patient),
@@ -266,6 +271,14 @@ def _merged_facts(images: Sequence[StatedImage], found: _FoundImages) -> _Facts:
                     "Correct one of them.",
                 )
     return facts
+
+
+def _add_reason(facts: _Facts, image_id: str, image: StatedImage) -> None:
+    """Add why an image, or its marks, can't be used, where that is said."""
+    if image.fault:
+        facts.faults.setdefault(image_id, image.fault)
+    if image.unmarked:
+        facts.unmarked.setdefault(image_id, without_truth(image.unmarked))
 
 
 def _contradictions(marks: Sequence[Mark], ids: Mapping[str, str]) -> dict[str, str]:

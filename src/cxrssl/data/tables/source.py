@@ -2,8 +2,8 @@
 
 Layouts: `kaggle` (VinBigData: `train.csv`, `train/*.dicom`), `physionet` (VinDr-CXR 1.0.0:
 `annotations/*.csv`, `train/*.dicom`, `test/*.dicom`), `coco` (one COCO JSON and its images; an
-annotation may name its `reader`), those of published data sets (`published`) and `images` (a folder
-of images without boxes: a pool).
+annotation may name its `reader`), those of annotation tools (`tools`) and of published data sets
+(`published`), and `images` (a folder of images without boxes: a pool).
 No table is ignored in silence: a folder with one that none of these reads is a pool only where its
 user says so, and what a layout doesn't use is in the notes of the source.
 """
@@ -17,7 +17,6 @@ import pandas as pd
 from cxrssl.core.errors import DataError
 from cxrssl.core.layouts import Layout, LayoutName
 from cxrssl.data.tables.coco import coco_documents, read_coco
-from cxrssl.data.tables.csv_boxes import csv_tables, read_csv
 from cxrssl.data.tables.files import (
     FolderContents,
     image_files,
@@ -33,6 +32,7 @@ from cxrssl.data.tables.published import published_tables, read_published
 from cxrssl.data.tables.published_files import PublishedSource
 from cxrssl.data.tables.rows import COLUMNS, Table, is_id
 from cxrssl.data.tables.splits import parts_of
+from cxrssl.data.tables.tools import read_tool, tool_tables
 from cxrssl.data.tables.unread import POOL_ADVICE, table_files, unread_tables_error
 from cxrssl.data.tables.vindr import has_findings, physionet_table, read_physionet, read_table
 
@@ -40,7 +40,7 @@ from cxrssl.data.tables.vindr import has_findings, physionet_table, read_physion
 _TOLD_APART: tuple[LayoutName, ...] = (
     "kaggle", "physionet",
     "rsna", "nih", "tbx11k", "chestx-det", "object-cxr", "padchest-gr",
-    "coco", "csv",
+    "coco", "csv", "yolo", "voc",
 )  # fmt: skip
 
 PHANTOM_FILE = "phantom.json"
@@ -142,9 +142,12 @@ def _read(folder: Path, layout: LayoutName, contents: FolderContents) -> Source:
             return Source(layout, files, table, table.faults, tuple(tables), notes=table.notes)
         case "rsna" | "nih" | "tbx11k" | "chestx-det" | "object-cxr" | "padchest-gr":
             published = PublishedSource(folder, _some(tables, layout), contents.files)
-            return _assembled(layout, folder, contents, read_published(layout, published))
-        case "csv":
-            return _assembled(layout, folder, contents, read_csv(folder, _some(tables, layout)))
+            images = [path for path in contents.files if is_image(path)]
+            return _assembled(layout, folder, images, read_published(layout, published))
+        case "yolo" | "voc" | "csv":
+            tables = _some(tables, layout)
+            stated, images = read_tool(layout, folder, contents.files, tables)
+            return _assembled(layout, folder, images, stated)
         case "images":
             source = _with_files(layout, Table(pd.DataFrame(columns=list(COLUMNS)), ()), [folder])
             if not source.files and not source.faults:
@@ -163,10 +166,7 @@ def _some(tables: list[Path], layout: LayoutName) -> list[Path]:
     return tables
 
 
-def _assembled(
-    layout: LayoutName, folder: Path, contents: FolderContents, stated: StatedMarks
-) -> Source:
-    images = [path for path in contents.files if is_image(path)]
+def _assembled(layout: LayoutName, folder: Path, images: list[Path], stated: StatedMarks) -> Source:
     table, files = assembled(folder, images, stated)
     return Source(layout, files, table, table.faults, stated.tables, notes=table.notes)
 
@@ -185,8 +185,8 @@ def tables_of(folder: Path, layout: LayoutName, contents: FolderContents) -> lis
             return coco_documents(folder)
         case "rsna" | "nih" | "tbx11k" | "chestx-det" | "object-cxr" | "padchest-gr":
             return published_tables(layout, folder, contents.files)
-        case "csv":
-            return [p for p in csv_tables(contents.files) if not _is_vindr_below(p, folder)]
+        case "yolo" | "voc" | "csv":
+            return tool_tables(layout, folder, contents.files)
         case "images":
             return []
         case _:
@@ -235,12 +235,6 @@ def _unused_notes(folder: Path, contents: FolderContents, source: Source) -> lis
         )
     shown = {*images, *tables}
     return notes + unused_notes(contents, [path for path in unused if path not in shown])
-
-
-def _is_vindr_below(path: Path, folder: Path) -> bool:
-    """Return whether a table is of VinDr-CXR and lies in a folder that should be named instead."""
-    is_official = path.name.removesuffix(".gz") in ("train.csv", "annotations_train.csv")
-    return is_official and path.parent != folder and has_findings(path)
 
 
 def is_kaggle(folder: Path) -> bool:

@@ -113,9 +113,15 @@ def _advice(folder: Path, tables: Sequence[Path]) -> str:
             "one COCO JSON."
         )
     if any(path.suffix == ".txt" for path in tables):
-        return "YOLO labels are not read: convert them to one COCO JSON beside the images."
+        return (
+            "YOLO labels are read if one of them at least has rows of numbers (class x_center "
+            "y_center width height), and it is called as an image is or lies in labels/."
+        )
     if any(path.suffix == ".xml" for path in tables):
-        return "XML (Pascal VOC, CVAT) is not read: convert it to one COCO JSON beside the images."
+        return (
+            "XML is read if it is Pascal VOC's, whose root is annotation. CVAT's own is not: "
+            "export COCO or Pascal VOC from it."
+        )
     for path in tables:
         if path.suffix == ".csv" and _has_kaggle_columns(path):
             return (
@@ -123,10 +129,10 @@ def _advice(folder: Path, tables: Sequence[Path]) -> str:
                 "train.csv, and put the images into train/ beside it."
             )
     return (
-        "What is read: train.csv with the images in train/ (kaggle), "
-        "annotations/annotations_train.csv (physionet), one COCO JSON in the folder or in "
-        "annotations/, or the files of a published data set with the names that they have there "
-        "(rsna, nih, tbx11k, chestx-det, object-cxr, padchest-gr)."
+        "What is read: a CSV with a column for the image, the class and the corners of the box, COCO "
+        "JSON, YOLO labels, Pascal VOC's XML, train.csv with the images in train/ (kaggle), "
+        "annotations/annotations_train.csv (physionet), or the files of a published data set under "
+        "their own names (rsna, nih, tbx11k, chestx-det, object-cxr, padchest-gr)."
     )
 
 

@@ -1,7 +1,7 @@
 """YAML that may come from anyone, read with bounds. The only door to YAML.
 
-A recipe is a page of words and numbers: no aliases, by which a kilobyte becomes gigabytes, no
-types beyond JSON's, and nothing deep or large. Dates are text.
+A recipe, or a list of class names, is a page of words and numbers: no aliases, by which a kilobyte
+becomes gigabytes, no types beyond JSON's, and nothing deep or large. Dates are text.
 """
 
 from pathlib import Path

@@ -48,10 +48,6 @@ def film(path: Path) -> None:
     ("files", "texts"),
     [
         ({"notes.csv": "file,finding\na.png,mass\n", "a.png": ""}, ["notes.csv", "(kaggle)"]),
-        ({"train/_annotations.coco.json": json.dumps(COCO), "train/a.png": "",
-          "valid/_annotations.coco.json": json.dumps(COCO), "valid/b.png": ""},
-         ["train/_annotations.coco.json, valid/_annotations.coco.json",
-          "ingest the folders (train, valid) one by one"]),
         ({"data.yaml": "nc: 1\n", "images/a.png": "", "labels/a.txt": "0 .5 .5 .1 .1\n"},
          ["data.yaml, labels/a.txt", "YOLO labels are not read"]),
         ({"images/a.png": "", "labels/a.txt": ""}, ["labels/a.txt", "YOLO"]),

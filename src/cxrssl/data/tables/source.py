@@ -1,7 +1,7 @@
 """A source folder: which layout it has, its image files and its table.
 
 Layouts: `kaggle` (VinBigData: `train.csv`, `train/*.dicom`), `physionet` (VinDr-CXR 1.0.0:
-`annotations/*.csv`, `train/*.dicom`, `test/*.dicom`), `coco` (one COCO JSON and its images; an
+`annotations/*.csv`, `train/*.dicom`, `test/*.dicom`), `coco` (COCO JSON files and their images; an
 annotation may name its `reader`) and `images` (a folder of images without boxes: a pool).
 No table is ignored in silence: a folder with one that none of these reads is a pool only where its
 user says so, and what a layout doesn't use is in the notes of the source.
@@ -14,7 +14,8 @@ from typing import Literal, assert_never
 import pandas as pd
 
 from cxrssl.core.errors import DataError
-from cxrssl.data.tables.coco import coco_documents, read_coco
+from cxrssl.data.tables.coco import read_coco
+from cxrssl.data.tables.coco_documents import coco_documents, possible_documents, the_document
 from cxrssl.data.tables.csv_boxes import csv_tables, read_csv
 from cxrssl.data.tables.files import (
     FolderContents,
@@ -102,7 +103,8 @@ def _read(folder: Path, layout: LayoutName, contents: FolderContents) -> Source:
             source = _with_files(layout, table, [folder / "train", folder / "test"])
             return replace(source, tables=tuple(tables))
         case "coco":
-            table, files = read_coco(folder)
+            tables = tables or [the_document(folder, contents.files)]
+            table, files = read_coco(folder, tables)
             return Source(layout, files, table, table.faults, tuple(tables), notes=table.notes)
         case "csv":
             return _assembled(layout, folder, contents, read_csv(folder, _some(tables, layout)))
@@ -143,7 +145,7 @@ def tables_of(folder: Path, layout: LayoutName, contents: FolderContents) -> lis
             kinds, parts = ("annotations", "image_labels"), ("train", "test")
             return [physionet_table(folder, part, kind=kind) for kind in kinds for part in parts]
         case "coco":
-            return coco_documents(folder)
+            return coco_documents(contents.files)
         case "csv":
             return [p for p in csv_tables(contents.files) if not _is_vindr_below(p, folder)]
         case "images":
@@ -165,6 +167,8 @@ def layout_of(folder: Path, contents: FolderContents) -> LayoutName:
     if kaggle_table(folder).is_file() and (folder / "train").is_dir():
         return "kaggle"  # which says what is wrong with it
     files = contents.files
+    if possible_documents(folder, files):
+        return "coco"  # likewise
     tables = table_files(files, [path for path in files if is_image(path)])
     if tables:
         raise unread_tables_error(folder, tables)

@@ -103,15 +103,6 @@ def _advice(folder: Path, tables: Sequence[Path]) -> str:
     roots = sorted({place.parent if place.name == "annotations" else place for place in nested})
     if roots and folder not in roots:
         return f"Those in {names_text(roots, folder)} are read when that folder is named instead."
-    inner = sorted({path.parent for path in tables if path.suffix == ".json"} - {folder})
-    direct = [path for path in inner if path.parent == folder]
-    if direct:
-        names = names_text(direct, folder)
-        return (
-            "A COCO JSON is read from the folder that is named, or from its annotations/: ingest "
-            f"the folders ({names}) one by one, each into a store of its own, or join them into "
-            "one COCO JSON."
-        )
     if any(path.suffix == ".txt" for path in tables):
         return "YOLO labels are not read: convert them to one COCO JSON beside the images."
     if any(path.suffix == ".xml" for path in tables):
@@ -124,8 +115,7 @@ def _advice(folder: Path, tables: Sequence[Path]) -> str:
             )
     return (
         "What is read: train.csv with the images in train/ (kaggle), "
-        "annotations/annotations_train.csv (physionet), or one COCO JSON in the folder or in "
-        "annotations/."
+        "annotations/annotations_train.csv (physionet), COCO JSON, or Label Studio's JSON export."
     )
 
 

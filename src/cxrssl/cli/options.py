@@ -35,7 +35,7 @@ def common(
     """How few boxes do you need? Pretraining and detection for chest radiographs."""
 
 
-Layout = Literal["auto", "kaggle", "physionet", "coco", "csv", "images"]
+Layout = Literal["auto", "kaggle", "physionet", "coco", "label-studio", "csv", "images"]
 Fit = Literal["squash", "letterbox"]
 Protocol = Literal["published", "described", "corrected"]
 Split = Literal["train", "val", "test"]

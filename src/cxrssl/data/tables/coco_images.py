@@ -14,13 +14,13 @@ from cxrssl.data.tables.coco_readers import Listing, readers_of
 from cxrssl.data.tables.image_ids import LONGEST_ID, image_ids, plain_id
 from cxrssl.data.tables.lookup import Location, locate
 from cxrssl.data.tables.rows import is_id
+from cxrssl.data.tables.stated_patients import PATIENT_KEYS, is_no_patient, stated_patient
 
 _BAD_NAME = (
     "its file name has characters other than letters, digits, '.', '_' and '-', a leading dot, or "
     f"more than {LONGEST_ID} characters. Rename it."
 )
 _KINDS = {"normal", "other finding"}
-_NO_PATIENT = {"", "none", "null", "nan", "unknown"}
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def _add(found: ListedImages, file: Path, name: str, listings: Sequence[Listing]
     size, contradiction = agreed_size(stated_size(i.image.width, i.image.height) for i in listings)
     patients: dict[str, Listing] = {}
     for listing in listings:
-        patients.setdefault(_patient(listing.image), listing)
+        patients.setdefault(stated_patient(_patients(listing.image)), listing)
     patients.pop("", None)
     if len(patients) > 1:
         first, second = list(patients.values())[:2]
@@ -185,14 +185,8 @@ def _add(found: ListedImages, file: Path, name: str, listings: Sequence[Listing]
     return True
 
 
-def _patient(image: Image) -> str:
-    """Return who is shown, "" where it is not said."""
-    for value in (image.patient_id, image.patient, image.subject_id):
-        if isinstance(value, str | int) and not isinstance(value, bool):
-            text = str(value).strip()
-            if text.casefold() not in _NO_PATIENT:
-                return text
-    return ""
+def _patients(image: Image) -> list[object]:
+    return [getattr(image, key) for key in PATIENT_KEYS]
 
 
 def _kind(image: Image) -> str:
@@ -206,9 +200,8 @@ def _odd_values(listings: Sequence[Listing]) -> Iterator[str]:
     num_unreadable = sum(is_unreadable(i.width) or is_unreadable(i.height) for i in images)
     if num_unreadable:
         yield unreadable_note(num_unreadable)
-    patients: Mapping[str, int] = {
-        key: sum(isinstance(getattr(image, key), float | bool | list | dict) for image in images)
-        for key in ("patient_id", "patient", "subject_id")
+    patients = {
+        key: sum(is_no_patient(getattr(image, key)) for image in images) for key in PATIENT_KEYS
     }
     for key, count in patients.items():
         if count:

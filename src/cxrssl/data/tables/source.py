@@ -2,7 +2,8 @@
 
 Layouts: `kaggle` (VinBigData: `train.csv`, `train/*.dicom`), `physionet` (VinDr-CXR 1.0.0:
 `annotations/*.csv`, `train/*.dicom`, `test/*.dicom`), `coco` (COCO JSON files and their images; an
-annotation may name its `reader`) and `images` (a folder of images without boxes: a pool).
+annotation may name its `reader`), `label-studio` (its own JSON exports) and `images` (a folder of
+images without boxes: a pool).
 No table is ignored in silence: a folder with one that none of these reads is a pool only where its
 user says so, and what a layout doesn't use is in the notes of the source.
 """
@@ -26,15 +27,17 @@ from cxrssl.data.tables.files import (
     unused_notes,
 )
 from cxrssl.data.tables.image_ids import image_ids, plain_id
+from cxrssl.data.tables.label_studio import read_label_studio
+from cxrssl.data.tables.label_studio_tasks import label_studio_tables
 from cxrssl.data.tables.marks import StatedMarks, assembled
 from cxrssl.data.tables.rows import COLUMNS, Table, is_id
 from cxrssl.data.tables.unread import POOL_ADVICE, table_files, unread_tables_error
 from cxrssl.data.tables.vindr import has_findings, physionet_table, read_physionet, read_table
 
-LayoutName = Literal["kaggle", "physionet", "coco", "csv", "images"]
-Layout = Literal["auto", "kaggle", "physionet", "coco", "csv", "images"]
+LayoutName = Literal["kaggle", "physionet", "coco", "label-studio", "csv", "images"]
+Layout = Literal["auto", "kaggle", "physionet", "coco", "label-studio", "csv", "images"]
 # A folder of several is what comes first; the others' tables are in its notes.
-_TOLD_APART: tuple[LayoutName, ...] = ("kaggle", "physionet", "coco", "csv")
+_TOLD_APART: tuple[LayoutName, ...] = ("kaggle", "physionet", "coco", "label-studio", "csv")
 
 PHANTOM_FILE = "phantom.json"
 """Lies in what `cxrssl phantom` made."""
@@ -106,6 +109,9 @@ def _read(folder: Path, layout: LayoutName, contents: FolderContents) -> Source:
             tables = tables or [the_document(folder, contents.files)]
             table, files = read_coco(folder, tables)
             return Source(layout, files, table, table.faults, tuple(tables), notes=table.notes)
+        case "label-studio":
+            stated = read_label_studio(folder, _some(tables, layout))
+            return _assembled(layout, folder, contents, stated)
         case "csv":
             return _assembled(layout, folder, contents, read_csv(folder, _some(tables, layout)))
         case "images":
@@ -146,6 +152,8 @@ def tables_of(folder: Path, layout: LayoutName, contents: FolderContents) -> lis
             return [physionet_table(folder, part, kind=kind) for kind in kinds for part in parts]
         case "coco":
             return coco_documents(contents.files)
+        case "label-studio":
+            return label_studio_tables(contents.files)
         case "csv":
             return [p for p in csv_tables(contents.files) if not _is_vindr_below(p, folder)]
         case "images":

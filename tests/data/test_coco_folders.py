@@ -151,6 +151,27 @@ def test_the_same_annotation_in_two_files_is_no_second_reader(tmp_path: Path, co
     assert noted(result, "box for box: they are used once, and are no second reader")
 
 
+def test_a_copy_in_the_root_needs_no_images_of_its_own(tmp_path: Path) -> None:
+    images(tmp_path, "train/a.png", "valid/b.png")
+    write(tmp_path / "train/_annotations.coco.json", ["a.png"], [("a.png", "mass", BOX)])
+    write(tmp_path / "valid/_annotations.coco.json", ["b.png"], [("b.png", "mass", BOX)])
+    whole: Marks = [("b.png", "mass", BOX), ("a.png", "mass", BOX)]
+    write(tmp_path / "_annotations.coco.json", ["a.png", "b.png"], whole)
+    result = read_source(tmp_path)
+    assert (len(result.table.rows), result.faults) == (2, {})
+    assert set(result.table.rows["reader"]) == {"R0"}
+
+
+def test_a_missing_image_is_not_that_of_another_part(tmp_path: Path) -> None:
+    images(tmp_path, "train/a.png", "valid/b.png")
+    write(tmp_path / "train/labels.json", ["a.png"], [("a.png", "mass", BOX)])
+    write(tmp_path / "valid/labels.json", ["a.png"], [("a.png", "nodule", OTHER_BOX)])
+    result = read_source(tmp_path)
+    assert result.table.rows["category"].tolist() == ["mass"]
+    (fault,) = result.faults.values()
+    assert "no such file where valid/labels.json says, and the one elsewhere" in fault
+
+
 def test_two_states_of_one_list_are_refused(tmp_path: Path) -> None:
     images(tmp_path, "a.png", "b.png")
     old: Marks = [("a.png", "mass", BOX), ("b.png", "mass", BOX)]

@@ -1,6 +1,6 @@
 """Label Studio's own JSON exports: percent, turned boxes, annotators, and what is no reading.
 
-The exports here follow what Label Studio 1.x writes; `label-studio-sdk`'s numbers are by hand.
+Exports here are made as Label Studio 1.23 writes them, whose real exports were read once by hand.
 """
 
 import json
@@ -115,6 +115,28 @@ def test_a_turned_rectangle_has_the_upright_box_around_it_in_pixels(tmp_path: Pa
     )
     assert corners[2] == (0.0, 0.0, 0.05, 0.4)
     assert noted(result, "3 region(s) are turned; the upright box around each is used")
+
+
+def test_turned_rectangles_are_those_of_label_studios_own_coco_export(tmp_path: Path) -> None:
+    """Values of `bbox` as label-studio-sdk 2.1.2's converter writes them, for 200 x 200 px.
+
+    Of images that are not square it turns percent in place of pixels (label-studio #2293).
+    """
+    turned = [
+        rectangle(x=40, y=30, width=20, height=25, rotation=33, original_height=200),
+        rectangle(x=60, y=70, width=15, height=30, rotation=-110, original_height=200),
+        rectangle(x=50, y=50, width=30, height=10, rotation=200, original_height=200),
+    ]
+    result = source(tmp_path, task("a.png", annotation(*turned)))
+    expected = [
+        (52.76804824924866, 59.99999999999999, 60.77877446856829, 63.71908979787227),
+        (109.73939570022995, 91.28801277688262, 66.64216154692457, 48.711987223117376),
+        (43.618442752845496, 60.684938984741706, 63.221960113667876, 39.31506101525828),
+    ]
+    table = result.table.rows
+    for row, (x, y, width, height) in enumerate(expected):
+        box = table.loc[row, ["x_min", "y_min", "x_max", "y_max"]].to_numpy(float) * 200
+        assert box.tolist() == pytest.approx([x, y, x + width, y + height], abs=1e-9)
 
 
 def test_polygons_and_ellipses_have_the_box_around_them(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import os
 import posixpath
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from cxrssl.core.sizes import Size, agreed_size, is_unreadable, stated_size, unreadable_note
@@ -19,6 +19,10 @@ from cxrssl.data.tables.stated_patients import PATIENT_KEYS, is_no_patient, stat
 _BAD_NAME = (
     "its file name has characters other than letters, digits, '.', '_' and '-', a leading dot, or "
     f"more than {LONGEST_ID} characters. Rename it."
+)
+_OTHERS = (
+    "there is no such file where {} says, and the one elsewhere that is called so is listed by "
+    "another JSON"
 )
 _KINDS = {"normal", "other finding"}
 
@@ -105,24 +109,37 @@ def _locations(
     folder: Path, documents: Sequence[SourceDocument], listings: Sequence[Listing]
 ) -> dict[tuple[int, Id], Location]:
     """Return where the file of each listing lies, below the folder of its document first."""
-    names = {listing.key: listing.image.file_name or "" for listing in listings}
-    stated = {
-        listing.key: _stated_name(folder, documents[listing.document], names[listing.key])
-        for listing in listings
-    }
-    located = locate(folder, stated.values())
-    locations = {key: located[name] for key, name in stated.items()}
-    taken = {location.path for location in located.values() if not location.fault}
+    names: dict[int, dict[Id, str]] = defaultdict(dict)
+    for listing in listings:
+        names[listing.document][listing.image.id] = listing.image.file_name or ""
+    locations: dict[tuple[int, Id], Location] = {}
     for number, document in enumerate(documents):
-        missing = [key for key, at in locations.items() if key[0] == number and at.fault]
-        if not missing or not document.place.parts:
-            continue
-        nearby = locate(folder / document.place, [names[key] for key in missing])
-        for key in missing:
-            near = nearby[names[key]]
-            if not near.fault and document.place / near.path not in taken:
-                locations[key] = Location(document.place / near.path, is_guess=True)
+        stated = {key: _stated_name(folder, document, name) for key, name in names[number].items()}
+        located = locate(folder, stated.values())
+        locations |= {(number, key): located[name] for key, name in stated.items()}
+    stated_by = {at.path: key[0] for key, at in locations.items() if not (at.fault or at.is_guess)}
+    for key, at in locations.items():
+        document = documents[key[0]]
+        is_others = at.is_guess and stated_by.get(at.path, key[0]) != key[0]
+        if is_others and not at.path.is_relative_to(_base(document)):
+            locations[key] = replace(at, fault=_OTHERS.format(document.name))
+    for number, document in enumerate(documents):
+        missing = {i: name for i, name in names[number].items() if locations[number, i].fault}
+        nearby = _nearby(folder, document, missing) if document.place.parts else {}
+        for image_id, at in nearby.items():
+            if at.path not in stated_by:
+                locations[number, image_id] = at
     return locations
+
+
+def _nearby(folder: Path, document: SourceDocument, names: Mapping[Id, str]) -> dict[Id, Location]:
+    """Return the files that are found anywhere below the folder of a document."""
+    found = locate(folder / document.place, names.values())
+    return {
+        key: Location(document.place / found[name].path, is_guess=True)
+        for key, name in names.items()
+        if not found[name].fault
+    }
 
 
 def _stated_name(folder: Path, document: SourceDocument, name: str) -> str:
@@ -143,9 +160,8 @@ def _stated_name(folder: Path, document: SourceDocument, name: str) -> str:
 
 def _places(document: SourceDocument) -> Iterator[PurePosixPath]:
     """Yield the folders that file names of a document may be relative to."""
-    place = document.place
-    yield place
-    base = place.parent if place.name.casefold() == "annotations" else place
+    yield document.place
+    base = _base(document)
     # CVAT's and COCO's own: annotations/instances_train2017.json, images/train2017/ or train2017/.
     for part in dict.fromkeys(
         [document.stem.removeprefix("instances_"), document.stem.rpartition("_")[2]]
@@ -155,6 +171,12 @@ def _places(document: SourceDocument) -> Iterator[PurePosixPath]:
     yield base
     yield base / "images"
     yield base / "data"
+
+
+def _base(document: SourceDocument) -> PurePosixPath:
+    """Return the folder that a document is of: its own, or what holds its `annotations/`."""
+    place = document.place
+    return place.parent if place.name.casefold() == "annotations" else place
 
 
 def _add(found: ListedImages, file: Path, name: str, listings: Sequence[Listing]) -> bool:

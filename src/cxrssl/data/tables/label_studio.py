@@ -56,6 +56,7 @@ def read_label_studio(folder: Path, tables: Sequence[Path]) -> StatedMarks:
         )
     readers = _reader_names(latest)
     drawn = {label.casefold() for r in latest for s in r.regions if s.is_box for label in s.labels}
+    boxed = {r.image for r in latest if any(region.is_box for region in r.regions)}
     if not drawn:
         counts[f"boxes without a label, of a project without labels: each is a {_ONLY_CLASS!r}"] = (
             sum(region.is_box for reading in latest for region in reading.regions)
@@ -63,7 +64,7 @@ def read_label_studio(folder: Path, tables: Sequence[Path]) -> StatedMarks:
     marks: list[Mark] = []
     images = [image for task in tasks for image in _images(task)]
     for reading in latest:
-        images.append(_stated_image(reading, drawn))
+        images.append(_stated_image(reading, drawn, is_boxed=reading.image in boxed))
         marks += _marks(reading, readers[reading.place, reading.image], drawn)
     notes = (*_shape_notes(latest), *(f"{n} {text}" for text, n in counts.items() if n))
     return StatedMarks(
@@ -109,7 +110,7 @@ def _sort(
     for result, region in found:
         choices = _choices(result)
         if region is None and (not choices or str(result.get("id")) in region_ids):
-            if result.get("type") not in _SHAPELESS:
+            if str(result.get("type")) not in _SHAPELESS:
                 what = printable(str(result.get("type")))[:40]
                 counts[f"results of type {what}, or of a single region, which are not used"] += 1
             continue
@@ -176,17 +177,16 @@ def _reader_names(readings: Sequence[_Reading]) -> dict[tuple[str, str], str]:
     return names
 
 
-def _stated_image(reading: _Reading, drawn: set[str]) -> StatedImage:
-    """Return what a reading says of its image as a whole."""
+def _stated_image(reading: _Reading, drawn: set[str], *, is_boxed: bool) -> StatedImage:
+    """Return what a reading says of its image as a whole; `is_boxed`: somebody drew a box."""
     sizes = [region.size for region in reading.regions if region.size]
     choices = {choice.casefold() for choice in reading.choices}
     kind = "other finding" if choices & _OTHER else "normal" if choices & _NORMAL else ""
-    has_boxes = any(region.is_box for region in reading.regions)
     return StatedImage(
         reading.image,
         reading.place,
         sizes[0] if sizes else None,
-        kind="" if has_boxes else kind,
+        kind="" if is_boxed else kind,
         unmarked=_why_unmarked(reading, drawn),
     )
 

@@ -147,7 +147,9 @@ def _labels(result: Mapping[str, Any], key: str) -> list[str]:
     labels = value.get(key) if isinstance(value, dict) else None
     if not isinstance(labels, list):
         return []
-    return [label.strip() for label in labels if isinstance(label, str) and label.strip()]
+    texts = [label.strip() for label in labels if isinstance(label, str)]
+    # JSON can hold half a character, which no table takes.
+    return [text.encode(errors="backslashreplace").decode() for text in texts if text]
 
 
 def _number(value: object) -> float:

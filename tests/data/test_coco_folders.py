@@ -297,3 +297,14 @@ def test_classes_of_one_file_that_differ_in_case_alone_stay_two(tmp_path: Path) 
     write(tmp_path / "0.json", ["a.png"], [("a.png", "Mass", BOX)], classes=("Mass", "mass"))
     write(tmp_path / "1.json", ["b.png"], [("b.png", "mass", BOX)], classes=("mass", "MASS"))
     assert read_source(tmp_path).table.classes == ("Mass", "mass", "MASS")
+
+
+def test_a_list_of_results_alone_is_no_truth(tmp_path: Path) -> None:
+    images(tmp_path, "a.png")
+    (tmp_path / "r.json").write_text('[{"image_id": 1, "category_id": 1, "bbox": [1, 1, 1, 1]}]')
+    with pytest.raises(DataError, match="no layout reads them"):
+        read_source(tmp_path)
+    with pytest.raises(
+        DataError, match=r"should hold a COCO JSON, an object with .* found r\.json"
+    ):
+        read_source(tmp_path, layout="coco")

@@ -99,10 +99,14 @@ def the_document(folder: Path, files: Iterable[Path]) -> Path:
     Raises:
         DataError: If there is not one.
     """
-    documents = possible_documents(folder, files)
+    every = [path for path in files if path.suffix.lower() == ".json"]
+    documents = possible_documents(folder, every)
     if len(documents) != 1:
-        names = names_text(documents, folder) or "none"
-        raise DataError(f"{folder} should hold a COCO JSON; found {names}.")
+        names = names_text(documents or every, folder) or "none"
+        raise DataError(
+            f"{folder} should hold a COCO JSON, an object with images, annotations and categories; "
+            f"found {names}."
+        )
     return documents[0]
 
 

@@ -48,10 +48,6 @@ def film(path: Path) -> None:
     ("files", "texts"),
     [
         ({"notes.csv": "file,finding\na.png,mass\n", "a.png": ""}, ["notes.csv", "(kaggle)"]),
-        ({"train/_annotations.coco.json": json.dumps(COCO), "train/a.png": "",
-          "valid/_annotations.coco.json": json.dumps(COCO), "valid/b.png": ""},
-         ["train/_annotations.coco.json, valid/_annotations.coco.json",
-          "ingest the folders (train, valid) one by one"]),
         ({"images/a.png": "", "texts/a.txt": "The heart is of normal size.\n"},
          ["texts/a.txt", "YOLO labels are read if"]),
         ({"a.png": "", "annotations.xml": "<annotations/>"},

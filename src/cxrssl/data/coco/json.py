@@ -32,7 +32,8 @@ _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 class Image(msgspec.Struct):
     """Of `images`; `readers` is ours: who looked at it, whether they drew something or not.
 
-    So is `kind`: "normal" or "other finding", of an image without annotations.
+    So is `kind`: "normal" or "other finding", of an image without annotations. There is no
+    standard key for a patient.
     """
 
     id: Id
@@ -40,6 +41,9 @@ class Image(msgspec.Struct):
     width: Any = None
     height: Any = None
     readers: list[str] | None = None
+    patient_id: Any = None
+    patient: Any = None
+    subject_id: Any = None
     kind: Any = None
 
 
@@ -67,6 +71,7 @@ class Annotation(msgspec.Struct):
     rotation: Any = None
     attributes: Any = None
     reader: Any = None
+    score: Any = None
 
 
 class TrueAnnotation(Annotation):
@@ -95,12 +100,45 @@ class Ids(msgspec.Struct, gc=False):
     file_name: str | None = None
 
 
+class _Outline(msgspec.Struct):
+    """Which lists a dataset has, unparsed."""
+
+    images: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    annotations: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    categories: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
 class Document(msgspec.Struct):
     """A dataset; its annotations are parsed later, some at a time."""
 
     images: list[Image]
     categories: list[Category]
     annotations: list[msgspec.Raw]
+
+
+def is_dataset(content: bytes) -> bool | None:
+    """Return whether the content of a file is an object with COCO's three lists.
+
+    One without an image, or with neither a category nor an annotation, is none: it says nothing.
+
+    Returns:
+        None if it can't be parsed.
+    """
+    try:
+        outline = msgspec.json.decode(content, type=_Outline)
+    except msgspec.ValidationError:
+        return False
+    except (ValueError, RecursionError):
+        return None
+    lists = [outline.images, outline.annotations, outline.categories]
+    if any(isinstance(value, msgspec.UnsetType) for value in lists):
+        return False
+    no_image, no_annotation, no_category = map(_is_empty, lists)
+    return not (no_image or (no_category and no_annotation))
+
+
+def _is_empty(raw: object) -> bool:
+    return isinstance(raw, msgspec.Raw) and bytes(raw).translate(None, b" \t\r\n") == b"[]"
 
 
 def content_of(path: Path) -> bytes:

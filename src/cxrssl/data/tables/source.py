@@ -1,7 +1,7 @@
 """A source folder: which layout it has, its image files and its table.
 
 Layouts: `kaggle` (VinBigData: `train.csv`, `train/*.dicom`), `physionet` (VinDr-CXR 1.0.0:
-`annotations/*.csv`, `train/*.dicom`, `test/*.dicom`), `coco` (one COCO JSON and its images; an
+`annotations/*.csv`, `train/*.dicom`, `test/*.dicom`), `coco` (COCO JSON files and their images; an
 annotation may name its `reader`), those of annotation tools (`tools`) and of published data sets
 (`published`), and `images` (a folder of images without boxes: a pool).
 No table is ignored in silence: a folder with one that none of these reads is a pool only where its
@@ -16,7 +16,8 @@ import pandas as pd
 
 from cxrssl.core.errors import DataError
 from cxrssl.core.layouts import Layout, LayoutName
-from cxrssl.data.tables.coco import coco_documents, read_coco
+from cxrssl.data.tables.coco import read_coco
+from cxrssl.data.tables.coco_documents import coco_documents, possible_documents, the_document
 from cxrssl.data.tables.files import (
     FolderContents,
     image_files,
@@ -40,7 +41,7 @@ from cxrssl.data.tables.vindr import has_findings, physionet_table, read_physion
 _TOLD_APART: tuple[LayoutName, ...] = (
     "kaggle", "physionet",
     "rsna", "nih", "tbx11k", "chestx-det", "object-cxr", "padchest-gr",
-    "coco", "csv", "yolo", "voc",
+    "coco", "label-studio", "csv", "yolo", "voc",
 )  # fmt: skip
 
 PHANTOM_FILE = "phantom.json"
@@ -138,13 +139,14 @@ def _read(folder: Path, layout: LayoutName, contents: FolderContents) -> Source:
             source = _with_files(layout, table, [folder / "train", folder / "test"])
             return replace(source, tables=tuple(tables))
         case "coco":
-            table, files = read_coco(folder)
+            tables = tables or [the_document(folder, contents.files)]
+            table, files = read_coco(folder, tables)
             return Source(layout, files, table, table.faults, tuple(tables), notes=table.notes)
         case "rsna" | "nih" | "tbx11k" | "chestx-det" | "object-cxr" | "padchest-gr":
             published = PublishedSource(folder, _some(tables, layout), contents.files)
             images = [path for path in contents.files if is_image(path)]
             return _assembled(layout, folder, images, read_published(layout, published))
-        case "yolo" | "voc" | "csv":
+        case "label-studio" | "yolo" | "voc" | "csv":
             tables = _some(tables, layout)
             stated, images = read_tool(layout, folder, contents.files, tables)
             return _assembled(layout, folder, images, stated)
@@ -182,10 +184,10 @@ def tables_of(folder: Path, layout: LayoutName, contents: FolderContents) -> lis
             kinds, parts = ("annotations", "image_labels"), ("train", "test")
             return [physionet_table(folder, part, kind=kind) for kind in kinds for part in parts]
         case "coco":
-            return coco_documents(folder)
+            return coco_documents(contents.files)
         case "rsna" | "nih" | "tbx11k" | "chestx-det" | "object-cxr" | "padchest-gr":
             return published_tables(layout, folder, contents.files)
-        case "yolo" | "voc" | "csv":
+        case "label-studio" | "yolo" | "voc" | "csv":
             return tool_tables(layout, folder, contents.files)
         case "images":
             return []
@@ -206,6 +208,8 @@ def layout_of(folder: Path, contents: FolderContents) -> LayoutName:
     if kaggle_table(folder).is_file() and (folder / "train").is_dir():
         return "kaggle"  # which says what is wrong with it
     files = contents.files
+    if possible_documents(folder, files):
+        return "coco"  # likewise
     tables = table_files(files, [path for path in files if is_image(path)])
     if tables:
         raise unread_tables_error(folder, tables)

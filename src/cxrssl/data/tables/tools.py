@@ -10,6 +10,8 @@ from typing import assert_never
 from cxrssl.core.layouts import ToolName
 from cxrssl.data.tables.csv_boxes import csv_tables, read_csv
 from cxrssl.data.tables.files import is_image
+from cxrssl.data.tables.label_studio import read_label_studio
+from cxrssl.data.tables.label_studio_tasks import label_studio_tables
 from cxrssl.data.tables.marks import StatedMarks
 from cxrssl.data.tables.vindr import has_findings
 from cxrssl.data.tables.voc import read_voc, voc_images, voc_tables
@@ -19,6 +21,8 @@ from cxrssl.data.tables.yolo import read_yolo, yolo_tables
 def tool_tables(layout: ToolName, folder: Path, files: Sequence[Path]) -> list[Path]:
     """Return the files of a folder that a layout reads beside images; [] if it is not of it."""
     match layout:
+        case "label-studio":
+            return label_studio_tables(files)
         case "csv":
             return [path for path in csv_tables(files) if not _is_vindr_below(path, folder)]
         case "yolo":
@@ -45,6 +49,8 @@ def read_tool(
     """
     images = [path for path in files if is_image(path)]
     match layout:
+        case "label-studio":
+            return read_label_studio(folder, tables), images
         case "csv":
             return read_csv(folder, tables), images
         case "yolo":

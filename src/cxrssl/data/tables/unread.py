@@ -103,15 +103,6 @@ def _advice(folder: Path, tables: Sequence[Path]) -> str:
     roots = sorted({place.parent if place.name == "annotations" else place for place in nested})
     if roots and folder not in roots:
         return f"Those in {names_text(roots, folder)} are read when that folder is named instead."
-    inner = sorted({path.parent for path in tables if path.suffix == ".json"} - {folder})
-    direct = [path for path in inner if path.parent == folder]
-    if direct:
-        names = names_text(direct, folder)
-        return (
-            "A COCO JSON is read from the folder that is named, or from its annotations/: ingest "
-            f"the folders ({names}) one by one, each into a store of its own, or join them into "
-            "one COCO JSON."
-        )
     if any(path.suffix == ".txt" for path in tables):
         return (
             "YOLO labels are read if one of them at least has rows of numbers (class x_center "
@@ -129,8 +120,8 @@ def _advice(folder: Path, tables: Sequence[Path]) -> str:
                 "train.csv, and put the images into train/ beside it."
             )
     return (
-        "What is read: a CSV with a column for the image, the class and the corners of the box, COCO "
-        "JSON, YOLO labels, Pascal VOC's XML, train.csv with the images in train/ (kaggle), "
+        "What is read: a CSV with columns for the image, the class and the box, COCO JSON, Label "
+        "Studio's JSON, YOLO labels, Pascal VOC's XML, train.csv with images in train/ (kaggle), "
         "annotations/annotations_train.csv (physionet), or the files of a published data set under "
         "their own names (rsna, nih, tbx11k, chestx-det, object-cxr, padchest-gr)."
     )

@@ -21,14 +21,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from cxrssl.metrics.annotations import Floats
-from cxrssl.metrics.curve_families import fit_power_law
 from cxrssl.metrics.label_curves import Scored
 from cxrssl.metrics.target import labels_for_target
 
 TRUE = (0.5, 1.5, 3.0, 6.0)
 SEED_CORRELATION = 0.5
-DRAWS = 40
-"""Of the usual bootstrap, which fits each; cxrssl uses all."""
+EXPONENTS = np.geomspace(0.03, 4, 60)
 CURVES: dict[str, Callable[[Floats], Floats]] = {
     "power law to 0.6": lambda n: 0.6 - 0.4 * (16 * n) ** -0.4,
     "power law to 1": lambda n: 1 - 0.9 * (16 * n) ** -0.15,
@@ -89,13 +87,21 @@ def measured(
 
 def quantiles(curve: dict[float, Scored], target: float, rng: np.random.Generator) -> Floats:
     """Return the 2.5 and 97.5 % quantiles of a power law's answer over the draws."""
-    drawn = np.stack([point.replicates for point in curve.values()])[..., :DRAWS]  # [K, S, R]
-    num, seeds, draws = drawn.shape
+    drawn = np.stack([point.replicates for point in curve.values()])  # [K, S, R]
+    _, seeds, draws = drawn.shape
     picked = rng.integers(0, seeds, (max(1, seeds - 1), draws))
-    means = np.take_along_axis(drawn, picked[None], axis=1).mean(axis=1).T  # [R, K]
-    laws = [fit_power_law(list(curve), mean, np.eye(num)) for mean in means]
-    answers = np.sort([law.reaching(target) for law in laws])
-    return answers[[int(0.025 * (draws - 1)), int(np.ceil(0.975 * (draws - 1)))]]
+    means = np.take_along_axis(drawn, picked[None], axis=1).mean(axis=1)  # [K, R]
+    n, fits = np.array(list(curve)), []
+    for exponent in EXPONENTS:
+        design = np.stack([np.ones(len(n)), -(n**-exponent)], axis=1)
+        level, scale = np.linalg.pinv(design) @ means
+        errors = ((means - design @ np.stack([level, scale])) ** 2).sum(axis=0)
+        rises = (scale > 0) & (level > target)
+        ratio = np.where(rises, scale, 1) / np.where(rises, level - target, 1)
+        fits.append((errors, np.where(rises, ratio ** (1 / exponent), np.inf)))
+    errors, answers = (np.stack(values) for values in zip(*fits, strict=True))
+    found = np.sort(answers[errors.argmin(axis=0), np.arange(draws)])
+    return found[[int(0.025 * (draws - 1)), int(np.ceil(0.975 * (draws - 1)))]]
 
 
 def row(true: float, answers: Floats, bounds: Floats) -> str:

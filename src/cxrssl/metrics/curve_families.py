@@ -22,11 +22,13 @@ import numpy as np
 
 from cxrssl.metrics.annotations import Floats
 
-_EXPONENTS = np.geomspace(0.03, 4, 40)
-_HILL_EXPONENTS = np.geomspace(0.2, 3, 20)
-_WEIBULL_EXPONENTS = np.geomspace(0.2, 1.5, 16)
-_MIDPOINTS = np.geomspace(1 / 64, 4, 33)
+_EXPONENTS = np.geomspace(0.03, 4, 60)
+_HILL_EXPONENTS = np.geomspace(0.2, 3, 32)
+_WEIBULL_EXPONENTS = np.geomspace(0.2, 1.5, 20)
+_MIDPOINTS = np.geomspace(1 / 64, 4, 65)
 """Of Hill and Weibull curves, in multiples of the largest measured fraction."""
+_MOST_CURVES = 1000
+"""Where more are near, scores are so unsure that every second or third of a grid is as good."""
 _REFINEMENTS, _FINER = 4, 41
 _TINY = 1e-15
 
@@ -92,9 +94,9 @@ class Families:
     def __init__(self, fractions: Sequence[float], means: Floats, white: Floats) -> None:
         """Fit scores `means` [K] at `fractions` [K], which have the whitening `white` [K, K]."""
         self._fractions, self._means, self._white = np.asarray(fractions, float), means, white
-        shapes = self._shapes_at(self._fractions)
-        _, _, chi = _least_squares(means, white, shapes[:-1])
-        _, _, chi_line = _least_squares(means, white, shapes[-1:], most=np.inf)
+        self._shapes = self._shapes_at(self._fractions)  # [J, K]
+        _, _, chi = _least_squares(means, white, self._shapes[:-1])
+        _, _, chi_line = _least_squares(means, white, self._shapes[-1:], most=np.inf)
         self._least = np.append(chi, chi_line)  # [J]
         self.chi_square = float(self._least.min())
 
@@ -106,11 +108,13 @@ class Families:
             scores: [N], or one for all.
             most: Curves of a greater chi-square are left out; inf where no other is there.
         """
-        is_near = self._least <= most
-        if not is_near.any():
+        near = np.flatnonzero(self._least <= most)
+        if not len(near):
             return np.full(len(fractions), np.inf)
-        at = self._shapes_at(fractions)[is_near, :, None]  # [J, N, 1]
-        ones, shapes = self._white.sum(axis=1), self._shapes_at(self._fractions)[is_near]
+        near = near[:: 1 + (len(near) - 1) // _MOST_CURVES]
+        near = np.union1d(near, int(self._least.argmin()))
+        at = self._shapes_at(fractions)[near, :, None]  # [J, N, 1]
+        ones, shapes = self._white.sum(axis=1), self._shapes[near]
         scores = np.broadcast_to(scores, len(fractions))
         residuals = self._white @ self._means - scores[:, None] * ones  # [N, K]
         # Through the score the curve is score + b (h(n) - h): one number b is left to fit.
@@ -119,8 +123,7 @@ class Families:
         product = (gains * residuals).sum(axis=-1)
         with np.errstate(over="ignore"):
             limits = (1 - scores) / np.maximum(at[..., 0], _TINY)
-        if is_near[-1]:
-            limits[-1] = np.inf
+        limits[near == len(self._shapes) - 1] = np.inf
         scale = np.clip(product / square, 0, limits)
         chi = (residuals**2).sum(axis=-1) - 2 * scale * product + scale**2 * square
         least: Floats = chi.min(axis=0)

@@ -139,6 +139,8 @@ def end_text(amounts: Amounts, fraction: float, *, least: float) -> str:
 def range_text(amounts: Amounts, low: float, high: float, *, least: float) -> str:
     """Return both ends of an interval in films, the noun once where both have a number."""
     first, last = (end_text(amounts, end, least=least) for end in (low, high))
+    if first == last and not 0 < low < math.inf:
+        return first
     if last.endswith((" film", " films")):
         first = first.removesuffix(" films").removesuffix(" film")
     return f"{first} to {last}"

@@ -178,6 +178,15 @@ def test_a_curve_that_levels_off_below_the_target_is_never_said_to_reach_it() ->
     assert found.level == pytest.approx(0.45, abs=0.01)
 
 
+def test_a_power_law_that_the_scores_refute_gives_no_number() -> None:
+    """It fits best with a level above the target, and the curve was level long before."""
+    means = 0.45 * (1 - np.exp(-8 * np.array(SHARES)))
+    law_alone = fit_power_law(SHARES, means, np.eye(5))
+    assert law_alone.reaching(0.495) < FARTHEST
+    found = labels_for_target(0.495, made(means, images=0.004, spread=0.002))
+    assert found.fraction == found.low == found.high == INF
+
+
 def test_farther_than_ten_times_nothing_is_said() -> None:
     means = 0.3 + 0.02 * np.log2(SHARES)
     found = labels_for_target(0.45, made(means, spread=0.002, images=0.004))

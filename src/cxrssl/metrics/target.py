@@ -181,12 +181,11 @@ def labels_for_target(target: float, curve: Mapping[float, Scored]) -> TargetLab
 
 
 def _extrapolated(target: float, measured: LabelsNeeded, beyond: Extrapolation) -> TargetLabels:
-    fraction = measured.share
-    if np.isinf(fraction):
-        # The fit may be above the last mean.
-        fraction = max(beyond.law.reaching(target), beyond.most)
-        fraction = np.inf if fraction > beyond.farthest else fraction
-    held = beyond.holding(target)
+    fraction, held = measured.share, beyond.holding(target)
+    if np.isinf(fraction) and held is not None:
+        # The fit may be above the last mean; and scores may refute a power law, not all curves.
+        fraction = float(np.clip(beyond.law.reaching(target), held[0], held[1]))
+        fraction = max(fraction, beyond.most) if fraction <= beyond.farthest else np.inf
     low, high = measured.low, measured.high
     if held is not None:
         low = min(low, held[0])

@@ -193,6 +193,8 @@ def _why_not(target: Target) -> str:
     farthest = counted(amount_at(target.amounts, labels.farthest).films, "film")
     if labels.level is not None and labels.level <= target.score:
         return f"its fitted curve levels off at {labels.level:.3f}"
+    if math.isinf(labels.low):
+        return f"no learning curve that fits its scores reaches it with {farthest}"
     return f"by its fitted curve it takes more than {farthest}, and farther is not extrapolated"
 
 

@@ -98,6 +98,18 @@ def counted(number: float, noun: str) -> str:
     return f"{rounded:,} {noun if rounded == 1 else plural}"
 
 
+def to_two_digits(amount: Amount) -> Amount:
+    """Return an amount that is known no better than to two digits, for an extrapolation."""
+
+    def rounded(number: float | None) -> float | None:
+        return None if number is None else float(f"{number:.2g}")
+
+    films, boxes = rounded(amount.films), rounded(amount.boxes)
+    assert films is not None
+    assert boxes is not None
+    return Amount(films, boxes, rounded(amount.reader_boxes), rounded(amount.readings))
+
+
 def minutes_text(minutes: float | None) -> str:
     """Return a time of readers, empty if it is not known."""
     if minutes is None:

@@ -8,7 +8,16 @@ from typing import Any
 from cxrssl.config.plan import Plan
 from cxrssl.metrics.label_curves import Scored
 from cxrssl.metrics.target import FARTHEST, LEAST_SHARES, TargetLabels, labels_for_target
-from cxrssl.report.amounts import Amounts, amount_at, amounts_of, boxes_text, counted, end_text
+from cxrssl.report.amounts import (
+    Amount,
+    Amounts,
+    amount_at,
+    amounts_of,
+    boxes_text,
+    counted,
+    end_text,
+    to_two_digits,
+)
 from cxrssl.report.answer import conditions_of
 from cxrssl.report.results import Results
 from cxrssl.report.tables import role
@@ -178,7 +187,7 @@ def _needs(plan: Plan, target: Target) -> str:
     measured = counted(amount_at(amounts, labels.most).films, "film")
     if math.isinf(labels.fraction):
         return f"does not reach it with the {measured} measured: {_why_not(target)} ({interval})"
-    amount = amount_at(amounts, labels.fraction)
+    amount = _amount(target)
     boxes = boxes_text(amount, plan.answer.reading)
     needs = f"needs about {counted(amount.films, 'film')} ({boxes}; {interval})"
     if labels.fraction <= labels.most:
@@ -205,14 +214,23 @@ def _films(target: Target) -> str:
         if is_level and labels.refusal is None:
             return "not reached"
         return f"more than {counted(amount_at(target.amounts, labels.farthest).films, 'film')}"
-    return end_text(target.amounts, labels.fraction, least=labels.least)
+    if not labels.fraction > 0:
+        return end_text(target.amounts, labels.fraction, least=labels.least)
+    return f"about {counted(_amount(target).films, 'film')}"
+
+
+def _amount(target: Target) -> Amount:
+    """Return what is needed, to two digits where it is extrapolated."""
+    labels = target.labels
+    amount = amount_at(target.amounts, labels.fraction)
+    return amount if labels.fraction <= labels.most else to_two_digits(amount)
 
 
 def _boxes(plan: Plan, target: Target) -> str:
     fraction = target.labels.fraction
     if not 0 < fraction < math.inf:
         return ""
-    return f"about {boxes_text(amount_at(target.amounts, fraction), plan.answer.reading)}"
+    return f"about {boxes_text(_amount(target), plan.answer.reading)}"
 
 
 def _how(target: Target) -> str:

@@ -94,7 +94,7 @@ def _extra(label: str, dashes: tuple[float, tuple[float, ...]]) -> Line2D:
 def _draw(axes: Axes, line: TargetLine, look: Look, target: float) -> None:
     if all(low is not None for low in line.lows) and all(high is not None for high in line.highs):
         lows, highs = (np.array(ends, np.float64) for ends in (line.lows, line.highs))
-        axes.fill_between(line.films, lows, highs, color=look.colour, alpha=0.2, linewidth=0)
+        axes.fill_between(line.films, lows, highs, color=look.colour, alpha=0.22, linewidth=0)
     axes.plot(
         line.films,
         line.means,
@@ -106,7 +106,7 @@ def _draw(axes: Axes, line: TargetLine, look: Look, target: float) -> None:
     )
     if line.beyond:
         films, scores, lows, highs = np.array(line.beyond).T
-        axes.fill_between(films, lows, highs, color=look.colour, alpha=0.09, linewidth=0)
+        axes.fill_between(films, lows, highs, color=look.colour, alpha=0.15, linewidth=0)
         axes.plot(films, scores, color=look.colour, linestyle=(0, (1, 1.5)), linewidth=1.8)
     if line.reached is not None:
         axes.plot([line.reached] * 2, [0, target], color=look.colour, linewidth=1, alpha=0.7)

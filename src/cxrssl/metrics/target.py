@@ -124,7 +124,8 @@ class Extrapolation:
     def band(self, fractions: Floats) -> tuple[Floats, Floats]:
         """Return the least and greatest score [N] that a curve may have at fractions [N]."""
         scores = np.arange(0, 1 + _BAND_STEP, _BAND_STEP)
-        held = np.stack([self._chi_square(fractions, y) <= self._limit for y in scores])
+        chi = [self._chi_square(fractions, np.array(score)) for score in scores]
+        held = np.stack(chi) <= self._limit
         center = np.clip(self.law(fractions), 0, 1)
         lows = np.where(held.any(axis=0), scores[held.argmax(axis=0)], center)
         highs = np.where(held.any(axis=0), scores[::-1][held[::-1].argmax(axis=0)], center)

@@ -58,14 +58,16 @@ def made_result(
 
 
 def made_results(plan: Plan, score: Callable[[Arm], float | None]) -> Results:
-    """Return all arms of a plan with the score that each is given."""
-    return Results(
-        [
-            FinishedArm(
-                arm,
-                Path("runs/x") / arm.name,
-                made_result(score(arm), split="published" if "P4" in arm.faults else "corrected"),
-            )
-            for arm in arms_of(plan)
-        ]
-    )
+    """Return all arms of a plan with the score that each is given, and its share of 200 films.
+
+    A film has 4 boxes, fused from 9 of three readers.
+    """
+    arms = []
+    for arm in arms_of(plan):
+        split = "published" if "P4" in arm.faults else "corrected"
+        films = round(200 * arm.label_fraction)
+        counts = {"train_images": films, "train_boxes": 4 * films}
+        counts |= {"train_reader_boxes": 9 * films, "train_readings": 3 * films}
+        result = made_result(score(arm), split=split) | counts
+        arms.append(FinishedArm(arm, Path("runs/x") / arm.name, result))
+    return Results(arms)

@@ -29,6 +29,8 @@ from cxrssl.report.images_used import images_used
 from cxrssl.report.prior import prior_section
 from cxrssl.report.results import Results
 from cxrssl.report.tables import class_table, table_1, table_2
+from cxrssl.report.target_figure import target_figures
+from cxrssl.report.targets import reading_text, target_rows, targets_of
 from made_runs import REPLICATES, made_plan, made_result, made_results
 
 STARTS = (("SimCLR from ImageNet", "ssl"), ("ImageNet", "control"), ("random", "other"))
@@ -56,6 +58,7 @@ def made_content(*, running: bool = False, drawn: bool = False) -> dict[str, Any
     if drawn:
         content |= _figures()
         content["saved"]["figure"] = _saved_figure()
+        content["targets"]["figures"] = _target_figures()
     return content | {"progress": _progress() if running else None}
 
 
@@ -83,6 +86,8 @@ def _made_plan() -> Plan:
         "answer.label_fraction=0.1",
         "faults=[0.1]",
         "paper=true",
+        "answer.target={AP: 0.3}",
+        "answer.reading={seconds_per_image: 40, seconds_per_box: 10}",
     )
 
 
@@ -107,6 +112,9 @@ def _made_results() -> Results:
                 "classes": counts,
                 "train_images": round(293 * finished.arm.label_fraction),
                 "usage": _usage(finished.arm),
+                "train_boxes": round(1180 * finished.arm.label_fraction),
+                "train_reader_boxes": round(2630 * finished.arm.label_fraction),
+                "train_readings": 3 * round(293 * finished.arm.label_fraction),
                 "readers": {"pairs": [pair], "images": 41, "between_readers": cells},
                 "prior": _made_prior(),
             }
@@ -160,11 +168,20 @@ def _score_content(plan: Plan, results: Results) -> dict[str, Any]:
         "table2": table_2(plan, results),
         "prior": prior_section(plan, results),
         "saved": {"text": text, "rows": rows, "figure": _EMPTY["svg"]} if saved else None,
+        "targets": _target_section(plan, results),
         "class_table": class_table(plan, results, "AP"),
         "faults": fault_section(plan, results),
         "definitions": definition_rows(results),
         "images_used": images_used(results),
     }
+
+
+def _target_section(plan: Plan, results: Results) -> dict[str, Any] | None:
+    targets = targets_of(plan, results)
+    if not targets:
+        return None
+    text = {"text": "How many films a target needs.", "reading": reading_text(plan)}
+    return text | {"rows": target_rows(plan, targets), "figures": [_EMPTY]}
 
 
 @cache
@@ -306,6 +323,11 @@ def _transfers() -> list[dict[str, Any]]:
 @cache
 def _saved_figure() -> str:
     return saved_figure(saved_by_fraction(_made_plan(), _made_results()))
+
+
+@cache
+def _target_figures() -> list[dict[str, str]]:
+    return list(target_figures(_made_plan(), targets_of(_made_plan(), _made_results())))
 
 
 @cache

@@ -111,6 +111,13 @@ def test_no_two_runs_of_a_plan_share_a_folder(name: str, num_runs: int) -> None:
         ("label_fractions=[0.5, 0.5]", "label_fractions names one value twice"),
         ("label_fractions=[0.5, 0.50000001, 1.0]", "label_fractions names one value twice"),
         ("label_fractions=[0.3, 1.0]", "answer.label_fraction 0.5 is none of label_fractions"),
+        ("answer.metric=mAP", "answer.metric: Input should be 'AP', 'AP50', 'AP40'"),
+        ("answer.target={AP50: 1.0}", "answer.target.AP50: Input should be less than 1"),
+        ("answer.target={AP75: 0.5}", "answer.target.AP75"),
+        (
+            "answer.reading={seconds_per_image: 30}",
+            "answer.reading.seconds_per_box: Field required",
+        ),
         ("seeds=[1, 1]", "seeds names one value twice"),
         ("seeds=[-1]", "seeds.0: Input should be greater than or equal to 0"),
         ("data.phantom=null", "source and phantom are both null"),

@@ -63,7 +63,7 @@ def test_a_detectors_card_has_the_scores_with_their_intervals() -> None:
     card = detector_card(evidence(recipe, result(0.25)), LABEL)
     assert "| mAP50 | 0.250 | 0.230 to 0.270 |" in card
     assert "| Nodule | 5 | 0.250 | 0.230 to 0.270 | 0.250 | 0.230 to 0.270 |" in card
-    assert "fine-tuned on 20 % of the training labels (20 images, 80 boxes)" in card
+    assert "fine-tuned on 20 % of the training labels (20 films, 80 boxes)" in card
     assert "| runs/ssl/backbone | 2 | 0 | 0 | 1 | `0123456789abcdef` |" in card
     assert "| train | 20 | `0123456789abcdef` |" in card
     assert "cuda, 2 processes, commit c0ffeec0ffee and changes" in card

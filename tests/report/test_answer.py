@@ -27,8 +27,11 @@ def test_twice_as_many_labels_are_found_where_ssl_is_a_doubling_ahead() -> None:
     assert saved[0.2].curve.share == pytest.approx(0.4, rel=1e-6)
     assert saved[0.5].curve.share == pytest.approx(1.0, rel=1e-3)
     text = answer(plan, results, list(saved.values()))
-    assert text.startswith("With 20 % of the labels, SSL reaches mAP 0.300 (")
-    assert "no SSL needs 40 % of them (95 % interval: 40 % to 40 %)" in text
+    assert text.startswith("With 40 films (160 boxes; 20 % of the labels), SSL reaches mAP 0.300 (")
+    needs = (
+        "no SSL needs 80 films (about 320 boxes; 40 % of the labels; 95 % interval: 80 to 80 films)"
+    )
+    assert needs in text
     assert text.endswith("pretraining saved labels.")
 
 
@@ -38,7 +41,9 @@ def test_a_score_beyond_the_controls_is_more_than_the_data_can_tell() -> None:
     saved = saved_by_fraction(plan, results)
     rows = saved_rows(plan, saved)
     assert {row["needed"] for row in rows} == {"more than the data can tell"}
-    assert "no SSL needs more than 100 % of them" in answer(plan, results, saved)
+    text = answer(plan, results, saved)
+    assert "no SSL needs more than 200 films (800 boxes; 100 % of the labels; " in text
+    assert "95 % interval: more than the data can tell)" in text
 
 
 def test_a_score_below_the_controls_costs_labels() -> None:
@@ -46,7 +51,10 @@ def test_a_score_below_the_controls_costs_labels() -> None:
     results = made_results(plan, lambda arm: 0.06 if arm.initialisation == "ssl" else rising(arm))
     saved = saved_by_fraction(plan, results)
     assert {row["needed"] for row in saved_rows(plan, saved)} == {"less than 10 %"}
-    assert answer(plan, results, saved).endswith("pretraining cost labels.")
+    text = answer(plan, results, saved)
+    assert "no SSL needs fewer than 20 films (80 boxes; less than 10 % of the labels; " in text
+    assert "95 % interval: fewer than 20 films)" in text
+    assert text.endswith("pretraining cost labels.")
 
 
 def test_equal_arms_save_nothing_that_can_be_told() -> None:

@@ -174,7 +174,10 @@ def test_the_papers_points_stand_in_plans_on_its_images_alone(
     plan = made_plan(f"paper={str(paper).lower()}", "data.source=.")
     references: list[list[tuple[float, float]]] = []
 
-    def label_curve(_: object, *, metric: str, reference: list[tuple[float, float]]) -> str:
+    def label_curve(
+        _: object, *, metric: str, reference: list[tuple[float, float]], amounts: dict[float, str]
+    ) -> str:
+        assert amounts[0.5] == "100 films\n400 boxes"
         references.append(reference)
         return metric
 

@@ -19,6 +19,7 @@ from cxrssl.report.figures.classes import class_curves
 from cxrssl.report.figures.curves import Line, label_curve
 from cxrssl.report.figures.runs import convergence
 from cxrssl.report.figures.saved import labels_saved
+from cxrssl.report.figures.targets import TargetLine, target_curve
 
 _SVG = "{http://www.w3.org/2000/svg}"
 _INF, _NAN = math.inf, math.nan
@@ -58,6 +59,19 @@ _FULL: dict[str, Callable[[], str]] = {
     ),
     "balance": lambda: class_balance(["a", "b"], before=[3, 1.5], after=[1234, 5]),
     "fusion": lambda: fusion_examples([_readings([(10, 10), (50, 60)]), _readings([(2, 2)], 0.9)]),
+    "target": lambda: target_curve(
+        [
+            TargetLine(
+                *("SSL", "ssl", [20, 50, 100], [0.2, 0.3, 0.4], [0.1, 0.2, 0.3], [0.3, 0.4, 0.5]),
+                *([(100, 0.4, 0.3, 0.5), (1000, 0.6, 0.4, 0.8)], 300.0),
+            ),
+            TargetLine("control", "control", [20], [0.1], [None], [None], [], None),
+        ],
+        metric="AP50",
+        target=0.5,
+        ticks={20: "20\n80 boxes", 100: "100\n400 boxes", 1000: "1,000\n4,000 boxes"},
+    ),
+    "with films": lambda: label_curve(_LINES, metric="AP50", amounts={0.1: "8 films\n31 boxes"}),
     "saved": lambda: labels_saved(
         [(0.1, 0.2, 0.0, 0.4), (0.5, _INF, 0.8, _INF)], least=0.1, most=1.0
     ),
@@ -68,6 +82,7 @@ _PARTIAL: dict[str, Callable[[], str]] = {
     "nan": lambda: label_curve(
         [Line("SSL", "ssl", [0.5], [_NAN], [None], [None], [[_NAN, _NAN]])], metric="AP50"
     ),
+    "no target line": lambda: target_curve([], metric="AP50", target=0.5, ticks={}),
     "no class": lambda: class_curves({}, metric="AP50"),
     "a class without lines": lambda: class_curves({"a": [], "b": _LINES}, metric="AP50"),
     "no run": lambda: convergence({}, roles={}, ylabel="loss", chance=5.5),

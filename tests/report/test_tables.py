@@ -154,7 +154,8 @@ def test_csv_has_every_arm_and_score() -> None:
     assert float(rows[2]["AP50"]) == pytest.approx(score(found.arms[2].arm))
     assert float(rows[2]["AP50_high"]) > float(rows[2]["AP50"])
     assert as_csv(Results([])).splitlines() == [
-        "initialisation,label_fraction,seed,faults,train_images"
+        "initialisation,label_fraction,seed,faults,train_images,train_boxes,train_reader_boxes,"
+        "train_readings"
     ]
 
 

@@ -196,6 +196,8 @@ def test_a_plan_may_grow_and_not_change(tmp_path: Path) -> None:
     write_plan(tmp_path, plan(), [])
     write_plan(tmp_path, plan(*grown), [])
     write_plan(tmp_path, plan(*grown, "slurm={gpus: 0}"), [])
+    reading = "answer.reading={seconds_per_image: 30, seconds_per_box: 10}"
+    write_plan(tmp_path, plan(*grown, "answer.target={AP50: 0.6}", reading), [])
     with pytest.raises(RunError, match="holds runs of another plan: label_fractions, seeds differ"):
         write_plan(tmp_path, plan("seeds=[1]"), [])
     with pytest.raises(RunError, match="another plan: data"):

@@ -107,12 +107,29 @@ class InitialisationSection(Section):
         return self
 
 
+AnswerMetric = Literal["AP", "AP50", "AP40", "AR100_agnostic", "froc_mean"]
+Seconds = Annotated[float, Field(ge=0, le=86_400)]
+
+
+class ReadingSection(Section):
+    """How long a reader takes, which nobody but the user knows."""
+
+    seconds_per_image: Seconds
+    """To look at an image, whether it has something to draw or not."""
+    seconds_per_box: Seconds
+    """To draw a box, on top."""
+
+
 class AnswerSection(Section):
     """The comparison in the report's first sentence, chosen before anything is run."""
 
-    metric: Literal["AP", "AP50", "AP40", "AR100_agnostic"]
+    metric: AnswerMetric
     label_fraction: Fraction
     """Fraction of the labels at which labels saved are counted."""
+    target: dict[AnswerMetric, Annotated[float, Field(gt=0, lt=1)]] = Field(default_factory=dict)
+    """Scores for which the report says how many films and boxes each initialisation needs."""
+    reading: ReadingSection | None = None
+    """Null is not told; then the report has no reader minutes."""
 
 
 class SlurmSection(Section):

@@ -4,7 +4,7 @@ Hues are Okabe and Ito's or near them, made darker or lighter to stand out at le
 white and against the dark page.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -98,7 +98,12 @@ def percent(fraction: float) -> str:
 
 
 def label_fraction_ticks(
-    axes: Axes, fractions: Iterable[float], *, most: int, axis_name: str = "x"
+    axes: Axes,
+    fractions: Iterable[float],
+    *,
+    most: int,
+    axis_name: str = "x",
+    amounts: Mapping[float, str] | None = None,
 ) -> None:
     """Make an axis logarithmic with a tick at every fraction, labelled where there is room.
 
@@ -107,6 +112,7 @@ def label_fraction_ticks(
         fractions: In (0, 1]; none for an axis without ticks.
         most: Number of tick labels that fit.
         axis_name: `x` or `y`.
+        amounts: Text below the percentage, by fraction.
     """
     ticks = sorted({round(fraction, 6) for fraction in fractions}) or [0.1, 1.0]
     margin = 1.15 if len(ticks) > 1 else 2.0
@@ -114,14 +120,15 @@ def label_fraction_ticks(
     axis = axes.xaxis if axis_name == "x" else axes.yaxis
     (axes.set_xscale if axis_name == "x" else axes.set_yscale)("log", base=2)
     (axes.set_xlim if axis_name == "x" else axes.set_ylim)(low, high)
-    named = _spread(np.log2(ticks).tolist(), gap=float(np.log2(high / low)) / most)
+    named = spread(np.log2(ticks).tolist(), gap=float(np.log2(high / low)) / most)
     axis.set_ticks([ticks[n] for n in named])
-    axis.set_ticklabels([percent(ticks[n]) for n in named])
+    texts = {round(fraction, 6): f"\n{text}" for fraction, text in (amounts or {}).items()}
+    axis.set_ticklabels([percent(ticks[n]) + texts.get(ticks[n], "") for n in named])
     axis.set_ticks([ticks[n] for n in range(len(ticks)) if n not in named], minor=True)
     axis.set_ticklabels([], minor=True)
 
 
-def _spread(positions: Sequence[float], *, gap: float) -> list[int]:
+def spread(positions: Sequence[float], *, gap: float) -> list[int]:
     """Return the indices of the rising positions to name: the last, then all `gap` from these."""
     named: list[int] = []
     for index in (len(positions) - 1, *range(len(positions) - 1)):

@@ -11,6 +11,7 @@ from cxrssl.data.loaders import detection_loader
 from cxrssl.data.shared_memory import shared_memory_faults
 from cxrssl.evaluate.original import in_original_px, write_predictions
 from cxrssl.finetune.batch import checked, on_device, seed_step, weighted
+from cxrssl.finetune.counts import label_counts
 from cxrssl.finetune.setup import Setup, set_up
 from cxrssl.finetune.validation import Validation
 from cxrssl.models.detector import detector_input
@@ -81,10 +82,7 @@ def finish(setup: Setup, validation: Validation, *, keep: Literal["last", "best"
     if run.writes:
         boxes = in_original_px(detections, splits.test, setup.store)
         write_predictions(run.path / "predictions.json", boxes, splits.test, setup.store)
-        counts = {
-            "train_images": len(splits.train),
-            "train_boxes": sum(len(example.boxes) for example in splits.train),
-            "usage": splits.usage.as_json(),
-        }
-        run.finish(validation.scores(splits.test, detections) | counts)
+        counts = label_counts(splits.train, fusion=validation.recipe.data.fusion)
+        usage = {"usage": splits.usage.as_json()}
+        run.finish(validation.scores(splits.test, detections) | counts | usage)
     return run.detector

@@ -60,8 +60,8 @@ def detector_card(evidence: Evidence, label: Label) -> str:
         "title": f"{title} on {model.backbone} for {DATA_TITLES[origin]}",
         "summary": (
             f"A {title} with timm's `{model.backbone}` in it, fine-tuned on "
-            f"{percent(data.label_fraction)} % of the training labels ({metrics['train_images']} "
-            f"images, {metrics['train_boxes']} boxes). It started from {_start_text(evidence)}. "
+            f"{percent(data.label_fraction)} % of the training labels ({_amount_text(metrics)}). "
+            f"It started from {_start_text(evidence)}. "
             f"mAP on the test split is {_score_text(metrics['metrics']['AP'])}, mAP50 "
             f"{_score_text(metrics['metrics']['AP50'])}."
         ),
@@ -84,6 +84,15 @@ def detector_card(evidence: Evidence, label: Label) -> str:
         ),
     }
     return render_card("card_detector", common | fields)
+
+
+def _amount_text(metrics: Mapping[str, Any]) -> str:
+    """Return the films and boxes of a run, with what readers drew where that was recorded."""
+    boxes = f"{metrics['train_boxes']} boxes"
+    drawn = metrics.get("train_reader_boxes", metrics["train_boxes"])
+    if drawn != metrics["train_boxes"]:
+        boxes += f", fused from {drawn} that readers drew"
+    return f"{metrics['train_images']} films, {boxes}"
 
 
 def backbone_card(evidence: Evidence, label: Label, detectors: list[Evidence]) -> str:

@@ -46,6 +46,17 @@ from cxrssl.report.images_used import images_used
 from cxrssl.report.prior import prior_section
 from cxrssl.report.results import Results, read_results
 from cxrssl.report.tables import class_table, table_1, table_2
+from cxrssl.report.target_figure import target_figures
+from cxrssl.report.targets import (
+    INTRODUCTION,
+    ONE_SEED,
+    Target,
+    reading_text,
+    target_json,
+    target_remarks,
+    target_rows,
+    targets_of,
+)
 
 # A plan at work writes how far it is twice a minute at least.
 _SILENT_S = 300
@@ -69,10 +80,12 @@ def report(runs: Path) -> Path:
     plan = load_recipe(runs / "plan.yaml", Plan, overrides=[])
     arms = arms_of(plan)
     results = read_results(runs, arms)
-    saved = saved_by_fraction(plan, results)
+    saved, targets = saved_by_fraction(plan, results), targets_of(plan, results)
     store, pool = (_store(runs / name) for name in ("store", "pool"))
     data = None if store is None else _data(results, store)
     content = _texts(plan, arms, results, saved) | _figures(plan, results, data)
+    content["targets"] = _target_section(plan, targets)
+    content["remarks"] += target_remarks(plan, targets)
     test = [] if data is None else data.test
     content["cautions"] = cautions(plan, store, pool, test)
     content["cautions_for_others"] = cautions(plan, store, pool, test, names_images=False)
@@ -84,7 +97,9 @@ def report(runs: Path) -> Path:
     write_text(runs / "report.tex", as_latex(content["table1"]))
     write_bytes(runs / "report.png", curve_png(plan, results))
     write_text(runs / "report.html", render_report(content))
-    write_json(runs / "report.json", _json(content, results, saved))  # last: it says what is in all
+    write_json(
+        runs / "report.json", _json(content, results, saved, targets)
+    )  # last: it says what is in all
     return runs / "report.html"
 
 
@@ -121,6 +136,19 @@ _SAVED = (
     "and, from two seeds on, by seeds; with one seed it is too narrow. An end beyond the control's "
     "curve is more than the data can tell."
 )
+
+
+def _target_section(plan: Plan, targets: list[Target]) -> dict[str, Any] | None:
+    """Return what the targets need, None where the plan names none or no curve is complete."""
+    if not targets:
+        return None
+    note = ONE_SEED if any(target.seeds == 1 for target in targets) else ""
+    return {
+        "text": INTRODUCTION + note,
+        "reading": reading_text(plan),
+        "rows": target_rows(plan, targets),
+        "figures": list(target_figures(plan, targets)),
+    }
 
 
 class _Data(NamedTuple):
@@ -212,7 +240,9 @@ def _fraction_done(job: dict[str, Any]) -> float | None:
     return job["step"] / max(1, job["num_steps"]) if job["step"] is not None else None
 
 
-def _json(content: dict[str, Any], results: Results, saved: list[Saved]) -> dict[str, Any]:
+def _json(
+    content: dict[str, Any], results: Results, saved: list[Saved], targets: list[Target]
+) -> dict[str, Any]:
     return {
         "plan": content["plan"],
         "answer": content["answer"],
@@ -220,12 +250,21 @@ def _json(content: dict[str, Any], results: Results, saved: list[Saved]) -> dict
         "cautions": content["cautions_for_others"],
         "counted": _counted_runs(results),
         "arms": [finished.arm.name for finished in results.arms],
-        "labels_saved": [_as_json_value(asdict(saving)) for saving in saved],
+        "labels_saved": [_saved_json(saving) for saving in saved],
+        "targets": [_as_json_value(target_json(target)) for target in targets],
         "table1": content["table1"],
         "table2": content["table2"],
         "prior": content["prior"],
         "faults": content["faults"],
     }
+
+
+def _saved_json(saving: Saved) -> dict[str, Any]:
+    content = asdict(saving)
+    content["control"] = [
+        {"fraction": fraction} | asdict(amount) for fraction, amount in saving.control.items()
+    ]
+    return {name: _as_json_value(value) for name, value in content.items()}
 
 
 def _counted_runs(results: Results) -> list[str]:

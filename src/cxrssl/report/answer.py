@@ -13,6 +13,17 @@ from cxrssl.metrics.label_curves import (
     mean_difference_of,
     mean_of,
 )
+from cxrssl.report.amounts import (
+    Amount,
+    Amounts,
+    amount_at,
+    amount_of,
+    amounts_of,
+    boxes_text,
+    counted,
+    range_text,
+    share_text,
+)
 from cxrssl.report.results import Condition, Results
 from cxrssl.report.wording import (
     METRICS,
@@ -36,12 +47,16 @@ class Saved:
         score: Mean over seeds with these labels.
         curve: The fraction with which the control reaches the same score.
         seeds: Number of seeds behind it.
+        own: Films and boxes of that label fraction.
+        control: Films and boxes of the control at each of its label fractions.
     """
 
     fraction: float
     score: Estimate
     curve: LabelsNeeded
     seeds: int
+    own: Amount
+    control: Amounts
 
     @property
     def verdict(self) -> str:
@@ -67,20 +82,23 @@ def saved_by_fraction(plan: Plan, results: Results) -> list[Saved]:
     if plan.main is None:
         return []
     metric, saved = plan.answer.metric, []
-    curve = _conditions(plan, plan.initialisations[plan.main].controls[0])
-    for condition in _conditions(plan, plan.main):
+    curve = conditions_of(plan, plan.initialisations[plan.main].controls[0])
+    amounts = amounts_of(results, curve)
+    for condition in conditions_of(plan, plan.main):
         seeds = set.intersection(*map(results.seeds, [condition, *curve]))
         score = results.scored(condition, metric, seeds)
         points = {point.label_fraction: results.scored(point, metric, seeds) for point in curve}
         scored_points = {fraction: point for fraction, point in points.items() if point is not None}
-        if score is None or len(scored_points) < max(2, len(curve)):
+        own = amount_of(results.at(condition))
+        if score is None or own is None or len(scored_points) < max(2, len(curve)):
             continue
         needs = labels_needed(score, scored_points)
-        saved.append(Saved(condition.label_fraction, mean_of(score), needs, len(seeds)))
+        fraction, mean = condition.label_fraction, mean_of(score)
+        saved.append(Saved(fraction, mean, needs, len(seeds), own, amounts))
     return saved
 
 
-def _conditions(plan: Plan, initialisation: str) -> list[Condition]:
+def conditions_of(plan: Plan, initialisation: str) -> list[Condition]:
     """Return an initialisation's conditions in the plan, without faults, fewest labels first."""
     fractions = {
         arm.label_fraction
@@ -97,7 +115,7 @@ def answer(plan: Plan, results: Results, saved: list[Saved]) -> str:
         return _without_control(plan, results)
     ssl = plan.initialisations[plan.main]
     control = plan.initialisations[ssl.controls[0]].title
-    all_labels = _conditions(plan, ssl.controls[0])[-1]
+    all_labels = conditions_of(plan, ssl.controls[0])[-1]
     control_score = results.mean(all_labels, plan.answer.metric)
     if control_score is None and results.at(all_labels):
         return f"{metric} can't be computed: the test images hold no true box. Take more images."
@@ -117,32 +135,46 @@ def answer(plan: Plan, results: Results, saved: list[Saved]) -> str:
     if saving.seeds < len(plan.seeds):
         seeds = f", by {saving.seeds} of {len(plan.seeds)} seeds"
     return (
-        f"With {label_percent(fraction)} of the labels, {ssl.title} reaches {metric} "
+        f"With {share_text({fraction: saving.own}, fraction)}, {ssl.title} reaches {metric} "
         f"{score.value:.3f} ({interval(score.low, score.high)}); {control} needs "
-        f"{_labels_needed_text(saving.curve)} for that{seeds}: {saving.verdict}."
+        f"{_labels_needed_text(saving)} for that{seeds}: {saving.verdict}."
     )
 
 
-def _labels_needed_text(curve: LabelsNeeded) -> str:
-    ends = f"95 % interval: {needed_interval(curve)}"
-    if math.isinf(curve.share):
-        return f"more than {label_percent(curve.most)} of them ({ends})"
-    return f"{needed(curve.share, curve)} of them ({ends})"
+def _labels_needed_text(saving: Saved) -> str:
+    """Return films, boxes and share that the control needs, with the interval in films."""
+    curve, amounts = saving.curve, saving.control
+    low, high = curve.low, curve.high
+    ends = f"95 % interval: {range_text(amounts, low, high, least=curve.least)}"
+    if math.isnan(curve.share):
+        return f"a number of films that is not known ({ends})"
+    if 0 < curve.share < math.inf:
+        amount, share = amount_at(amounts, curve.share), needed(curve.share, curve)
+        films, about = counted(amount.films, "film"), "about "
+    elif curve.share <= 0:
+        amount, share = amount_at(amounts, curve.least), needed(curve.share, curve)
+        films, about = f"fewer than {counted(amount.films, 'film')}", ""
+    else:
+        amount, share = amount_at(amounts, curve.most), label_percent(curve.most)
+        films, about = f"more than {counted(amount.films, 'film')}", ""
+    boxes = f"{about}{counted(amount.boxes, 'box')}"
+    return f"{films} ({boxes}; {share} of the labels; {ends})"
 
 
 def _without_control(plan: Plan, results: Results) -> str:
     """Return what the first initialisation scores with the fewest and with the most labels."""
     metric = METRICS[plan.answer.metric]
     name, initialisation = next(iter(plan.initialisations.items()))
-    conditions = _conditions(plan, name)
+    conditions = conditions_of(plan, name)
     fewest, most = conditions[0], conditions[-1]
     few, many = (results.mean(condition, plan.answer.metric) for condition in (fewest, most))
     if few is None or many is None:
         return "The runs are not all there."
+    amounts = amounts_of(results, conditions)
+    more, fewer = (share_text(amounts, side.label_fraction) for side in (most, fewest))
     return (
         f"{initialisation.title}: {metric} {many.value:.3f} ({interval(many.low, many.high)}) with "
-        f"{label_percent(most.label_fraction)} of the labels and {few.value:.3f} "
-        f"({interval(few.low, few.high)}) with {label_percent(fewest.label_fraction)}; without a "
+        f"{more} and {few.value:.3f} ({interval(few.low, few.high)}) with {fewer}; without a "
         "control this plan can't say what pretraining is worth."
     )
 
@@ -224,8 +256,25 @@ def saved_rows(plan: Plan, saved: list[Saved]) -> list[dict[str, str]]:
         {
             "title": title,
             "labels": label_percent(saving.fraction),
+            "amount": _amount_text(saving.own, plan),
             "needed": needed(saving.curve.share, saving.curve),
+            "needed_amount": _needed_amount(plan, saving),
             "interval": needed_interval(saving.curve),
+            "interval_films": range_text(
+                saving.control, saving.curve.low, saving.curve.high, least=saving.curve.least
+            ),
         }
         for saving in saved
     ]
+
+
+def _needed_amount(plan: Plan, saving: Saved) -> str:
+    """Return films, boxes and minutes that the control needs; empty where that is out of range."""
+    share = saving.curve.share
+    if not 0 < share < math.inf:
+        return ""
+    return f"about {_amount_text(amount_at(saving.control, share), plan)}"
+
+
+def _amount_text(amount: Amount, plan: Plan) -> str:
+    return f"{counted(amount.films, 'film')}, {boxes_text(amount, plan.answer.reading)}"

@@ -17,6 +17,7 @@ from cxrssl.drawing.looks import Role
 from cxrssl.drawing.readings import Readings, fusion_examples
 from cxrssl.metrics.label_curves import Estimate
 from cxrssl.paper import numbers as paper
+from cxrssl.report.amounts import amount_of, counted
 from cxrssl.report.answer import Saved
 from cxrssl.report.figures.classes import class_curves
 from cxrssl.report.figures.curves import Line, label_curve, label_curve_png
@@ -37,7 +38,9 @@ def curve_figures(plan: Plan, results: Results) -> Iterator[Figure]:
     """Yield label-efficiency curves, the answer's metric first."""
     for metric in dict.fromkeys((plan.answer.metric, *_CURVES)):
         lines, paper_points = _curve(plan, results, metric)
-        svg = label_curve(lines, metric=METRICS[metric], reference=paper_points)
+        svg = label_curve(
+            lines, metric=METRICS[metric], reference=paper_points, amounts=_amount_ticks(results)
+        )
         yield {
             "svg": svg,
             "caption": f"{METRICS[metric]} on the test images; bands are 95 % intervals"
@@ -48,7 +51,24 @@ def curve_figures(plan: Plan, results: Results) -> Iterator[Figure]:
 def curve_png(plan: Plan, results: Results) -> bytes:
     """Return the label-efficiency curve of the answer's metric as a PNG."""
     lines, paper_points = _curve(plan, results, plan.answer.metric)
-    return label_curve_png(lines, metric=METRICS[plan.answer.metric], reference=paper_points)
+    return label_curve_png(
+        lines,
+        metric=METRICS[plan.answer.metric],
+        reference=paper_points,
+        amounts=_amount_ticks(results),
+    )
+
+
+def _amount_ticks(results: Results) -> dict[float, str]:
+    """Return films and boxes of each share, of all initialisations that have it."""
+    fractions = {finished.arm.label_fraction for finished in results.plain}
+    ticks = {}
+    for fraction in fractions:
+        arms = [arm for arm in results.plain if arm.arm.label_fraction == fraction]
+        amount = amount_of(arms)
+        if amount is not None:
+            ticks[fraction] = f"{counted(amount.films, 'film')}\n{counted(amount.boxes, 'box')}"
+    return ticks
 
 
 def _curve(

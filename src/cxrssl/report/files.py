@@ -10,12 +10,15 @@ from cxrssl.core.printable import plain_cell, printable
 from cxrssl.report.results import Results
 from cxrssl.report.wording import interval
 
+# Empty where a run of an earlier version did not record it.
+_COUNTS = ("train_images", "train_boxes", "train_reader_boxes", "train_readings")
+
 
 def as_csv(results: Results) -> str:
     """Return a line an arm, every score with its interval over the images."""
     names = list(results.arms[0].result["metrics"]) if results.arms else []
     ends = {"": "value", "_low": "low", "_high": "high"}
-    columns = ["initialisation", "label_fraction", "seed", "faults", "train_images"]
+    columns = ["initialisation", "label_fraction", "seed", "faults", *_COUNTS]
     columns += [f"{name}{end}" for name in names for end in ends]
     rows = [
         [
@@ -23,7 +26,7 @@ def as_csv(results: Results) -> str:
             f"{finished.arm.label_fraction:g}",
             finished.arm.seed,
             plain_cell("+".join(finished.arm.faults)),
-            finished.result["train_images"],
+            *(finished.result.get(name) for name in _COUNTS),
             *(finished.result["metrics"][name][key] for name in names for key in ends.values()),
         ]
         for finished in results.arms

@@ -11,10 +11,10 @@ from cxrssl.config.plan import Plan
 from cxrssl.drawing.looks import Role
 from cxrssl.metrics.label_curves import Estimate
 from cxrssl.paper import numbers as paper
+from cxrssl.report.amounts import amount_of, counted, minutes_text
 from cxrssl.report.results import Condition, FinishedArm, Results, class_estimate
 from cxrssl.report.wording import METRICS, label_percent
 
-_COLUMNS = paper.COLUMNS
 _IOU = (("best_iou_mean", "best_iou_std"), ("best_iou_above_0.2_mean", "best_iou_above_0.2_std"))
 _READER_IOU = (("iou_mean", "iou_std"), ("iou_above_0.2_mean", "iou_above_0.2_std"))
 _MOST_READER_PAIRS = 6
@@ -42,6 +42,7 @@ def role(plan: Plan, name: str) -> Role:
 def table_1(plan: Plan, results: Results) -> dict[str, Any]:
     """Return the paper's table I: initialisations at all label fractions, paired differences."""
     definitions = results.plain[0].result["definitions"] if results.plain else {}
+    names = _columns(plan)
     columns = [
         {
             "label": METRICS[name],
@@ -49,7 +50,7 @@ def table_1(plan: Plan, results: Results) -> dict[str, Any]:
             "paper_label": f"{METRICS[name]} in the paper"
             + (" (small at 512 px)" if name in paper.AT_512_PX else ""),
         }
-        for name in _COLUMNS
+        for name in names
     ]
     rows = [_row(plan, results, condition) for condition in conditions_shown(plan, results)]
     return {
@@ -58,6 +59,12 @@ def table_1(plan: Plan, results: Results) -> dict[str, Any]:
         "against": _control_titles(plan),
         "has_paper": plan.paper,
     }
+
+
+def _columns(plan: Plan) -> tuple[str, ...]:
+    """Return the paper's columns, and the answer's metric first where it is none of them."""
+    metric = plan.answer.metric
+    return paper.COLUMNS if metric in paper.COLUMNS else (metric, *paper.COLUMNS)
 
 
 def _control_titles(plan: Plan) -> str:
@@ -70,9 +77,10 @@ def _row(plan: Plan, results: Results, condition: Condition) -> dict[str, Any]:
     name, fraction, _ = condition
     arms = results.at(condition)
     controls = plan.initialisations[name].controls
-    paper_values = _paper_row(plan, name, fraction)
+    paper_values = dict(zip(paper.COLUMNS, _paper_row(plan, name, fraction), strict=True))
     cells = []
-    for column, paper_value in zip(_COLUMNS, paper_values, strict=True):
+    for column in _columns(plan):
+        paper_value = paper_values.get(column)
         difference = None
         if controls:
             difference = results.difference(condition, Condition(controls[0], fraction), column)
@@ -82,14 +90,31 @@ def _row(plan: Plan, results: Results, condition: Condition) -> dict[str, Any]:
         "title": plan.initialisations[name].title,
         "labels": label_percent(fraction),
         "images": arms[0].result["train_images"],
+        "amount": _amount_text(plan, arms),
         "seeds": len(arms),
         "cells": cells,
     }
 
 
+def _amount_text(plan: Plan, arms: Sequence[FinishedArm]) -> str:
+    """Return films, boxes, those that readers drew where they are more, and minutes if known."""
+    amount = amount_of(arms)
+    if amount is None:
+        return ""
+    boxes = counted(amount.boxes, "box")
+    if amount.reader_boxes is not None and round(amount.reader_boxes) != round(amount.boxes):
+        boxes += f" of {amount.reader_boxes:,.0f} by readers"
+    parts = [
+        counted(amount.films, "film"),
+        boxes,
+        minutes_text(amount.minutes(plan.answer.reading)),
+    ]
+    return ", ".join(part for part in parts if part)
+
+
 def _paper_row(plan: Plan, name: str, fraction: float) -> Sequence[float | None]:
     """Return what the paper has: its baseline stands at the arm that sees all labels."""
-    nothing = (None,) * len(_COLUMNS)
+    nothing = (None,) * len(paper.COLUMNS)
     if not plan.paper:
         return nothing
     is_baseline = fraction == 1 and role(plan, name) in ("control", "other")

@@ -12,6 +12,7 @@ METRICS = {
     "AR100_agnostic": "AR",
     "AR_small1000_agnostic": "AR small",
     "AP40": "AP at IoU 0.4",
+    "froc_mean": "FROC (mean sensitivity)",
 }
 """The paper's words for scores, where it has some."""
 BEYOND = "more than the data can tell"

@@ -78,6 +78,9 @@ def _changed(previous: Plan, plan: Plan) -> Iterator[str]:
         match name:
             case "label_fractions" | "seeds" | "faults":  # a plan may grow
                 is_equal = set(old) <= set(new)
+            case "answer":  # targets and reading times may be asked for later
+                old, new = ((a.metric, a.label_fraction) for a in (old, new))
+                is_equal = old == new
             case "slurm" | "gallery_images":  # they change no run
                 is_equal = True
             case "pretrainings":

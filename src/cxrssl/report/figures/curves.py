@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -25,6 +26,7 @@ from cxrssl.drawing.looks import (
 from cxrssl.drawing.svg import NOTE_GREY, WIDTH_IN, page_style, png_bytes, svg_text
 
 LEGEND_ROW_IN = 0.2
+_NO_AMOUNTS: Mapping[float, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,11 @@ class Line:
 
 
 def label_curve(
-    lines: Sequence[Line], *, metric: str, reference: Sequence[tuple[float, float]] = ()
+    lines: Sequence[Line],
+    *,
+    metric: str,
+    reference: Sequence[tuple[float, float]] = (),
+    amounts: Mapping[float, str] = _NO_AMOUNTS,
 ) -> str:
     """Draw a metric over the fraction of labels: means, intervals as bands, a dot a seed.
 
@@ -62,22 +68,30 @@ def label_curve(
         lines: In the order of the legend; with no value in them, the figure says so.
         metric: Label of the vertical axis.
         reference: Points of the paper, (label fraction, value).
+        amounts: Films and boxes of a fraction, in lines below its percentage.
     """
     with page_style():
-        figure = _label_figure(lines, metric, reference)
+        figure = _label_figure(lines, metric, reference, amounts)
         return svg_text(figure, f"{metric} over the share of training labels")
 
 
 def label_curve_png(
-    lines: Sequence[Line], *, metric: str, reference: Sequence[tuple[float, float]] = ()
+    lines: Sequence[Line],
+    *,
+    metric: str,
+    reference: Sequence[tuple[float, float]] = (),
+    amounts: Mapping[float, str] = _NO_AMOUNTS,
 ) -> bytes:
     """Draw the same on white, as a PNG: for pages that show no SVG, such as a card of the Hub."""
     with page_style():
-        return png_bytes(_label_figure(lines, metric, reference))
+        return png_bytes(_label_figure(lines, metric, reference, amounts))
 
 
 def _label_figure(
-    lines: Sequence[Line], metric: str, reference: Sequence[tuple[float, float]]
+    lines: Sequence[Line],
+    metric: str,
+    reference: Sequence[tuple[float, float]],
+    amounts: Mapping[float, str],
 ) -> Figure:
     """Draw a label curve; called in `page_style`."""
     handles = handles_of(lines, paper=bool(reference))
@@ -91,7 +105,7 @@ def _label_figure(
     fractions = {fraction for line in lines for fraction in line.fractions} or {
         s for s, _ in reference
     }
-    label_fraction_ticks(axes, fractions, most=7)
+    label_fraction_ticks(axes, fractions, most=6 if amounts else 7, amounts=amounts)
     _widen(axes, [fraction for fraction, _ in reference])
     axes.set_ylim(0, axis_top([*values_of(lines), *(value for _, value in reference)]))
     axes.set_xlabel("training labels")

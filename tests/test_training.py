@@ -114,6 +114,9 @@ def test_finetuning_ends_with_scores_that_eval_repeats(
     assert again["per_class"] == metrics["per_class"]
     inherited = evaluate(tmp_path / "run", store_folder)
     assert inherited["metrics"] == metrics["metrics"]
+    assert inherited["prior"] == metrics["prior"] == again["prior"]
+    assert metrics["prior"]["n_training_images"] == metrics["train_images"]
+    assert metrics["prior"]["n_training_boxes"] == metrics["train_boxes"]
     for name in ("split", "normals", "fusion", "consensus_iou"):
         assert inherited[name] == metrics[name] == again[name]
     without_normals = evaluate(tmp_path / "run", store_folder, normals=False)

@@ -202,13 +202,19 @@ def xywh(box: np.ndarray) -> list[float]:
     return [*box[:2].tolist(), *(box[2:] - box[:2]).tolist()]
 
 
-def test_what_is_chosen_on_val_is_of_val(finder: tuple[Path, Detector], store_folder: Path) -> None:
+def test_what_is_chosen_on_val_is_of_val(
+    finder: tuple[Path, Detector], store: Store, store_folder: Path
+) -> None:
     extras = Extras(choose_on="val")
     content = evaluate(finder[0], store_folder, normals=True, bootstrap=Bootstrap(0), extras=extras)
     assert content is not None
     assert content["chosen_points"]["chosen_on"]["split"] == "val"
     assert any("NMS IoU" in text and "val split" in text for text in content["notes"])
     assert not any("optimistic" in text for text in content["warnings"])
+    # A detector without its run: which training images it saw is not known.
+    num_train = len(split_of(store, "train"))
+    assert content["prior"]["n_training_images"] == num_train
+    assert content["prior"]["fitted_on"].startswith(f"all {num_train} images of the training split")
     assert any("images of the val split that have boxes: so few" in w for w in content["warnings"])
 
 

@@ -33,8 +33,8 @@ INTRODUCTION = (
     f"Farther than {FARTHEST:g} times the largest share nothing is said."
 )
 ONE_SEED = (
-    " With one seed all intervals are too narrow, the more the farther they reach: what another seed "
-    "would change is not in them."
+    " With one seed all intervals are too narrow, the more the farther they reach: what another "
+    "seed would change is not in them."
 )
 _REFUSALS = {
     "too few shares": f"{LEAST_SHARES} label shares are needed to extrapolate, so farther than "

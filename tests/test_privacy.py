@@ -146,7 +146,7 @@ def test_ingest_leaves_them_out_of_store_and_words(planted: Path, tmp_path: Path
     assert b"file name has characters other than" in printed
     assert_clean(printed, "what ingest says")
     files = [path for path in store.rglob("*") if path.is_file()]
-    assert len(files) == 6
+    assert len(files) == 7
     for path in files:
         assert_clean(path.read_bytes(), path.name)
         assert_clean(path.name.encode(), "a file name")

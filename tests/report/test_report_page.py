@@ -24,7 +24,7 @@ _FLAGS = [
 ]
 _HOSTILE = "</script><img src=x onerror=alert(1)>"
 _SECTIONS = [
-    *("table-1", "table-2", "saved", "curves", "classes", "data", "convergence"),
+    *("table-1", "table-2", "saved", "targets", "curves", "classes", "data", "convergence"),
     *("faults", "transfers", "gallery", "definitions", "provenance"),
 ]
 # Text that is seen, its contrast with what is below it, by WCAG 2's formula.
@@ -229,7 +229,7 @@ def test_paper_stands_beside_scores_only_where_it_has_any(visit: Callable[..., V
 
 def test_what_cannot_be_computed_is_a_dash(visit: Callable[..., Visit]) -> None:
     page = visit().page
-    row = page.locator("#table-1 tbody tr", has_text="29 images").first
+    row = page.locator("#table-1 tbody tr", has_text="29 films").first
     assert row.locator("td").nth(2).inner_text().split() == ["paper", "0.003", "-"]
 
 

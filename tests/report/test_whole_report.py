@@ -174,3 +174,19 @@ def test_a_damaged_record_is_named(runs: Path, name: str, content: str) -> None:
     # An empty mapping is what an earlier version could have left.
     with pytest.raises(RunError, match=f"{name}|scored by an earlier version"):
         report(runs)
+
+
+def test_a_target_is_in_the_page_and_in_the_record(runs: Path) -> None:
+    plan = (runs / "plan.yaml").read_text()
+    write_text(runs / "plan.yaml", plan.replace("target: {}", "target: {AP50: 0.4}"))
+    page = report(runs).read_text()
+    content = json.loads((runs / "report.json").read_text())
+    assert "Boxes needed for a target" in page
+    assert "3 label shares are needed" in page
+    assert "With one seed all intervals are too narrow" in page
+    names = [target["initialisation"] for target in content["targets"]]
+    assert names == ["ssl", "file", "hub"]  # the control has not finished
+    assert {target["metric"] for target in content["targets"]} == {"AP50"}
+    assert any(remark.startswith("For mAP50 0.4: SSL ") for remark in content["remarks"])
+    saved = content["labels_saved"]
+    assert all(row["own"]["films"] == 100 for row in saved)

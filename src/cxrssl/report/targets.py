@@ -32,7 +32,10 @@ INTRODUCTION = (
     "extrapolation: its lower end is what can be relied on. "
     f"Farther than {FARTHEST:g} times the largest share nothing is said."
 )
-ONE_SEED = " With one seed all intervals are too narrow: what another seed would change is missing."
+ONE_SEED = (
+    " With one seed all intervals are too narrow, the more the farther they reach: what another "
+    "seed would change is not in them."
+)
 _REFUSALS = {
     "too few shares": f"{LEAST_SHARES} label shares are needed to extrapolate, so farther than "
     "that can't be told",

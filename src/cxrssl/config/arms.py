@@ -1,7 +1,7 @@
 """The runs of a plan: its arms, and the pretrainings that they start from."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cxrssl.config.plan import Plan
 from cxrssl.paper.faults import Faults
@@ -18,6 +18,7 @@ class Pretraining:
         seed: Random seed of the run.
         faults: Faults of the published code in this run, such as `("P4",)`.
         after: The pretraining that it starts from, or None.
+        fold: Fold of the images, from 1; None in a plan without folds, or of images of a pool.
     """
 
     key: str
@@ -25,12 +26,14 @@ class Pretraining:
     seed: int
     faults: Faults = ()
     after: "Pretraining | None" = None
+    fold: int | None = None
 
     @property
     def name(self) -> str:
         """Return the name of its folder."""
         percentage = "" if self.label_fraction is None else f"-{percent(self.label_fraction)}"
-        return f"{_prefix(self.faults)}pretrain-{self.key}{percentage}-seed{self.seed}"
+        name = f"{_prefix(self.faults)}pretrain-{self.key}{percentage}"
+        return f"{name}{_fold_text(self.fold)}-seed{self.seed}"
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Arm:
         seed: Random seed of the run.
         pretraining: The pretraining whose backbone it starts from, or None.
         faults: Faults of the published code in this run, such as `("P4",)`.
+        fold: Fold of the images, from 1; None in a plan without folds, or for all folds together.
     """
 
     initialisation: str
@@ -50,12 +54,13 @@ class Arm:
     seed: int
     pretraining: Pretraining | None = None
     faults: Faults = ()
+    fold: int | None = None
 
     @property
     def name(self) -> str:
         """Return the name of its folder."""
-        percentage = percent(self.label_fraction)
-        return f"{_prefix(self.faults)}{self.initialisation}-{percentage}-seed{self.seed}"
+        name = f"{_prefix(self.faults)}{self.initialisation}-{percent(self.label_fraction)}"
+        return f"{name}{_fold_text(self.fold)}-seed{self.seed}"
 
 
 def percent(fraction: float) -> str:
@@ -81,6 +86,32 @@ def arms_of(plan: Plan) -> list[Arm]:
         for name, fraction, faults in settings
         for seed in plan.seeds
     ]
+
+
+def run_arms_of(plan: Plan) -> list[Arm]:
+    """Return the arms that are runs: those of `arms_of`, each in every fold of the plan."""
+    arms = arms_of(plan)
+    return [run for arm in arms for run in in_folds(plan, arm)] if plan.data.folds else arms
+
+
+def in_folds(plan: Plan, arm: Arm) -> list[Arm]:
+    """Return an arm in each fold of a plan; the arm itself in a plan without folds."""
+    if plan.data.folds is None:
+        return [arm]
+    return [
+        replace(arm, fold=fold, pretraining=_of_fold(plan, arm.pretraining, fold))
+        for fold in range(1, plan.data.folds + 1)
+    ]
+
+
+def _of_fold(plan: Plan, run: Pretraining | None, fold: int) -> Pretraining | None:
+    """Return a pretraining in a fold: another one, unless all its images are of another folder."""
+    if run is None:
+        return None
+    after = _of_fold(plan, run.after, fold)
+    is_external = plan.pretrainings[run.key].pool == "external"
+    same = is_external and (after is None or after.fold is None)
+    return replace(run, after=after, fold=None if same else fold)
 
 
 def pretrainings_of(arms: list[Arm]) -> list[Pretraining]:
@@ -133,6 +164,10 @@ def _pretraining(
         run_faults = faults if pool != "external" or follows_rest else ()
         pretraining = Pretraining(key, label_fraction, seed, run_faults, pretraining)
     return pretraining
+
+
+def _fold_text(fold: int | None) -> str:
+    return "" if fold is None else f"-fold{fold}"
 
 
 def _prefix(faults: Faults) -> str:

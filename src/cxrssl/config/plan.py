@@ -45,12 +45,23 @@ class PlanData(Section):
     split: str = ""
     """As for `cxrssl ingest --split`: empty for the table's own split or none, `folders`, `none`,
     or the path of a CSV file."""
+    folds: Annotated[int, Field(ge=2, le=20)] | None = None
+    """Folds of the films that were read, by patient: every run is made once a fold, and all films
+    are tested on by the run that did not see them. Null for one split."""
     phantom: PhantomSection | None
     pool: Path | None = None
     """Folder of more images without labels, for pretrainings on the pool `external`."""
     size_px: SidePx
     fit: Literal["squash", "letterbox"]
     """How an image becomes a square: stretched, as in the paper, or with black borders."""
+
+    @model_validator(mode="after")
+    def _folds_fit_the_source(self) -> "PlanData":
+        if self.folds is not None and self.source is None:
+            raise ValueError("folds need a source folder: set data.source")
+        if self.folds is not None and self.split not in ("", "none"):
+            raise ValueError(f"folds divide the films themselves: leave out split {self.split!r}")
+        return self
 
     @model_validator(mode="after")
     def _has_source_or_phantom(self) -> "PlanData":
@@ -184,6 +195,12 @@ class Plan(Section):
         return next(
             (name for name, section in self.initialisations.items() if section.controls), None
         )
+
+    @model_validator(mode="after")
+    def _folds_fit_the_protocol(self) -> "Plan":
+        if self.data.folds is not None and (self.protocol != "corrected" or self.faults):
+            raise ValueError("data.folds go with protocol corrected, and without faults")
+        return self
 
     @model_validator(mode="after")
     def _values_are_unique(self) -> "Plan":

@@ -113,6 +113,26 @@ def split_images(
     return {name: splits[name] for name in ids if name in splits}
 
 
+def folds_of(ids: Iterable[str], *, patients: Mapping[str, str], num_folds: int) -> dict[str, int]:
+    """Return the fold, from 1, in whose test each image is: as many images in each as can be.
+
+    Args:
+        ids: Images; their order is of no importance.
+        patients: Patient of each image of which one is known; all images of one are in one fold.
+        num_folds: Number of folds.
+    """
+    groups: dict[str, list[str]] = {}
+    for name in sorted(ids):
+        groups.setdefault(patients.get(name) or name, []).append(name)
+    sizes = [0] * num_folds
+    fold_of: dict[str, int] = {}
+    for key in sorted(groups, key=lambda key: (_hash_in_unit(f"folds/{key}"), key)):
+        smallest = sizes.index(min(sizes))
+        sizes[smallest] += len(groups[key])
+        fold_of |= dict.fromkeys(groups[key], smallest + 1)
+    return fold_of
+
+
 def labelled_ids(
     train_ids: Iterable[str],
     *,

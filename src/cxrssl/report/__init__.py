@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cxrssl.config.arms import Arm, arms_of, pretrainings_of
+from cxrssl.config.arms import Arm, arms_of, in_folds, pretrainings_of
 from cxrssl.config.load import load_recipe
 from cxrssl.config.plan import Plan
 from cxrssl.config.schema import FinetuneRecipe
@@ -79,9 +79,11 @@ def report(runs: Path) -> Path:
         raise RunError(f"{runs} holds no plan.yaml. Name the folder of a `cxrssl reproduce`.")
     plan = load_recipe(runs / "plan.yaml", Plan, overrides=[])
     arms = arms_of(plan)
-    results = read_results(runs, arms)
+    results = read_results(runs, plan)
     saved, targets = saved_by_fraction(plan, results), targets_of(plan, results)
-    store, pool = (_store(runs / name) for name in ("store", "pool"))
+    # The pictures are those of the first fold's test.
+    name = "store" if plan.data.folds is None else "store-fold1"
+    store, pool = (_store(runs / name) for name in (name, "pool"))
     data = None if store is None else _data(results, store)
     content = _texts(plan, arms, results, saved) | _figures(plan, results, data)
     content["targets"] = _target_section(plan, targets)
@@ -89,6 +91,7 @@ def report(runs: Path) -> Path:
     test = [] if data is None else data.test
     content["cautions"] = cautions(plan, store, pool, test)
     content["cautions_for_others"] = cautions(plan, store, pool, test, names_images=False)
+    content["counted"] = _counted_runs(plan, results)
     content["progress"] = _progress(runs, is_complete=len(results.arms) == len(arms))
     write_text(runs / "report.csv", as_csv(results))
     write_text(
@@ -248,7 +251,7 @@ def _json(
         "answer": content["answer"],
         "remarks": content["remarks"],
         "cautions": content["cautions_for_others"],
-        "counted": _counted_runs(results),
+        "counted": content["counted"],
         "arms": [finished.arm.name for finished in results.arms],
         "labels_saved": [_saved_json(saving) for saving in saved],
         "targets": [_as_json_value(target_json(target)) for target in targets],
@@ -267,9 +270,9 @@ def _saved_json(saving: Saved) -> dict[str, Any]:
     return {name: _as_json_value(value) for name, value in content.items()}
 
 
-def _counted_runs(results: Results) -> list[str]:
+def _counted_runs(plan: Plan, results: Results) -> list[str]:
     """Return the runs that the answer rests on."""
-    arms = [finished.arm for finished in results.plain]
+    arms = [run for finished in results.plain for run in in_folds(plan, finished.arm)]
     return [*(arm.name for arm in arms), *sorted(run.name for run in pretrainings_of(arms))]
 
 

@@ -23,9 +23,9 @@ _COUNTS = ("matched", "missing", "reshaped", "unexpected")
 
 def transfer_rows(plan: Plan, results: Results) -> Iterator[dict[str, Any]]:
     """Yield a row for each transfer of each arm, and one for an arm that starts from nothing."""
-    for arm in results.arms:
-        title = _title(plan, arm)
-        path = arm.folder / "transfer.json"
+    for arm, folder in [(finished, run) for finished in results.arms for run in finished.folders]:
+        title = _title(plan, arm, folder)
+        path = folder / "transfer.json"
         record = read_record(path, "start", "transfers")
         with reading(path):
             rows = [_transfer_row(transfer, title) for transfer in record["transfers"]]
@@ -51,11 +51,14 @@ def _transfer_row(transfer: Mapping[str, Any], title: str) -> dict[str, Any]:
     }
 
 
-def _title(plan: Plan, finished: FinishedArm) -> str:
+def _title(plan: Plan, finished: FinishedArm, folder: Path) -> str:
     settings = finished.arm
+    fold = ""
+    if finished.fold_folders:
+        fold = f", fold {finished.fold_folders.index(folder) + 1}"
     faults = f", with {' and '.join(settings.faults)}" if settings.faults else ""
     title = plan.initialisations[settings.initialisation].title
-    return f"{title}, {label_percent(settings.label_fraction)}, seed {settings.seed}{faults}"
+    return f"{title}, {label_percent(settings.label_fraction)}, seed {settings.seed}{fold}{faults}"
 
 
 def _source(source: str) -> str:
@@ -68,7 +71,7 @@ def _source(source: str) -> str:
 
 def provenance_rows(plan: Plan, results: Results) -> list[tuple[str, str]]:
     """Return what the runs were made with; where they differ, every version of it."""
-    paths = [arm.folder / "provenance.json" for arm in results.arms]
+    paths = [folder / "provenance.json" for arm in results.arms for folder in arm.folders]
     records = [read_record(path, *_RECORDED) for path in paths]
     values_by_name = {
         "commit": [_commit(record["git"]) for record in records],

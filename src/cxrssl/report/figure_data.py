@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cxrssl.config.arms import pretrainings_of
+from cxrssl.config.arms import in_folds, pretrainings_of
 from cxrssl.config.plan import Plan
 from cxrssl.config.schema import FinetuneRecipe
 from cxrssl.core.records import read_record
@@ -215,7 +215,9 @@ def convergence_figures(plan: Plan, results: Results) -> Iterator[Figure]:
     roles: dict[str, Role] = {arm.arm.name: role(plan, arm.arm.initialisation) for arm in plain}
     svg = convergence(losses, roles=roles, ylabel="loss of fine-tuning")
     yield {"svg": svg, "caption": "Sum of the detector's losses, on single batches."}
-    folders = {plain[0].folder.parent / run.name for run in pretrainings_of([a.arm for a in plain])}
+    runs = plain[0].folder.parent
+    arms = [arm for finished in plain for arm in in_folds(plan, finished.arm)]
+    folders = {runs / run.name for run in pretrainings_of(arms)}
     finished = sorted(folder for folder in folders if (folder / "metrics.json").is_file())
     if not finished:
         return

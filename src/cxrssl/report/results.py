@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import stdtrit  # type: ignore[import-untyped]
 
-from cxrssl.config.arms import Arm
+from cxrssl.config.arms import Arm, arms_of, in_folds
+from cxrssl.config.plan import Plan
 from cxrssl.core.errors import RunError
 from cxrssl.core.records import read_record
 from cxrssl.metrics.label_curves import Estimate, Scored, difference_of, mean_of
 from cxrssl.paper.faults import Faults
+from cxrssl.report.folds import pooled_result
 
 _REQUIRED_KEYS = (
     *("metrics", "per_class", "classes", "definitions", "truth_sha256", "seed", "replicates"),
@@ -29,12 +31,19 @@ class FinishedArm:
     Attributes:
         arm: What was trained.
         folder: Its run.
-        result: Content of its `metrics.json`.
+        result: Content of its `metrics.json`; of several folds, of all together.
+        fold_folders: The run of each fold, `folder` the first; () without folds.
     """
 
     arm: Arm
     folder: Path
     result: dict[str, Any]
+    fold_folders: tuple[Path, ...] = ()
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Return all its runs."""
+        return self.fold_folders or (self.folder,)
 
 
 class Condition(NamedTuple):
@@ -145,17 +154,22 @@ def _exact(estimate: Estimate, entries: Sequence[Mapping[str, Any]]) -> Estimate
     return replace(estimate, low=min(low, *lows), high=max(high, *highs))
 
 
-def read_results(runs: Path, arms: Sequence[Arm]) -> Results:
-    """Read what the arms of a plan came to, as far as they have finished.
+def read_results(runs: Path, plan: Plan) -> Results:
+    """Read what the arms of a plan came to, as far as they have finished in all folds.
 
     Raises:
         RunError: If one was scored by an earlier version, or they can't be compared.
     """
-    finished = [
-        FinishedArm(arm, folder, read_record(folder / "metrics.json"))
-        for arm in arms
-        if ((folder := runs / arm.name) / "metrics.json").is_file()
-    ]
+    arms, finished = arms_of(plan), list[FinishedArm]()
+    for arm in arms:
+        folders = tuple(runs / run.name for run in in_folds(plan, arm))
+        if not all((folder / "metrics.json").is_file() for folder in folders):
+            continue
+        if plan.data.folds is None:
+            finished.append(FinishedArm(arm, folders[0], read_record(folders[0] / "metrics.json")))
+        else:
+            result = pooled_result(runs, arm, folders)
+            finished.append(FinishedArm(arm, folders[0], result, folders))
     outdated = [
         arm_result.arm.name
         for arm_result in finished

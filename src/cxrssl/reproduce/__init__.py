@@ -21,6 +21,7 @@ from cxrssl.jobs.job import NOT_RUN, Job
 from cxrssl.jobs.local import job_environments, run_locally
 from cxrssl.jobs.slurm import check_idle, run_on_slurm, slurm_name
 from cxrssl.reproduce.checks import check, check_folder, write_plan
+from cxrssl.reproduce.folds import write_folds
 from cxrssl.reproduce.images import PlanImages, check_images
 from cxrssl.reproduce.jobs import Training, data_jobs, trainings
 from cxrssl.reproduce.progress_table import ProgressTable, open_progress_table
@@ -60,6 +61,7 @@ def reproduce(plan: Plan, out: Path, *, resources: Resources, executor: Executor
 
         with sole_user(out, on_wait=wait) as lock_fd:
             write_plan(out, plan, runs)
+            write_folds(plan, out)
             return _run(plan, out, runs, executor, table, lock_fd)
 
 

@@ -31,7 +31,7 @@ from cxrssl.reproduce.sizing import sized
 
 Recipe = PretrainRecipe | FinetuneRecipe
 _START_S = 15.0
-_SEED = re.compile(r"-seed\d+$")
+_SEED_OR_FOLD = re.compile(r"(-fold\d+)?-seed\d+$")
 
 
 def print_costs(plan: Plan, out: Path, resources: Resources) -> None:
@@ -68,7 +68,7 @@ def print_costs(plan: Plan, out: Path, resources: Resources) -> None:
     for run in runs:
         visits = run.visits(labelled=_epoch_visits(images, run.recipe, repeats), pool=pool)
         steps_text = f"{visits // run.recipe.batch_size} steps of {run.recipe.batch_size} images"
-        row = rows.setdefault((_SEED.sub("", run.job.name), steps_text), _Row())
+        row = rows.setdefault((_SEED_OR_FOLD.sub("", run.job.name), steps_text), _Row())
         row.num_runs += 1
         if not run.job.done:
             row.num_left += 1
@@ -93,7 +93,7 @@ def print_costs(plan: Plan, out: Path, resources: Resources) -> None:
 
 @dataclass
 class _Row:
-    """Runs that differ by their seed alone: how many there are, are left, and what these cost."""
+    """Runs that differ by seed and fold alone: how many there are, are left, and their cost."""
 
     num_runs: int = 0
     num_left: int = 0

@@ -13,7 +13,14 @@ from cxrssl.config.schema import FinetuneRecipe, LabelSection
 from cxrssl.core.errors import DataError, RunError
 from cxrssl.core.labels import NO_FINDING
 from cxrssl.data.detection import patients_of
-from cxrssl.data.protocol import TRAIN_FRACTION, Protocol, Split, labelled_ids, split_images
+from cxrssl.data.protocol import (
+    TRAIN_FRACTION,
+    Protocol,
+    Split,
+    folds_of,
+    labelled_ids,
+    split_images,
+)
 from cxrssl.data.sampling import repeat_factors
 from cxrssl.data.store import Store
 from cxrssl.data.tables.source import read_source
@@ -106,7 +113,8 @@ class PlanImages:
         if self._has_store:
             store = Store(self.out / "store")
             parts = {image.image_id: image.part for image in store.images if image.part}
-            return store.findings, parts, patients_of(store)
+            patients = patients_of(store)
+            return store.findings, self._parts(store.findings, parts, patients), patients
         data = self.plan.data
         assert data.source is not None  # `are_known`
         source = read_source(
@@ -114,7 +122,19 @@ class PlanImages:
         )
         usable = set(source.files) - set(source.faults)
         rows = source.table.rows[source.table.rows["image_id"].isin(usable)]
-        return rows, dict(source.table.parts), dict(source.table.patients)
+        patients = dict(source.table.patients)
+        return rows, self._parts(rows, dict(source.table.parts), patients), patients
+
+    def _parts(
+        self, rows: pd.DataFrame, parts: dict[str, str], patients: dict[str, str]
+    ) -> dict[str, str]:
+        """Return the part of each image; in a plan with folds that of the first."""
+        num_folds = self.plan.data.folds
+        if num_folds is None:
+            return parts
+        ids = set(map(str, rows["image_id"]))
+        fold_of = folds_of(ids, patients=patients, num_folds=num_folds)
+        return {name: "test" if fold == 1 else "train" for name, fold in fold_of.items()}
 
 
 def check_images(images: PlanImages, trainings: Sequence[Training]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxrssl.config.arms import Arm, Pretraining, arms_of, pretrainings_of
+from cxrssl.config.arms import Arm, Pretraining, pretrainings_of, run_arms_of
 from cxrssl.config.load import load_recipe, recipe_path
 from cxrssl.config.plan import Plan, RecipeSection
 from cxrssl.config.schema import FinetuneRecipe, LabelSection, PretrainRecipe
@@ -15,6 +15,7 @@ from cxrssl.data.fusion import reader_of
 from cxrssl.data.protocol import order_of
 from cxrssl.jobs.job import Job
 from cxrssl.paper.faults import FAULTY
+from cxrssl.reproduce.folds import split_file
 
 Recipe = PretrainRecipe | FinetuneRecipe
 POOL = "pool"
@@ -63,6 +64,11 @@ def data_jobs(plan: Plan, out: Path) -> Iterator[Job]:
     if data.source is None:
         yield _phantom(plan, out)
     yield _ingest(plan, "ingest", data.source or out / "phantom", out / "store", ("phantom",))
+    for fold in range(1, (data.folds or 0) + 1):
+        assert data.source is not None  # the schema wants one for folds
+        store = out / store_name(fold)
+        split = str(split_file(out, fold))
+        yield _ingest(plan, f"ingest-fold{fold}", data.source, store, (), split=split)
     if any(section.pool == "external" for section in plan.pretrainings.values()):
         assert data.pool is not None  # the schema wants one
         yield _ingest(plan, "ingest-pool", data.pool, out / POOL, (), layout="images")
@@ -87,7 +93,7 @@ def trainings(plan: Plan, out: Path) -> list[Training]:
     Raises:
         RecipeError: If a recipe is missing, or what the plan changes does not fit it.
     """
-    arms = arms_of(plan)
+    arms = run_arms_of(plan)
     baselines = [arm for arm in arms if arm.pretraining is None and arm.label_fraction == 1]
     dependent = [arm for arm in arms if arm not in baselines]
     runs = sorted(pretrainings_of(arms), key=lambda run: run.label_fraction or 0.0)
@@ -124,13 +130,14 @@ def _ingest(
     needs: tuple[str, ...],
     *,
     layout: str | None = None,
+    split: str | None = None,
 ) -> Job:
     layout_options: tuple[str, ...] = () if layout is None else ("--layout", layout)
     if layout is None:
         options = {
             "--layout": plan.data.layout.replace("auto", ""),
             "--patient-from": plan.data.patient_from,
-            "--split": plan.data.split,
+            "--split": plan.data.split if split is None else split,
         }
         layout_options = tuple(
             text for name, value in options.items() if value for text in (name, value)
@@ -144,7 +151,7 @@ def _pretraining(plan: Plan, out: Path, run: Pretraining) -> Training:
     section = plan.pretrainings[run.key]
     is_external = section.pool == "external"
     changes: dict[str, object] = {
-        "data.store": out / (POOL if is_external else "store"),
+        "data.store": out / (POOL if is_external else store_name(run.fold)),
         "data.protocol": "corrected" if is_external else plan.protocol,
         "data.pool_fraction": 1.0,
         "seed": run.seed,
@@ -156,7 +163,7 @@ def _pretraining(plan: Plan, out: Path, run: Pretraining) -> Training:
         changes |= {"body.start": "run", "body.weights": out / run.after.name / "backbone"}
     if not is_external:
         changes |= FAULTY[run.faults]
-    needs = ("ingest-pool" if is_external else "ingest",)
+    needs = ("ingest-pool" if is_external else _ingest_name(run.fold),)
     following = () if run.after is None else (run.after.name,)
     if section.pool == "rest":
         changes |= _pairing(plan, out, run, _merged("pretrain", section, out / run.name, changes))
@@ -168,7 +175,8 @@ def _pairing(plan: Plan, out: Path, run: Pretraining, recipe: Recipe) -> dict[st
 
     None are needed if both recipes select images alike.
     """
-    changes = _label_changes(plan, out, run.label_fraction or 1.0, run.seed) | FAULTY[run.faults]
+    changes = _label_changes(plan, out, run.label_fraction or 1.0, run.seed, run.fold)
+    changes |= FAULTY[run.faults]
     labels = _merged("finetune", plan.finetuning, out / run.name, changes).data
     pool = recipe.data
     assert isinstance(labels, LabelSection)  # as every fine-tuning has
@@ -184,9 +192,20 @@ def _pairing(plan: Plan, out: Path, run: Pretraining, recipe: Recipe) -> dict[st
     }
 
 
-def _label_changes(plan: Plan, out: Path, fraction: float, seed: int) -> dict[str, object]:
+def store_name(fold: int | None) -> str:
+    """Return the name of the store of a fold, or of a plan without folds."""
+    return "store" if fold is None else f"store-fold{fold}"
+
+
+def _ingest_name(fold: int | None) -> str:
+    return "ingest" if fold is None else f"ingest-fold{fold}"
+
+
+def _label_changes(
+    plan: Plan, out: Path, fraction: float, seed: int, fold: int | None
+) -> dict[str, object]:
     return {
-        "data.store": out / "store",
+        "data.store": out / store_name(fold),
         "data.protocol": plan.protocol,
         "data.label_fraction": fraction,
         "seed": seed,
@@ -195,8 +214,8 @@ def _label_changes(plan: Plan, out: Path, fraction: float, seed: int) -> dict[st
 
 def _finetuning(plan: Plan, out: Path, arm: Arm) -> Training:
     settings = dict(flattened(plan.initialisations[arm.initialisation].set))
-    changes = _label_changes(plan, out, arm.label_fraction, arm.seed)
-    needs: tuple[str, ...] = ("ingest",)
+    changes = _label_changes(plan, out, arm.label_fraction, arm.seed, arm.fold)
+    needs: tuple[str, ...] = (_ingest_name(arm.fold),)
     if arm.pretraining is not None:
         changes["init.backbone"] = out / arm.pretraining.name / "backbone"
         needs += (arm.pretraining.name,)

@@ -36,6 +36,8 @@ def outlook(plan: Plan, images: PlanImages, runs: Sequence[Training]) -> Iterato
             for fraction in sorted(plan.label_fractions)
         )
         yield f"Shares of the labels: {shares}."
+        if plan.data.folds is not None:
+            test = list(splits)
         patients = {images.patients.get(name) or name for name in test}
         of = f" of {len(patients)} patients" if len(patients) < len(test) else ""
         yield f"Scores would be on {len(test)} test images{of}."

@@ -34,11 +34,13 @@ _SIMCLR, _IMAGENET, _RANDOM = "simclr", "imagenet", "random"
 
 
 class _Size(NamedTuple):
-    """Seeds and label fractions of a plan, and how many fine-tunings they come to."""
+    """Seeds and label fractions of a plan, and how many trainings they come to."""
 
     seeds: int
     fractions: tuple[float, ...]
+    num_pretrainings: int
     num_runs: int
+    """Fine-tunings."""
 
 
 class _Steps(NamedTuple):
@@ -116,7 +118,7 @@ def _decide(plan: Plan, out: Path, sizing: SizingSection, resources: Resources) 
         )
         seconds = _measured(plan, out, tentative, resources)
         least = _LEAST_STEPS if number == 0 else _GOOD_STEPS
-        sizes = _sizes(fractions, has_imagenet=has_imagenet)
+        sizes = _sizes(fractions, plan.data.folds or 1, has_imagenet=has_imagenet)
         fitting = [
             (size, steps)
             for size in (sizes if number == 0 else sizes[:1])
@@ -143,13 +145,13 @@ def _decide(plan: Plan, out: Path, sizing: SizingSection, resources: Resources) 
     return chosen
 
 
-def _sizes(fractions: tuple[float, ...], *, has_imagenet: bool) -> list[_Size]:
+def _sizes(fractions: tuple[float, ...], num_folds: int, *, has_imagenet: bool) -> list[_Size]:
     """Return the seeds and shares that a plan may have, in the order in which they are tried."""
     few = (fractions[0], *fractions[-2:]) if len(fractions) > 3 else fractions
     # Of a random start, beside ImageNet, the ends of the curve are enough.
     extra = 2 if has_imagenet else 0
     return [
-        _Size(seeds, shares, seeds * (2 * len(shares) + extra))
+        _Size(seeds, shares, num_folds * seeds, num_folds * seeds * (2 * len(shares) + extra))
         for seeds, shares in ((_SEEDS, fractions), (2, fractions), (2, few), (1, few))
     ]
 
@@ -161,7 +163,7 @@ def _finetune_steps(size: _Size, seconds: _Steps, core_s: float) -> int:
 
 
 def _pretrain_steps(size: _Size, seconds: _Steps, core_s: float) -> int:
-    left = core_s * _PRETRAIN_SHARE / size.seeds - _START_S
+    left = core_s * _PRETRAIN_SHARE / size.num_pretrainings - _START_S
     return max(20, _rounded(left / seconds.pretrain_s))
 
 

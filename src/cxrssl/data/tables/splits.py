@@ -79,7 +79,7 @@ def parts_of(
             parts, notes = _parts_of_folders(folder, files), []
         case _:
             parts, places = _parts_of_file(Path(split), folder, files)
-            notes = []
+            notes = ["the split of the table is not used: a file takes its place"] if stated else []
     parts = {name: part for name, part in parts.items() if name in files}
     if not parts:
         return {}, notes

@@ -172,3 +172,9 @@ def test_values_are_those_that_pandas_reads(tmp_path: Path) -> None:
     assert rows["image_id"].tolist() == expected["file"].tolist()
     assert rows["category"].tolist() == expected["finding"].tolist()
     np.testing.assert_array_equal(rows[BOX_COLUMNS], expected[BOX_COLUMNS])
+
+
+def test_prose_that_repeats_a_word_between_commas_is_no_table(tmp_path: Path) -> None:
+    report = "normal, normal, no image of x, x\nmore prose, and more\n"
+    result = source(tmp_path, {"boxes.csv": BOXES, "report.txt": report})
+    assert boxes(result) == EXPECTED

@@ -84,6 +84,16 @@ def test_every_control_is_compared_with() -> None:
     assert first.endswith("which is more than chance.")
 
 
+def test_a_score_near_its_ceiling_is_said() -> None:
+    plan = made_plan(
+        "initialisations={ssl: {title: SSL, pretraining: simclr, controls: [a]}, a: {title: b}}"
+    )
+    texts = remarks(plan, made_results(plan, lambda _: 0.97))
+    assert "mAP50 is 0.970 already with" in texts[-1]
+    assert "leaves little to save" in texts[-1]
+    assert len(remarks(plan, made_results(plan, lambda _: 0.9))) == len(texts) - 1
+
+
 def test_one_seed_gives_no_verdict() -> None:
     plan = made_plan(FRACTIONS)
     results = made_results(plan, rising)

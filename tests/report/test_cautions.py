@@ -12,7 +12,7 @@ from cxrssl.data.store import Store
 from cxrssl.data.tables import ReadOptions
 from cxrssl.ingest import ingest
 from cxrssl.ingest.shards import Settings
-from cxrssl.report.cautions import cautions
+from cxrssl.report.cautions import cautions, cautions_of_own_data
 from made_runs import made_plan
 
 POOLED = ("data.source=.", "seeds=[0, 1]")
@@ -79,3 +79,14 @@ def test_a_store_that_has_lost_a_record_says_which(store_folder: Path, tmp_path:
     record.unlink()
     with pytest.raises(DataError, match=f"{record.name} is missing from the store. Ingest again"):
         Store(tmp_path / "store").source_sha256()
+
+
+def test_few_films_and_unknown_patients_are_cautioned_against(store: Store) -> None:
+    plan = made_plan(*POOLED)
+    few, patients = cautions_of_own_data(plan, store, 21)
+    assert few.startswith("The test is 21 films")
+    assert "data.folds in the plan" in few
+    assert "is not known" in patients
+    assert cautions_of_own_data(plan, store, 100) == [patients]
+    assert cautions_of_own_data(plan, store, 0) == [patients]
+    assert cautions_of_own_data(made_plan(), store, 21) == [], "a phantom has nobody"

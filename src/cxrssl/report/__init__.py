@@ -28,7 +28,7 @@ from cxrssl.report.answer import (
     saved_rows,
 )
 from cxrssl.report.audit import definition_rows, provenance_rows, transfer_rows
-from cxrssl.report.cautions import cautions
+from cxrssl.report.cautions import cautions, cautions_of_own_data
 from cxrssl.report.faults import fault_section
 from cxrssl.report.figure_data import (
     balance_figure,
@@ -89,8 +89,10 @@ def report(runs: Path) -> Path:
     content["targets"] = _target_section(plan, targets)
     content["remarks"] += target_remarks(plan, targets)
     test = [] if data is None else data.test
-    content["cautions"] = cautions(plan, store, pool, test)
-    content["cautions_for_others"] = cautions(plan, store, pool, test, names_images=False)
+    num_test = results.plain[0].result["n_images"] if results.plain else 0
+    of_data = cautions_of_own_data(plan, store, num_test)
+    content["cautions"] = cautions(plan, store, pool, test) + of_data
+    content["cautions_for_others"] = cautions(plan, store, pool, test, names_images=False) + of_data
     content["counted"] = _counted_runs(plan, results)
     content["progress"] = _progress(runs, is_complete=len(results.arms) == len(arms))
     write_text(runs / "report.csv", as_csv(results))

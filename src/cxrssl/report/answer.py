@@ -36,6 +36,7 @@ from cxrssl.report.wording import (
 
 # Below this score a detector finds too little to compare label fractions.
 LEAST_SCORE = 0.05
+_NEAR_CEILING = 0.95
 
 
 @dataclass(frozen=True)
@@ -208,7 +209,23 @@ def remarks(plan: Plan, results: Results) -> list[str]:
                 subject = f"{initialisation.title} against {control_title}, label for label"
                 remark = _remark(METRICS[metric], difference, num_fractions=len(scored))
                 texts.append(f"{subject}: {remark}, {_verdict(difference, len(seeds))}.")
-    return [*texts, *_reader_remarks(plan, results)]
+    return [*texts, *_ceiling_remarks(plan, results), *_reader_remarks(plan, results)]
+
+
+def _ceiling_remarks(plan: Plan, results: Results) -> Iterator[str]:
+    """Yield that the answer's score is near its ceiling with the fewest labels, where it is."""
+    if plan.main is None:
+        return
+    control = plan.initialisations[plan.main].controls[0]
+    fewest = conditions_of(plan, control)[0]
+    score = results.mean(fewest, plan.answer.metric)
+    if score is not None and score.value >= _NEAR_CEILING:
+        metric = METRICS[plan.answer.metric]
+        yield (
+            f"{metric} is {score.value:.3f} already with {label_percent(fewest.label_fraction)} of "
+            f"the labels and no pretraining, so that it leaves little to save: another "
+            "answer.metric may tell more, such as AP, which asks for tighter boxes."
+        )
 
 
 def _reader_remarks(plan: Plan, results: Results) -> Iterator[str]:

@@ -7,6 +7,8 @@ from cxrssl.core.labels import FINDINGS
 from cxrssl.data.detection import Example
 from cxrssl.data.store import Store
 
+_FEW_TEST_IMAGES = 100
+
 
 def cautions(
     plan: Plan,
@@ -48,6 +50,32 @@ def cautions(
     if store is not None and pool is not None:
         texts.append(_in_pool(store, pool, test, names_images=names_images))
     return [text for text in texts if text]
+
+
+def cautions_of_own_data(plan: Plan, store: Store | None, num_test: int) -> list[str]:
+    """Return what is to be known of films that are not a phantom's: few for the test, no patients.
+
+    Args:
+        plan: The plan that was run.
+        store: Its labelled images; None before they are there.
+        num_test: Images that arms are tested on; 0 before one has finished.
+    """
+    texts: list[str] = []
+    if plan.data.source is None or store is None:
+        return texts
+    if 0 < num_test < _FEW_TEST_IMAGES:
+        folds = "" if plan.data.folds else " data.folds in the plan would test on all films."
+        texts.append(
+            f"The test is {num_test} films: intervals are wide, and what can't be told apart here "
+            f"may differ all the same.{folds}"
+        )
+    if not any(image.patient for image in store.images):
+        texts.append(
+            "Which films are of one patient is not known, so that films of one may be in training "
+            "and in the test, which flatters every score. Name the patient in the table, or say "
+            "how file names tell it (data.patient_from)."
+        )
+    return texts
 
 
 def _in_pool(store: Store, pool: Store, test: Sequence[Example], *, names_images: bool) -> str:

@@ -42,6 +42,11 @@ _READER = (
 _PATIENT = ("patient", "patient_id", "patientid", "subject", "subject_id", "subjectid")
 _SPLIT = ("split", "subset", "partition", "set")
 _KIND = ("kind", "image_kind", "film_kind")
+_FORMS: tuple[tuple[BoxForm, tuple[tuple[str, ...], ...]], ...] = (
+    ("corners", (_X_MIN, _Y_MIN, _X_MAX, _Y_MAX)),
+    ("center", (_X_CENTER, _Y_CENTER, _WIDTH, _HEIGHT)),
+    ("sides", (_X, _Y, _WIDTH, _HEIGHT)),
+)
 _BLANKS = re.compile(r"[\s.\-]+")
 
 Role = Literal[
@@ -72,12 +77,12 @@ def columns_of(header: Sequence[str], *, place: str) -> Columns | None:
     Raises:
         DataError: If a column is there twice, or two seem to hold the same.
     """
+    by_name = {plain_name(name): name for name in header}
+    image = _first(by_name, _IMAGE)
+    if image is None or not _has_box(by_name):
+        return None  # whatever its cells repeat
     known = _by_plain_name(header, place=place)
-    image = _first(known, _IMAGE)
-    box = _box_columns(known, place=place)
-    if image is None or box is None:
-        return None
-    form, box_columns = box
+    form, box_columns = _box_columns(known, place=place)
     used = {image, *box_columns}
     roles: dict[Role, str] = {"image": image}
     if form == "corners" or not {known.get("width"), known.get("height")} & used:
@@ -135,16 +140,18 @@ def _by_plain_name(header: Sequence[str], *, place: str) -> dict[str, str]:
     return known
 
 
-def _box_columns(
-    known: dict[str, str], *, place: str
-) -> tuple[BoxForm, tuple[str, str, str, str]] | None:
-    forms: list[tuple[BoxForm, tuple[tuple[str, ...], ...]]] = [
-        ("corners", (_X_MIN, _Y_MIN, _X_MAX, _Y_MAX)),
-        ("center", (_X_CENTER, _Y_CENTER, _WIDTH, _HEIGHT)),
-        ("sides", (_X, _Y, _WIDTH, _HEIGHT)),
-    ]
-    for form, names in forms:
-        if any(_first(known, candidates) is None for candidates in names):
+def _has_box(known: dict[str, str]) -> bool:
+    return any(_has_all(known, names) for _, names in _FORMS)
+
+
+def _has_all(known: dict[str, str], names: Sequence[Sequence[str]]) -> bool:
+    return all(_first(known, candidates) is not None for candidates in names)
+
+
+def _box_columns(known: dict[str, str], *, place: str) -> tuple[BoxForm, tuple[str, str, str, str]]:
+    """Return the form of a table's boxes and its four columns; it has some."""
+    for form, names in _FORMS:
+        if not _has_all(known, names):
             continue
         # Of width and height a table may have those of the image beside those of the box.
         first, second, third, fourth = (
@@ -155,7 +162,7 @@ def _box_columns(
         )
         if first and second and third and fourth:
             return form, (first, second, third, fourth)
-    return None
+    raise AssertionError("the caller has seen columns of a box")
 
 
 def _first(known: dict[str, str], names: Sequence[str]) -> str | None:

@@ -7,14 +7,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cxrssl.config.load import load_recipe, recipe_path
+from cxrssl.config.schema import PretrainRecipe
 from cxrssl.core.errors import DataError
-from cxrssl.data.detection import patients_of, splits_of
+from cxrssl.data.detection import patients_of, splits_of, unread_ids
 from cxrssl.data.protocol import labelled_ids, pool_ids, split_images
 from cxrssl.data.store import Store
 from cxrssl.data.tables import ReadOptions, Source, read_source
 from cxrssl.doctor import doctor
 from cxrssl.ingest import ingest
 from cxrssl.ingest.shards import Settings
+from cxrssl.pretrain.pool import pool_images
 
 HEADER = "image,label,xmin,ymin,xmax,ymax"
 
@@ -207,3 +210,20 @@ def test_protocols_of_the_paper_refuse_a_split_that_they_can_not_follow() -> Non
     parts = {"a": "train", "b": "val", "c": "test"}
     with pytest.raises(DataError, match="--split none"):
         split_images(list(parts), protocol="published", parts=parts)
+
+
+def test_unread_films_are_for_the_pool_but_those_of_a_patient_of_the_test(tmp_path: Path) -> None:
+    folder = boxed(tmp_path / "source", ["p1_a.png", "p2_a.png", "p3_a.png"])
+    films(folder, ["p1_b.png", "p3_b.png", "p4_b.png"])
+    file = tmp_path / "split.csv"
+    file.write_text("image,split\np1_a,train\np2_a,val\np3_a,test\n")
+    options = ReadOptions(patient_from="^(p[0-9])_", split=str(file))
+    ingest(folder, tmp_path / "store", Settings(16), options=options, num_workers=1)
+    store = Store(tmp_path / "store")
+    splits = splits_of(store, protocol="corrected", normals=True)
+    assert splits == {"p1_a": "train", "p2_a": "val", "p3_a": "test"}
+    assert unread_ids(store, splits) == ["p1_b", "p4_b"]
+    changes = [f"data.store={store.folder}", "batch_size=2", "optim.warmup_steps=1", "max_steps=2"]
+    recipe = load_recipe(recipe_path("own", "pretrain"), PretrainRecipe, overrides=changes)
+    _, batches = pool_images(store, recipe)
+    assert len(batches.order(0)) == 3, "with the one that was read"

@@ -89,7 +89,8 @@ def _draw_size(rng: np.random.Generator, settings: PhantomSettings) -> tuple[int
     reach = highest / lowest
     aspect = float(rng.triangular(MIN_ASPECT, MEAN_ASPECT, MAX_ASPECT))
     aspect = float(np.clip(aspect, max(MIN_ASPECT, 1 / reach), min(MAX_ASPECT, reach)))
-    longest = float(rng.uniform(lowest * max(aspect, 1 / aspect), highest))
+    # Sides that are nearly one leave a range that may be empty by a rounding.
+    longest = float(rng.uniform(min(lowest * max(aspect, 1 / aspect), highest), highest))
     width, height = (longest / aspect, longest) if aspect >= 1 else (longest, longest * aspect)
     return (
         int(np.clip(round(width), lowest, highest)),

@@ -7,7 +7,7 @@ from cxrssl.config.load import load_recipe
 from cxrssl.config.schema import FinetuneRecipe
 from cxrssl.core.errors import CxrsslError
 from cxrssl.core.records import read_record
-from cxrssl.data.detection import Example, splits_of, training_ids
+from cxrssl.data.detection import Example, patients_of, splits_of, training_ids
 from cxrssl.data.licence_terms import ids_sha256
 from cxrssl.data.protocol import Protocol, labelled_ids
 from cxrssl.data.store import Store
@@ -68,6 +68,7 @@ def _seen_ids(store: Store, checkpoint: Path) -> set[str] | None:
             seed=recipe.seed,
             protocol=data.protocol,
             label_order=data.label_order,
+            patients=patients_of(store),
         )
     except (CxrsslError, LookupError, TypeError):
         return None  # a detector on its own, a damaged record, or a store of other images

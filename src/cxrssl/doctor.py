@@ -7,7 +7,7 @@ near-duplicates across splits.
 
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +52,10 @@ def doctor(
         `classes` that have a box, `marks` (these in a line), counts of `routes`, `files` (image id
         -> its `route` or its `fault`, and `warnings` where there are any), `table` (faults of the
         table as a whole), `notes` (what was guessed or not used) and `duplicates` (pairs of images
-        that are one, with their splits, bits of difference and correlation; those within one split
-        are listed, and not held to be wrong). `warnings` counts the images that have some: they
-        may be as they should be, so they leave `ok` true.
+        that are one, with their splits, bits of difference and correlation, and whether they are
+        said to be of two patients; those within one split are listed, and not held to be wrong).
+        `warnings` counts the images that have some: they may be as they should be, so they leave
+        `ok` true.
 
     Raises:
         DataError: If there is no such folder.
@@ -129,11 +130,17 @@ def _duplicates(store: Store) -> list[dict[str, Any]]:
             "images": [store.images[pair.first].image_id, store.images[pair.second].image_id],
             "splits": [splits[pair.first], splits[pair.second]],
             "across_splits": splits[pair.first] != splits[pair.second],
+            "two_patients": _are_two(patients, ids[pair.first], ids[pair.second]),
             "bits": pair.num_bits,
             "correlation": round(pair.correlation, 4),
         }
         for pair in near_duplicates(hashes, thumbnails)
     ]
+
+
+def _are_two(patients: Mapping[str, str], first: str, second: str) -> bool:
+    """Return whether two images are known to be of two patients."""
+    return first in patients and second in patients and patients[first] != patients[second]
 
 
 def _report(

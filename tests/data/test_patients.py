@@ -227,3 +227,15 @@ def test_unread_films_are_for_the_pool_but_those_of_a_patient_of_the_test(tmp_pa
     recipe = load_recipe(recipe_path("own", "pretrain"), PretrainRecipe, overrides=changes)
     _, batches = pool_images(store, recipe)
     assert len(batches.order(0)) == 3, "with the one that was read"
+
+
+def test_copies_of_one_film_under_two_patients_are_said(tmp_path: Path) -> None:
+    cells = ["p1,train", "p1,train", "p2,train", "p3,test"]
+    names = ["a.png", "b.png", "c.png", "d.png"]
+    folder = boxed(tmp_path, names, columns=",patient,split", cells=cells)
+    film = np.random.default_rng(9).integers(0, 256, (64, 64), np.uint8)
+    for name in names[:3]:
+        Image.fromarray(film).save(folder / name)
+    pairs = doctor(folder, num_workers=1)["duplicates"]
+    told = {tuple(pair["images"]): pair["two_patients"] for pair in pairs}
+    assert told == {("a", "b"): False, ("a", "c"): True}

@@ -65,11 +65,24 @@ def print_diagnosis(diagnosis: Mapping[str, Any]) -> None:
     console.print(routes)
     if diagnosis["marks"]:
         _say(console, diagnosis["marks"])
+    _say_two_patients(console, diagnosis["duplicates"])
     within = len(diagnosis["duplicates"]) - len(across)
     if within:
         pairs = _counted(within, "pair")
         _say(console, f"{pairs} of images within one split are one image; --json has them.")
     _say(console, _verdict_text(diagnosis, num_leaks=len(across)))
+
+
+def _say_two_patients(console: Console, duplicates: Sequence[Mapping[str, Any]]) -> None:
+    """Warn of images that are one and are said to be of two patients."""
+    apart = [pair for pair in duplicates if pair["two_patients"]]
+    if apart:
+        first, second = apart[0]["images"]
+        _say(
+            console,
+            f"warning: {_counted(len(apart), 'pair')} of images that are one are of two patients, "
+            f"first {first} and {second}. Is the patient the right column or pattern?",
+        )
 
 
 def print_json(diagnosis: dict[str, Any]) -> None:

@@ -178,3 +178,16 @@ def test_prose_that_repeats_a_word_between_commas_is_no_table(tmp_path: Path) ->
     report = "normal, normal, no image of x, x\nmore prose, and more\n"
     result = source(tmp_path, {"boxes.csv": BOXES, "report.txt": report})
     assert boxes(result) == EXPECTED
+
+
+def test_own_classes_in_kaggle_s_form_are_not_vindr_s(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    header = "image_id,class_name,class_id,rad_id,x_min,y_min,x_max,y_max\n"
+    rows = "a,Lung right,0,R1,1,2,11,12\nb,No finding,14,R1,,,,\n"
+    for name in ("a", "b"):
+        Image.new("L", (40, 20), 9).save(tmp_path / "train" / f"{name}.png")
+    (tmp_path / "train.csv").write_text(header + rows)
+    result = read_source(tmp_path)
+    assert (result.layout, result.table.classes) == ("csv", ("Lung right",))
+    (tmp_path / "train.csv").write_text(header + rows.replace("Lung right,0", "ILD,5"))
+    assert read_source(tmp_path).layout == "kaggle"

@@ -68,6 +68,17 @@ def test_a_column_a_pattern_and_names_of_nih_tell_patients(tmp_path: Path) -> No
     assert "Ann" not in json.dumps(dict(by_folder.table.patients)), "a patient's name is not kept"
 
 
+def test_empty_words_are_no_patient_and_odd_patients_are_said(tmp_path: Path) -> None:
+    names = [f"{number}.png" for number in range(12)]
+    cells = ["Unknown", "nan", " p1", "P1", *["p2"] * 8]
+    result = read_source(boxed(tmp_path, names, columns=",patient", cells=cells))
+    assert set(result.table.patients) == {str(number) for number in range(2, 12)}
+    notes = " ".join(result.notes)
+    assert "8 of 10 image(s) are of one patient: is it the right column" in notes
+    assert "1 patient(s) differ from another in case or blanks alone" in notes
+    assert "2 image(s) have no patient" in notes
+
+
 @pytest.mark.parametrize(
     ("pattern", "message"),
     [("(", "is not a regular expression"), ("^zzz", "finds no patient in the 1 files")],
@@ -214,9 +225,9 @@ def test_protocols_of_the_paper_refuse_a_split_that_they_can_not_follow() -> Non
 
 def test_unread_films_are_for_the_pool_but_those_of_a_patient_of_the_test(tmp_path: Path) -> None:
     folder = boxed(tmp_path / "source", ["p1_a.png", "p2_a.png", "p3_a.png"])
-    films(folder, ["p1_b.png", "p3_b.png", "p4_b.png"])
+    films(folder, ["p1_b.png", "p3_b.png", "p4_b.png", "p5_b.png"])
     file = tmp_path / "split.csv"
-    file.write_text("image,split\np1_a,train\np2_a,val\np3_a,test\n")
+    file.write_text("image,split\np1_a,train\np2_a,val\np3_a,test\np5_b,test\n")
     options = ReadOptions(patient_from="^(p[0-9])_", split=str(file))
     ingest(folder, tmp_path / "store", Settings(16), options=options, num_workers=1)
     store = Store(tmp_path / "store")

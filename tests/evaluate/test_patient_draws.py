@@ -10,9 +10,10 @@ from cxrssl.config.load import to_yaml
 from cxrssl.data.detection import examples_of
 from cxrssl.data.licence_terms import data_record
 from cxrssl.data.store import Store
+from cxrssl.data.tables import ReadOptions
 from cxrssl.evaluate.settings import settings_of
 from cxrssl.evaluate.store_inputs import inputs_of_store
-from cxrssl.evaluate.training_images import training_examples
+from cxrssl.evaluate.training_images import overlap_remarks, training_examples
 from cxrssl.finetune.splits import labelled_splits
 from cxrssl.ingest import ingest
 from cxrssl.ingest.shards import Settings
@@ -60,3 +61,14 @@ def test_the_labels_that_a_run_saw_are_known_where_there_are_patients(tmp_path: 
     chosen, words = training_examples(store, examples, run, settings, "corrected")
     assert [e.image_id for e in chosen] == [e.image_id for e in train]
     assert "whose labels the detector's run saw" in words
+    assert overlap_remarks(store, run, labelled_splits(store, recipe).test).warnings == ()
+    file = tmp_path / "split.csv"
+    held_out = {e.image_id for e in train[:3]}
+    rows = [f"{n},{'test' if str(n) in held_out else 'train'}" for n in range(40)]
+    file.write_text("image,split\n" + "\n".join(rows))
+    options = ReadOptions(patient_from="^([0-9]+)", split=str(file))
+    ingest(folder, tmp_path / "other", Settings(16), options=options, num_workers=1)
+    other = Store(tmp_path / "other")
+    test = [e for e in examples_of(other, fusion="consensus", iou=0.2) if e.image_id in held_out]
+    (warning,) = overlap_remarks(other, run, test).warnings
+    assert warning.startswith("3 of the 3 images that are scored are among those whose labels")

@@ -126,6 +126,18 @@ def test_folds_that_can_not_be_are_refused(films: Path, changes: list[str], mess
         plan(films, *changes)
 
 
+def test_a_split_of_the_source_and_folds_exclude_each_other(tmp_path: Path) -> None:
+    rows = ["image,label,xmin,ymin,xmax,ymax,split"]
+    for number in range(8):
+        Image.new("L", (16, 16), number).save(tmp_path / f"{number}.png")
+        rows.append(f"{number},mass,1,2,9,9,{('train', 'test')[number % 2]}")
+    (tmp_path / "boxes.csv").write_text("\n".join(rows))
+    with pytest.raises(RunError, match=r"Say data\.split=none"):
+        PlanImages(plan(tmp_path), tmp_path / "out").splits("corrected", normals=True)
+    images = PlanImages(plan(tmp_path, "data.split=none"), tmp_path / "out")
+    assert len(images.splits("corrected", normals=True)) == 8
+
+
 def test_more_folds_than_patients_are_refused(films: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"data\.folds is 15, and .* has 12 films or patients"):
         write_folds(plan(films, "data.folds=15"), tmp_path)

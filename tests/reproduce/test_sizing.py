@@ -15,6 +15,7 @@ from cxrssl.core.errors import RecipeError, RunError
 from cxrssl.jobs.local import job_environments
 from cxrssl.reproduce.checks import check, write_plan
 from cxrssl.reproduce.costs import print_costs
+from cxrssl.reproduce.images import PlanImages, check_images
 from cxrssl.reproduce.jobs import data_jobs, trainings
 from cxrssl.reproduce.resources import Resources
 from cxrssl.reproduce.sizing import sized
@@ -94,7 +95,7 @@ def test_a_larger_budget_takes_larger_images_and_all_seeds(films: Path, tmp_path
 def test_a_budget_that_takes_nothing_says_how_much_would_do(films: Path, tmp_path: Path) -> None:
     slow = machine(5.0, imagenet=True)
     with pytest.raises(
-        RunError, match=r"budget of 10 min is too small .* --budget ([0-9.]+)h"
+        RunError, match=r"budget of 10 min is too small .* --budget [0-9.]+[mh]"
     ) as e:
         sized(own(films, "10m"), tmp_path, slow)
     needed = str(e.value).rsplit("--budget ", 1)[1].rstrip(".")
@@ -134,9 +135,29 @@ def test_what_was_decided_stays_for_the_folder(films: Path, tmp_path: Path) -> N
     first = sized(plan, tmp_path, machine(0.03, imagenet=True))
     write_plan(tmp_path, first, trainings(first, tmp_path))
     assert sized(plan, tmp_path, machine(9.0, imagenet=False)) == first
-    other = sized(own(films, "3h"), tmp_path, machine(0.03, imagenet=True))
-    with pytest.raises(RunError, match="sizing"):
-        write_plan(tmp_path, other, trainings(other, tmp_path))
+    with pytest.raises(RunError, match=r"was sized for 2.0 h, .* Say --budget 2h to go on there"):
+        sized(own(films, "3h"), tmp_path, machine(0.03, imagenet=True))
+
+
+def test_batches_are_no_larger_than_the_pool(tmp_path: Path) -> None:
+    folder = tmp_path / "few"
+    folder.mkdir()
+    rows = ["image,label,xmin,ymin,xmax,ymax"]
+    for number in range(40):
+        Image.new("L", (16, 16), number).save(folder / f"{number}.png")
+        rows.append(f"{number},mass,1,2,9,9")
+    (folder / "boxes.csv").write_text("\n".join(rows))
+    plan = sized(own(folder, "4d"), tmp_path / "out", machine(0.03, imagenet=False))
+    runs = [
+        r.recipe for r in trainings(plan, tmp_path / "out") if isinstance(r.recipe, PretrainRecipe)
+    ]
+    assert {recipe.batch_size for recipe in runs} == {int(0.9 * plan.sizing.decided.images)}
+    check_images(PlanImages(plan, tmp_path / "out"), trainings(plan, tmp_path / "out"))
+    fixed = load_recipe(
+        recipe_path("own", "plan"), Plan, overrides=[f"data.source={folder}", "sizing=null"]
+    )
+    with pytest.raises(RunError, match=r"pretrain-simclr-seed0 has about \d+ images to learn from"):
+        check_images(PlanImages(fixed, tmp_path / "out"), trainings(fixed, tmp_path / "out"))
 
 
 def test_a_plan_of_fixed_sizes_takes_no_budget() -> None:
@@ -169,12 +190,14 @@ def test_a_dry_run_says_the_sizes_and_what_it_would_say(
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize(("text", "hours"), [("30m", 0.5), ("2h", 2), ("1.5 D", 36)])
+@pytest.mark.parametrize(
+    ("text", "hours"), [("30m", 0.5), ("2h", 2), ("1.5 D", 36), ("90 min", 1.5), ("2hours", 2)]
+)
 def test_a_time_is_read(text: str, hours: float) -> None:
     assert hours_of(text) == hours
 
 
-@pytest.mark.parametrize("text", ["", "2", "h", "-1h", "0h", "1e9h", "nanh", "2 weeks"])
+@pytest.mark.parametrize("text", ["", "2", "h", "-1h", "0h", "1e9h", "nanh", "2 weeks", "20000h"])
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="expected one such as 30m"):
         hours_of(text)

@@ -41,6 +41,8 @@ class DecisionSection(Section):
     """Whether ImageNet weights were at hand."""
     images: int = Field(ge=1)
     """Training images."""
+    pool: int = Field(ge=1)
+    """Images that are pretrained on."""
 
 
 class SizingSection(Section):

@@ -2,7 +2,8 @@
 
 import re
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([mhd])")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(m|h|d)(?:in|ours?|ays?)?")
+_MOST_HOURS = 10_000
 _HOURS_OF = {"m": 1 / 60, "h": 1.0, "d": 24.0}
 
 
@@ -23,6 +24,9 @@ def hours_of(text: str) -> float:
     """
     match = _DURATION.fullmatch(text.strip().casefold())
     hours = float(match[1]) * _HOURS_OF[match[2]] if match else 0.0
-    if not 0 < hours < 10_000:
-        raise ValueError(f"{text!r} is not a time; expected one such as 30m, 2h or 1.5d")
+    if not 0 < hours <= _MOST_HOURS:
+        raise ValueError(
+            f"{text!r} is not a time up to {_MOST_HOURS} hours; expected one such as 30m, 2h or "
+            "1.5d"
+        )
     return hours

@@ -207,7 +207,9 @@ def patients_of(store: Store) -> dict[str, str]:
 
 
 def unread_ids(store: Store, splits: Mapping[str, Split]) -> list[str]:
-    """Return the images without a row, of which no patient has validation or test images.
+    """Return the images without a row that are not held out, nor show a patient who is.
+
+    Held out are validation and test images, by `splits` or by the source's own split.
 
     Args:
         store: An ingested data set.
@@ -218,7 +220,9 @@ def unread_ids(store: Store, splits: Mapping[str, Split]) -> list[str]:
     return [
         image.image_id
         for image in store.images
-        if image.image_id not in read and patients.get(image.image_id) not in held_out
+        if image.image_id not in read
+        and image.part not in ("val", "test")
+        and patients.get(image.image_id) not in held_out
     ]
 
 

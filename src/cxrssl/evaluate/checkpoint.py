@@ -20,7 +20,7 @@ from cxrssl.evaluate.result import scored
 from cxrssl.evaluate.settings import Settings, settings_of
 from cxrssl.evaluate.split_store import SplitStore, ToScore, prior_of_store, remarks_on
 from cxrssl.evaluate.store_inputs import inputs_of_store
-from cxrssl.evaluate.training_images import seen_by_the_run
+from cxrssl.evaluate.training_images import overlap_remarks, seen_by_the_run
 from cxrssl.hub.pull import Fetched, fetch
 from cxrssl.metrics.annotations import Detections
 from cxrssl.metrics.scores import ScoreTable
@@ -101,8 +101,8 @@ def evaluate(
     detector.model.to(processes.device)
     rank, num_processes = processes.process_index, processes.num_processes
     chosen = split_store.chosen(extras.choose_on, rank=rank, num_processes=num_processes)
-    remarks += remarks_on(chosen, split)
     to_score = images.examples
+    remarks += remarks_on(chosen, split) + overlap_remarks(store, location.folder, to_score)
     detections = detect_in_turn(detector, store, to_score, rank=rank, num_processes=num_processes)
     leave_process_group()
     if not processes.is_main_process:

@@ -7,6 +7,7 @@ from cxrssl.config.load import load_recipe
 from cxrssl.config.schema import FinetuneRecipe
 from cxrssl.core.errors import CxrsslError
 from cxrssl.core.records import read_record
+from cxrssl.data.coco.index import Remarks
 from cxrssl.data.detection import Example, patients_of, splits_of, training_ids
 from cxrssl.data.licence_terms import ids_sha256
 from cxrssl.data.protocol import Protocol, labelled_ids
@@ -50,6 +51,47 @@ def training_examples(
         f"all {len(chosen)} images of the training split, because which of them the detector's run "
         "saw is not known"
     )
+
+
+def overlap_remarks(store: Store, checkpoint: Path, scored: list[Example]) -> Remarks:
+    """Return a warning if images are scored that the detector's run was trained on.
+
+    They may be of another store than the run's, as of another fold or with another split.
+
+    Args:
+        store: The store of the images that are scored.
+        checkpoint: A run, or the folder of a detector.
+        scored: The images that are scored.
+    """
+    seen = _seen_ids(store, checkpoint)
+    if seen is None:
+        seen = _seen_in_its_store(checkpoint, store)
+    num_seen = sum(example.image_id in seen for example in scored)
+    if not num_seen:
+        return Remarks()
+    warning = (
+        f"{num_seen} of the {len(scored)} images that are scored are among those whose labels the "
+        "detector's run was trained on: the scores are too good. Score it on the store of its run, "
+        "or on images of another source."
+    )
+    return Remarks(warnings=(warning,))
+
+
+def _seen_in_its_store(checkpoint: Path, store: Store) -> set[str]:
+    """Return the ids in a store of the images that a run saw in its own; none if that is gone.
+
+    They are the same by id and by the bytes of their files.
+    """
+    path = recipe_of(checkpoint)
+    if path is None:
+        return set()
+    try:
+        its_store = Store(load_recipe(path, FinetuneRecipe, overrides=[]).data.store)
+        its_files, files = its_store.source_sha256(), store.source_sha256()
+    except CxrsslError:
+        return set()
+    seen = _seen_ids(its_store, checkpoint) or set()
+    return {name for name in seen if name in files and files[name] == its_files[name]}
 
 
 def _seen_ids(store: Store, checkpoint: Path) -> set[str] | None:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from cxrssl.config.plan import Plan
-from cxrssl.config.schema import FinetuneRecipe, LabelSection
+from cxrssl.config.schema import FinetuneRecipe, LabelSection, PretrainRecipe
 from cxrssl.core.errors import DataError, RunError
 from cxrssl.core.labels import NO_FINDING
 from cxrssl.data.detection import patients_of
@@ -23,8 +23,8 @@ from cxrssl.data.protocol import (
 )
 from cxrssl.data.sampling import repeat_factors
 from cxrssl.data.store import Store
-from cxrssl.data.tables.source import read_source
-from cxrssl.reproduce.jobs import Training
+from cxrssl.data.tables.source import Source, read_source
+from cxrssl.reproduce.jobs import POOL, Training
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,14 @@ class PlanImages:
         chosen = rows if normals else rows[rows["category"].ne(NO_FINDING)]
         ids = [str(name) for name in pd.unique(chosen["image_id"])]
         return split_images(ids, protocol=protocol, parts=parts, patients=patients)
+
+    @property
+    def num_unread(self) -> int:
+        """Return how many known images nobody is known to have read."""
+        if self._has_store:
+            store = Store(self.out / "store")
+            return len(store) - store.findings["image_id"].nunique()
+        return len(self._source.table.unread) + len(self._source.table.unmarked)
 
     @property
     def patients(self) -> dict[str, str]:
@@ -115,15 +123,19 @@ class PlanImages:
             parts = {image.image_id: image.part for image in store.images if image.part}
             patients = patients_of(store)
             return store.findings, self._parts(store.findings, parts, patients), patients
-        data = self.plan.data
-        assert data.source is not None  # `are_known`
-        source = read_source(
-            data.source, layout=data.layout, patient_from=data.patient_from, split=data.split
-        )
+        source = self._source
         usable = set(source.files) - set(source.faults)
         rows = source.table.rows[source.table.rows["image_id"].isin(usable)]
         patients = dict(source.table.patients)
         return rows, self._parts(rows, dict(source.table.parts), patients), patients
+
+    @cached_property
+    def _source(self) -> Source:
+        data = self.plan.data
+        assert data.source is not None  # `are_known`
+        return read_source(
+            data.source, layout=data.layout, patient_from=data.patient_from, split=data.split
+        )
 
     def _parts(
         self, rows: pd.DataFrame, parts: dict[str, str], patients: dict[str, str]
@@ -132,6 +144,12 @@ class PlanImages:
         num_folds = self.plan.data.folds
         if num_folds is None:
             return parts
+        if parts:
+            raise RunError(
+                f"{self.location} says itself which films are for training and for the test, and "
+                "data.folds divide all of them anew. Say data.split=none to do so, or leave out "
+                "data.folds."
+            )
         ids = set(map(str, rows["image_id"]))
         fold_of = folds_of(ids, patients=patients, num_folds=num_folds)
         return {name: "test" if fold == 1 else "train" for name, fold in fold_of.items()}
@@ -146,6 +164,7 @@ def check_images(images: PlanImages, trainings: Sequence[Training]) -> None:
     """
     recipes = [run.recipe for run in trainings if isinstance(run.recipe, FinetuneRecipe)]
     faults = dict.fromkeys(fault for recipe in recipes for fault in _missing(images, recipe))
+    faults |= dict.fromkeys(fault for run in trainings for fault in _small_pool(images, run))
     if faults:
         lines = "\n".join(f"  {fault}" for fault in list(faults)[:20])
         raise RunError(
@@ -176,6 +195,25 @@ def _missing(images: PlanImages, recipe: FinetuneRecipe) -> Iterator[str]:
     train = [name for name, split in splits.items() if split == "train"]
     if train:
         yield from _unlabelled(train, with_findings, recipe, images.patients)
+
+
+def _small_pool(images: PlanImages, run: Training) -> Iterator[str]:
+    """Yield a fault if the pool of a pretraining is smaller than its batch."""
+    recipe = run.recipe
+    if not isinstance(recipe, PretrainRecipe) or recipe.data.store.name == POOL:
+        return
+    if not images.are_known:
+        return
+    data = recipe.data
+    count = images.num_training(data.protocol, normals=data.normals)
+    num_unread = images.num_unread if data.unread else 0
+    pool = round(data.pool_fraction * count) + num_unread
+    if pool < recipe.batch_size:
+        yield (
+            f"{run.job.name} has about {pool} images to learn from, fewer than one batch of "
+            f"{recipe.batch_size}: set batch_size in the plan's pretrainings to at most {pool}, or "
+            "take more images."
+        )
 
 
 def _unlabelled(

@@ -6,6 +6,7 @@ when a step was measured.
 """
 
 from collections.abc import Mapping
+from math import ceil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,11 +14,12 @@ import torch
 
 from cxrssl.config.load import load_recipe, recipe_path
 from cxrssl.config.plan import Plan
-from cxrssl.config.schema import FinetuneRecipe
-from cxrssl.config.sizing import DecisionSection, SizingSection
+from cxrssl.config.schema import FinetuneRecipe, PretrainRecipe
+from cxrssl.config.sizing import DecisionSection, SizingSection, TierSection
 from cxrssl.core.devices import device_of_one_process
 from cxrssl.core.duration import duration
 from cxrssl.core.errors import RecipeError, RunError
+from cxrssl.data.tables.source import read_source
 from cxrssl.jobs.local import job_environments
 from cxrssl.reproduce.images import PlanImages
 from cxrssl.reproduce.jobs import WEIGHTS_FILE, flattened, trainings
@@ -28,7 +30,9 @@ _USED = 0.7
 _START_S = 25.0
 _PRETRAIN_SHARE = 0.25
 _LEAST_STEPS, _GOOD_STEPS, _MOST_STEPS = 100, 400, 5000
-_LEAST_IMAGES = 5
+_LEAST_IMAGES, _LEAST_POOL = 5, 4
+# Folds differ by a few images, and an image may fail to be decoded.
+_OF_THE_POOL = 0.9
 _SEEDS = 3
 _SIMCLR, _IMAGENET, _RANDOM = "simclr", "imagenet", "random"
 
@@ -87,19 +91,25 @@ def _decided_before(out: Path, sizing: SizingSection) -> DecisionSection | None:
         return None  # `check_folder` says what is wrong with it
     if previous is None or previous.decided is None:
         return None
-    is_equal = previous.model_copy(update={"decided": None}) == sizing
-    return previous.decided if is_equal else None
+    if previous.model_copy(update={"decided": None}) == sizing:
+        return previous.decided
+    raise RunError(
+        f"{out} was sized for {duration(3600 * previous.hours)}, and its runs stay so. Say "
+        f"--budget {_budget(previous.hours)} to go on there, or name another folder with --out."
+    )
 
 
 def _decide(plan: Plan, out: Path, sizing: SizingSection, resources: Resources) -> DecisionSection:
     """Decide for the largest tier that the budget takes with all seeds, or else for less of all."""
-    num_images = PlanImages(plan, out).num_training("corrected", normals=True)
+    images = PlanImages(plan, out)
+    num_images = images.num_training("corrected", normals=True)
     fractions = tuple(f for f in plan.label_fractions if round(f * num_images) >= _LEAST_IMAGES)
     if len(fractions) < 2:
         raise RunError(
             f"{plan.data.source} has {num_images} training images, and a curve needs two shares of "
             f"them with {_LEAST_IMAGES} or more. Take more images."
         )
+    num_pool = _num_pool(plan, num_images + images.num_unread)
     core_s = 3600 * sizing.hours * len(job_environments()) * _USED
     chosen: DecisionSection | None = None
     for number, tier in enumerate(sizing.tiers):
@@ -115,6 +125,7 @@ def _decide(plan: Plan, out: Path, sizing: SizingSection, resources: Resources) 
             pretrain_steps=_LEAST_STEPS,
             imagenet=has_imagenet,
             images=num_images,
+            pool=num_pool,
         )
         seconds = _measured(plan, out, tentative, resources)
         least = _LEAST_STEPS if number == 0 else _GOOD_STEPS
@@ -140,9 +151,27 @@ def _decide(plan: Plan, out: Path, sizing: SizingSection, resources: Resources) 
         raise RunError(
             f"a budget of {duration(3600 * sizing.hours)} is too small for {plan.name} on this "
             f"machine: the smallest size, {sizes[-1].num_runs} trainings of {_LEAST_STEPS} steps, "
-            f"takes about {duration(3600 * needed)}. Say --budget {needed + 0.05:.1f}h."
+            f"takes about {duration(3600 * needed)}. Say --budget {_budget(1.2 * needed)}."
         )
     return chosen
+
+
+def _num_pool(plan: Plan, num_train: int) -> int:
+    """Return how many images are pretrained on.
+
+    Raises:
+        RunError: If there are fewer than two.
+    """
+    pool = plan.data.pool
+    count = num_train if pool is None else len(read_source(pool, layout="images").files)
+    if count < _LEAST_POOL:
+        raise RunError(f"{count} image(s) to pretrain on are too few. Take {_LEAST_POOL} or more.")
+    return count
+
+
+def _budget(hours: float) -> str:
+    """Return hours as `--budget` takes them, rounded up."""
+    return f"{ceil(60 * hours - 1e-6)}m" if hours < 2 else f"{ceil(10 * hours - 1e-6) / 10:g}h"
 
 
 def _sizes(fractions: tuple[float, ...], num_folds: int, *, has_imagenet: bool) -> list[_Size]:
@@ -207,7 +236,9 @@ def applied(plan: Plan, out: Path, decision: DecisionSection) -> Plan:
         "epochs": -(-decision.finetune_steps * batch_size // images) + 1,
         "optim.warmup_steps": decision.finetune_steps // 10,
     }
+    least_pool = max(2, int(decision.pool * _OF_THE_POOL))
     pretraining: dict[str, object] = {
+        "batch_size": min(_pretrain_batch_size(plan, tier), least_pool),
         "max_steps": decision.pretrain_steps,
         "optim.warmup_steps": decision.pretrain_steps // 10,
     }
@@ -229,6 +260,13 @@ def applied(plan: Plan, out: Path, decision: DecisionSection) -> Plan:
     content["answer"]["label_fraction"] = sorted(fractions)[1 if len(fractions) > 2 else 0]
     content["sizing"]["decided"] = decision.model_dump()
     return Plan.model_validate(content)
+
+
+def _pretrain_batch_size(plan: Plan, tier: TierSection) -> int:
+    section = plan.pretrainings[_SIMCLR]
+    recipe = load_recipe(recipe_path(section.recipe), PretrainRecipe, overrides=[])
+    sizes = _merged(section.set, tier.pretraining)
+    return int(str(sizes.get("batch_size", recipe.batch_size)))
 
 
 def _starts(decision: DecisionSection, weights: Path) -> dict[str, dict[str, object]]:

@@ -236,6 +236,8 @@ def _row(header: Sequence[str], cells: Sequence[str], columns: Columns, place: s
         raise DataError(f"{place}: the column {columns.roles['image']} is empty. Name the image.")
     values["reader"] = values.get("reader") or NO_READER
     values.setdefault("category", _ONLY_CLASS)
+    if values["category"].casefold() in _EMPTY:
+        values["category"] = ""
     first, second, third, fourth = (_number(cell[name]) for name in columns.box)
     row = _Row(values, (first, second, third, fourth), place)
     if "category" not in columns.roles and not _has_box(row):
@@ -276,9 +278,10 @@ def _column_notes(files: Sequence[_File]) -> Iterator[str]:
         )
         box = ", ".join(map(printable, columns.box))
         yield f"{file.name} is read as image boxes ({roles}; box: {box})"
-        if columns.unused:
-            shown = ", ".join(map(printable, columns.unused[:8]))
-            more = f" and {len(columns.unused) - 8} more" if len(columns.unused) > 8 else ""
+        unused = [name for name in columns.unused if name.strip()]
+        if unused:
+            shown = ", ".join(map(printable, unused[:8]))
+            more = f" and {len(unused) - 8} more" if len(unused) > 8 else ""
             yield f"columns of {file.name} that are not used: {shown}{more}"
         if "category" not in columns.roles:
             yield f"{file.name} has no column for the class: every box is a {_ONLY_CLASS!r}"

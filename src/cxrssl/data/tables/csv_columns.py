@@ -32,8 +32,8 @@ _IMAGE_WIDTH = ("image_width", "img_width", "original_width", "im_width", "colum
 _IMAGE_HEIGHT = ("image_height", "img_height", "original_height", "im_height", "rows", "height")
 _CLASS = (
     "class_name", "label_name", "category_name", "class", "label", "category", "finding",
-    "finding_label", "class_label", "finding_name", "pathology", "disease", "class_id", "label_id",
-    "category_id",
+    "finding_label", "class_label", "finding_name", "pathology", "disease", "labelname",
+    "classname", "class_id", "label_id", "category_id", "name",
 )  # fmt: skip
 _READER = (
     "reader", "reader_id", "annotator", "annotator_id", "rad_id", "radiologist", "radiologist_id",

@@ -142,6 +142,12 @@ def assembled(
         if path not in ids:
             faults[f"{folder.name if is_id(folder.name) else 'image'}-file-{number}"] = _BAD_NAME
     classes, class_notes = _classes(stated)
+    num_repeated = int(rows[rows["category"].ne(NO_FINDING)].duplicated().sum())
+    if num_repeated:
+        class_notes.append(
+            f"{num_repeated} row(s) repeat another of the same reader word for word. Leave them "
+            "out of the table, or that reader's box counts twice"
+        )
     return Table(
         rows.assign(category=rows["category"].map(classes)),
         _ordered(stated, classes),

@@ -6,13 +6,16 @@ What is kept is a hash: it tells equal patients, and names nobody.
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from cxrssl.core.errors import DataError
 from cxrssl.data.tables.files import names_text
 from cxrssl.data.tables.image_ids import plain_id
 
+_NOBODY = {"", "nan", "na", "n/a", "none", "null", "unknown", "anonymous", "-"}
+_MANY = 10
 # Names of NIH ChestX-ray14: 00000013_005.png is the sixth film of patient 13.
 _NIH_NAME = re.compile(r"(\d{8})_\d{3}")
 
@@ -42,7 +45,11 @@ def patients_of(
         if stated:
             notes.append("patients of the table are not used: --patient-from takes their place")
     elif stated:
-        keys = {name: key for name, key in stated.items() if name in files}
+        keys = {
+            name: key
+            for name, key in stated.items()
+            if name in files and key.strip().casefold() not in _NOBODY
+        }
     else:
         keys = _nih_patients(files)
         if keys:
@@ -52,6 +59,7 @@ def patients_of(
             )
     if keys:
         num_missing = len(set(files) - set(keys))
+        notes += _odd_keys(keys)
         notes.append(
             f"{len(keys)} image(s) are of {len(set(keys.values()))} patient(s), who are kept "
             "together in splits and label shares"
@@ -59,6 +67,22 @@ def patients_of(
         if num_missing:
             notes.append(f"{num_missing} image(s) have no patient: each is taken as one of its own")
     return {name: _hash(key) for name, key in keys.items()}, notes
+
+
+def _odd_keys(keys: Mapping[str, str]) -> Iterator[str]:
+    """Yield what looks wrong with patients; none is quoted."""
+    counts = Counter(keys.values())
+    most = max(counts.values())
+    if len(keys) >= _MANY and 2 * most > len(keys):
+        yield (
+            f"{most} of {len(keys)} image(s) are of one patient: is it the right column or pattern?"
+        )
+    num_folded = len({key.strip().casefold() for key in counts})
+    if num_folded < len(counts):
+        yield (
+            f"{len(counts) - num_folded} patient(s) differ from another in case or blanks alone, "
+            "and are taken as two people"
+        )
 
 
 def compiled(pattern: str) -> re.Pattern[str]:

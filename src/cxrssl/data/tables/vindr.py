@@ -91,7 +91,7 @@ def read_table(path: Path) -> Table:
 
 
 def has_findings(path: Path) -> bool:
-    """Return whether a CSV has the columns of Kaggle's table and a class of VinDr-CXR."""
+    """Return whether a CSV has the columns of Kaggle's table, and most classes are VinDr-CXR's."""
     try:
         header = list(pd.read_csv(path, nrows=0).columns)
         if not set(_EXPECTED) <= set(header) or not {"rad_id", "class_id"} & set(header):
@@ -99,8 +99,10 @@ def has_findings(path: Path) -> bool:
         names = pd.read_csv(path, usecols=["class_name"], dtype=str)["class_name"]
     except _UNREADABLE:
         return False
-    known = {name.casefold() for name in (*LOCAL_FINDINGS, NO_FINDING)}
-    return any(str(name).strip().casefold() in known for name in names.unique())
+    plain = names.dropna().str.strip().str.casefold()
+    found = plain[plain.ne(NO_FINDING.casefold())].unique()
+    known = {name.casefold() for name in LOCAL_FINDINGS}
+    return bool(len(plain)) and 2 * sum(name in known for name in found) >= len(found)
 
 
 def read_physionet(folder: Path) -> Table:

@@ -45,6 +45,9 @@ EXPECTED = [("a", "mass", (1.0, 2.0, 11.0, 12.0)), ("b", "node", (3.0, 4.0, 8.0,
         "﻿" + BOXES,
         BOXES.replace(",", ";").replace("11", "11,0"),
         BOXES.replace(",", "\t").replace("\n", "\r\n"),
+        "sep=;\n" + BOXES.replace(",", ";"),
+        BOXES.replace("\n", ",0\n").replace("ymax,0", "ymax,split"),
+        BOXES.replace("\n", ",frontal\n").replace("ymax,frontal", "ymax,kind"),
         "File Name,Class Name,X1,Y1,X2,Y2\nimages/a.png,mass,1,2,11,12\n"
         "images\\b.png,node,3,4,8,9\n",
         "image_id,category,x,y,width,height\na,mass,1,2,10,10\nb,node,3,4,5,5\n",
@@ -113,8 +116,11 @@ def test_a_bad_row_is_a_fault_of_its_image_that_names_the_row(
         ("image,label,xmin,ymin,xmax,ymax\na,,1,2,3,4\n", "line 2: the box has no class"),
         ("image,label,xmin,ymin,xmax,ymax\n", "a header and no rows"),
         ('image,label,xmin,ymin,xmax,ymax\na,"m,1,2,3,4\n', "can't be read"),
-        ("image,label,xmin,ymin,xmax,ymax,split\na,m,1,2,3,4,trian\n", "the split is 'trian'; exp"),
-        ("image,label,xmin,ymin,xmax,ymax,kind\na,m,1,2,3,4,odd\n", "kind of image is 'odd'"),
+        ("image,label,xmin,ymin,xmax,ymax,split\na,m,1,2,3,4,trian\nb,m,1,2,3,4,test\n",
+         "line 2: the split is 'trian'; exp"),
+        ("image,label,xmin,ymin,xmax,ymax,kind\na,m,1,2,3,4,odd\nb,m,1,2,3,4,normal\n",
+         "kind of image is 'odd'"),
+        ("sep=;\nimage;label;xmin;ymin;xmax;ymax\na;m;1;2;3\n", "boxes.csv, line 3: it has 5"),
     ],
 )  # fmt: skip
 def test_a_table_that_can_not_be_meant_is_an_error_with_its_row(
@@ -191,3 +197,18 @@ def test_own_classes_in_kaggle_s_form_are_not_vindr_s(tmp_path: Path) -> None:
     assert (result.layout, result.table.classes) == ("csv", ("Lung right",))
     (tmp_path / "train.csv").write_text(header + rows.replace("Lung right,0", "ILD,5"))
     assert read_source(tmp_path).layout == "kaggle"
+
+
+def test_excel_s_utf_16_is_read_and_other_encodings_are_an_error(tmp_path: Path) -> None:
+    source(tmp_path, {"readme.txt": ""})
+    (tmp_path / "boxes.csv").write_bytes(BOXES.encode("utf-16"))
+    assert boxes(read_source(tmp_path)) == EXPECTED
+    (tmp_path / "boxes.csv").write_bytes(BOXES.replace("mass", "größe").encode("cp1252"))
+    with pytest.raises(DataError, match=r"boxes\.csv can't be read: .* Save it as CSV in UTF-8"):
+        read_source(tmp_path)
+
+
+def test_a_table_of_patients_that_is_not_read_is_said(tmp_path: Path) -> None:
+    clinical = "image,age,Patient ID\na,70,x\nb,71,x\n"
+    result = source(tmp_path, {"boxes.csv": BOXES, "clinical.csv": clinical})
+    assert any(note.startswith("clinical.csv names patients, and is not") for note in result.notes)

@@ -158,8 +158,12 @@ def test_without_test_images_those_of_validation_are_the_test(tmp_path: Path) ->
 def test_a_file_is_the_split(tmp_path: Path) -> None:
     folder = boxed(tmp_path / "source", NAMES)
     file = tmp_path / "split.csv"
-    file.write_text("image,split\na0,train\ntrain/a1.png,train\na2.png,train\nc,test\n")
+    text = "image,split\na0,train\ntrain/a1.png,train\na2.png,train\nc,test\n"
+    file.write_text(text.replace(",", ";"))
+    in_semicolons = read_source(folder, split=str(file)).table.parts
+    file.write_text(text)
     result = read_source(folder, split=str(file))
+    assert in_semicolons == result.table.parts
     assert result.table.parts == {
         "a0": "train", "a1": "train", "a2": "train", "a3": "unused", "b": "unused", "c": "test"
     }  # fmt: skip

@@ -7,24 +7,25 @@ table; where they name the same images, a column must say who read them.
 
 import csv
 import gzip
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, isfinite, isnan, nan
 from pathlib import Path, PurePosixPath
-from typing import TextIO, assert_never
+from typing import NamedTuple, TextIO, assert_never
 
 from cxrssl.core.errors import DataError
 from cxrssl.core.labels import NO_FINDING
 from cxrssl.core.printable import printable
 from cxrssl.core.sizes import stated_size
-from cxrssl.data.tables.csv_columns import Columns, columns_of
+from cxrssl.data.tables.csv_columns import Columns, columns_of, names_patients
 from cxrssl.data.tables.files import names_text
 from cxrssl.data.tables.image_ids import plain_id
 from cxrssl.data.tables.marks import NO_BOX, NO_READER, Corners, Mark, StatedImage, StatedMarks
 from cxrssl.data.tables.rows import BoxForm, BoxUnit
-from cxrssl.data.tables.splits import split_named
+from cxrssl.data.tables.splits import SPLIT_WORDS, split_named
 
 _SUFFIXES = (".csv", ".tsv", ".txt")
 _SEPARATORS = (",", ";", "\t", "|")
@@ -33,6 +34,7 @@ _NORMAL = {
     "background", "healthy", "nan", "null",
 }  # fmt: skip
 _OTHER = {"other finding", "other_finding", "other", "abnormal"}
+_SEP = re.compile(r"sep=(.)", re.IGNORECASE)
 _EMPTY = {"", "nan", "na", "n/a", "none", "null"}
 _ONLY_CLASS = "finding"
 _MAX_HEADER_CHARACTERS = 1 << 16
@@ -171,27 +173,49 @@ def _is_csv(path: Path) -> bool:
     return name.endswith(_SUFFIXES)
 
 
-def _header(path: Path) -> tuple[Columns, list[str], str] | None:
-    """Return the columns, the header and the separator of a table of boxes; None of others."""
-    try:
-        with _opened(path) as file:
-            line = file.readline(_MAX_HEADER_CHARACTERS)
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError):
+class _Header(NamedTuple):
+    """The first line of a table of boxes, or its second where Excel's `sep=;` is the first."""
+
+    columns: Columns
+    names: list[str]
+    separator: str
+    line: int
+
+
+def _header(path: Path) -> _Header | None:
+    """Return the header of a table of boxes; None of other files."""
+    found = _first_row(path)
+    if found is None:
         return None
-    separator = max(_SEPARATORS, key=line.count)
-    header = next(csv.reader([line], delimiter=separator), [])
-    columns = columns_of(header, place=f"{path.name}, line 1")
-    return None if columns is None else (columns, header, separator)
+    names, separator, line = found
+    columns = columns_of(names, place=f"{path.name}, line {line}")
+    return None if columns is None else _Header(columns, names, separator, line)
+
+
+def _first_row(path: Path) -> tuple[list[str], str, int] | None:
+    """Return the cells of a file's header, its separator and its line; None of a broken file."""
+    try:
+        # What is no UTF-8 further on is told when the table is read.
+        with _opened(path, errors="replace") as file:
+            text, line = file.readline(_MAX_HEADER_CHARACTERS), 1
+            stated = _SEP.fullmatch(text.strip())
+            if stated:
+                text, line = file.readline(_MAX_HEADER_CHARACTERS), 2
+    except (OSError, EOFError, zlib.error, UnicodeError):
+        return None
+    separator = stated[1] if stated else max(_SEPARATORS, key=text.count)
+    return next(csv.reader([text], delimiter=separator), []), separator, line
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[TextIO]:
-    if path.suffix.lower() == ".gz":
-        with gzip.open(path, "rt", encoding="utf-8-sig", newline="") as file:
-            yield file
-    else:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            yield file
+def _opened(path: Path, *, errors: str = "strict") -> Iterator[TextIO]:
+    """Open a table, packed or not, in UTF-8 or, if it begins so, in UTF-16 as Excel writes it."""
+    opener = gzip.open if path.suffix.lower() == ".gz" else open
+    with opener(path, "rb") as raw:
+        is_wide = raw.read(2) in (b"\xff\xfe", b"\xfe\xff")
+    encoding = "utf-16" if is_wide else "utf-8-sig"
+    with opener(path, "rt", encoding=encoding, errors=errors, newline="") as file:
+        yield file
 
 
 def _read(path: Path, name: str) -> _File:
@@ -206,22 +230,46 @@ def _read(path: Path, name: str) -> _File:
             f"{name} is not a table of boxes: expected a header with a column for the image (such "
             "as image), the class (label) and the box (x_min, y_min, x_max, y_max)."
         )
-    columns, header, separator = head
     rows: list[_Row] = []
     try:
         with _opened(path) as file:
-            reader = csv.reader(file, delimiter=separator, strict=True)
+            for _ in range(head.line - 1):
+                file.readline()
+            reader = csv.reader(file, delimiter=head.separator, strict=True)
             next(reader)
             for cells in reader:
                 if any(cell.strip() for cell in cells):
-                    rows.append(_row(header, cells, columns, f"{name}, line {reader.line_num}"))
+                    place = f"{name}, line {reader.line_num + head.line - 1}"
+                    rows.append(_row(head.names, cells, head.columns, place))
                 if len(rows) > _MAX_ROWS:
                     raise DataError(f"{name} has more than {_MAX_ROWS:,} rows. Divide it.")
-    except (csv.Error, OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+    except (csv.Error, OSError, EOFError, zlib.error, UnicodeError) as error:
         raise DataError(f"{name} can't be read: {error}. Save it as CSV in UTF-8.") from error
     if not rows:
         raise DataError(f"{name} has a header and no rows. Expected a row a box.")
-    return _File(path, name, columns, rows)
+    return _without_other_words(_File(path, name, head.columns, rows))
+
+
+def _without_other_words(file: _File) -> _File:
+    """Return a file without the columns split and kind if none of their cells is a word of them.
+
+    A column may be called so and be about something else, such as the number of a fold.
+    """
+    roles = dict(file.columns.roles)
+    for role, words in (("split", SPLIT_WORDS), ("kind", _NORMAL | _OTHER)):
+        cells = {row.values.get(role, "").casefold() for row in file.rows} - {""}
+        if cells and cells.isdisjoint(words):
+            unused = (*file.columns.unused, roles.pop(role))  # type: ignore[call-overload]
+            file = replace(file, columns=replace(file.columns, roles=roles, unused=unused))
+            for row in file.rows:
+                row.values.pop(role)
+    return file
+
+
+def patient_tables(files: Iterable[Path]) -> list[Path]:
+    """Return the CSV files that have a column for the image and one for the patient."""
+    rows = ((path, _first_row(path)) for path in files if _is_csv(path))
+    return [path for path, row in rows if row is not None and names_patients(row[0])]
 
 
 def _row(header: Sequence[str], cells: Sequence[str], columns: Columns, place: str) -> _Row:

@@ -121,6 +121,12 @@ def image_and_split_columns(header: Sequence[str], *, place: str) -> tuple[int, 
     return names.index(image), names.index(split)
 
 
+def names_patients(header: Sequence[str]) -> bool:
+    """Return whether a table has a column for the image and one for the patient."""
+    by_name = {plain_name(name): name for name in header}
+    return _first(by_name, _IMAGE) is not None and _first(by_name, _PATIENT) is not None
+
+
 def plain_name(name: str) -> str:
     """Return a column's name as names are compared."""
     return _BLANKS.sub("_", name.strip().casefold())

@@ -18,6 +18,7 @@ from cxrssl.core.errors import DataError
 from cxrssl.core.layouts import Layout, LayoutName
 from cxrssl.data.tables.coco import read_coco
 from cxrssl.data.tables.coco_documents import coco_documents, possible_documents, the_document
+from cxrssl.data.tables.csv_boxes import patient_tables
 from cxrssl.data.tables.files import (
     FolderContents,
     image_files,
@@ -231,6 +232,12 @@ def _unused_notes(folder: Path, contents: FolderContents, source: Source) -> lis
     notes = []
     if tables:
         notes.append(f"tables that are not used: {names_text(tables, folder)}")
+    of_patients = patient_tables(tables)
+    if of_patients:
+        notes.append(
+            f"{names_text(of_patients, folder)} names patients, and is not read: put its column "
+            "into the table of boxes, or films of one patient are divided"
+        )
     # The images of a pool that are left have names that can't be used, and are faults.
     if images and source.layout != "images":
         notes.append(

@@ -19,6 +19,8 @@ _NAMES = {
     "val": "val", "valid": "val", "validation": "val", "dev": "val",
     "test": "test", "testing": "test",
 }  # fmt: skip
+SPLIT_WORDS = frozenset(_NAMES)
+"""What a table may call a part, in lower case."""
 FOLDERS, NONE = "folders", "none"
 """Words of a user for: by the folders train/, valid/ and test/; and for: no own division."""
 UNUSED = "unused"
@@ -202,7 +204,9 @@ def _rows(path: Path) -> Iterator[tuple[int, str, str]]:
     """Yield line, image and split of each row of a file."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
+            first = file.readline()
+            file.seek(0)
+            reader = csv.reader(file, delimiter=max(",;\t|", key=first.count), strict=True)
             image, split = image_and_split_columns(next(reader, []), place=f"{path.name}, line 1")
             for cells in reader:
                 if reader.line_num > _MAX_ROWS:

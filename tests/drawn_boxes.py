@@ -1,6 +1,5 @@
 """Boxes drawn at random as labelformat holds them, which writes formats of labelling tools."""
 
-from argparse import ArgumentParser
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,7 +9,6 @@ from labelformat.model.category import Category
 from labelformat.model.image import Image
 from labelformat.model.object_detection import (
     ImageObjectDetection,
-    ObjectDetectionInput,
     SingleObjectDetection,
 )
 from PIL import Image as Picture
@@ -23,8 +21,8 @@ Boxes = list[tuple[str, str, tuple[float, ...]]]
 """(image id, class, corners in pixels), sorted."""
 
 
-class DrawnBoxes(ObjectDetectionInput):
-    """Films of different sizes with none to four boxes each."""
+class DrawnBoxes:
+    """Films of different sizes with none to four boxes each, as labelformat's writers take them."""
 
     def __init__(self, *, num_images: int = 12, seed: int = 0) -> None:
         generator = np.random.default_rng(seed)
@@ -41,10 +39,6 @@ class DrawnBoxes(ObjectDetectionInput):
             image = Image(number, f"film{number}.png", width, height)
             self.labels.append(ImageObjectDetection(image, objects))
 
-    @staticmethod
-    def add_cli_arguments(parser: ArgumentParser) -> None:
-        raise NotImplementedError
-
     def get_categories(self) -> Iterable[Category]:
         return [Category(number, name) for number, name in enumerate(NAMES)]
 
@@ -58,6 +52,18 @@ class DrawnBoxes(ObjectDetectionInput):
         folder.mkdir(parents=True)
         for image in self.get_images():
             Picture.new("L", (image.width, image.height), 9).save(folder / image.filename)
+
+
+def fill(folder: Path, files: dict[str, str | bytes]) -> Path:
+    """Write texts, and pictures of 40x20 pixels for what is called .png."""
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".png":
+            Picture.new("L", (40, 20), 9).save(path)
+        else:
+            path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return folder
 
 
 def boxes_of(labels: Iterable[ImageObjectDetection]) -> Boxes:

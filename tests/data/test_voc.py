@@ -4,11 +4,10 @@ from pathlib import Path
 
 import pytest
 from labelformat.formats import PascalVOCObjectDetectionInput, PascalVOCObjectDetectionOutput
-from PIL import Image
 
 from cxrssl.core.errors import DataError
 from cxrssl.data.tables import Source, read_source
-from drawn_boxes import NAMES, DrawnBoxes, boxes_of, boxes_read
+from drawn_boxes import NAMES, DrawnBoxes, boxes_of, boxes_read, fill
 
 BOX = "<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>11</xmax><ymax>12</ymax></bndbox>"
 SIZE = "<size><width>40</width><height>20</height><depth>1</depth></size>"
@@ -23,18 +22,6 @@ def document(*things: str, filename: str = "a.png", size: str = SIZE, head: str 
     return (
         f"{head}<annotation>\n<filename>{filename}</filename>{size}\n{''.join(things)}</annotation>"
     )
-
-
-def fill(folder: Path, files: dict[str, str | bytes]) -> Path:
-    """Write texts, and pictures of 40x20 pixels for what is called .png."""
-    for name, content in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix == ".png":
-            Image.new("L", (40, 20), 9).save(path)
-        else:
-            path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return folder
 
 
 def source(folder: Path, xml: str | bytes, **others: str) -> Source:

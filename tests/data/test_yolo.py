@@ -9,27 +9,14 @@ from labelformat.formats import (
     YOLOv8ObjectDetectionInput,
     YOLOv8ObjectDetectionOutput,
 )
-from PIL import Image
 
 from cxrssl.core.errors import DataError
 from cxrssl.data.tables import Source, read_source
 from cxrssl.data.tables.rows import BOX_COLUMNS
-from drawn_boxes import NAMES, DrawnBoxes, boxes_of, boxes_read
+from drawn_boxes import NAMES, DrawnBoxes, boxes_of, boxes_read, fill
 
 ROW = "0 .5 .5 .2 .4\n"
 YAML = "names: [mass, node]\n"
-
-
-def fill(folder: Path, files: dict[str, str | bytes]) -> Path:
-    """Write texts, and pictures of 40x20 pixels for what is called .png."""
-    for name, content in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix == ".png":
-            Image.new("L", (40, 20), 9).save(path)
-        else:
-            path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return folder
 
 
 def source(folder: Path, label: str | bytes, **others: str) -> Source:

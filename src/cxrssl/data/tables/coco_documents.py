@@ -19,12 +19,8 @@ from cxrssl.data.coco.annotations import Annotations, Flags, annotations_of, fin
 from cxrssl.data.coco.categories import classes_of
 from cxrssl.data.coco.json import Annotation, Image, NormalId, entries_of, is_dataset, read_document
 from cxrssl.data.tables.files import names_text
+from cxrssl.data.tables.json_head import HEAD_BYTES, json_head
 
-# A larger file is told by how it begins.
-_MAX_WHOLE_BYTES = 1 << 26
-_HEAD_BYTES = 1 << 20
-_BEGINNING_BYTES = 1 << 12
-_BOM = b"\xef\xbb\xbf"
 _LISTS = re.compile(rb'"(images|annotations)"\s*:\s*\[')
 
 
@@ -199,23 +195,15 @@ def _is_score(value: Any) -> bool:  # noqa: ANN401 - whatever JSON can hold
 
 def _is_coco(path: Path) -> bool:
     """Return whether a file is a COCO data set that lists an image."""
-    try:
-        is_whole = path.stat().st_size <= _MAX_WHOLE_BYTES
-        with path.open("rb") as file:
-            content = file.read(_MAX_WHOLE_BYTES if is_whole else _HEAD_BYTES).removeprefix(_BOM)
-    except OSError:
+    head = json_head(path)
+    if head is None or head.first != b"{":
         return False
-    if content.lstrip()[:1] != b"{":
-        return False
-    if not is_whole:
-        return _LISTS.search(content) is not None
-    is_coco = is_dataset(content)
-    return _LISTS.search(content[:_HEAD_BYTES]) is not None if is_coco is None else is_coco
+    if not head.is_whole:
+        return _LISTS.search(head.content) is not None
+    is_coco = is_dataset(head.content)
+    return _LISTS.search(head.content[:HEAD_BYTES]) is not None if is_coco is None else is_coco
 
 
 def _is_list(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return file.read(_BEGINNING_BYTES).removeprefix(_BOM).lstrip()[:1] == b"["
-    except OSError:
-        return False
+    head = json_head(path)
+    return head is not None and head.first == b"["

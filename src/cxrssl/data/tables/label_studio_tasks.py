@@ -13,11 +13,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cxrssl.core.errors import DataError
+from cxrssl.data.tables.json_head import json_head
 from cxrssl.data.tables.rows import IMAGE_SUFFIXES
 
-# A larger file is told by how it begins.
-_MAX_WHOLE_BYTES = 1 << 26
-_HEAD_BYTES = 1 << 20
 _MAX_BYTES = 1 << 31
 _BOM = b"\xef\xbb\xbf"
 _TASKS = re.compile(rb'"(annotations|completions)"\s*:\s*\[')
@@ -98,13 +96,10 @@ def _content(path: Path, name: str) -> Any:  # noqa: ANN401 - whatever JSON can 
 
 
 def _is_export(path: Path) -> bool:
-    try:
-        is_whole = path.stat().st_size <= _MAX_WHOLE_BYTES
-        with path.open("rb") as file:
-            content = file.read(_MAX_WHOLE_BYTES if is_whole else _HEAD_BYTES).removeprefix(_BOM)
-    except OSError:
+    head = json_head(path)
+    if head is None:
         return False
-    first = content.lstrip()[:1]
+    content, first = head.content, head.first
     if first not in (b"[", b"{") or (first == b"{" and _has_all(content, _OF_COCO)):
         return False
     if _TASKS.search(content) and _OF_TASKS.search(content):

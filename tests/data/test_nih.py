@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from cxrssl.core.errors import DataError
-from cxrssl.data.tables.nih import nih_tables, patient_of, read_nih
+from cxrssl.data.tables.nih import nih_tables, read_nih
+from cxrssl.data.tables.patients import nih_patient
 from cxrssl.data.tables.published_files import PublishedSource
 from published_data import boxes, made, package_data, patients, read_as
 
@@ -128,8 +129,8 @@ def test_a_bad_box_is_a_fault_of_its_film(row: str, film: str, text: str, tmp_pa
 
 
 def test_names_of_films_tell_patients() -> None:
-    assert patient_of("images/00000013_005.png") == "00000013"
-    assert [patient_of(name) for name in ("36199.png", "13_005.png", "00000013_005_a.png")] == [
+    assert nih_patient("images/00000013_005.png") == "00000013"
+    assert [nih_patient(name) for name in ("36199.png", "13_005.png", "00000013_005_a.png")] == [
         ""
     ] * 3
 

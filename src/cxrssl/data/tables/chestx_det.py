@@ -21,7 +21,8 @@ from typing import NamedTuple
 
 from cxrssl.core.labels import NO_FINDING
 from cxrssl.data.tables.marks import NO_BOX, NO_READER, Mark, StatedImage, StatedMarks
-from cxrssl.data.tables.nih import FILM_SIZE, patient_of
+from cxrssl.data.tables.nih import FILM_SIZE
+from cxrssl.data.tables.patients import nih_patient
 from cxrssl.data.tables.published_files import (
     JsonObject,
     PublishedSource,
@@ -101,7 +102,7 @@ def _read_file(source: PublishedSource, path: Path, read: _Read) -> None:
     entries = json_content(path, name, list[_Entry], expected=_EXPECTED)
     for number, entry in enumerate(entries):
         place, image = f"{name}, entry {number}", str(folder / entry.file_name)
-        patient = patient_of(entry.file_name)
+        patient = nih_patient(entry.file_name)
         read.images.append(StatedImage(image, place, FILM_SIZE, patient, split))
         fault = _fault(entry)
         if fault:

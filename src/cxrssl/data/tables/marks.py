@@ -180,6 +180,7 @@ def _find(
     other_suffix = _with_other_suffix(folder, locations)
     locations |= other_suffix
     found, faults, num_guesses = dict[str, str](), dict[str, str](), 0
+    present = set(ids.values())
     for number, (name, location) in enumerate(locations.items(), start=1):
         if not location.fault and location.path not in ids:
             fault = f"{location.path.name} is not an image file that can be used"
@@ -187,7 +188,7 @@ def _find(
         if location.fault:
             image_id = plain_id(location.path)
             usable = is_id(image_id) and len(image_id) <= LONGEST_ID
-            is_free = usable and image_id not in ids.values() and image_id not in faults
+            is_free = usable and image_id not in present and image_id not in faults
             key = image_id if is_free else f"image-{number}"
             faults[key] = f"{places[name]}: {f'{location.fault}.' if usable else _BAD_NAME}"
             continue

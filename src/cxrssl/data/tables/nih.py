@@ -19,7 +19,6 @@ Source: Wang et al., "ChestX-ray8", CVPR 2017, and the README of the data set. N
 real films: the real tables, as torchxrayvision ships them, were, and 44 of the films.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
@@ -27,6 +26,7 @@ from cxrssl.core.errors import DataError
 from cxrssl.core.labels import NO_FINDING
 from cxrssl.data.tables.image_ids import plain_id
 from cxrssl.data.tables.marks import NO_BOX, NO_READER, Corners, Mark, StatedImage, StatedMarks
+from cxrssl.data.tables.patients import nih_patient
 from cxrssl.data.tables.published_files import (
     PublishedSource,
     files_named,
@@ -48,13 +48,6 @@ _ENTRY_COLUMNS = ["Image Index", "Finding Labels"]
 _NUM_CELLS = 6
 _NORMAL = "No Finding"
 _SPELLINGS = {"Infiltrate": "Infiltration"}
-_FILM_NAME = re.compile(r"([0-9]{8})_[0-9]{3}")
-
-
-def patient_of(name: str) -> str:
-    """Return the patient that an NIH film's name tells, such as "00000013"; "" of other names."""
-    match = _FILM_NAME.fullmatch(plain_id(PurePosixPath(name)))
-    return "" if match is None else match[1]
 
 
 def nih_tables(folder: Path, files: Iterable[Path]) -> list[Path]:
@@ -97,9 +90,9 @@ def read_nih(source: PublishedSource) -> StatedMarks:
     # Films that nobody read may be those of people who are in a split.
     others = source.other_images({image.name for image in images})
     images += [
-        StatedImage(path, "its file name", patient=patient_of(name))
+        StatedImage(path, "its file name", patient=nih_patient(name))
         for path, name in others.items()
-        if patient_of(name)
+        if nih_patient(name)
     ]
     return StatedMarks(tuple(source.tables), marks, images, "sides", notes=tuple(notes))
 
@@ -126,7 +119,7 @@ def _boxes(path: Path, name: str) -> Iterator[Mark]:
 
 
 def _stated(name: str, place: str, *, kind: str = "", unmarked: str = "") -> StatedImage:
-    return StatedImage(name, place, FILM_SIZE, patient_of(name), kind=kind, unmarked=unmarked)
+    return StatedImage(name, place, FILM_SIZE, nih_patient(name), kind=kind, unmarked=unmarked)
 
 
 def _read_entries(

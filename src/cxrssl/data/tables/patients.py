@@ -85,6 +85,12 @@ def _odd_keys(keys: Mapping[str, str]) -> Iterator[str]:
         )
 
 
+def nih_patient(name: str) -> str:
+    """Return the patient that the name of an NIH film tells, such as "00000013"; else ""."""
+    match = _NIH_NAME.fullmatch(plain_id(PurePosixPath(name)))
+    return "" if match is None else match[1]
+
+
 def compiled(pattern: str) -> re.Pattern[str]:
     """Return a pattern for file names.
 
@@ -121,12 +127,8 @@ def _matches(folder: Path, files: Mapping[str, Path], pattern: re.Pattern[str]) 
 
 def _nih_patients(files: Mapping[str, Path]) -> dict[str, str]:
     """Return the patients of NIH's files, {} unless all are called so."""
-    matches = {
-        name: _NIH_NAME.fullmatch(plain_id(PurePosixPath(path.name)))
-        for name, path in files.items()
-    }
-    keys = {name: match[1] for name, match in matches.items() if match is not None}
-    return keys if len(keys) == len(files) else {}
+    keys = {name: nih_patient(path.name) for name, path in files.items()}
+    return keys if all(keys.values()) else {}
 
 
 def _hash(key: str) -> str:

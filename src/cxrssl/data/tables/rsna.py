@@ -25,7 +25,8 @@ from typing import NamedTuple
 from cxrssl.core.labels import NO_FINDING
 from cxrssl.core.printable import printable
 from cxrssl.data.tables.marks import NO_BOX, NO_READER, Mark, StatedImage, StatedMarks
-from cxrssl.data.tables.nih import FILM_SIZE, patient_of
+from cxrssl.data.tables.nih import FILM_SIZE
+from cxrssl.data.tables.patients import nih_patient
 from cxrssl.data.tables.published_files import (
     JsonObject,
     PublishedSource,
@@ -164,7 +165,7 @@ def _patients(source: PublishedSource) -> dict[str, str]:
         expected = "a list of objects with subset_img_id and img_id"
         films = json_content(path, source.name_of(path), list[_MappedFilm], expected=expected)
         for film in films:
-            patient = patient_of(film.img_id)
+            patient = nih_patient(film.img_id)
             if film.subset_img_id and patient:
                 patients[film.subset_img_id] = patient
     return patients

@@ -21,8 +21,6 @@ _NAMES = {
 }  # fmt: skip
 SPLIT_WORDS = frozenset(_NAMES)
 """What a table may call a part, in lower case."""
-FOLDERS, NONE = "folders", "none"
-"""Words of a user for: by the folders train/, valid/ and test/; and for: no own division."""
 UNUSED = "unused"
 """Part of an image that its source's own division leaves out."""
 _MAX_ROWS = 20_000_000

@@ -12,6 +12,7 @@ from PIL import Image
 
 from cxrssl.core.errors import DataError
 from cxrssl.data.tables import Source, read_source
+from dicom_files import dicom_file
 
 BOXES = "image,label,xmin,ymin,xmax,ymax\na.png,mass,1,2,11,12\nb.png,node,3,4,8,9\n"
 BOX_COLUMNS = ["x_min", "y_min", "x_max", "y_max"]
@@ -212,3 +213,98 @@ def test_a_table_of_patients_that_is_not_read_is_said(tmp_path: Path) -> None:
     clinical = "image,age,Patient ID\na,70,x\nb,71,x\n"
     result = source(tmp_path, {"boxes.csv": BOXES, "clinical.csv": clinical})
     assert any(note.startswith("clinical.csv names patients, and is not") for note in result.notes)
+
+
+@pytest.mark.parametrize("suffix", ["png", "dcm"])
+def test_percent_are_known_by_the_size_of_the_images(suffix: str, tmp_path: Path) -> None:
+    (tmp_path / "boxes.csv").write_text(
+        "file,label,x,y,w,h\na,mass,10,20,50,30\nb,node,0,0,100,100\n"
+    )
+    for name in ("a", "b"):
+        pixels = np.zeros((300, 400), np.uint16)
+        if suffix == "png":
+            Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / f"{name}.png")
+        else:
+            dicom_file(tmp_path / f"{name}.dcm", pixels)
+    result = read_source(tmp_path)
+    assert boxes(result)[0][2] == (0.1, 0.2, 0.6, 0.5)
+    assert result.table.unit == "fraction"
+    assert any("percent" in note for note in result.notes)
+
+
+def test_small_images_may_have_all_boxes_within_a_hundred_pixels(tmp_path: Path) -> None:
+    (tmp_path / "boxes.csv").write_text("file,label,x,y,w,h\na,mass,10,20,50,30\n")
+    Image.new("L", (128, 128)).save(tmp_path / "a.png")
+    assert read_source(tmp_path).table.unit == "px"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'image,bbox,label\na,"[1, 2, 3, 4]",mass\n',
+        'filename,region_count,region_id,region_shape_attributes\na.png,1,0,"{""name"":""rect""}"\n',
+    ],
+)
+def test_boxes_in_one_column_are_refused_with_what_to_do(text: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"x_min, y_min, x_max and y_max|VGG Image Annotator's CSV"):
+        source(tmp_path, {"boxes.csv": text})
+
+
+@pytest.mark.parametrize(
+    ("text", "tool"),
+    [
+        (
+            '{"a.png9": {"filename": "a.png", "regions": [{"shape_attributes": {"name": "rect"}, '
+            '"region_attributes": {}}]}}',
+            "VGG Image Annotator's",
+        ),
+        ('{"version": "5", "shapes": [], "imagePath": "a.png"}', "LabelMe's"),
+    ],
+)
+def test_json_of_other_tools_is_called_by_its_name(text: str, tool: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=f"is {tool} JSON, and no layout reads it. Export COCO"):
+        source(tmp_path, {"a.json": text})
+
+
+def test_a_split_that_is_not_followed_may_have_any_words(tmp_path: Path) -> None:
+    text = (
+        BOXES.replace("\n", ",train\n")
+        .replace("ymax,train", "ymax,split")
+        .replace("9,train", "9,A")
+    )
+    with pytest.raises(DataError, match=r"line 3: the split is 'A'"):
+        source(tmp_path, {"boxes.csv": text})
+    result = read_source(tmp_path, split="none")
+    assert not result.table.parts
+    assert any("not used: split" in note for note in result.notes)
+
+
+def test_the_names_of_tables_are_a_split_where_it_is_asked_for(tmp_path: Path) -> None:
+    head, first, second, _ = BOXES.split("\n")
+    tables = {"train.csv": f"{head}\n{first}\n", "my_val.csv": f"{head}\n{second}\n"}
+    result = source(tmp_path, tables)
+    assert any("names of a split, train (1), val (1), which is not used" in n for n in result.notes)
+    assert not result.table.parts
+    assert read_source(tmp_path, split="folders").table.parts == {"a": "train", "b": "test"}
+    for name, text in tables.items():
+        row = text.splitlines()[1].replace("b.png", "a.png")
+        (tmp_path / name).write_text(f"{head},reader\n{row},{name[0]}\n")
+    with pytest.raises(DataError, match=r"my_val.csv and train.csv both name the image a"):
+        read_source(tmp_path, split="folders")
+
+
+@pytest.mark.parametrize("mask", ["masks/a.png", "images/a_mask.png", "leftMask/b.bmp"])
+def test_masks_beside_films_are_no_films(mask: str, tmp_path: Path) -> None:
+    (tmp_path / mask).parent.mkdir()
+    Image.new("L", (40, 20)).save(tmp_path / mask)
+    result = source(tmp_path, {"boxes.csv": BOXES.replace(".png", "")})
+    assert boxes(result) == EXPECTED
+    assert not result.table.unread
+    assert any("masks of other images, by their names (1)" in note for note in result.notes)
+
+
+def test_films_that_are_called_masks_are_films_where_there_are_no_others(tmp_path: Path) -> None:
+    (tmp_path / "masks").mkdir()
+    for name in ("c", "a_mask"):
+        Image.new("L", (40, 20)).save(tmp_path / "masks" / f"{name}.png")
+    assert set(read_source(tmp_path, layout="images").files) == {"c", "a_mask"}

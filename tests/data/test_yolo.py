@@ -256,3 +256,10 @@ def test_a_label_in_labels_goes_before_one_beside_its_image(tmp_path: Path) -> N
     result = source(tmp_path, ROW, **{"images/a.txt": "1 .1 .1 .1 .1\n"})
     assert boxes(result) == [("a", "mass", BOX)]
     assert "tables that are not used: images/a.txt" in result.notes
+
+
+def test_names_of_classes_in_one_line_are_called_so(tmp_path: Path) -> None:
+    rows = "0 .5 .5 .2 .2\n1 .5 .5 .2 .2\n"
+    files = {"a.png": "", "labels/a.txt": rows, "classes.txt": "mass, effusion\n"}
+    fault = read_source(fill(tmp_path, files)).faults["a"]
+    assert "Its one name seems to be several: write one a line." in fault

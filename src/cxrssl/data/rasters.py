@@ -11,6 +11,7 @@ import warnings
 import zlib
 from dataclasses import dataclass
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin
@@ -107,6 +108,20 @@ def decode_raster(
         small = resized(levels, height=place.height_px, width=place.width_px)
         pixels = placed(_rounded(small, scale), place, size_px=size_px)
     return Radiograph(pixels, width, height, decoded.route, decoded.warnings, has_few_levels=few)
+
+
+def raster_size(path: Path) -> Size | None:
+    """Return (width, height) in pixels as a file states them; None where it can't be told.
+
+    Nothing is decoded, and an orientation is not applied.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=_FORMATS) as image:
+                return image.size
+    except (*_FAULTS, Image.DecompressionBombError):
+        return None
 
 
 def _rounded(levels: Levels, scale: float) -> Pixels:

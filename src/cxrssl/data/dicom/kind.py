@@ -5,18 +5,23 @@ in files of the same names and suffixes. Source: DICOM PS3.4 B.5, PS3.6 A, PS3.1
 """
 
 import warnings
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
+from pydicom.dataset import FileDataset
 from pydicom.filereader import read_partial
 from pydicom.tag import BaseTag
 from pydicom.uid import UID
+
+from cxrssl.core.sizes import Size, stated_size
 
 _PREAMBLE_BYTES = 132
 # What names the object begins in the file's first elements; a hostile header gets no more.
 _HEAD_BYTES = 4096
 _PRIVATE_HEAD_BYTES = 1 << 20
-_SOP_CLASS, _SOP_INSTANCE, _ROWS, _BITS = 0x00080016, 0x00080018, 0x00280010, 0x00280100
+_SOP_CLASS, _SOP_INSTANCE, _ROWS = 0x00080016, 0x00080018, 0x00280010
+_COLUMNS, _BITS = 0x00280011, 0x00280100
 
 
 def is_dicom(path: Path) -> bool:
@@ -47,12 +52,28 @@ def kind_without_image(path: Path) -> str | None:
                 return None
             if UID(sop_class).name == sop_class:  # not in the standard
                 longer_head = head + file.read(_PRIVATE_HEAD_BYTES - len(head))
-                return None if _has_rows(longer_head) else "a private object without rows"
+                return (
+                    None
+                    if "Rows" in _up_to_bits(longer_head, [_ROWS])
+                    else "a private object without rows"
+                )
     # What pydicom raises on broken headers is of many types, and its words may quote values.
     except Exception:
         return None
     name = UID(sop_class).name
     return None if "Image" in name else name.removesuffix(" Storage")
+
+
+def dicom_size(path: Path) -> Size | None:
+    """Return (width, height) in pixels as a DICOM file states them; None where it can't be told."""
+    try:
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            dataset = _up_to_bits(file.read(_PRIVATE_HEAD_BYTES), [_ROWS, _COLUMNS])
+        return stated_size(dataset.get("Columns"), dataset.get("Rows"))
+    # As above: of many types, and its words may quote values.
+    except Exception:
+        return None
 
 
 def _sop_class(head: bytes) -> str | None:
@@ -67,10 +88,10 @@ def _sop_class(head: bytes) -> str | None:
     return str(value) if value else None
 
 
-def _has_rows(head: bytes) -> bool:
-    dataset = read_partial(
+def _up_to_bits(head: bytes, tags: Sequence[int]) -> FileDataset:
+    """Return these elements of a file's head, of those up to the bits of its pixels."""
+    return read_partial(
         BytesIO(head),
         stop_when=lambda tag, _kind, _length: tag > _BITS,
-        specific_tags=[BaseTag(_ROWS)],
+        specific_tags=[*map(BaseTag, tags)],
     )
-    return "Rows" in dataset

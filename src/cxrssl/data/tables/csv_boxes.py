@@ -1,8 +1,8 @@
 """Boxes in CSV files: a row a box, whatever the columns are called (`csv_columns`).
 
-A row without a box says that its reader found nothing, or names a finding without a place. Boxes
-are pixels, or fractions of the image where none of a file's is above 1. Several files are one
-table; where they name the same images, a column must say who read them.
+A row without a box says that its reader found nothing, or names a finding without a place. What
+boxes are in is told by their numbers (`csv_units`). Several files are one table; where they name
+the same images, a column must say who read them.
 """
 
 import csv
@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from math import inf, isfinite, isnan, nan
+from math import inf, isnan, nan
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TextIO, assert_never
 
@@ -20,11 +20,12 @@ from cxrssl.core.errors import DataError
 from cxrssl.core.labels import NO_FINDING
 from cxrssl.core.printable import printable
 from cxrssl.core.sizes import stated_size
-from cxrssl.data.tables.csv_columns import Columns, columns_of, names_patients
+from cxrssl.data.tables.csv_columns import Columns, Role, columns_of, names_patients
+from cxrssl.data.tables.csv_units import unit_notes, unit_of
 from cxrssl.data.tables.files import names_text
 from cxrssl.data.tables.image_ids import plain_id
 from cxrssl.data.tables.marks import NO_BOX, NO_READER, Corners, Mark, StatedImage, StatedMarks
-from cxrssl.data.tables.rows import BoxForm, BoxUnit
+from cxrssl.data.tables.rows import BoxForm
 from cxrssl.data.tables.splits import SPLIT_WORDS, split_named
 
 _SUFFIXES = (".csv", ".tsv", ".txt")
@@ -39,8 +40,6 @@ _EMPTY = {"", "nan", "na", "n/a", "none", "null"}
 _ONLY_CLASS = "finding"
 _MAX_HEADER_CHARACTERS = 1 << 16
 _MAX_ROWS = 20_000_000
-# A file of fractions may hold boxes that were rounded a little beyond the edge.
-_MOST_FRACTION = 1.01
 
 
 @dataclass(frozen=True)
@@ -71,32 +70,41 @@ def csv_tables(files: Iterable[Path]) -> list[Path]:
     return [path for path in files if _is_csv(path) and _header(path) is not None]
 
 
-def read_csv(folder: Path, tables: Sequence[Path]) -> StatedMarks:
+def read_csv(
+    folder: Path, tables: Sequence[Path], images: Sequence[Path], *, reads_split: bool = True
+) -> StatedMarks:
     """Read the tables of boxes of a folder.
+
+    Args:
+        folder: Folder of the source.
+        tables: Its files as `csv_tables` returns them.
+        images: Its image files.
+        reads_split: Whether a column for the split is read.
 
     Raises:
         DataError: If a table can't be read, a row names no image or no class, or two tables name
             the same image and none of them a reader.
     """
-    files = [_read(path, names_text([path], folder)) for path in tables]
+    unread: list[Role] = [] if reads_split else ["split"]
+    files = [_read(path, names_text([path], folder), unread=unread) for path in tables]
     _check_readers(files)
-    unit = _unit(files)
+    unit = unit_of([row.box for file in files for row in file.rows], images)
     drawn = _Drawn(set(), set())
     for row in (row for file in files for row in file.rows if _has_box(row)):
         drawn.classes.add(row.values["category"].casefold())
         drawn.by.add((row.values["image"], row.values["reader"]))
     marks: list[Mark] = []
-    images: list[StatedImage] = []
+    stated: list[StatedImage] = []
     for file in files:
         for row in file.rows:
-            mark, image = _stated(row, file.columns.form, drawn)
-            images.append(image)
+            mark, image = _stated(row, file.columns.form, drawn, scale=unit.scale)
+            stated.append(replace(image, table=file.name) if len(files) > 1 else image)
             if mark is not None:
                 marks.append(mark)
     forms = {file.columns.form for file in files}
     form: BoxForm = forms.pop() if len(forms) == 1 else "corners"
-    notes = (*_column_notes(files), *_unit_notes(unit))
-    return StatedMarks(tuple(tables), marks, images, form, unit, notes=notes)
+    notes = (*_column_notes(files), *unit_notes(unit))
+    return StatedMarks(tuple(tables), marks, stated, form, unit.read, notes=notes)
 
 
 @dataclass(frozen=True)
@@ -107,7 +115,9 @@ class _Drawn:
     by: set[tuple[str, str]]
 
 
-def _stated(row: _Row, form: BoxForm, drawn: _Drawn) -> tuple[Mark | None, StatedImage]:
+def _stated(
+    row: _Row, form: BoxForm, drawn: _Drawn, *, scale: float
+) -> tuple[Mark | None, StatedImage]:
     """Return what a row says: a box, that nothing was found, or a finding without a place."""
     values = row.values
     name, reader, category = values["image"], values["reader"], values["category"]
@@ -116,7 +126,8 @@ def _stated(row: _Row, form: BoxForm, drawn: _Drawn) -> tuple[Mark | None, State
     if _has_box(row):
         if not category:
             raise DataError(f"{row.place}: the box has no class. Name one.")
-        mark = Mark(name, reader, category, _corners(row.box, form), row.place)
+        first, second, third, fourth = (value * scale for value in _corners(row.box, form))
+        mark = Mark(name, reader, category, (first, second, third, fourth), row.place)
     elif category.casefold() in _NORMAL:
         mark, kind = Mark(name, reader, NO_FINDING, NO_BOX, row.place), kind or "normal"
     elif category.casefold() in drawn.classes:
@@ -218,8 +229,8 @@ def _opened(path: Path, *, errors: str = "strict") -> Iterator[TextIO]:
         yield file
 
 
-def _read(path: Path, name: str) -> _File:
-    """Read one table of boxes.
+def _read(path: Path, name: str, *, unread: Sequence[Role] = ()) -> _File:
+    """Read one table of boxes, without the columns of what is to stay unread.
 
     Raises:
         DataError: If it is not one, or a row is broken or names no image.
@@ -247,29 +258,35 @@ def _read(path: Path, name: str) -> _File:
         raise DataError(f"{name} can't be read: {error}. Save it as CSV in UTF-8.") from error
     if not rows:
         raise DataError(f"{name} has a header and no rows. Expected a row a box.")
-    return _without_other_words(_File(path, name, head.columns, rows))
+    return _without_other_words(_File(path, name, head.columns, rows), unread)
 
 
-def _without_other_words(file: _File) -> _File:
-    """Return a file without the columns split and kind if none of their cells is a word of them.
+def _without_other_words(file: _File, unread: Sequence[Role]) -> _File:
+    """Return a file without columns to stay unread, and without a split and kind of other words.
 
     A column may be called so and be about something else, such as the number of a fold.
     """
     roles = dict(file.columns.roles)
-    for role, words in (("split", SPLIT_WORDS), ("kind", _NORMAL | _OTHER)):
-        cells = {row.values.get(role, "").casefold() for row in file.rows} - {""}
-        if cells and cells.isdisjoint(words):
-            unused = (*file.columns.unused, roles.pop(role))  # type: ignore[call-overload]
+    words: dict[Role, frozenset[str]] = {"split": SPLIT_WORDS, "kind": frozenset(_NORMAL | _OTHER)}
+    for role in set(words) & set(roles):
+        cells = {row.values[role].casefold() for row in file.rows} - {""}
+        if role in unread or (cells and cells.isdisjoint(words[role])):
+            unused = (*file.columns.unused, roles.pop(role))
             file = replace(file, columns=replace(file.columns, roles=roles, unused=unused))
             for row in file.rows:
                 row.values.pop(role)
     return file
 
 
+def header_names(path: Path) -> list[str]:
+    """Return the names of the columns of a CSV file; [] of other files."""
+    row = _first_row(path) if _is_csv(path) else None
+    return [] if row is None else row[0]
+
+
 def patient_tables(files: Iterable[Path]) -> list[Path]:
     """Return the CSV files that have a column for the image and one for the patient."""
-    rows = ((path, _first_row(path)) for path in files if _is_csv(path))
-    return [path for path, row in rows if row is not None and names_patients(row[0])]
+    return [path for path in files if names_patients(header_names(path))]
 
 
 def _row(header: Sequence[str], cells: Sequence[str], columns: Columns, place: str) -> _Row:
@@ -302,19 +319,6 @@ def _number(text: str) -> float:
         return float(text.replace(",", "."))
     except ValueError:
         return inf
-
-
-def _unit(files: Sequence[_File]) -> BoxUnit:
-    """Return what boxes are in: fractions if most of them lie in the square from 0 to 1."""
-    boxes = [row.box for file in files for row in file.rows if all(map(isfinite, row.box))]
-    inside = sum(max(box) <= _MOST_FRACTION for box in boxes)
-    return "fraction" if boxes and 2 * inside > len(boxes) else "px"
-
-
-def _unit_notes(unit: BoxUnit) -> list[str]:
-    if unit == "px":
-        return []
-    return ["boxes are between 0 and 1, and so read as fractions of the image's width and height"]
 
 
 def _column_notes(files: Sequence[_File]) -> Iterator[str]:

@@ -28,6 +28,10 @@ _X_CENTER = ("x_center", "xcenter", "center_x", "cx", "x_c", "bbox_x_center")
 _Y_CENTER = ("y_center", "ycenter", "center_y", "cy", "y_c", "bbox_y_center")
 _WIDTH = ("bbox_width", "box_width", "bbox_w", "box_w", "w", "width")
 _HEIGHT = ("bbox_height", "box_height", "bbox_h", "box_h", "h", "height")
+_WHOLE_BOX = (
+    "bbox", "box", "boxes", "bboxes", "bounding_box", "bounding_boxes", "boundingbox", "bndbox",
+    "coordinates", "coords", "annotation", "annotations", "rect", "rectangle", "geometry",
+)  # fmt: skip
 _IMAGE_WIDTH = ("image_width", "img_width", "original_width", "im_width", "columns", "width")
 _IMAGE_HEIGHT = ("image_height", "img_height", "original_height", "im_height", "rows", "height")
 _CLASS = (
@@ -119,6 +123,12 @@ def image_and_split_columns(header: Sequence[str], *, place: str) -> tuple[int, 
         raise DataError(f"{place}: expected the columns image and split; it has {shown}.")
     names = list(header)
     return names.index(image), names.index(split)
+
+
+def whole_box_column(header: Sequence[str]) -> str | None:
+    """Return the column of a table of images whose cells seem to hold a whole box each."""
+    by_name = {plain_name(name): name for name in header}
+    return _first(by_name, _WHOLE_BOX) if _first(by_name, _IMAGE) is not None else None
 
 
 def names_patients(header: Sequence[str]) -> bool:

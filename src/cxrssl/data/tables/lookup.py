@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from cxrssl.core.printable import printable
+from cxrssl.data.tables.files import list_folder
 from cxrssl.data.tables.rows import IMAGE_SUFFIXES
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -124,12 +125,9 @@ class _Lookup:
         return dict(paths)
 
     def _walk(self) -> Iterator[PurePosixPath]:
-        for parent, folders, files in os.walk(self._folder):
-            folders[:] = sorted(set(folders) - {"__MACOSX"})
-            for name in sorted(files):
-                path = Path(parent, name)
-                if not path.is_symlink() or self._is_inside(path):
-                    yield PurePosixPath(path.relative_to(self._folder).as_posix())
+        for path in list_folder(self._folder).files:
+            if not path.is_symlink() or self._is_inside(path):
+                yield PurePosixPath(path.relative_to(self._folder).as_posix())
 
     def _is_inside(self, path: Path) -> bool:
         if path.is_symlink():

@@ -70,6 +70,7 @@ class StatedImage:
         kind: "normal" or "other finding", "" where it is not said.
         unmarked: Why its marks can't be used as the whole truth of it; "" if they can.
         fault: Why the image can't be used at all, with the place; "" if it can.
+        table: Name of the file that says so, "" where a source has one or a file an image.
     """
 
     name: str
@@ -80,6 +81,7 @@ class StatedImage:
     kind: str = ""
     unmarked: str = ""
     fault: str = ""
+    table: str = ""
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,7 @@ def assembled(
         stated.unit,
         facts.patients,
         facts.kinds,
+        {name: tuple(tables) for name, tables in facts.tables.items()},
     ), files
 
 
@@ -245,6 +248,7 @@ class _Facts:
     patients: dict[str, str] = field(default_factory=dict)
     splits: dict[str, str] = field(default_factory=dict)
     kinds: dict[str, str] = field(default_factory=dict)
+    tables: dict[str, dict[str, None]] = field(default_factory=dict)
     unmarked: dict[str, str] = field(default_factory=dict)
     faults: dict[str, str] = field(default_factory=dict)
 
@@ -258,6 +262,8 @@ def _merged_facts(images: Sequence[StatedImage], found: _FoundImages) -> _Facts:
         if image_id is None:
             continue
         _add_reason(facts, image_id, image)
+        if image.table:
+            facts.tables.setdefault(image_id, {})[image.table] = None
         told: list[tuple[str, dict[str, str] | dict[str, Size], str | Size | None]] = [
             ("size", facts.sizes, image.size),
             ("patient", facts.patients, image.patient),

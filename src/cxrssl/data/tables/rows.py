@@ -57,6 +57,7 @@ class Table:
         patients: Image id -> patient, where the source knows; see `data.tables.patients`.
         kinds: Image id -> "normal" or "other finding", for images without a box of which the source
             says so.
+        tables: Image id -> names of the files that name it, in a source of several.
     """
 
     rows: pd.DataFrame
@@ -70,6 +71,7 @@ class Table:
     unit: BoxUnit = "px"
     patients: Mapping[str, str] = field(default_factory=dict)
     kinds: Mapping[str, str] = field(default_factory=dict)
+    tables: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def is_id(name: str) -> bool:

@@ -33,9 +33,10 @@ from cxrssl.data.tables.patients import compiled, patients_of
 from cxrssl.data.tables.published import published_tables, read_published
 from cxrssl.data.tables.published_files import PublishedSource
 from cxrssl.data.tables.rows import COLUMNS, Table, is_id
-from cxrssl.data.tables.splits import parts_of
+from cxrssl.data.tables.splits import StatedSplit, parts_of
 from cxrssl.data.tables.tools import read_tool, tool_tables
 from cxrssl.data.tables.unread import POOL_ADVICE, table_files, unread_tables_error
+from cxrssl.data.tables.unread_tools import tool_advice
 from cxrssl.data.tables.vindr import has_findings, physionet_table, read_physionet, read_table
 
 # A folder of several is what comes first; the others' tables are in its notes.
@@ -113,22 +114,25 @@ def read_source(
     contents = list_folder(folder)
     name = layout_of(folder, contents) if layout == "auto" else layout
     try:
-        source = _read(folder, name, contents)
+        source = _read(folder, name, contents, reads_split=split == "")
     except DataError as error:
-        if name == "images":
+        if layout != "auto" or name == "images":
             raise
         raise DataError(f"{str(error).rstrip('.')}. Or {POOL_ADVICE}.") from error
     table, files = source.table, source.files
     patients, patient_notes = patients_of(folder, files, table.patients, pattern)
     unusable = set(files) - set(table.rows["image_id"]) | set(source.faults)
-    parts, part_notes = parts_of(folder, files, table.parts, patients, split, unusable=unusable)
+    stated = StatedSplit(table.parts, table.tables)
+    parts, part_notes = parts_of(folder, files, stated, patients, split, unusable=unusable)
     table = replace(table, patients=patients, parts=parts)
     unused = _unused_notes(folder, contents, source)
     notes = (*source.notes, *patient_notes, *part_notes, *unused)
     return replace(source, table=table, notes=notes)
 
 
-def _read(folder: Path, layout: LayoutName, contents: FolderContents) -> Source:
+def _read(
+    folder: Path, layout: LayoutName, contents: FolderContents, *, reads_split: bool
+) -> Source:
     tables = tables_of(folder, layout, contents)
     match layout:
         case "kaggle":
@@ -149,7 +153,9 @@ def _read(folder: Path, layout: LayoutName, contents: FolderContents) -> Source:
             return _assembled(layout, folder, images, read_published(layout, published))
         case "label-studio" | "yolo" | "voc" | "csv":
             tables = _some(tables, layout)
-            stated, images = read_tool(layout, folder, contents.files, tables)
+            stated, images = read_tool(
+                layout, folder, contents.files, tables, reads_split=reads_split
+            )
             return _assembled(layout, folder, images, stated)
         case "images":
             source = _with_files(layout, Table(pd.DataFrame(columns=list(COLUMNS)), ()), [folder])
@@ -209,7 +215,8 @@ def layout_of(folder: Path, contents: FolderContents) -> LayoutName:
     if kaggle_table(folder).is_file() and (folder / "train").is_dir():
         return "kaggle"  # which says what is wrong with it
     files = contents.files
-    if possible_documents(folder, files):
+    documents = possible_documents(folder, files)
+    if documents and not any(map(tool_advice, documents)):
         return "coco"  # likewise
     tables = table_files(files, [path for path in files if is_image(path)])
     if tables:

@@ -1,13 +1,16 @@
 """A source's own division into training, validation and test images.
 
-It comes from a column of its table, from the folders of its images (on request: tools divide at
-random, and by image), or from a file beside it. Images of one patient are in one of the three.
+It comes from a column of its table, from the names of its folders or tables (on request: tools
+divide at random, and by image), or from a file beside it. Images of one patient are in one of the
+three.
 """
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath, PurePosixPath
 
 from cxrssl.core.errors import DataError
 from cxrssl.core.printable import printable
@@ -24,6 +27,20 @@ SPLIT_WORDS = frozenset(_NAMES)
 UNUSED = "unused"
 """Part of an image that its source's own division leaves out."""
 _MAX_ROWS = 20_000_000
+_WORD_ENDS = re.compile(r"[ _.-]+")
+
+
+@dataclass(frozen=True)
+class StatedSplit:
+    """What the tables of a source say of its division.
+
+    Attributes:
+        parts: Image id -> part as a table or the published data set has it.
+        tables: Image id -> names of the tables that name it, of a source with several.
+    """
+
+    parts: Mapping[str, str]
+    tables: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def split_named(text: str, *, place: str) -> str:
@@ -45,7 +62,7 @@ def split_named(text: str, *, place: str) -> str:
 def parts_of(
     folder: Path,
     files: Mapping[str, Path],
-    stated: Mapping[str, str],
+    stated: StatedSplit,
     patients: Mapping[str, str],
     split: str,
     *,
@@ -56,10 +73,10 @@ def parts_of(
     Args:
         folder: Folder of the source.
         files: Image id -> file below the folder.
-        stated: Image id -> part as the table or the published data set has it.
+        stated: What its tables say.
         patients: Image id -> patient, where one is known.
-        split: Where the division is from: "" for the table alone, "folders", "none", or the path of
-            a CSV file with a row an image.
+        split: Where the division is from: "" for the table alone, "folders" for the names of
+            folders or else of tables, "none", or the path of a CSV file with a row an image.
         unusable: Images that can't take part whatever their part is.
 
     Raises:
@@ -71,15 +88,18 @@ def parts_of(
         case "":
             # Without a table there is nothing to be divided.
             is_pool = set(files) <= set(unusable)
-            parts, notes = dict(stated), [] if is_pool else _folder_note(folder, files, stated)
+            parts, notes = dict(stated.parts), []
+            if not (is_pool or parts):
+                notes = _unasked_notes(folder, files, stated.tables)
         case "none":
-            notes = ["the source's own split is not used"] if stated else []
+            notes = ["the source's own split is not used"] if stated.parts else []
             return {}, notes
         case "folders":
-            parts, notes = _parts_of_folders(folder, files), []
+            parts, notes = _parts_of_names(folder, files, stated.tables), []
         case _:
             parts, places = _parts_of_file(Path(split), folder, files)
-            notes = ["the split of the table is not used: a file takes its place"] if stated else []
+            is_other = bool(stated.parts)
+            notes = ["the split of the table is not used: a file takes its place"] * is_other
     parts = {name: part for name, part in parts.items() if name in files}
     if not parts:
         return {}, notes
@@ -137,34 +157,66 @@ def _check_patients(
         )
 
 
-def _parts_of_folders(folder: Path, files: Mapping[str, Path]) -> dict[str, str]:
-    parts = {name: _folder_part(folder, path) for name, path in files.items()}
+def _parts_of_names(
+    folder: Path, files: Mapping[str, Path], tables: Mapping[str, tuple[str, ...]]
+) -> dict[str, str]:
+    """Return the part of each image by the folders of the images, or else by those of tables.
+
+    Raises:
+        DataError: If neither is named so, or tables of two parts name one image.
+    """
+    parts = {name: _part_of_path(path.relative_to(folder).parent) for name, path in files.items()}
+    if not any(parts.values()):
+        parts = {name: _part_of_tables(name, tables[name]) for name in files if name in tables}
     known = {name: part for name, part in parts.items() if part}
     if not known:
         raise DataError(
-            f"--split folders: no image of {folder} lies in a folder train, valid (or val) or test."
+            f"--split folders: no image of {folder} lies in a folder train, valid (or val) or "
+            "test, and no two tables are named so."
         )
     return known
 
 
-def _folder_part(folder: Path, path: Path) -> str:
-    """Return the part that a folder of a path names; the deepest that does."""
-    names = [name.casefold() for name in reversed(path.relative_to(folder).parts[:-1])]
-    # CVAT and others add a year or the task: train2017.
-    plain = (name.rstrip("0123456789").rstrip("_-") for name in names)
-    return next((_NAMES[name] for name in plain if name in _NAMES), "")
+def _part_of_tables(image_id: str, tables: tuple[str, ...]) -> str:
+    by_part = {part: table for table in tables if (part := _part_of_path(PurePosixPath(table)))}
+    if len(by_part) > 1:
+        first, second = list(by_part.values())[:2]
+        raise DataError(
+            f"--split folders: {first} and {second} both name the image {image_id}. Take it out of "
+            "one of them, or say --split none to divide the images anew."
+        )
+    return next(iter(by_part), "")
 
 
-def _folder_note(folder: Path, files: Mapping[str, Path], stated: Mapping[str, str]) -> list[str]:
-    counts = Counter(_folder_part(folder, path) for path in files.values())
-    del counts[""]
-    if stated or len(counts) < 2:
-        return []
-    shown = ", ".join(f"{part} ({count})" for part, count in sorted(counts.items()))
-    return [
-        f"images lie in folders of a split, {shown}, which is not used: images are divided by a "
-        "hash. Say --split folders to keep it"
-    ]
+def _part_of_path(path: PurePath) -> str:
+    """Return the part that a path names; the deepest that does."""
+    for name in reversed(path.parts):
+        words = {word.rstrip("0123456789") for word in _WORD_ENDS.split(name.casefold())}
+        parts = {_NAMES[word] for word in words if word in _NAMES}
+        if len(parts) == 1:
+            return parts.pop()
+    return ""
+
+
+def _unasked_notes(
+    folder: Path, files: Mapping[str, Path], tables: Mapping[str, tuple[str, ...]]
+) -> list[str]:
+    """Say that names of folders or tables divide images, where nobody asked to follow them."""
+    of_folders = Counter(_part_of_path(path.relative_to(folder).parent) for path in files.values())
+    of_tables = Counter(_part_of_path(PurePosixPath(n)) for names in tables.values() for n in names)
+    for what, counts in (
+        ("images lie in folders", of_folders),
+        ("tables have the names", of_tables),
+    ):
+        del counts[""]
+        if len(counts) < 2:
+            continue
+        shown = ", ".join(f"{part} ({count})" for part, count in sorted(counts.items()))
+        return [
+            f"{what} of a split, {shown}, which is not used: images are divided by a hash. Say "
+            "--split folders to keep it"
+        ]
+    return []
 
 
 def _parts_of_file(

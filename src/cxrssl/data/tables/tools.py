@@ -34,7 +34,12 @@ def tool_tables(layout: ToolName, folder: Path, files: Sequence[Path]) -> list[P
 
 
 def read_tool(
-    layout: ToolName, folder: Path, files: Sequence[Path], tables: Sequence[Path]
+    layout: ToolName,
+    folder: Path,
+    files: Sequence[Path],
+    tables: Sequence[Path],
+    *,
+    reads_split: bool,
 ) -> tuple[StatedMarks, list[Path]]:
     """Read the tables of a layout; return what they say, and the image files it may be about.
 
@@ -43,6 +48,7 @@ def read_tool(
         folder: Folder of the source.
         files: All files below it.
         tables: What `tool_tables` returns.
+        reads_split: Whether a split that a table states is read.
 
     Raises:
         DataError: If they can't be read.
@@ -52,7 +58,7 @@ def read_tool(
         case "label-studio":
             return read_label_studio(folder, tables), images
         case "csv":
-            return read_csv(folder, tables), images
+            return read_csv(folder, tables, images, reads_split=reads_split), images
         case "yolo":
             return read_yolo(folder, files), images
         case "voc":

@@ -11,6 +11,7 @@ from pathlib import Path
 from cxrssl.core.errors import DataError
 from cxrssl.data.tables.files import names_text
 from cxrssl.data.tables.rows import BOX_COLUMNS
+from cxrssl.data.tables.unread_tools import tool_advice
 
 POOL_ADVICE = "say --layout images to take all its images as a pool without boxes"
 _TABLES = {
@@ -108,6 +109,10 @@ def _advice(folder: Path, tables: Sequence[Path]) -> str:
             "YOLO labels are read if one of them at least has rows of numbers (class x_center "
             "y_center width height), and it is called as an image is or lies in labels/."
         )
+    for path in tables:
+        known = tool_advice(path)
+        if known:
+            return f"{names_text([path], folder)} {known}"
     if any(path.suffix == ".xml" for path in tables):
         return (
             "XML is read if it is Pascal VOC's, whose root is annotation. CVAT's own is not: "

@@ -10,6 +10,7 @@ Tried on what datumaro and labelformat write of real films; folders of other too
 Sources: docs.ultralytics.com/datasets/detect, /segment and /obb; github.com/AlexeyAB/darknet.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -269,10 +270,13 @@ def _class_id(value: float, names: ClassNames | None, where: str) -> int:
         )
     class_id = int(value)
     if names is not None and class_id not in names.names:
+        least, most = min(names.names), max(names.names)
+        # All names in one line, as a list is often written.
+        is_list = len(names.names) == 1 and re.search(r"[\s,;]", names.names[least]) is not None
+        hint = " Its one name seems to be several: write one a line." if is_list else ""
         raise DataError(
-            f"{where}: the class is {class_id}, and {names.place} names "
-            f"{len(names.names)}, from {min(names.names)} to {max(names.names)}. Name it there, or "
-            "correct the row."
+            f"{where}: the class is {class_id}, and {names.place} names {len(names.names)}, from "
+            f"{least} to {most}. Name it there, or correct the row.{hint}"
         )
     return class_id
 

@@ -163,3 +163,20 @@ def test_a_dry_run_counts_images_without_findings_where_the_recipe_takes_them(
     control = runs["control-100-seed0"]
     assert isinstance(control.recipe, FinetuneRecipe)
     assert f"{2 * with_findings // 2} steps of 2 images" in printed
+
+
+def test_test_images_that_are_in_the_pool_are_counted_before_anything_is_made(
+    source: Path, store: Store, tmp_path: Path
+) -> None:
+    test = in_split(store, "test")
+    copies = tmp_path / "pool" / "2024"
+    copies.mkdir(parents=True)
+    for name in (*test[:2], *in_split(store, "train")[:1]):
+        shutil.copy(source / "train" / f"{name}.dicom", copies / f"other-{name}.dcm")
+    (copies / "other-cut.dcm").write_bytes(
+        (source / "train" / f"{test[2]}.dicom").read_bytes()[:-1]
+    )
+    images = PlanImages(plan(f"data.source={source}", f"data.pool={tmp_path / 'pool'}"), tmp_path)
+    assert images.num_in_pool(test) == 2
+    assert images.num_in_pool([]) == 0
+    assert PlanImages(plan(f"data.source={source}"), tmp_path).num_in_pool(test) == 0

@@ -2,6 +2,8 @@
 
 import os
 import resource
+import subprocess
+import sys
 from pathlib import Path
 from typing import NoReturn
 
@@ -141,6 +143,25 @@ def test_a_script_without_a_guard_is_told_so(main: str, is_refused: bool, tmp_pa
     done = run_python(script)
     assert done.stdout.split() == (["works", "1"] if is_refused else ["works", "never", "0"])
     assert ('below `if __name__ == "__main__":`' in done.stderr) is is_refused
+
+
+PIPED = """
+from multiprocessing import get_context
+from cxrssl.core.errors import RunError
+from cxrssl.core.processes import end_with_parent, process_pool
+try:
+    with process_pool(1, context=get_context("spawn"), initializer=end_with_parent) as pool:
+        print(pool.submit(abs, -2).result())
+except RunError as error:
+    print(error)
+"""
+
+
+def test_a_script_from_a_pipe_is_told_that_workers_need_a_file() -> None:
+    command = [sys.executable, "-"]
+    done = subprocess.run(command, input=PIPED, check=True, capture_output=True, text=True)
+    assert done.stdout.startswith("this script is not a file (<stdin>), and worker processes")
+    assert output_of("-c", PIPED) == "2\n"
 
 
 LAUNCHED = """

@@ -4,11 +4,13 @@ import multiprocessing
 import os
 import random
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import connection, current_process, parent_process
 from multiprocessing.context import BaseContext
+from pathlib import Path
 from threading import Thread, current_thread, main_thread
 
 from cxrssl.core.errors import RunError
@@ -90,7 +92,11 @@ def process_pool(
 
     Its thread is waited for, which ends as they have: else it would close what Python uses at its
     own end. Futures must not be cancelled, `Executor.map` does: it fails on those in Python 3.11.
+
+    Raises:
+        RunError: If workers could not import the script that this process runs.
     """
+    _check_script_is_a_file()
     other_processes = set(multiprocessing.active_children())
     with ProcessPoolExecutor(num_workers, mp_context=context, initializer=initializer) as pool:
         try:
@@ -99,6 +105,21 @@ def process_pool(
             for process in set(multiprocessing.active_children()) - other_processes:
                 process.kill()
             raise
+
+
+def _check_script_is_a_file() -> None:
+    """Refuse to start workers of a script that came through a pipe: they import it from its file.
+
+    Raises:
+        RunError: If there is no such file.
+    """
+    main = sys.modules["__main__"]
+    path = getattr(main, "__file__", None)
+    if getattr(main, "__spec__", None) is None and path is not None and not Path(path).is_file():
+        raise RunError(
+            f"this script is not a file ({path}), and worker processes import it from one. Write "
+            'it to a file, its calls of cxrssl below `if __name__ == "__main__":`.'
+        )
 
 
 def end_with_parent() -> None:

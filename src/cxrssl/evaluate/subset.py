@@ -12,11 +12,11 @@ import numpy as np
 from cxrssl.core.errors import DataError
 from cxrssl.core.printable import printable
 from cxrssl.data.coco.index import Index, Remarks
+from cxrssl.data.tables.csv_columns import image_column
 from cxrssl.evaluate.inputs import EvaluationInputs, Readings
 from cxrssl.metrics.annotations import Detections, Flags, Integers
 
 _MAX_BYTES = 100_000_000
-_COLUMN = "image_id"
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def read_subset(path: Path, index: Index) -> Subset:
     """Read which images are to be scored.
 
     A text file names an image a line, by its id, its file name, or that without folders or suffix;
-    a CSV file has a column `image_id`.
+    a CSV file has a column `image_id`, `file` or another name of these (`csv_columns`).
 
     Raises:
         DataError: If the file can't be read, names no image, or one that is not there.
@@ -121,22 +121,24 @@ def _names(path: Path) -> Iterator[tuple[int, str]]:
     """Yield the number of each line that names an image, and the name."""
     lines = _lines(path)
     columns = [name.strip() for name in next(csv.reader(lines[:1]), [])]
-    if path.suffix.lower() != ".csv" and (len(columns) < 2 or _COLUMN not in columns):
+    column = image_column(columns)
+    if path.suffix.lower() != ".csv" and (len(columns) < 2 or column is None):
         yield from ((n, name) for n, line in enumerate(lines, start=1) if (name := line.strip()))
         return
-    if columns.count(_COLUMN) != 1:
+    if column is None:
         raise DataError(
-            f"{path} has the columns {', '.join(map(repr, columns)) or 'none'}; expected one "
-            f"{_COLUMN!r}."
+            f"{path} has the columns {', '.join(map(repr, columns)) or 'none'}; expected one for "
+            "the image, such as image_id or file."
         )
-    column, rows = columns.index(_COLUMN), csv.reader(lines)
+    rows = csv.reader(lines)
     next(rows)
     for row in rows:
         if not any(cell.strip() for cell in row):
             continue
         if column >= len(row) or not row[column].strip():
             raise DataError(
-                f"{path}, line {rows.line_num}: no {_COLUMN}. Write it, or take the line out."
+                f"{path}, line {rows.line_num}: no {columns[column]}. Write it, or take the line "
+                "out."
             )
         yield rows.line_num, row[column].strip()
 

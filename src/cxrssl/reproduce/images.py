@@ -1,6 +1,6 @@
 """The images of a plan before it begins: how many each run has, and whether they suffice."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +25,7 @@ from cxrssl.data.sampling import repeat_factors
 from cxrssl.data.store import Store
 from cxrssl.data.tables.source import Source, read_source
 from cxrssl.reproduce.jobs import POOL, Training
+from cxrssl.reproduce.pool_overlap import files_in_both
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,18 @@ class PlanImages:
     def patients(self) -> dict[str, str]:
         """Return the patient of each image of which one is known."""
         return self._table[2]
+
+    def num_in_pool(self, image_ids: Iterable[str]) -> int:
+        """Return how many images are in the plan's pool too, file for file.
+
+        0 once there is a store: of stores the report says it.
+        """
+        pool = self.plan.data.pool
+        if pool is None or self._has_store or not self.are_known:
+            return 0
+        files = self._source.files
+        in_pool = read_source(pool, layout="images").files
+        return files_in_both((files[name] for name in image_ids), in_pool.values())
 
     def with_findings(self) -> set[str]:
         """Return the ids of the images with a box of any reader."""

@@ -41,6 +41,13 @@ def outlook(plan: Plan, images: PlanImages, runs: Sequence[Training]) -> Iterato
         patients = {images.patients.get(name) or name for name in test}
         of = f" of {len(patients)} patients" if len(patients) < len(test) else ""
         yield f"Scores would be on {len(test)} test images{of}."
+        num_in_pool = images.num_in_pool(test)
+        if num_in_pool:
+            yield (
+                f"{num_in_pool} of these test images {'is' if num_in_pool == 1 else 'are'} in "
+                "data.pool as well: pretraining would see their pixels, if not their labels. Take "
+                "them out of data.pool."
+            )
         if len(test) < _FEW_TEST_IMAGES:
             yield (
                 "So few test images leave intervals wide: a saving may well be more than they can "

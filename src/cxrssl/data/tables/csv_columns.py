@@ -125,6 +125,13 @@ def image_and_split_columns(header: Sequence[str], *, place: str) -> tuple[int, 
     return names.index(image), names.index(split)
 
 
+def image_column(header: Sequence[str]) -> int | None:
+    """Return where a table has the image's name or id; None if it doesn't, or has it twice."""
+    plain = [plain_name(name) for name in header]
+    name = next((name for name in _IMAGE if name in plain), "")
+    return plain.index(name) if plain.count(name) == 1 else None
+
+
 def whole_box_column(header: Sequence[str]) -> str | None:
     """Return the column of a table of images whose cells seem to hold a whole box each."""
     by_name = {plain_name(name): name for name in header}

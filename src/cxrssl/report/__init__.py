@@ -81,10 +81,8 @@ def report(runs: Path) -> Path:
     arms = arms_of(plan)
     results = read_results(runs, plan)
     saved, targets = saved_by_fraction(plan, results), targets_of(plan, results)
-    # The pictures are those of the first fold's test.
-    name = "store" if plan.data.folds is None else "store-fold1"
-    store, pool = (_store(runs / name) for name in (name, "pool"))
-    data = None if store is None else _data(results, store)
+    store, pool = (_store(runs / name) for name in ("store", "pool"))
+    data = None if store is None else _data(results, store, in_folds=plan.data.folds is not None)
     content = _texts(plan, arms, results, saved) | _figures(plan, results, data)
     content["targets"] = _target_section(plan, targets)
     content["remarks"] += target_remarks(plan, targets)
@@ -165,14 +163,20 @@ class _Data(NamedTuple):
     test: list[Example]
 
 
-def _data(results: Results, store: Store) -> _Data | None:
-    """Return the plan's images, None before an arm has finished."""
+def _data(results: Results, store: Store, *, in_folds: bool) -> _Data | None:
+    """Return the plan's images, None before an arm has finished.
+
+    In folds each image is trained on by some runs and tested on by the others.
+    """
     if not results.plain:
         return None
     recipe = load_recipe(results.plain[0].folder / "recipe.yaml", FinetuneRecipe, overrides=[])
     data = recipe.data
     examples = examples_of(store, fusion=data.fusion, iou=data.consensus_iou)
     splits = splits_of(store, protocol=data.protocol, normals=data.normals)
+    if in_folds:
+        used = [example for example in examples if example.image_id in splits]
+        return _Data(recipe, store, used, used)
     train, test = (in_split(examples, splits, split) for split in ("train", "test"))
     return _Data(recipe, store, train, test)
 

@@ -77,10 +77,10 @@ def _scored(runs: Path, folders: Sequence[Path]) -> dict[str, Any]:
 
 
 def _mean_counts(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the training images and boxes of a fold, on average, and the usage of the first."""
+    """Return the training images and boxes of a fold, on average, and the usage of each."""
     counts: dict[str, Any] = {
         name: round(float(np.mean([record[name] for record in records])))
         for name in _COUNTS
         if all(name in record for record in records)
     }
-    return counts | {name: records[0][name] for name in ("usage",) if name in records[0]}
+    return counts | {"usages": [record["usage"] for record in records if "usage" in record]}

@@ -84,17 +84,18 @@ def _predictions(
 
     Runs of before wrote a list, in store pixels; now it is a data set, in original pixels.
     """
-    content = read_json(arm.folder / "predictions.json")
-    is_original = isinstance(content, dict)
     by_image: dict[str, list[list[float]]] = {}
-    for entry in content["annotations"] if is_original else content:
-        name = entry["image_id"]
-        if entry["score"] >= _LEAST_SCORE and name in rows:
-            x, y, width, height = entry["bbox"]
-            corners = np.array([[x, y, x + width, y + height]])
-            box = store_px(corners, store, rows[name]) if is_original else corners
-            row = [*_rounded(box)[0], entry["category_id"] - 1, round(entry["score"], 3)]
-            by_image.setdefault(name, []).append(row)
+    for folder in arm.folders:
+        content = read_json(folder / "predictions.json")
+        is_original = isinstance(content, dict)
+        for entry in content["annotations"] if is_original else content:
+            name = entry["image_id"]
+            if entry["score"] >= _LEAST_SCORE and name in rows:
+                x, y, width, height = entry["bbox"]
+                corners = np.array([[x, y, x + width, y + height]])
+                box = store_px(corners, store, rows[name]) if is_original else corners
+                row = [*_rounded(box)[0], entry["category_id"] - 1, round(entry["score"], 3)]
+                by_image.setdefault(name, []).append(row)
     return {
         name: sorted(rows, key=lambda r: -r[5])[:_MOST_FOUND] for name, rows in by_image.items()
     }

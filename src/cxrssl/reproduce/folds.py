@@ -41,7 +41,9 @@ def _texts(plan: Plan, num_folds: int) -> list[str]:
     """Return the content of each fold's file."""
     data = plan.data
     assert data.source is not None  # the schema wants one
-    source = read_source(data.source, layout=data.layout, patient_from=data.patient_from)
+    source = read_source(
+        data.source, layout=data.layout, patient_from=data.patient_from, split="none"
+    )
     table = source.table
     ids = sorted(set(table.rows["image_id"]) - set(source.faults))
     fold_of = folds_of(ids, patients=table.patients, num_folds=num_folds)

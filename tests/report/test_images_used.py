@@ -50,20 +50,35 @@ def test_each_share_of_the_labels_has_a_row_of_what_was_used_and_left_out() -> N
         {
             "labels": "50 %",
             "parts": [{"images": "52", "boxes": "600 to 607"}, none, test],
-            "num_left_out": 268,
+            "num_left_out": "268",
             "left_out": "217 without a finding (data.normals is false); 51 whose labels are not "
             "seen (data.label_fraction is 0.5)",
         },
         {
             "labels": "100 %",
             "parts": [{"images": "103", "boxes": "1,200"}, none, test],
-            "num_left_out": 217,
+            "num_left_out": "217",
             "left_out": "217 without a finding (data.normals is false)",
         },
     ]
     page = render_report(made_content() | {"images_used": section})
     assert "217 without a finding (data.normals is false); 51 whose labels" in page
     assert '<a href="#images">Images</a>' in page
+
+
+def test_folds_are_told_together_each_film_in_the_test_of_one() -> None:
+    finished = results().arms[0]
+    folds = [usage(train=8 + n, boxes=90, left_out={"for validation": 4 - n}) for n in (0, 1)]
+    folders = (Path("runs/x/fold1"), Path("runs/x/fold2"))
+    result = {name: v for name, v in finished.result.items() if name != "usage"}
+    pooled = FinishedArm(finished.arm, folders[0], result | {"usages": folds}, folders)
+    section = images_used(Results([pooled]))
+    assert section is not None
+    assert section["folds"] == 2
+    assert section["rows"][0]["parts"][0]["images"] == "8 to 9"
+    assert section["rows"][0]["left_out"] == "3 to 4 for validation"
+    page = render_report(made_content() | {"images_used": section})
+    assert "every film is in the test of one of them" in page
 
 
 def test_runs_of_earlier_versions_say_nothing() -> None:

@@ -211,8 +211,9 @@ def convergence_figures(plan: Plan, results: Results) -> Iterator[Figure]:
     plain = results.plain
     if not plain:
         return
-    losses = {arm.arm.name: _losses(arm.folder) for arm in plain}
-    roles: dict[str, Role] = {arm.arm.name: role(plan, arm.arm.initialisation) for arm in plain}
+    arm_of = {folder: arm.arm for arm in plain for folder in arm.folders}
+    losses = {folder.name: _losses(folder) for folder in arm_of}
+    roles: dict[str, Role] = {f.name: role(plan, arm.initialisation) for f, arm in arm_of.items()}
     svg = convergence(losses, roles=roles, ylabel="loss of fine-tuning")
     yield {"svg": svg, "caption": "Sum of the detector's losses, on single batches."}
     runs = plain[0].folder.parent

@@ -300,7 +300,22 @@ def test_masks_beside_films_are_no_films(mask: str, tmp_path: Path) -> None:
     result = source(tmp_path, {"boxes.csv": BOXES.replace(".png", "")})
     assert boxes(result) == EXPECTED
     assert not result.table.unread
-    assert any("masks of other images, by their names (1)" in note for note in result.notes)
+    assert f"1 image file(s) are passed over as masks of others, by their names: {mask}" in (
+        result.notes
+    )
+    assert set(read_source(tmp_path, layout="images").files) == {"a", "b"}
+
+
+@pytest.mark.parametrize("name", ["a_mask", "masks/a", "masks/a.png", "C:\\x\\masks\\a.png"])
+def test_what_a_table_names_is_a_film_whatever_it_is_called(name: str, tmp_path: Path) -> None:
+    (tmp_path / "masks").mkdir()
+    for path in ("masks/a.png", "a_mask.png"):
+        Image.new("L", (40, 20)).save(tmp_path / path)
+    result = source(tmp_path, {"boxes.csv": BOXES.replace("b.png", name)})
+    assert not result.faults
+    file = "a_mask.png" if name == "a_mask" else "masks/a.png"
+    boxed = set(result.table.rows["image_id"])
+    assert {result.files[image] for image in boxed} == {tmp_path / "images/a.png", tmp_path / file}
 
 
 def test_films_that_are_called_masks_are_films_where_there_are_no_others(tmp_path: Path) -> None:

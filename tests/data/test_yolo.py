@@ -263,3 +263,20 @@ def test_names_of_classes_in_one_line_are_called_so(tmp_path: Path) -> None:
     files = {"a.png": "", "labels/a.txt": rows, "classes.txt": "mass, effusion\n"}
     fault = read_source(fill(tmp_path, files)).faults["a"]
     assert "Its one name seems to be several: write one a line." in fault
+
+
+def test_masks_are_films_only_with_a_label_of_their_own(tmp_path: Path) -> None:
+    files = {
+        "images/a.png": "",
+        "masks/a.png": "",
+        "labels/a.txt": ROW,
+        "classes.txt": "mass\nnode",
+    }
+    result = read_source(fill(tmp_path, files))
+    assert set(result.files.values()) == {tmp_path / "images/a.png"}
+    assert any("passed over as masks" in note for note in result.notes)
+    fill(tmp_path, {"masks/a.txt": ROW})
+    assert set(read_source(tmp_path).files.values()) == {
+        tmp_path / "images/a.png",
+        tmp_path / "masks/a.png",
+    }

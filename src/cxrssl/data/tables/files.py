@@ -1,8 +1,8 @@
 """The files below a source folder: which are images, and what is passed over.
 
 Only regular files, and links to such. What operating systems leave behind (`._NAME`, `.DS_Store`,
-`Thumbs.db`, `__MACOSX/`), DICOM objects without an image (directories, reports, plans) and masks of
-images are no failures of an ingest; they are passed over and counted.
+`Thumbs.db`, `__MACOSX/`) and DICOM objects without an image (directories, reports, plans) are no
+failures of an ingest; they are passed over and counted.
 """
 
 import os
@@ -24,12 +24,8 @@ _HIDDEN = "hidden files or leftovers of an operating system"
 _BROKEN_LINK = "links that lead to no file"
 _LINKED_FOLDER = "linked folders, which are not entered"
 _SPECIAL = "pipes, sockets or devices"
-_MASK = "masks of other images, by their names"
 _STORE = "stores that cxrssl wrote"
 _STORE_FILE = re.compile(r"images-\d{5,9}-of-\d{5,9}\.(arrow|json)|origin\.json|manifest\.json")
-# Such as masks/, SegmentationClass/, leftMask/, and a_mask.png beside a.png.
-_MASK_FOLDER = re.compile(r".*(mask|segmentation|overlay)(class|object)?s?", re.IGNORECASE)
-_MASK_STEM = re.compile(r"(.+?)[ _.-]*(mask|seg|segmentation|overlay)s?", re.IGNORECASE)
 _PLAIN_SUFFIX = re.compile(r"\.[a-z][a-z0-9]{0,7}")
 _UNQUOTED = "(a name with other characters than letters, digits, '.', '_' and '-')"
 
@@ -70,31 +66,7 @@ def list_folder(folder: Path) -> FolderContents:
             else:
                 result.passed_over[_BROKEN_LINK if path.is_symlink() else _SPECIAL] += 1
     result.files.sort()
-    _leave_out_masks(folder, result)
     return result
-
-
-def _leave_out_masks(folder: Path, contents: FolderContents) -> None:
-    """Take out the pictures that are named as masks of another one, and count them."""
-    images = [path for path in contents.files if path.suffix.lower() in IMAGE_SUFFIXES]
-    masked = {path: stem for path in images if (stem := _masked_stem(path, folder))}
-    stems = {path.stem.casefold() for path in images if path not in masked}
-    masks = {path for path, stem in masked.items() if stem.casefold() in stems}
-    if masks:
-        contents.files[:] = [path for path in contents.files if path not in masks]
-        contents.passed_over[_MASK] += len(masks)
-
-
-def _masked_stem(path: Path, folder: Path) -> str:
-    """Return the stem of the picture that a file would be the mask of; "" if it is called as none.
-
-    A folder's name or the file's own says so.
-    """
-    named = _MASK_STEM.fullmatch(path.stem)
-    if named is not None:
-        return named[1]
-    folders = path.relative_to(folder).parts[:-1]
-    return path.stem if any(map(_MASK_FOLDER.fullmatch, folders)) else ""
 
 
 def _leave_out(parent: Path, folders: list[str], passed_over: Counter[str]) -> None:

@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from cxrssl.core.printable import printable
 from cxrssl.data.tables.files import list_folder
+from cxrssl.data.tables.masks import masks_of
 from cxrssl.data.tables.rows import IMAGE_SUFFIXES
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -40,9 +41,18 @@ class Location:
     fault: str = ""
 
 
-def locate(folder: Path, names: Iterable[str]) -> dict[str, Location]:
-    """Return where the file of each stated name lies in a folder."""
-    lookup = _Lookup(folder)
+def locate(
+    folder: Path, names: Iterable[str], *, among: Iterable[PurePosixPath] | None = None
+) -> dict[str, Location]:
+    """Return where the file of each stated name lies in a folder.
+
+    Args:
+        folder: Folder of the source.
+        names: As they are stated.
+        among: The files, relative to it, that a name can mean which is not where it says; None for
+            all.
+    """
+    lookup = _Lookup(folder, among)
     locations = {name: lookup.location(name) for name in names}
     # A guess is good only if no other name leads to the same file.
     claims = Counter(location.path for location in locations.values() if not location.fault)
@@ -56,8 +66,9 @@ def locate(folder: Path, names: Iterable[str]) -> dict[str, Location]:
 class _Lookup:
     """The files of a folder, listed when the first name is not found as stated."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, among: Iterable[PurePosixPath] | None) -> None:
         self._folder = folder
+        self._among = None if among is None else sorted(among)
         self._root = folder.resolve()
         self._inside: dict[Path, bool] = {}
 
@@ -84,12 +95,13 @@ class _Lookup:
                 same_name = self._by_name.get(name_part, [])
                 same_name = same_name or self._by_folded_name.get(name_part.casefold(), [])
                 if same_name:
-                    matches = _best_matches(same_name, candidate)
+                    matches = self._no_masks(_best_matches(same_name, candidate))
                     if len(matches) == 1:
                         return Location(matches[0], is_guess=True)
                     fault = f"{_missing(name)}; {len(matches)} files elsewhere are called so"
                     return Location(candidate, fault=fault)
             matches = _best_matches(self._by_stem.get(candidate.name, []), candidate)
+            matches = self._no_masks(matches)
             if len(matches) == 1:
                 # An id is no path: to look it up is no guess.
                 return Location(matches[0], is_guess=len(candidate.parts) > 1)
@@ -99,6 +111,13 @@ class _Lookup:
         name_part = _shown(candidates[0].name)
         fault = f"{_missing(name)}, and none in the folders below is called {name_part}"
         return Location(candidates[0], fault=fault)
+
+    def _no_masks(self, matches: list[PurePosixPath]) -> list[PurePosixPath]:
+        """Return what a name means of several files: none that is called the mask of another."""
+        if len(matches) < 2:
+            return matches
+        masks = masks_of(self._folder, [self._folder / path for path in matches])
+        return [path for path in matches if self._folder / path not in masks]
 
     @cached_property
     def _by_name(self) -> dict[str, list[PurePosixPath]]:
@@ -125,9 +144,14 @@ class _Lookup:
         return dict(paths)
 
     def _walk(self) -> Iterator[PurePosixPath]:
-        for path in list_folder(self._folder).files:
-            if not path.is_symlink() or self._is_inside(path):
-                yield PurePosixPath(path.relative_to(self._folder).as_posix())
+        files = self._among
+        if files is None:
+            listed = list_folder(self._folder).files
+            files = [PurePosixPath(path.relative_to(self._folder).as_posix()) for path in listed]
+        for path in files:
+            file = self._folder / path
+            if not file.is_symlink() or self._is_inside(file):
+                yield path
 
     def _is_inside(self, path: Path) -> bool:
         if path.is_symlink():

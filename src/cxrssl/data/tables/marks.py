@@ -5,7 +5,7 @@ there. `assembled` finds their files, gives them ids and checks their rows, for 
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -130,7 +130,7 @@ def assembled(
         (image.name, image.place) for image in stated.images
     ]:
         places.setdefault(name, place)
-    found = _find(folder, places, ids)
+    found = _find(folder, places, paths, ids)
     facts = _merged_facts(stated.images, found)
     rows, faults = _rows(stated, found.ids)
     stated_faults = {found.ids[n]: why for n, why in stated.faults.items() if n in found.ids}
@@ -176,11 +176,14 @@ class _FoundImages:
 
 
 def _find(
-    folder: Path, places: Mapping[str, str], ids: Mapping[PurePosixPath, str]
+    folder: Path,
+    places: Mapping[str, str],
+    paths: Collection[PurePosixPath],
+    ids: Mapping[PurePosixPath, str],
 ) -> _FoundImages:
     """Find the file of every stated name, given with the place where it stands first."""
-    locations = locate(folder, places)
-    other_suffix = _with_other_suffix(folder, locations)
+    locations = locate(folder, places, among=paths)
+    other_suffix = _with_other_suffix(folder, locations, paths)
     locations |= other_suffix
     found, faults, num_guesses = dict[str, str](), dict[str, str](), 0
     present = set(ids.values())
@@ -211,7 +214,9 @@ def _find(
     return _FoundImages(found, faults, notes)
 
 
-def _with_other_suffix(folder: Path, locations: Mapping[str, Location]) -> dict[str, Location]:
+def _with_other_suffix(
+    folder: Path, locations: Mapping[str, Location], paths: Collection[PurePosixPath]
+) -> dict[str, Location]:
     """Return the images that names mean which are found under another suffix alone.
 
     Such as `a.dicom`, of which somebody made `a.png`.
@@ -221,7 +226,7 @@ def _with_other_suffix(folder: Path, locations: Mapping[str, Location]) -> dict[
         for name, location in locations.items()
         if location.fault and PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
     }
-    found = locate(folder, stems.values())
+    found = locate(folder, stems.values(), among=paths)
     taken = {location.path for location in locations.values() if not location.fault}
     return {
         name: found[stem]

@@ -8,6 +8,7 @@ No table is ignored in silence: a folder with one that none of these reads is a 
 user says so, and what a layout doesn't use is in the notes of the source.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import assert_never
@@ -29,6 +30,7 @@ from cxrssl.data.tables.files import (
 )
 from cxrssl.data.tables.image_ids import image_ids, plain_id
 from cxrssl.data.tables.marks import StatedMarks, assembled
+from cxrssl.data.tables.masks import masks_of, unnamed_masks
 from cxrssl.data.tables.patients import compiled, patients_of
 from cxrssl.data.tables.published import published_tables, read_published
 from cxrssl.data.tables.published_files import PublishedSource
@@ -158,7 +160,9 @@ def _read(
             )
             return _assembled(layout, folder, images, stated)
         case "images":
-            source = _with_files(layout, Table(pd.DataFrame(columns=list(COLUMNS)), ()), [folder])
+            table = Table(pd.DataFrame(columns=list(COLUMNS)), ())
+            masks = masks_of(folder, contents.files)
+            source = _with_files(layout, table, [folder], without=masks)
             if not source.files and not source.faults:
                 raise DataError(
                     f"{folder} holds no DICOM, PNG, JPEG, TIFF or BMP file, no table and no COCO "
@@ -176,7 +180,9 @@ def _some(tables: list[Path], layout: LayoutName) -> list[Path]:
 
 
 def _assembled(layout: LayoutName, folder: Path, images: list[Path], stated: StatedMarks) -> Source:
-    table, files = assembled(folder, images, stated)
+    names = {mark.image for mark in stated.marks} | {image.name for image in stated.images}
+    masks = unnamed_masks(folder, images, names)
+    table, files = assembled(folder, [path for path in images if path not in masks], stated)
     return Source(layout, files, table, table.faults, stated.tables, notes=table.notes)
 
 
@@ -234,7 +240,8 @@ def _unused_notes(folder: Path, contents: FolderContents, source: Source) -> lis
     """Say what lies in a source folder and is not used by its layout."""
     used = {path.absolute() for path in (*source.files.values(), *source.tables)}
     unused = [path for path in contents.files if path.absolute() not in used]
-    images = [path for path in unused if is_image(path)]
+    masks = masks_of(folder, contents.files) & set(unused)
+    images = [path for path in unused if is_image(path) and path not in masks]
     tables = table_files(unused, [*source.files.values(), *images])
     notes = []
     if tables:
@@ -251,7 +258,12 @@ def _unused_notes(folder: Path, contents: FolderContents, source: Source) -> lis
             f"{len(images)} image file(s) that the {source.layout} layout does not use: "
             f"{names_text(images, folder)}"
         )
-    shown = {*images, *tables}
+    if masks:
+        notes.append(
+            f"{len(masks)} image file(s) are passed over as masks of others, by their names: "
+            f"{names_text(sorted(masks), folder)}"
+        )
+    shown = {*images, *tables, *masks}
     return notes + unused_notes(contents, [path for path in unused if path not in shown])
 
 
@@ -269,14 +281,17 @@ def kaggle_table(folder: Path) -> Path:
     return zipped if zipped.is_file() else folder / "train.csv"
 
 
-def _with_files(layout: LayoutName, table: Table, folders: list[Path]) -> Source:
+def _with_files(
+    layout: LayoutName, table: Table, folders: list[Path], *, without: Collection[Path] = ()
+) -> Source:
     files: dict[str, Path] = {}
     faults = dict(table.faults)
     notes: list[str] = []
     for folder in folders:
         if not folder.is_dir():
             raise DataError(f"{folder} is missing. Expected the image files there.")
-        paths = {PurePosixPath(path.relative_to(folder)): path for path in image_files(folder)}
+        images = [path for path in image_files(folder) if path not in without]
+        paths = {PurePosixPath(path.relative_to(folder)): path for path in images}
         if layout == "images":
             ids, notes = image_ids(paths)
         else:  # ids as a table has them; of two files of one name it may mean either

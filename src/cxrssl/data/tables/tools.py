@@ -13,6 +13,7 @@ from cxrssl.data.tables.files import is_image
 from cxrssl.data.tables.label_studio import read_label_studio
 from cxrssl.data.tables.label_studio_tasks import label_studio_tables
 from cxrssl.data.tables.marks import StatedMarks
+from cxrssl.data.tables.masks import unnamed_masks
 from cxrssl.data.tables.vindr import has_findings
 from cxrssl.data.tables.voc import read_voc, voc_images, voc_tables
 from cxrssl.data.tables.yolo import read_yolo, yolo_tables
@@ -60,12 +61,23 @@ def read_tool(
         case "csv":
             return read_csv(folder, tables, images, reads_split=reads_split), images
         case "yolo":
-            return read_yolo(folder, files), images
+            masks = _unlabelled_masks(folder, files, images, ".txt")
+            return read_yolo(folder, [path for path in files if path not in masks]), images
         case "voc":
-            images = voc_images(folder, images)
+            masks = _unlabelled_masks(folder, files, images, ".xml")
+            images = voc_images(folder, [path for path in images if path not in masks])
             return read_voc(folder, tables, images), images
         case _:
             assert_never(layout)
+
+
+def _unlabelled_masks(
+    folder: Path, files: Sequence[Path], images: Sequence[Path], suffix: str
+) -> set[Path]:
+    """Return the masks of images that have no label of their own, which has this suffix."""
+    labels = (path for path in files if path.suffix.lower() == suffix)
+    names = [path.relative_to(folder).with_suffix("").as_posix() for path in labels]
+    return unnamed_masks(folder, images, names)
 
 
 def _is_vindr_below(path: Path, folder: Path) -> bool:

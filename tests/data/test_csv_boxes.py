@@ -73,7 +73,7 @@ def test_fractions_are_known_by_their_values(tmp_path: Path) -> None:
     result = source(tmp_path, {"boxes.csv": text})
     assert result.table.unit == "fraction"
     assert boxes(result)[0][2] == (0.025, 0.1, 0.275, 0.6)
-    assert any("fractions of the image's width" in note for note in result.notes)
+    assert any("read as fractions of width and height" in note for note in result.notes)
 
 
 @pytest.mark.parametrize(
@@ -230,6 +230,62 @@ def test_percent_are_known_by_the_size_of_the_images(suffix: str, tmp_path: Path
     assert boxes(result)[0][2] == (0.1, 0.2, 0.6, 0.5)
     assert result.table.unit == "fraction"
     assert any("percent" in note for note in result.notes)
+
+
+def large(folder: Path, tables: dict[str, str], *, small: tuple[str, ...] = ()) -> Source:
+    for name in ("a", "b", "c", *small):
+        Image.new("L", (64, 64) if name in small else (800, 600)).save(folder / f"{name}.png")
+    for name, text in tables.items():
+        (folder / name).write_text(text)
+    return read_source(folder)
+
+
+HEAD, PERCENT = "file,label,x,y,w,h\n", "a,mass,10,20,50,30\nb,mass,5,5,60,40\n"
+
+
+def test_other_pictures_and_one_small_film_do_not_turn_percent_into_pixels(tmp_path: Path) -> None:
+    result = large(tmp_path, {"x.csv": f"{HEAD}{PERCENT}c,mass,1,2,9,9\n"}, small=("c", "logo"))
+    assert result.table.unit == "fraction"
+
+
+@pytest.mark.parametrize(
+    ("word", "unit"), [("px", "px"), ("Percent", "fraction"), ("ICU", "fraction")]
+)
+def test_a_column_may_say_the_unit(word: str, unit: str, tmp_path: Path) -> None:
+    text = f"{HEAD}{PERCENT}".replace("\n", f",{word}\n").replace(f"h,{word}", "h,unit")
+    result = large(tmp_path, {"x.csv": text})
+    assert result.table.unit == unit
+    assert any("as percent" in note for note in result.notes) is (word == "ICU")
+
+
+def test_tables_in_different_units_are_refused(tmp_path: Path) -> None:
+    pixels = f"{HEAD}c,mass,100,200,300,300\n"
+    with pytest.raises(DataError, match=r"boxes of x.csv seem to be in percent and those of y.csv"):
+        large(tmp_path, {"x.csv": f"{HEAD}{PERCENT}", "y.csv": pixels})
+    text = f"{HEAD}{PERCENT}".replace("h\n", "h,unit\n").replace("30\n", "30,px\n")
+    with pytest.raises(
+        DataError, match=r"x.csv, line 3: the unit is 'mm'; expected px, fraction or"
+    ):
+        large(tmp_path, {"x.csv": text.replace("40\n", "40,mm\n"), "y.csv": pixels})
+    with pytest.raises(DataError, match=r"line 2 says that its box is in px, and x.csv, line 3 in"):
+        large(tmp_path, {"x.csv": text.replace("40\n", "40,%\n"), "y.csv": pixels})
+
+
+def test_boxes_among_pixels_that_may_be_percent_are_said(tmp_path: Path) -> None:
+    result = large(tmp_path, {"x.csv": f"{HEAD}c,mass,100,200,300,300\n{PERCENT}"})
+    assert result.table.unit == "px"
+    note = "2 box(es) lie within the first 100 pixels of large films, the first in x.csv, line 3"
+    assert any(text.startswith(note) for text in result.notes)
+
+
+@pytest.mark.parametrize("normal", ["No finding", "normal", "no_finding"])
+@pytest.mark.parametrize("numbers", ["0,0,0,0", "0,0,1,1"])
+def test_numbers_of_normal_films_are_no_boxes(normal: str, numbers: str, tmp_path: Path) -> None:
+    rows = f"b,{normal},{numbers}\nc,{normal},{numbers}\n"
+    head = HEAD.replace("x,y,w,h", "x1,y1,x2,y2")
+    result = large(tmp_path, {"x.csv": f"{head}a,mass,100,200,400,500\n{rows}"})
+    assert (result.table.unit, result.table.classes, result.faults) == ("px", ("mass",), {})
+    assert result.table.kinds == {"b": "normal", "c": "normal"}
 
 
 def test_small_images_may_have_all_boxes_within_a_hundred_pixels(tmp_path: Path) -> None:

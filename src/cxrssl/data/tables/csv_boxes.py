@@ -5,41 +5,41 @@ boxes are in is told by their numbers (`csv_units`). Several files are one table
 the same images, a column must say who read them.
 """
 
-import csv
-import gzip
-import re
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import inf, isnan, nan
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple, TextIO, assert_never
+from typing import NamedTuple, assert_never
 
 from cxrssl.core.errors import DataError
 from cxrssl.core.labels import NO_FINDING
 from cxrssl.core.printable import printable
 from cxrssl.core.sizes import stated_size
 from cxrssl.data.tables.csv_columns import Columns, Role, columns_of, names_patients
-from cxrssl.data.tables.csv_units import unit_notes, unit_of
+from cxrssl.data.tables.csv_files import FirstRow, first_row, header_names, is_csv, rows_below
+from cxrssl.data.tables.csv_units import (
+    UNIT_WORDS,
+    Films,
+    NamedBox,
+    WrittenUnit,
+    percent_among_pixels,
+    read_as,
+    unit_note,
+    unit_of,
+)
 from cxrssl.data.tables.files import names_text
 from cxrssl.data.tables.image_ids import plain_id
 from cxrssl.data.tables.marks import NO_BOX, NO_READER, Corners, Mark, StatedImage, StatedMarks
 from cxrssl.data.tables.rows import BoxForm
 from cxrssl.data.tables.splits import SPLIT_WORDS, split_named
 
-_SUFFIXES = (".csv", ".tsv", ".txt")
-_SEPARATORS = (",", ";", "\t", "|")
 _NORMAL = {
     "", "no finding", "no findings", "no_finding", "nofinding", "normal", "none", "negative",
     "background", "healthy", "nan", "null",
 }  # fmt: skip
 _OTHER = {"other finding", "other_finding", "other", "abnormal"}
-_SEP = re.compile(r"sep=(.)", re.IGNORECASE)
 _EMPTY = {"", "nan", "na", "n/a", "none", "null"}
 _ONLY_CLASS = "finding"
-_MAX_HEADER_CHARACTERS = 1 << 16
-_MAX_ROWS = 20_000_000
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def csv_tables(files: Iterable[Path]) -> list[Path]:
     Raises:
         DataError: If a table of boxes has one column twice.
     """
-    return [path for path in files if _is_csv(path) and _header(path) is not None]
+    return [path for path in files if is_csv(path) and _header(path) is not None]
 
 
 def read_csv(
@@ -88,23 +88,85 @@ def read_csv(
     unread: list[Role] = [] if reads_split else ["split"]
     files = [_read(path, names_text([path], folder), unread=unread) for path in tables]
     _check_readers(files)
-    unit = unit_of([row.box for file in files for row in file.rows], images)
+    films = Films(images)
+    unit = _unit(files, films)
+    read_in, scale = read_as(unit)
     drawn = _Drawn(set(), set())
-    for row in (row for file in files for row in file.rows if _has_box(row)):
-        drawn.classes.add(row.values["category"].casefold())
-        drawn.by.add((row.values["image"], row.values["reader"]))
+    for file in files:
+        for row in file.rows:
+            if _has_box(row) and not _is_placeholder(row, file.columns.form):
+                drawn.classes.add(row.values["category"].casefold())
+                drawn.by.add((row.values["image"], row.values["reader"]))
     marks: list[Mark] = []
     stated: list[StatedImage] = []
     for file in files:
         for row in file.rows:
-            mark, image = _stated(row, file.columns.form, drawn, scale=unit.scale)
+            mark, image = _stated(row, file.columns.form, drawn, scale=scale)
             stated.append(replace(image, table=file.name) if len(files) > 1 else image)
             if mark is not None:
                 marks.append(mark)
     forms = {file.columns.form for file in files}
     form: BoxForm = forms.pop() if len(forms) == 1 else "corners"
-    notes = (*_column_notes(files), *unit_notes(unit))
-    return StatedMarks(tuple(tables), marks, stated, form, unit.read, notes=notes)
+    told = any("unit" in file.columns.roles for file in files)
+    boxes = (box for file in files for box in _named_boxes(file))
+    among_pixels = percent_among_pixels(boxes, films) if unit == "px" and not told else ""
+    notes = [*_column_notes(files), "" if told else unit_note(unit), among_pixels]
+    notes = [note for note in notes if note]
+    return StatedMarks(tuple(tables), marks, stated, form, read_in, notes=tuple(notes))
+
+
+def _unit(files: Sequence[_File], films: Films) -> WrittenUnit:
+    """Return the unit of the boxes of all tables.
+
+    Raises:
+        DataError: If a table says two, or tables are in different ones.
+    """
+    units = {file.name: _unit_of(file, films) for file in files if any(_named_boxes(file))}
+    for name, unit in units.items():
+        first = next(iter(units))
+        if unit != units[first]:
+            raise DataError(
+                f"boxes of {first} seem to be in {units[first]} and those of {name} in {unit}. "
+                "Write both in one unit, or say it in a column unit (px, fraction or percent)."
+            )
+    return next(iter(units.values()), "px")
+
+
+def _unit_of(file: _File, films: Films) -> WrittenUnit:
+    boxes = list(_named_boxes(file))
+    told = {UNIT_WORDS[word]: row.place for row in file.rows if (word := _unit_word(row))}
+    if len(told) > 1:
+        (first, place), (second, other_place) = list(told.items())[:2]
+        raise DataError(
+            f"{place} says that its box is in {first}, and {other_place} in {second}. Write all "
+            "boxes of the table in one unit."
+        )
+    return next(iter(told)) if told else unit_of(boxes, films)
+
+
+def _unit_word(row: _Row) -> str:
+    word = row.values.get("unit", "").casefold()
+    if word and word not in UNIT_WORDS:
+        raise DataError(
+            f"{row.place}: the unit is {printable(word[:50])!r}; expected px, fraction or percent."
+        )
+    return word
+
+
+def _named_boxes(file: _File) -> Iterator[NamedBox]:
+    """Yield the boxes of a table that readers drew."""
+    for row in file.rows:
+        if _has_box(row) and not _is_placeholder(row, file.columns.form):
+            yield NamedBox(row.values["image"], row.box, row.place)
+
+
+def _is_placeholder(row: _Row, form: BoxForm) -> bool:
+    """Return whether a row of a normal film has numbers that are no box, such as 0, 0, 1, 1."""
+    category = row.values["category"].casefold()
+    if not category or category not in _NORMAL:
+        return False
+    x_min, y_min, x_max, y_max = _corners(row.box, form)
+    return not (x_max > x_min and y_max > y_min) or max(x_max, y_max) <= 1
 
 
 @dataclass(frozen=True)
@@ -123,7 +185,7 @@ def _stated(
     name, reader, category = values["image"], values["reader"], values["category"]
     kind, unmarked = _kind(values.get("kind", ""), row.place), ""
     mark: Mark | None = None
-    if _has_box(row):
+    if _has_box(row) and not _is_placeholder(row, form):
         if not category:
             raise DataError(f"{row.place}: the box has no class. Name one.")
         first, second, third, fourth = (value * scale for value in _corners(row.box, form))
@@ -179,54 +241,20 @@ def _kind(text: str, place: str) -> str:
     )
 
 
-def _is_csv(path: Path) -> bool:
-    name = path.name.lower().removesuffix(".gz")
-    return name.endswith(_SUFFIXES)
-
-
 class _Header(NamedTuple):
-    """The first line of a table of boxes, or its second where Excel's `sep=;` is the first."""
+    """The first row of a table of boxes, and what its columns hold."""
 
     columns: Columns
-    names: list[str]
-    separator: str
-    line: int
+    row: FirstRow
 
 
 def _header(path: Path) -> _Header | None:
     """Return the header of a table of boxes; None of other files."""
-    found = _first_row(path)
-    if found is None:
+    row = first_row(path)
+    if row is None:
         return None
-    names, separator, line = found
-    columns = columns_of(names, place=f"{path.name}, line {line}")
-    return None if columns is None else _Header(columns, names, separator, line)
-
-
-def _first_row(path: Path) -> tuple[list[str], str, int] | None:
-    """Return the cells of a file's header, its separator and its line; None of a broken file."""
-    try:
-        # What is no UTF-8 further on is told when the table is read.
-        with _opened(path, errors="replace") as file:
-            text, line = file.readline(_MAX_HEADER_CHARACTERS), 1
-            stated = _SEP.fullmatch(text.strip())
-            if stated:
-                text, line = file.readline(_MAX_HEADER_CHARACTERS), 2
-    except (OSError, EOFError, zlib.error, UnicodeError):
-        return None
-    separator = stated[1] if stated else max(_SEPARATORS, key=text.count)
-    return next(csv.reader([text], delimiter=separator), []), separator, line
-
-
-@contextmanager
-def _opened(path: Path, *, errors: str = "strict") -> Iterator[TextIO]:
-    """Open a table, packed or not, in UTF-8 or, if it begins so, in UTF-16 as Excel writes it."""
-    opener = gzip.open if path.suffix.lower() == ".gz" else open
-    with opener(path, "rb") as raw:
-        is_wide = raw.read(2) in (b"\xff\xfe", b"\xfe\xff")
-    encoding = "utf-16" if is_wide else "utf-8-sig"
-    with opener(path, "rt", encoding=encoding, errors=errors, newline="") as file:
-        yield file
+    columns = columns_of(row.cells, place=f"{path.name}, line {row.line}")
+    return None if columns is None else _Header(columns, row)
 
 
 def _read(path: Path, name: str, *, unread: Sequence[Role] = ()) -> _File:
@@ -241,33 +269,26 @@ def _read(path: Path, name: str, *, unread: Sequence[Role] = ()) -> _File:
             f"{name} is not a table of boxes: expected a header with a column for the image (such "
             "as image), the class (label) and the box (x_min, y_min, x_max, y_max)."
         )
-    rows: list[_Row] = []
-    try:
-        with _opened(path) as file:
-            for _ in range(head.line - 1):
-                file.readline()
-            reader = csv.reader(file, delimiter=head.separator, strict=True)
-            next(reader)
-            for cells in reader:
-                if any(cell.strip() for cell in cells):
-                    place = f"{name}, line {reader.line_num + head.line - 1}"
-                    rows.append(_row(head.names, cells, head.columns, place))
-                if len(rows) > _MAX_ROWS:
-                    raise DataError(f"{name} has more than {_MAX_ROWS:,} rows. Divide it.")
-    except (csv.Error, OSError, EOFError, zlib.error, UnicodeError) as error:
-        raise DataError(f"{name} can't be read: {error}. Save it as CSV in UTF-8.") from error
+    rows = [
+        _row(head.row.cells, cells, head.columns, f"{name}, line {line}")
+        for line, cells in rows_below(path, head.row, name=name)
+    ]
     if not rows:
         raise DataError(f"{name} has a header and no rows. Expected a row a box.")
     return _without_other_words(_File(path, name, head.columns, rows), unread)
 
 
 def _without_other_words(file: _File, unread: Sequence[Role]) -> _File:
-    """Return a file without columns to stay unread, and without a split and kind of other words.
+    """Return a file without columns to stay unread, or whose words are not those of their role.
 
     A column may be called so and be about something else, such as the number of a fold.
     """
     roles = dict(file.columns.roles)
-    words: dict[Role, frozenset[str]] = {"split": SPLIT_WORDS, "kind": frozenset(_NORMAL | _OTHER)}
+    words: dict[Role, frozenset[str]] = {
+        "split": SPLIT_WORDS,
+        "kind": frozenset(_NORMAL | _OTHER),
+        "unit": frozenset(UNIT_WORDS),
+    }
     for role in set(words) & set(roles):
         cells = {row.values[role].casefold() for row in file.rows} - {""}
         if role in unread or (cells and cells.isdisjoint(words[role])):
@@ -276,12 +297,6 @@ def _without_other_words(file: _File, unread: Sequence[Role]) -> _File:
             for row in file.rows:
                 row.values.pop(role)
     return file
-
-
-def header_names(path: Path) -> list[str]:
-    """Return the names of the columns of a CSV file; [] of other files."""
-    row = _first_row(path) if _is_csv(path) else None
-    return [] if row is None else row[0]
 
 
 def patient_tables(files: Iterable[Path]) -> list[Path]:

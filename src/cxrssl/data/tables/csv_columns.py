@@ -46,6 +46,7 @@ _READER = (
 _PATIENT = ("patient", "patient_id", "patientid", "subject", "subject_id", "subjectid")
 _SPLIT = ("split", "subset", "partition", "set")
 _KIND = ("kind", "image_kind", "film_kind")
+_UNIT = ("unit", "units", "box_unit", "bbox_unit")
 _FORMS: tuple[tuple[BoxForm, tuple[tuple[str, ...], ...]], ...] = (
     ("corners", (_X_MIN, _Y_MIN, _X_MAX, _Y_MAX)),
     ("center", (_X_CENTER, _Y_CENTER, _WIDTH, _HEIGHT)),
@@ -54,7 +55,7 @@ _FORMS: tuple[tuple[BoxForm, tuple[tuple[str, ...], ...]], ...] = (
 _BLANKS = re.compile(r"[\s.\-]+")
 
 Role = Literal[
-    "image", "category", "reader", "patient", "split", "kind", "image_width", "image_height"
+    "image", "category", "reader", "patient", "split", "kind", "unit", "image_width", "image_height"
 ]
 
 
@@ -98,6 +99,7 @@ def columns_of(header: Sequence[str], *, place: str) -> Columns | None:
         roles |= {"image_width": width, "image_height": height}
     others: list[tuple[Role, tuple[str, ...]]] = [
         ("reader", _READER), ("patient", _PATIENT), ("split", _SPLIT), ("kind", _KIND),
+        ("unit", _UNIT),
     ]  # fmt: skip
     category = _first(known, _CLASS)
     if category is not None:

@@ -2,14 +2,15 @@
 
 from pathlib import Path
 
-from cxrssl.data.tables.csv_boxes import header_names
 from cxrssl.data.tables.csv_columns import whole_box_column
+from cxrssl.data.tables.csv_files import header_names
 from cxrssl.data.tables.json_head import json_head
 
 _SHAPES = "region_shape_attributes"
 _JSON_SIGNS: tuple[tuple[bytes, bytes, str], ...] = (
     (b'"_via_', b'"_via_', "VGG Image Annotator's"),
-    (b'"shape_attributes"', b'"region_attributes"', "VGG Image Annotator's"),
+    (b"VGG Image Annotator", b'"metadata"', "VGG Image Annotator's"),
+    (b'"filename"', b'"regions"', "VGG Image Annotator's"),
     (b'"imagePath"', b'"shapes"', "LabelMe's"),
     (b'"bndbox"', b'"objects"', "Supervisely's"),
     (b'"geometryType"', b'"objects"', "Supervisely's"),

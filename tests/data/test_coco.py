@@ -391,7 +391,7 @@ def test_what_can_not_be_read_is_told_with_its_place(
 
 
 def test_a_list_that_is_missing_is_named(tmp_path: Path) -> None:
-    (tmp_path / "labels.json").write_text(json.dumps({"shapes": [], "imagePath": "a.png"}))
+    (tmp_path / "labels.json").write_text(json.dumps({"shapes": [], "files": "a.png"}))
     with pytest.raises(DataError, match="missing required field `images`"):
         read_source(tmp_path)
 

@@ -310,3 +310,47 @@ def test_a_list_of_results_alone_is_no_truth(tmp_path: Path) -> None:
         DataError, match=r"should hold a COCO JSON, an object with .* found r\.json"
     ):
         read_source(tmp_path, layout="coco")
+
+
+def divided(folder: Path, *, names: tuple[str, ...], again: str = "") -> Source:
+    """Read two lists that are named after parts; `again` is in both, with the same box."""
+    images(folder, *names)
+    half = len(names) // 2
+    first, second = list(names[:half]), list(names[half:]) + [again] * bool(again)
+    for part, listed in (("train", first), ("val", second)):
+        marks = [(name, "mass", BOX) for name in listed]
+        write(folder / f"annotations/instances_{part}.json", listed, marks)
+    return read_source(folder, split="folders")
+
+
+def test_lists_that_are_named_after_parts_divide_films_of_one_folder(tmp_path: Path) -> None:
+    result = divided(tmp_path, names=("images/a.png", "images/b.png"))
+    assert result.table.parts == {"a": "train", "b": "test"}
+    assert not read_source(tmp_path).table.parts
+    assert any(
+        "names of a split, train (1), val (1)" in note for note in read_source(tmp_path).notes
+    )
+
+
+def test_a_film_in_the_lists_of_two_parts_is_refused_even_with_the_same_boxes(
+    tmp_path: Path,
+) -> None:
+    names = ("images/a.png", "images/b.png")
+    with pytest.raises(DataError, match=r"image a is in train by annotations/instances_train.json"):
+        divided(tmp_path, names=names, again="images/a.png")
+
+
+def test_folders_and_lists_fill_each_other_in_and_must_agree(tmp_path: Path) -> None:
+    result = divided(tmp_path, names=("train/a.png", "images/b.png"))
+    assert result.table.parts == {"a": "train", "b": "test"}
+    with pytest.raises(
+        DataError, match=r"image c is in train by .*_train.json and in test by its f"
+    ):
+        divided(tmp_path / "other", names=("test/c.png", "images/d.png"))
+
+
+def test_a_split_that_was_asked_for_and_has_no_test_is_refused(tmp_path: Path) -> None:
+    images(tmp_path, "train/a.png", "train/b.png")
+    write(tmp_path / "x.json", ["train/a.png", "train/b.png"], [("train/a.png", "mass", BOX)])
+    with pytest.raises(DataError, match="all images of the split that was asked for are for train"):
+        read_source(tmp_path, split="folders")

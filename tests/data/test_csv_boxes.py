@@ -345,7 +345,9 @@ def test_the_names_of_tables_are_a_split_where_it_is_asked_for(tmp_path: Path) -
     for name, text in tables.items():
         row = text.splitlines()[1].replace("b.png", "a.png")
         (tmp_path / name).write_text(f"{head},reader\n{row},{name[0]}\n")
-    with pytest.raises(DataError, match=r"my_val.csv and train.csv both name the image a"):
+    with pytest.raises(
+        DataError, match=r"image a is in val by my_val.csv and in train by train.csv"
+    ):
         read_source(tmp_path, split="folders")
 
 

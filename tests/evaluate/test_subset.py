@@ -52,6 +52,8 @@ def scores(folder: Path, only: Path | None, truth: str = "t", found: str = "p") 
         ("list.txt", "7\n\nset/film2.png\r\nfilm11.png\n film4 \n"),
         ("list.csv", "\ufeffsplit,image_id\ntest,7\ntest,film2.png\n\ntest,11\ntest,4\n"),
         ("list.csv", "note,File Name\n,film4.png\n,7\n,11\nx,film2\n"),
+        ("list.tsv", "ward\tImage Index\n1\tfilm4.png\n2\t7\n\n3\t11\n1\tfilm2\n"),
+        ("semicolons.csv", "id;ward\n4;a,b\n7;\n11;\n2;\n"),
         ("list", 'image_id,note\n4,"a,\nb"\n7,\n11,\n2,\n'),
     ],
 )
@@ -86,7 +88,7 @@ def test_they_are_those_of_a_truth_with_these_images_alone(
         ("x.csv", "image_id\n7\n99\n", r"x\.csv, line 3: 99 is none of the 12 images"),
         ("x.txt", "\n \n", r"x\.txt names no image"),
         ("x.csv", "image_id\n", r"x\.csv names no image"),
-        ("x.csv", "film\n7\n", r"x\.csv has the columns 'film'; expected one for the image"),
+        ("x.csv", "film\n7\n", r"x\.csv has the columns 'film'; expected one, and not two"),
         ("x.csv", "image_id,a\n,7\n", r"x\.csv, line 2: no image_id"),
     ],
 )

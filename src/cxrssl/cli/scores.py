@@ -35,7 +35,7 @@ Only = Annotated[
     Path | None,
     typer.Option(
         help="Score these images alone: a text file with an id or file name a line, or a CSV file "
-        "with a column image_id."
+        "with a column for the image."
     ),
 ]
 OperatingPoints = Annotated[

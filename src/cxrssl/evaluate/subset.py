@@ -1,6 +1,5 @@
 """`--only FILE`: scores on some of the images, those that a file names."""
 
-import csv
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from cxrssl.core.errors import DataError
 from cxrssl.core.printable import printable
 from cxrssl.data.coco.index import Index, Remarks
 from cxrssl.data.tables.csv_columns import image_column
+from cxrssl.data.tables.csv_files import first_row, rows_below
 from cxrssl.evaluate.inputs import EvaluationInputs, Readings
 from cxrssl.metrics.annotations import Detections, Flags, Integers
 
@@ -119,34 +119,36 @@ def read_subset(path: Path, index: Index) -> Subset:
 
 def _names(path: Path) -> Iterator[tuple[int, str]]:
     """Yield the number of each line that names an image, and the name."""
-    lines = _lines(path)
-    columns = [name.strip() for name in next(csv.reader(lines[:1]), [])]
-    column = image_column(columns)
-    if path.suffix.lower() != ".csv" and (len(columns) < 2 or column is None):
-        yield from ((n, name) for n, line in enumerate(lines, start=1) if (name := line.strip()))
+    _check_size(path)
+    head = first_row(path)
+    column = None if head is None else image_column(head.cells)
+    is_table = path.suffix.lower() in (".csv", ".tsv")
+    if head is None or not (is_table or (len(head.cells) > 1 and column is not None)):
+        yield from ((n, name) for n, line in enumerate(_lines(path), 1) if (name := line.strip()))
         return
     if column is None:
         raise DataError(
-            f"{path} has the columns {', '.join(map(repr, columns)) or 'none'}; expected one for "
-            "the image, such as image_id or file."
+            f"{path} has the columns {', '.join(map(repr, head.cells)) or 'none'}; expected one, "
+            "and not two alike, for the image, such as image_id or file."
         )
-    rows = csv.reader(lines)
-    next(rows)
-    for row in rows:
-        if not any(cell.strip() for cell in row):
-            continue
-        if column >= len(row) or not row[column].strip():
+    for line, cells in rows_below(path, head, name=str(path)):
+        if column >= len(cells) or not cells[column].strip():
             raise DataError(
-                f"{path}, line {rows.line_num}: no {columns[column]}. Write it, or take the line "
-                "out."
+                f"{path}, line {line}: no {head.cells[column]}. Write it, or take the line out."
             )
-        yield rows.line_num, row[column].strip()
+        yield line, cells[column].strip()
+
+
+def _check_size(path: Path) -> None:
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise DataError(f"{path} has over {_MAX_BYTES:,} bytes; expected a list of images.")
+    except OSError as error:
+        raise DataError(f"{path} can't be read: {error.strerror}. Name a text file.") from error
 
 
 def _lines(path: Path) -> list[str]:
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise DataError(f"{path} has over {_MAX_BYTES:,} bytes; expected a list of images.")
         return path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise DataError(f"{path} can't be read: {error.strerror}. Name a text file.") from error

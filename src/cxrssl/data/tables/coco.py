@@ -6,7 +6,7 @@ ignored, or name an image or a category that is not listed, are left out and cou
 annotations name no reader, `coco_readers` tells whose they are.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -56,7 +56,7 @@ def read_coco(folder: Path, paths: Sequence[Path]) -> tuple[Table, dict[str, Pat
             unmarked=_unmarked(documents, images, set(rows["image_id"])),
             patients=images.patients,
             kinds={name: images.kinds[name] for name in sorted(set(images.kinds) - _drawn(rows))},
-            tables={} if is_one else _tables(documents, images),
+            tables={} if is_one else images.tables,
         ),
         images.files,
     )
@@ -156,15 +156,6 @@ def _unmarked(
         name: without_truth(f"all its annotations {' or '.join(reason)}")
         for name, reason in reasons.items()
     }
-
-
-def _tables(
-    documents: Sequence[SourceDocument], images: ListedImages
-) -> dict[str, tuple[str, ...]]:
-    tables: dict[str, dict[str, None]] = defaultdict(dict)
-    for (number, _), image_id in images.ids.items():
-        tables[image_id][documents[number].name] = None
-    return {image_id: tuple(names) for image_id, names in tables.items()}
 
 
 def _drawn(rows: pd.DataFrame) -> set[str]:

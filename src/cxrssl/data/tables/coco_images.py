@@ -38,6 +38,7 @@ class ListedImages:
         sizes: Image id -> stated (width, height).
         patients: Image id -> stated patient.
         kinds: Image id -> "normal" or "other finding", as stated.
+        tables: Image id -> names of the documents that list it.
         faults: Image id, or the place of a name that can be none -> why it can't be used.
         notes: What was guessed, a sentence each.
     """
@@ -48,6 +49,7 @@ class ListedImages:
     sizes: dict[str, Size] = field(default_factory=dict)
     patients: dict[str, str] = field(default_factory=dict)
     kinds: dict[str, str] = field(default_factory=dict)
+    tables: dict[str, tuple[str, ...]] = field(default_factory=dict)
     faults: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -80,6 +82,9 @@ def locate_images(folder: Path, documents: Sequence[SourceDocument]) -> ListedIm
             keys = [listing.key for listing in of_file if listing.key not in readers.copies]
             found.ids.update(dict.fromkeys(keys, name))
             found.readers.update({key: readers.names[key] for key in keys})
+            # Those of copies too: a film is in the parts of all that list it.
+            numbers = dict.fromkeys(listing.document for listing in of_file)
+            found.tables[name] = tuple(documents[number].name for number in numbers)
     for listing in missing:
         _add_fault(found, _fault_key(listing, documents), locations[listing.key])
     found.notes.extend(_guess_notes(groups, locations))

@@ -130,7 +130,7 @@ def image_and_split_columns(header: Sequence[str], *, place: str) -> tuple[int, 
 def image_column(header: Sequence[str]) -> int | None:
     """Return where a table has the image's name or id; None if it doesn't, or has it twice."""
     plain = [plain_name(name) for name in header]
-    name = next((name for name in _IMAGE if name in plain), "")
+    name = next((name for name in (*_IMAGE, "id") if name in plain), "")
     return plain.index(name) if plain.count(name) == 1 else None
 
 

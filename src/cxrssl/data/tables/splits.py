@@ -5,7 +5,6 @@ divide at random, and by image), or from a file beside it. Images of one patient
 three.
 """
 
-import csv
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
@@ -15,6 +14,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from cxrssl.core.errors import DataError
 from cxrssl.core.printable import printable
 from cxrssl.data.tables.csv_columns import image_and_split_columns
+from cxrssl.data.tables.csv_files import first_row, rows_below
 from cxrssl.data.tables.image_ids import plain_id
 
 _NAMES = {
@@ -26,7 +26,6 @@ SPLIT_WORDS = frozenset(_NAMES)
 """What a table may call a part, in lower case."""
 UNUSED = "unused"
 """Part of an image that its source's own division leaves out."""
-_MAX_ROWS = 20_000_000
 _WORD_ENDS = re.compile(r"[ _.-]+")
 
 
@@ -54,7 +53,8 @@ def split_named(text: str, *, place: str) -> str:
         return ""
     if plain not in _NAMES:
         raise DataError(
-            f"{place}: the split is {printable(text[:50])!r}; expected train, val or test."
+            f"{place}: the split is {printable(text[:50])!r}; expected train, val or test. Correct "
+            "it, or say --split none to divide the images anew."
         )
     return _NAMES[plain]
 
@@ -106,7 +106,7 @@ def parts_of(
     _check_patients(parts, patients, places)
     left_out = set(files) - set(parts)
     num_unused = len(left_out - set(unusable))
-    parts, more_notes = _with_test(parts)
+    parts, more_notes = _with_test(parts, is_asked_for=split != "")
     if parts:
         counts = Counter(parts.values())
         shown = ", ".join(f"{counts[n]} {n}" for n in ("train", "val", "test") if counts[n])
@@ -117,8 +117,12 @@ def parts_of(
     return parts, [*notes, *more_notes]
 
 
-def _with_test(parts: dict[str, str]) -> tuple[dict[str, str], list[str]]:
-    """Return a division that has images for training and for the test, as far as it can be."""
+def _with_test(parts: dict[str, str], *, is_asked_for: bool) -> tuple[dict[str, str], list[str]]:
+    """Return a division that has images for training and for the test, {} if it has no test.
+
+    Raises:
+        DataError: If it has no training images, or no test where it was asked for.
+    """
     present = set(parts.values())
     if "train" not in present:
         raise DataError(
@@ -132,6 +136,11 @@ def _with_test(parts: dict[str, str]) -> tuple[dict[str, str], list[str]]:
             "the split has no test images: its validation images are the test, and training images "
             "are set aside for validation"
         ]
+    if is_asked_for:
+        raise DataError(
+            "all images of the split that was asked for are for training; expected some for the "
+            "test or validation. Say --split none to divide the images anew."
+        )
     return {}, ["all images of the split are for training: it is not used, and images are divided"]
 
 
@@ -160,32 +169,30 @@ def _check_patients(
 def _parts_of_names(
     folder: Path, files: Mapping[str, Path], tables: Mapping[str, tuple[str, ...]]
 ) -> dict[str, str]:
-    """Return the part of each image by the folders of the images, or else by those of tables.
+    """Return the part of each image by its folder, or the name of the table that names it.
 
     Raises:
-        DataError: If neither is named so, or tables of two parts name one image.
+        DataError: If neither is named so, or they contradict each other.
     """
-    parts = {name: _part_of_path(path.relative_to(folder).parent) for name, path in files.items()}
-    if not any(parts.values()):
-        parts = {name: _part_of_tables(name, tables[name]) for name in files if name in tables}
-    known = {name: part for name, part in parts.items() if part}
+    known: dict[str, str] = {}
+    for image_id, path in files.items():
+        # Of each part, what says so.
+        said = {_part_of_path(PurePosixPath(table)): table for table in tables.get(image_id, ())}
+        said[_part_of_path(path.relative_to(folder).parent)] = "its folder"
+        said.pop("", None)
+        if len(said) > 1:
+            (first, name), (second, other_name) = list(said.items())[:2]
+            raise DataError(
+                f"--split folders: the image {image_id} is in {first} by {name} and in {second} by "
+                f"{other_name}. Correct one of them, or say --split none to divide the images anew."
+            )
+        known.update(dict.fromkeys([image_id] if said else [], next(iter(said), "")))
     if not known:
         raise DataError(
             f"--split folders: no image of {folder} lies in a folder train, valid (or val) or "
             "test, and no two tables are named so."
         )
     return known
-
-
-def _part_of_tables(image_id: str, tables: tuple[str, ...]) -> str:
-    by_part = {part: table for table in tables if (part := _part_of_path(PurePosixPath(table)))}
-    if len(by_part) > 1:
-        first, second = list(by_part.values())[:2]
-        raise DataError(
-            f"--split folders: {first} and {second} both name the image {image_id}. Take it out of "
-            "one of them, or say --split none to divide the images anew."
-        )
-    return next(iter(by_part), "")
 
 
 def _part_of_path(path: PurePath) -> str:
@@ -252,28 +259,20 @@ def _parts_of_file(
 
 def _rows(path: Path) -> Iterator[tuple[int, str, str]]:
     """Yield line, image and split of each row of a file."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            first = file.readline()
-            file.seek(0)
-            reader = csv.reader(file, delimiter=max(",;\t|", key=first.count), strict=True)
-            image, split = image_and_split_columns(next(reader, []), place=f"{path.name}, line 1")
-            for cells in reader:
-                if reader.line_num > _MAX_ROWS:
-                    raise DataError(f"{path.name} has more than {_MAX_ROWS:,} lines.")
-                if not any(cell.strip() for cell in cells):
-                    continue
-                if len(cells) <= max(image, split):
-                    raise DataError(
-                        f"{path.name}, line {reader.line_num}: it has {len(cells)} cells, and the "
-                        "header more."
-                    )
-                yield reader.line_num, cells[image].strip(), cells[split].strip()
-    except (csv.Error, OSError, UnicodeDecodeError) as error:
+    head = first_row(path)
+    if head is None:
         raise DataError(
-            f"--split {path}: it can't be read ({error}). Expected folders, none, or a CSV file "
-            "with the columns image and split."
-        ) from error
+            f"--split {path}: it can't be read. Expected folders, none, or a CSV file with the "
+            "columns image and split."
+        )
+    place = f"{path.name}, line {head.line}"
+    image, split = image_and_split_columns(head.cells, place=place)
+    for line, cells in rows_below(path, head, name=str(path)):
+        if len(cells) <= max(image, split):
+            raise DataError(
+                f"{path.name}, line {line}: it has {len(cells)} cells, and the header more."
+            )
+        yield line, cells[image].strip(), cells[split].strip()
 
 
 def _names(folder: Path, files: Mapping[str, Path]) -> dict[str, str]:

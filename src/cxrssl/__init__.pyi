@@ -4,11 +4,11 @@ from cxrssl.api.boxes import fuse as fuse
 from cxrssl.api.detector import Detections as Detections
 from cxrssl.api.detector import Detector as Detector
 from cxrssl.api.detector import load_detector as load_detector
+from cxrssl.api.films import ingest as ingest
+from cxrssl.api.films import predict as predict
 from cxrssl.api.images import DecodeWarning as DecodeWarning
 from cxrssl.api.images import read_dicom as read_dicom
 from cxrssl.api.runs import finetune as finetune
-from cxrssl.api.runs import ingest as ingest
-from cxrssl.api.runs import predict as predict
 from cxrssl.api.runs import pretrain as pretrain
 from cxrssl.api.runs import recipe as recipe
 from cxrssl.api.runs import reproduce as reproduce

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cxrssl.core.errors import DataError
+from cxrssl.data.detection import marks_of
 from cxrssl.data.store import SCHEMA, Store
 
 SHARD, BOXES, MANIFEST = "images-00000-of-00001.arrow", "boxes.parquet", "manifest.json"
@@ -244,6 +245,17 @@ def test_a_spawned_process_opens_the_store_itself(copy: Path) -> None:
     (copy / MANIFEST).write_text(json.dumps(manifest | {"fingerprint": "0" * 64}))
     with pytest.raises(DataError, match="was ingested anew while it was being read"):
         pickle.loads(sent)
+
+
+def test_a_store_that_is_numbered_anew_is_so_in_another_process_too(store: Store) -> None:
+    turned = store.classes[::-1]
+    anew = store.numbered_as(turned)
+    again = pickle.loads(pickle.dumps(anew))
+    assert anew.classes == again.classes == turned != store.classes
+    assert again.fingerprint == store.fingerprint
+    ours, theirs = marks_of(store), marks_of(again)
+    assert [store.classes[n] for n in ours.labels] == [turned[n] for n in theirs.labels]
+    np.testing.assert_array_equal(ours.boxes, theirs.boxes)
 
 
 def _first_pixels_of(store: Store) -> bytes:

@@ -10,6 +10,7 @@ from typing import TypeAlias
 import numpy as np
 
 from cxrssl.core.errors import ArgumentError
+from cxrssl.evaluate.points_file import PointChoice, point_choice
 
 PathLike: TypeAlias = str | os.PathLike[str]
 
@@ -94,6 +95,17 @@ def checked_paths(name: str, value: PathLike | Iterable[PathLike], missing: str)
     return paths
 
 
+def checked_text(name: str, value: object) -> str:
+    """Return an argument that is text.
+
+    Raises:
+        ArgumentError: If it is something else.
+    """
+    if not isinstance(value, str):
+        raise ArgumentError(f"{name} is {value!r}; expected text.")
+    return value
+
+
 def checked_texts(name: str, values: object) -> list[str]:
     """Return the texts of an argument, as a list.
 
@@ -107,3 +119,14 @@ def checked_texts(name: str, values: object) -> list[str]:
         if not isinstance(text, str):
             raise ArgumentError(f"{name}[{place}] is {text!r}; expected text.")
     return texts
+
+
+def checked_point(operating_point: PathLike | None, point: object) -> PointChoice | None:
+    """Return the operating point that a call names, None if it names none.
+
+    Raises:
+        ArgumentError: If one is of another kind.
+        DataError: If a point is named, and no file.
+    """
+    path = None if operating_point is None else checked_path("operating_point", operating_point)
+    return point_choice(path, None if point is None else checked_text("point", point))

@@ -16,7 +16,13 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from cxrssl.api.arguments import check_flags, checked_number, checked_paths
+from cxrssl.api.arguments import (
+    PathLike,
+    check_flags,
+    checked_number,
+    checked_paths,
+    checked_point,
+)
 from cxrssl.api.images import DecodeWarning
 from cxrssl.core.devices import device_of_one_process
 from cxrssl.core.disk_faults import disk_faults
@@ -25,6 +31,8 @@ from cxrssl.core.images import Pixels, opencv_threads_restored
 from cxrssl.data.image_file import DetectorImage, read_for_detectors, read_image
 from cxrssl.drawing.overlay import overlay_image
 from cxrssl.evaluate.detect import batch_size_on
+from cxrssl.evaluate.points_file import PointChoice
+from cxrssl.predict import least_score
 from cxrssl.predict.ensemble import Ensemble, load_ensemble
 from cxrssl.predict.found import Found
 from cxrssl.run.memory import MEMORY_ADVICE, memory_faults
@@ -42,10 +50,12 @@ class Detections(Found):
     Attributes:
         classes: All classes of the detector.
         threshold: Lowest score of the findings; those below it were left out.
+        operating_point: In words what left findings out in its place, empty if nothing did.
     """
 
     classes: tuple[str, ...] = ()
     threshold: float = 0.0
+    operating_point: str = ""
     _pixels: Pixels | None = field(default=None, repr=False, compare=False)
 
     @opencv_threads_restored()
@@ -74,10 +84,15 @@ class Detector:
             them, and how their boxes are fused.
         classes: Names of its classes.
         device: Device that it runs on.
+        operating_point: In words at which point it is used, empty if at none.
     """
 
-    def __init__(self, ensemble: Ensemble, device: torch.device) -> None:
+    def __init__(
+        self, ensemble: Ensemble, device: torch.device, choice: PointChoice | None = None
+    ) -> None:
+        self._choice = choice
         self.source, self.classes, self.device = ensemble.source, ensemble.classes, device
+        self.operating_point = "" if ensemble.point is None else str(ensemble.point)
         self._ensemble = ensemble
 
     def __repr__(self) -> str:
@@ -91,24 +106,25 @@ class Detector:
 
     @overload
     def __call__(  # type: ignore[overload-overlap]  # a str is a sequence, and here a path
-        self, images: ImageInput, *, threshold: float = ...
+        self, images: ImageInput, *, threshold: float | None = ...
     ) -> Detections: ...
     @overload
     def __call__(
-        self, images: Sequence[ImageInput], *, threshold: float = ...
+        self, images: Sequence[ImageInput], *, threshold: float | None = ...
     ) -> list[Detections]: ...
     @disk_faults()
     @process_restored()
     @memory_faults(MEMORY_ADVICE)
     def __call__(
-        self, images: ImageInput | Sequence[ImageInput], *, threshold: float = 0.3
+        self, images: ImageInput | Sequence[ImageInput], *, threshold: float | None = None
     ) -> Detections | list[Detections]:
         """Detect in one image, or in several.
 
         Args:
             images: The path of a DICOM, PNG, JPEG, TIFF or BMP file, or grey levels [H, W] uint8 in
                 which bone is bright; or a list of such, for a list of results.
-            threshold: Lowest score of the findings; 0 for all, which scores such as AP need.
+            threshold: Lowest score of the findings; 0 for all, which scores such as AP need. None
+                for 0.3, or for those of the detector's operating point.
 
         Raises:
             CxrsslError: If a file can't be read, an array is not [H, W] uint8, something is neither
@@ -118,7 +134,7 @@ class Detector:
             DecodeWarning: For everything that had to be guessed or looks wrong; also in `warnings`
                 of the result.
         """
-        threshold = checked_number("threshold", threshold, 0, 1)
+        least = self._least_score(threshold)
         is_single_image = _is_image(images)
         image_list = [images] if _is_image(images) else images
         if not isinstance(image_list, Sequence) or isinstance(image_list, bytes | bytearray):
@@ -127,13 +143,20 @@ class Detector:
         results = [
             detections
             for start in range(0, len(image_list), size)
-            for detections in self._detect(image_list[start : start + size], threshold)
+            for detections in self._detect(image_list[start : start + size], least)
         ]
         for detections in results:
             for text in detections.warnings:
                 # Three decorators lie between here and the caller.
                 warnings.warn(f"{detections.file.name}: {text}", DecodeWarning, stacklevel=5)
         return results[0] if is_single_image else results
+
+    def _least_score(self, threshold: float | None) -> float:
+        """Return the least score that the detector's operating point does not see to."""
+        if threshold is not None:
+            threshold = checked_number("threshold", threshold, 0, 1)
+        least = least_score(threshold, self._choice)
+        return 0.0 if isinstance(least, PointChoice) else least
 
     def _detect(self, images: Sequence[ImageInput], threshold: float) -> list[Detections]:
         pictures = [self._picture(image) for image in images]
@@ -147,6 +170,7 @@ class Detector:
                 warnings=picture.warnings,
                 classes=self.classes,
                 threshold=threshold,
+                operating_point=self.operating_point,
                 _pixels=image if isinstance(image, np.ndarray) else None,
             )
             for image, picture, image_findings in zip(images, pictures, findings, strict=True)
@@ -212,6 +236,8 @@ def load_detector(
     *,
     flip: bool = False,
     device: str | torch.device | None = None,
+    operating_point: PathLike | None = None,
+    point: str | None = None,
 ) -> Detector:
     """Load a detector that `cxrssl finetune` trained; no code from outside is run.
 
@@ -220,15 +246,19 @@ def load_detector(
             list of them, of the same classes, whose boxes are fused.
         flip: Whether each image is also looked at flipped left to right; boxes are fused.
         device: Device that it runs on; None for a GPU if there is one, else the CPU.
+        operating_point: File of `evaluate(..., operating_points=FILE)` of this detector, whose NMS
+            and thresholds decide what it finds.
+        point: Which point of it, such as `f1_by_class` or `fp_0.5`; None for `f1`.
 
     Raises:
         CxrsslError: If there is no such detector, it can't be fetched or loaded completely, classes
-            differ, or the GPU can't be used.
+            differ, the operating point is not of it, or the GPU can't be used.
     """
     target = device_of_one_process() if device is None else _checked_device(device)
     check_flags(flip=flip)
+    choice = checked_point(operating_point, point)
     ensemble = load_ensemble(
-        checked_paths("checkpoint", checkpoint, "no detector is named"), flip=flip
+        checked_paths("checkpoint", checkpoint, "no detector is named"), flip=flip, choice=choice
     )
     ensemble.to(target)
-    return Detector(ensemble, target)
+    return Detector(ensemble, target, choice)

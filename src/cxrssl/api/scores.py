@@ -1,31 +1,34 @@
 """`cxrssl.evaluate`: scores of detections against a truth, with intervals."""
 
 import difflib
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pandas as pd
 
-from cxrssl.api.arguments import checked_integer, checked_number, checked_path
+from cxrssl.api.arguments import PathLike
+from cxrssl.api.coco_inputs import CocoInputs
+from cxrssl.api.score_options import (
+    ScoreOptions,
+    StoreOptions,
+    score_options,
+    score_store,
+    store_options,
+)
 from cxrssl.api.store import StoreImages
 from cxrssl.core.disk_faults import disk_faults
-from cxrssl.core.errors import ArgumentError, CxrsslError
+from cxrssl.core.errors import ArgumentError
 from cxrssl.core.processes import random_state_restored
-from cxrssl.data.protocol import SPLITS
-from cxrssl.evaluate.files import evaluate_files
-from cxrssl.evaluate.intervals import Bootstrap
 
 if TYPE_CHECKING:
     from cxrssl.api.detector import Detections, Detector
 
 CocoFile: TypeAlias = str | os.PathLike[str] | Mapping[str, Any]
 """The path of a COCO data set, or its content."""
-_LEAST_REPLICATES = 50
 _COLUMNS = ("value", "low", "high", "reason")
 
 
@@ -117,21 +120,28 @@ class Scores(Mapping[str, float | None]):
 
 @disk_faults()
 @random_state_restored()
-def evaluate(
+def evaluate(  # noqa: PLR0913 - a keyword for each option of the command
     truth: CocoFile | StoreImages,
     predictions: "CocoFile | Sequence[Mapping[str, Any]] | Sequence[Detections] | Detector",
     *,
     readers: CocoFile | None = None,
-    against: str | os.PathLike[str] | None = None,
-    split: str = "test",
+    train_truth: CocoFile | None = None,
+    against: PathLike | None = None,
+    only: PathLike | None = None,
+    split: str | None = None,
+    fusion: str | None = None,
     consensus_iou: float | None = None,
+    normals: bool | None = None,
+    operating_points: PathLike | None = None,
+    choose_on: str | None = None,
     replicates: int = 1000,
     seed: int = 0,
 ) -> Scores:
     """Score detections against a truth, each score with a 95 % interval.
 
     Either `evaluate(coco, results)`, for anyone's detections, or `evaluate(store, detector)`, which
-    detects in a split of a store as `cxrssl eval CHECKPOINT --data STORE` does.
+    detects in a split of a store as `cxrssl eval CHECKPOINT --data STORE` does. Of a store alone
+    are split, fusion, normals, operating_points, choose_on; of COCO readers, train_truth.
 
     Args:
         truth: A COCO data set (path or content), or a store (folder, or from `open_store`).
@@ -139,11 +149,16 @@ def evaluate(
             `score`), or what a detector returned for a list of files, called with `threshold=0`;
             images are found by file name then. For a store: a detector, its folder or run, or
             `hf-hub:ORG/NAME[@REVISION]`.
-        readers: A COCO data set whose annotations name a `reader`, to compare with; for COCO alone.
+        readers: A COCO data set whose annotations name a `reader`, to compare with.
+        train_truth: A COCO data set of the training images, whose best fixed boxes are scored too.
         against: Other results, or what `cxrssl eval --json` wrote of them, to compare with.
-        split: Split of a store: `train`, `val` or `test`.
-        consensus_iou: Overlap above which readers' boxes are fused; None for that of the detector's
-            run, else 0.2.
+        only: Score these images alone: a file with an id a line, or CSV with a column image_id.
+        split: `train`, `val` or `test`; None for test.
+        fusion: How readers' boxes become the truth, see `fuse`; None for as in the detector's run.
+        consensus_iou: Overlap above which they are fused; None for that of the run, else 0.2.
+        normals: Whether images without findings count; None for as in the run.
+        operating_points: JSON file for NMS and thresholds that are chosen, for `load_detector`.
+        choose_on: Split that these are chosen on; None for val.
         replicates: Draws of the images behind the intervals; 0 for none, or 50 and more.
         seed: Random seed of the draws.
 
@@ -153,28 +168,34 @@ def evaluate(
     Raises:
         CxrsslError: If something can't be read, or truth and predictions do not belong together.
     """
-    bootstrap = Bootstrap(
-        checked_integer("replicates", replicates, at_least=0),
-        checked_integer("seed", seed, at_least=0),
-    )
-    if 0 < replicates < _LEAST_REPLICATES:
-        raise ArgumentError(
-            f"replicates is {replicates}; so few draws give no interval. Take 0, or "
-            f"{_LEAST_REPLICATES} and more."
-        )
-    if consensus_iou is not None:
-        consensus_iou = checked_number("consensus_iou", consensus_iou, 0.01, 0.99)
-    against_path = None if against is None else checked_path("against", against)
+    options = score_options(replicates, seed, consensus_iou, against, only)
+    of_store = store_options(split, fusion, normals, operating_points, choose_on)
     store = _store_folder(truth)
-    if store is not None:
-        if readers is not None:
-            raise ArgumentError("readers are those of the store; leave them out.")
-        return _score_store(store, predictions, split, consensus_iou, bootstrap, against_path)
-    with TemporaryDirectory(prefix="cxrssl-") as folder:
-        coco_inputs = _CocoInputs(Path(folder))
-        return coco_inputs.scores(
-            truth, predictions, readers, against_path, consensus_iou or 0.2, bootstrap
+    if store is None:
+        return _score_files(truth, predictions, readers, train_truth, options, of_store)
+    if readers is not None:
+        raise ArgumentError("readers are those of the store; leave them out.")
+    if train_truth is not None:
+        raise ArgumentError("train_truth is that of the store, its training images; leave it out.")
+    return Scores(score_store(store, predictions, options, of_store) or {})
+
+
+def _score_files(
+    truth: object,
+    predictions: object,
+    readers: object,
+    train_truth: object,
+    options: ScoreOptions,
+    of_store: StoreOptions,
+) -> Scores:
+    if of_store.is_given:
+        raise ArgumentError(
+            "split, fusion, normals, operating_points and choose_on are about a store, and truth "
+            "is a COCO data set. Leave them out."
         )
+    with TemporaryDirectory(prefix="cxrssl-") as folder:
+        coco_inputs = CocoInputs(Path(folder))
+        return Scores(coco_inputs.scores(truth, predictions, readers, train_truth, options))
 
 
 def _store_folder(truth: object) -> Path | None:
@@ -183,139 +204,3 @@ def _store_folder(truth: object) -> Path | None:
         return truth.folder
     is_folder = isinstance(truth, str | os.PathLike) and Path(truth).is_dir()
     return Path(truth) if is_folder else None  # type: ignore[arg-type]
-
-
-def _score_store(
-    store: Path,
-    detector: object,
-    split: str,
-    consensus_iou: float | None,
-    bootstrap: Bootstrap,
-    against: Path | None,
-) -> Scores:
-    from cxrssl.api.detector import Detector
-    from cxrssl.evaluate.checkpoint import Extras
-    from cxrssl.evaluate.checkpoint import evaluate as evaluate_checkpoint
-    from cxrssl.run.process_state import process_restored
-
-    if isinstance(detector, Detector) and not detector.is_single:
-        raise ArgumentError(
-            f"{detector.source}: detectors whose boxes are fused are not scored on a store. Give "
-            "a COCO data set, and what the detector returned for its files with threshold=0."
-        )
-    checkpoint = detector.source if isinstance(detector, Detector) else detector
-    if not isinstance(checkpoint, str | os.PathLike):
-        raise ArgumentError(
-            f"a store is scored with a detector; got {type(detector).__name__}. Give the folder of "
-            "a detector, or what load_detector returned; for detections, give a COCO data set."
-        )
-    if split not in SPLITS:
-        raise ArgumentError(f"split is {split!r}; expected {', '.join(SPLITS)}.")
-    with process_restored():
-        scores = evaluate_checkpoint(
-            Path(checkpoint),
-            store,
-            split=split,
-            consensus_iou=consensus_iou,
-            bootstrap=bootstrap,
-            extras=Extras(against=against),
-        )
-    return Scores(scores or {})
-
-
-@dataclass(frozen=True)
-class _CocoInputs:
-    """COCO data sets as files or objects; objects are written to files, to be read from there.
-
-    Attributes:
-        folder: Folder of these files; messages do not name it.
-    """
-
-    folder: Path
-
-    def scores(
-        self,
-        truth: object,
-        predictions: object,
-        readers: object,
-        against: Path | None,
-        consensus_iou: float,
-        bootstrap: Bootstrap,
-    ) -> Scores:
-        """Return the scores of predictions against a truth, both in any form.
-
-        Raises:
-            CxrsslError: See `evaluate`.
-        """
-        truth_file, predictions_file = self._file(truth, "truth"), self._predictions(predictions)
-        drawn = None if readers is None else self._file(readers, "readers")
-        try:
-            content = evaluate_files(
-                predictions_file,
-                truth_file,
-                drawn,
-                against,
-                consensus_iou=consensus_iou,
-                bootstrap=bootstrap,
-            )
-        except CxrsslError as error:
-            raise type(error)(self._without_folder(str(error))) from error
-        for name in ("notes", "warnings"):
-            content[name] = tuple(self._without_folder(text) for text in content[name])
-        content["warnings"] += _threshold_warnings(predictions)
-        return Scores(content)
-
-    def _file(self, value: object, name: str) -> Path:
-        if isinstance(value, str | os.PathLike):
-            return Path(value)
-        path = self.folder / f"{name} (as given)"
-        try:
-            path.write_text(json.dumps(value), encoding="utf-8")
-        except (TypeError, ValueError) as error:
-            raise ArgumentError(
-                f"{name} are not the content of a COCO file ({error}). Give plain lists, dicts, "
-                "numbers and text, such as json.load returns, or the path of a file."
-            ) from error
-        return path
-
-    def _predictions(self, value: object) -> Path:
-        if not isinstance(value, Mapping | Sequence | os.PathLike):
-            from cxrssl.api.detector import Detections, Detector
-
-            if isinstance(value, Detections | Detector):
-                raise ArgumentError(
-                    f"predictions are a {type(value).__name__}, and truth is a COCO data set. Give "
-                    "what the detector returned for a list of its files: detector([FILE, ...], "
-                    "threshold=0)."
-                )
-        if not _is_detections(value):
-            return self._file(value, "predictions")
-        from cxrssl.predict.formats import coco
-
-        coco.write(self.folder, value, value[0].classes, source="cxrssl.evaluate")
-        path = self.folder / "predictions (as given)"
-        return (self.folder / "predictions.json").rename(path)
-
-    def _without_folder(self, text: str) -> str:
-        return text.replace(f"{self.folder}{os.sep}", "")
-
-
-def _is_detections(value: object) -> TypeGuard[Sequence["Detections"]]:
-    """Return whether a value is a detector's result for a list, without importing torch."""
-    if not isinstance(value, Sequence) or not value or isinstance(value[0], Mapping):
-        return False
-    from cxrssl.api.detector import Detections
-
-    return all(isinstance(image, Detections) for image in value)
-
-
-def _threshold_warnings(predictions: object) -> tuple[str, ...]:
-    """Return a warning if detections below a threshold are missing."""
-    if not _is_detections(predictions):
-        return ()
-    threshold = max(image.threshold for image in predictions)
-    text = (
-        f"the detector was called with threshold={threshold:g}: AP and other scores count the "
-        "findings below it as missed. Call it with threshold=0."
-    )
-    return (text,) if threshold > 0 else ()

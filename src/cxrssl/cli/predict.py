@@ -12,11 +12,9 @@ from cxrssl.core.errors import DataError
 from cxrssl.core.printable import printable
 
 if TYPE_CHECKING:
-    from cxrssl.predict import PointChoice, Summary
+    from cxrssl.predict import Summary
 
 _MOST_LINES = 20
-_THRESHOLD = 0.3
-
 
 PointsFile = Annotated[
     Path | None,
@@ -71,11 +69,12 @@ def predict(
 ) -> None:
     """Detect in image files: COCO JSON, CSV and pictures."""
     with explain_interrupts(lambda: predict_resume_advice(out)):
+        from cxrssl.predict import DEFAULT_THRESHOLD, least_score, point_choice
         from cxrssl.predict import predict as run
         from cxrssl.run.processes import prepare_command
 
         prepare_command()
-        least = _least_score(threshold, operating_point, point)
+        least = least_score(threshold, point_choice(operating_point, point))
         formats = _formats(write, overlays=overlays)
         _say_notes_on_search(inputs)
         summary = run(
@@ -89,26 +88,9 @@ def predict(
             say=lambda line: say(line, err=True),
         )
     with explain_interrupts(lambda: f"{out} holds all that was found."):
-        least_score = _THRESHOLD if threshold is None else threshold
-        shown = summary.operating_point or f"score >= {least_score:g}"
+        shown = summary.operating_point
+        shown = shown or f"score >= {DEFAULT_THRESHOLD if threshold is None else threshold:g}"
         _say_summary(summary, out, shown)
-
-
-def _least_score(
-    threshold: float | None, operating_point: Path | None, point: str | None
-) -> "float | PointChoice":
-    from cxrssl.predict import PointChoice
-
-    if operating_point is None:
-        if point is not None:
-            raise DataError("--point names a point of --operating-point FILE, which is missing.")
-        return _THRESHOLD if threshold is None else threshold
-    if threshold is not None:
-        raise DataError(
-            "--threshold and --operating-point were both given. Leave one out: an operating point "
-            "has thresholds of its own."
-        )
-    return PointChoice(operating_point, point)
 
 
 def _say_summary(summary: "Summary", out: Path, shown: str) -> None:

@@ -5,6 +5,7 @@ failures), `boxes.parquet` (original pixels), `images.parquet` (parts, patients,
 `manifest.json`, which is written last: a folder without it is an ingest that has not ended.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,15 +62,25 @@ class Store:
             `data.tables.COLUMNS`, boxes in original pixels.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, classes: Sequence[str] | None = None) -> None:
         """Open a store.
+
+        Args:
+            folder: Folder of the store.
+            classes: Its class names in the order that their ids are to have; None for its own.
 
         Raises:
             DataError: If there is none, or its ingest has not ended, or another version wrote it,
-                or a part of it is missing or damaged.
+                or a part of it is missing or damaged, or it has not these classes.
         """
         self.folder = folder
         self.manifest: dict[str, Any] = read_manifest(folder)
+        self._classes = tuple(self.manifest["classes"] if classes is None else classes)
+        if sorted(self._classes) != sorted(self.manifest["classes"]):
+            raise DataError(
+                f"{folder} holds the classes {', '.join(self.manifest['classes']) or 'none'}; "
+                f"expected {', '.join(self._classes)}, in any order."
+            )
         self._table = read_shards(folder, self.manifest)
         columns = self._table.select([f.name for f in SCHEMA if f.name != "pixels"]).to_pylist()
         ids = [row["image_id"] for row in columns]
@@ -84,12 +95,22 @@ class Store:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Let another process open the store itself, rather than be sent all its pixels."""
-        return _reopened, (self.folder, self.fingerprint)
+        return _reopened, (self.folder, self.fingerprint, self._classes)
+
+    def numbered_as(self, classes: Sequence[str]) -> "Store":
+        """Return the same store, its class ids counted in another order of its classes.
+
+        All that is made of it has that order: examples, splits, draws, files.
+
+        Raises:
+            DataError: If these are not its classes, or it was ingested anew meanwhile.
+        """
+        return _reopened(self.folder, self.fingerprint, tuple(classes))
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Class names in the order of their 0-based ids."""
-        return tuple(self.manifest["classes"])
+        return self._classes
 
     @property
     def fingerprint(self) -> str:
@@ -125,8 +146,8 @@ class Store:
         return np.frombuffer(buffer, dtype=np.uint8).reshape(image.height, image.width)
 
 
-def _reopened(folder: Path, fingerprint: str) -> Store:
-    store = Store(folder)
+def _reopened(folder: Path, fingerprint: str, classes: tuple[str, ...]) -> Store:
+    store = Store(folder, classes=classes)
     if store.fingerprint != fingerprint:
         raise DataError(
             f"{folder} was ingested anew while it was being read. Call the same command again."

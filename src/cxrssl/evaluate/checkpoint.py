@@ -30,6 +30,8 @@ from cxrssl.run.memory import MEMORY_ADVICE, memory_faults
 from cxrssl.run.processes import leave_process_group, start_processes
 
 _DEFAULT = Bootstrap()
+_MOST_NAMES = 20
+"""Names of classes that a message lists."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,9 @@ def evaluate(
     """Score a detector folder, or the run that holds one, on a split of a store.
 
     The store is split by the protocol the detector was trained under, so that what it is tested on
-    is what it never saw. All scores are in pixels of the original images, with fixed boxes of the
-    training images beside the detector. Processes of one launch share the images.
+    is what it never saw. Classes are matched by name, and have the detector's order in the scores.
+    All scores are in pixels of the original images, with fixed boxes of the training images beside
+    the detector. Processes of one launch share the images.
 
     Returns:
         The content of `--json`: scores and settings, the `detector` with the hash of its weights,
@@ -87,11 +90,9 @@ def evaluate(
         HubError: If the detector is on the Hub and can't be had.
         DataError: If the detector or the store can't be used, or classes, size or fit differ.
     """
-    processes = start_processes()
-    location = fetch(checkpoint)
+    processes, location = start_processes(), fetch(checkpoint)
     detector, record = _loaded(location)
-    store = Store(store_folder)
-    _check_store(detector, store, location.source)
+    store, order = _store_as_of(detector, store_folder, location.source)
     settings, remarks = settings_of(
         location.folder, split, fusion=fusion, consensus_iou=consensus_iou, normals=normals
     )
@@ -102,7 +103,8 @@ def evaluate(
     rank, num_processes = processes.process_index, processes.num_processes
     chosen = split_store.chosen(extras.choose_on, rank=rank, num_processes=num_processes)
     to_score = images.examples
-    remarks += remarks_on(chosen, split) + overlap_remarks(store, location.folder, to_score)
+    overlap = overlap_remarks(store, location.folder, to_score)
+    remarks += order + remarks_on(chosen, split) + overlap
     detections = detect_in_turn(detector, store, to_score, rank=rank, num_processes=num_processes)
     leave_process_group()
     if not processes.is_main_process:
@@ -181,12 +183,31 @@ def values_of(
     return {name: None if np.isnan(value) else value for name, value in overall.items()}
 
 
+def _store_as_of(detector: Detector, folder: Path, source: str) -> tuple[Store, Remarks]:
+    """Open a store with the class ids of a detector, and note where its own are others.
+
+    Class ids are matched here and nowhere else. It is the store that gets the detector's, and not
+    detections that get the store's, because fixed boxes and draws of the films depend on the order
+    of the classes: so they are those of a store that has the detector's order.
+
+    Raises:
+        DataError: If its classes, size or fit are not the detector's.
+    """
+    store, remarks = Store(folder), Remarks()
+    _check_store(detector, store, source)
+    if store.classes != detector.classes:
+        note = f"{folder} has the detector's classes in another order; they were matched by name"
+        store, remarks = store.numbered_as(detector.classes), Remarks((note,))
+    return store, remarks
+
+
 def _check_store(detector: Detector, store: Store, source: str) -> None:
     """Raise a `DataError` if a store's classes, size or fit are not the detector's."""
-    if store.classes != detector.classes:
+    if set(store.classes) != set(detector.classes):
         raise DataError(
-            f"{source} finds {', '.join(detector.classes)}; {store.folder} holds "
-            f"{', '.join(store.classes)}. Evaluate on a store with the detector's classes."
+            f"{source} and {store.folder} have different classes: "
+            f"{_differences((source, detector.classes), (str(store.folder), store.classes))}. "
+            "Evaluate on a store with the detector's classes."
         )
     processor, stored = detector.processor, store.manifest
     if (processor.size_px, processor.fit) != (stored["size_px"], stored["fit"]):
@@ -195,3 +216,15 @@ def _check_store(detector: Detector, store: Store, source: str) -> None:
             f"{store.folder} holds {stored['size_px']} px, {stored['fit']}. Ingest the images "
             "again as the detector needs."
         )
+
+
+def _differences(*sides: tuple[str, Sequence[str]]) -> str:
+    """Say which names each of two sides has alone, and how many both have."""
+    (_, first), (_, second) = sides
+    both, parts = set(first) & set(second), []
+    for name, classes in sides:
+        alone = [label for label in classes if label not in both]
+        if alone:
+            more = f" and {len(alone) - _MOST_NAMES} more" if len(alone) > _MOST_NAMES else ""
+            parts.append(f"{name} alone has {', '.join(alone[:_MOST_NAMES])}{more}")
+    return "; ".join([*parts, f"both have {len(both)} class(es)"])

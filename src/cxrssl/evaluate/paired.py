@@ -66,12 +66,25 @@ def read_other_run(
         ("replicates", "number of replicates", bootstrap.replicates),
     ):
         if key in content and content[key] != expected:
+            _check_order(path, content.get("classes"), inputs.classes)
             raise DataError(
                 f"{path} was made with another {name} ({content.get(key)}; here {expected}): "
                 "differences need the same draws of the same images. Evaluate it again with the "
                 "same truth, --only, --seed and --replicates, or name its predictions instead."
             )
     return OtherRun(path, None, content)
+
+
+def _check_order(path: Path, stated: object, classes: Sequence[str]) -> None:
+    """Raise a `DataError` if scores of the same classes have them in another order."""
+    names = [*stated] if isinstance(stated, dict) else []
+    if names != list(classes) and sorted(names) == sorted(classes):
+        raise DataError(
+            f"{path} was made with the classes in another order ({', '.join(names)}; here "
+            f"{', '.join(classes)}), on which draws of the images depend: scores of detectors with "
+            "different orders can't be paired. Name its predictions instead, in which each "
+            "category has its name."
+        )
 
 
 def compared(

@@ -30,6 +30,19 @@ class PointChoice:
     name: str | None = None
 
 
+def point_choice(path: Path | None, name: str | None) -> PointChoice | None:
+    """Return the point that is to be used, None if there is no file of points.
+
+    Raises:
+        DataError: If a point is named, and no file.
+    """
+    if path is not None:
+        return PointChoice(path, name)
+    if name is not None:
+        raise DataError("--point names a point of --operating-point FILE, which is missing.")
+    return None
+
+
 @dataclass(frozen=True)
 class OperatingPoint:
     """At which scores the boxes of a detector are shown, and how they are thinned out before.

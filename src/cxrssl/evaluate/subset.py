@@ -11,8 +11,6 @@ import numpy as np
 from cxrssl.core.errors import DataError
 from cxrssl.core.printable import printable
 from cxrssl.data.coco.index import Index, Remarks
-from cxrssl.data.tables.csv_columns import image_column
-from cxrssl.data.tables.csv_files import first_row, rows_below
 from cxrssl.evaluate.inputs import EvaluationInputs, Readings
 from cxrssl.metrics.annotations import Detections, Flags, Integers
 
@@ -119,6 +117,10 @@ def read_subset(path: Path, index: Index) -> Subset:
 
 def _names(path: Path) -> Iterator[tuple[int, str]]:
     """Yield the number of each line that names an image, and the name."""
+    # The tables' package loads pandas, which scores of files do without.
+    from cxrssl.data.tables.csv_columns import image_column
+    from cxrssl.data.tables.csv_files import first_row, rows_below
+
     _check_size(path)
     head = first_row(path)
     column = None if head is None else image_column(head.cells)

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from cxrssl import __version__
 from cxrssl.core.devices import device_of_one_process
-from cxrssl.core.errors import RunError
+from cxrssl.core.errors import DataError, RunError
 from cxrssl.core.files import write_json
 from cxrssl.core.printable import valid_text
 from cxrssl.data.image_file import DetectorImage, read_for_detectors
 from cxrssl.evaluate.detect import batch_size_on
-from cxrssl.evaluate.points_file import OperatingPoint, PointChoice
+from cxrssl.evaluate.points_file import OperatingPoint, PointChoice, point_choice
 from cxrssl.ingest.workers import read_in_worker
 from cxrssl.predict.ensemble import Ensemble, load_ensemble
 from cxrssl.predict.formats import FORMATS, Context, Format, checked_formats, write_format
@@ -27,8 +27,19 @@ from cxrssl.predict.record import PredictionSettings, Record, check_out, files_h
 from cxrssl.run.memory import MEMORY_ADVICE, memory_faults
 from cxrssl.run.progress import progress
 
-__all__ = ["FORMATS", "Finding", "Found", "PointChoice", "Summary", "predict"]
+__all__ = [
+    "FORMATS",
+    "Finding",
+    "Found",
+    "PointChoice",
+    "Summary",
+    "least_score",
+    "point_choice",
+    "predict",
+]
 
+DEFAULT_THRESHOLD = 0.3
+"""Least score of boxes that are drawn, where neither another nor an operating point is asked."""
 # Of images that wait for the rest of their batch; a radiograph has 4 to 10 million.
 _MAX_WAITING_PIXELS = 100_000_000
 
@@ -60,6 +71,22 @@ class Summary:
     failures: dict[str, str]
     warnings: dict[str, tuple[str, ...]]
     operating_point: str = ""
+
+
+def least_score(threshold: float | None, choice: PointChoice | None) -> float | PointChoice:
+    """Return what decides which boxes are drawn, of a threshold and an operating point.
+
+    Raises:
+        DataError: If both are given.
+    """
+    if choice is None:
+        return DEFAULT_THRESHOLD if threshold is None else threshold
+    if threshold is not None:
+        raise DataError(
+            "--threshold and --operating-point were both given. Leave one out: an operating point "
+            "has thresholds of its own."
+        )
+    return choice
 
 
 @memory_faults(MEMORY_ADVICE)

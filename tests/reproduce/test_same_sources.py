@@ -168,6 +168,22 @@ def test_a_folder_that_is_gone_or_empty_and_a_store_that_is_not_complete_are_not
     check_same_sources(plan, out)
 
 
+def test_a_source_is_read_as_the_plan_reads_it(tmp_path: Path) -> None:
+    source, out = tmp_path / "source", tmp_path / "out"
+    source.mkdir()
+    for number in range(10):
+        write_film(source, number)
+    write_table(source)
+    plan = made_plan(f"data.source={source}", "data.folds=2", "data.split=none")
+    options = ReadOptions(split="none")
+    ingest(source, out / "store", Settings(16), options=options, num_workers=1)
+    check_same_sources(plan, out)
+    write_table(source, lambda row: row.replace("train", "test"))
+    check_same_sources(plan, out)
+    write_table(source, lambda row: row.replace("1,2,9", "1,2,8"))
+    assert "it has other boxes in its table. The" in refusal(plan, out)
+
+
 def test_an_ingest_that_is_called_again_stores_the_changed_table_and_is_equal_to_it(
     made: tuple[Plan, Path, Path],
 ) -> None:

@@ -31,14 +31,15 @@ def made_result(
 ) -> dict[str, Any]:
     """Return the content of a `metrics.json` in which every score is `value`.
 
-    Draws of the images move all arms of a split alike, as the same images do.
+    Draws of the images move all arms of a split almost alike, as the same images do: scores that
+    differ, differ by a little more or less on each.
     """
     moves = np.random.default_rng(0).normal(0, spread, REPLICATES)
     entry: dict[str, Any] = {"value": value, "low": None, "high": None}
     draws: list[float | None] = [None] * REPLICATES
     if value is not None:
         entry |= {"low": value - 0.02, "high": value + 0.02}
-        draws = (value + moves).tolist()
+        draws = (value + moves * (1 + value / 1000)).tolist()
     return {
         "metrics": dict.fromkeys(DEFINITIONS, entry),
         "replicate_values": dict.fromkeys(DEFINITIONS, draws),

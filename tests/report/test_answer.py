@@ -4,9 +4,11 @@ import pytest
 
 from cxrssl.config.arms import Arm
 from cxrssl.report.answer import answer, remarks, saved_by_fraction, saved_rows
+from cxrssl.report.html import render_report
 from cxrssl.report.results import Results
 from cxrssl.report.tables import table_1, table_2
-from made_runs import made_plan, made_results
+from made_runs import REPLICATES, made_plan, made_results
+from page_content import made_content
 
 FRACTIONS = "label_fractions=[0.1, 0.2, 0.5, 1.0]"
 
@@ -59,9 +61,13 @@ def test_a_score_below_the_controls_costs_labels() -> None:
 
 def test_equal_arms_save_nothing_that_can_be_told() -> None:
     plan = made_plan(FRACTIONS, "seeds=[0, 1, 2]")
-    results = made_results(
-        plan, lambda arm: rising(arm) - 0.1 * (arm.initialisation == "ssl") + 0.01 * arm.seed
-    )
+
+    def score(arm: Arm) -> float:
+        if arm.initialisation == "ssl":
+            return rising(arm) - 0.1 + 0.01 * arm.seed
+        return rising(arm) + 0.01 * (2 - arm.seed)
+
+    results = made_results(plan, score)
     saved = saved_by_fraction(plan, results)
     assert answer(plan, results, saved).endswith(
         "whether pretraining saves labels, this experiment can't tell."
@@ -69,6 +75,57 @@ def test_equal_arms_save_nothing_that_can_be_told() -> None:
     (line,) = remarks(plan, results)
     assert line.startswith("SSL against no SSL, label for label: mAP50 +0.000 on average over 3 ")
     assert line.endswith("which may be chance.")
+
+
+def exactly(results: Results, value: float, low: float) -> Results:
+    """Give all arms a score that every draw of 6 films gives, with its exact bound."""
+    exact = {"value": value, "low": low, "high": 1.0, "exact": "x", "exact_on": "6 films"}
+    for arm in results.arms:
+        arm.result["metrics"] = dict.fromkeys(arm.result["metrics"], exact)
+        draws = [value] * REPLICATES
+        arm.result["replicate_values"] = dict.fromkeys(arm.result["replicate_values"], draws)
+        arm.result["n_images"] = 6
+    return results
+
+
+def test_the_answer_has_the_exact_bound_that_the_table_has() -> None:
+    plan = made_plan("seeds=[0, 1]")
+    results = exactly(made_results(plan, lambda _: 1.0), 1.0, 0.607)
+    saved = saved_by_fraction(plan, results)
+    assert "SSL reaches mAP50 1.000 (0.607 to 1.000); " in answer(plan, results, saved)
+    assert [(saving.score.low, saving.score.high) for saving in saved] == [(0.607, 1.0)]
+    ssl = table_1(plan, results)["rows"][1]["cells"][0]
+    assert (ssl["low"], ssl["high"]) == (0.607, 1.0)
+
+
+def test_the_exact_bound_is_that_of_the_seeds_that_are_counted() -> None:
+    plan = made_plan("seeds=[0, 1]")
+    results = exactly(made_results(plan, lambda _: 1.0), 1.0, 0.607)
+    for arm in results.arms:
+        if arm.arm.seed == 1:
+            entry = arm.result["metrics"]["AP50"] | {"low": 0.2}
+            arm.result["metrics"] = arm.result["metrics"] | {"AP50": entry}
+    first = [a for a in results.arms if (a.arm.initialisation, a.arm.seed) != ("control", 1)]
+    (saving,) = saved_by_fraction(plan, Results(first))
+    assert (saving.seeds, saving.score.low) == (1, 0.607)
+    (saving,) = saved_by_fraction(plan, results)
+    assert (saving.seeds, saving.score.low) == (2, 0.2)
+
+
+def test_a_difference_that_no_draw_changes_has_no_interval() -> None:
+    plan = made_plan("seeds=[0, 1]")
+    results = exactly(made_results(plan, lambda _: 1.0), 1.0, 0.607)
+    assert remarks(plan, results)[0] == (
+        "SSL against no SSL, label for label: mAP50 +0.000 at one label share, the same on every "
+        "draw of the 6 test films, so that they can't tell what other films would change."
+    )
+    ssl, control = (row["cells"][0] for row in table_1(plan, results)["rows"][1:])
+    shown = ("delta", "delta_low", "delta_high", "p", "draws_agree")
+    assert [ssl[name] for name in shown] == [0.0, None, None, None, True]
+    assert [control[name] for name in shown] == [None, None, None, None, False]
+    page = render_report(made_content() | {"table1": table_1(plan, results), "faults": None})
+    assert page.count('+0.000</span></span>\n<span class="small">all draws agree: no inter') == 5
+    assert "+0.000 to +0.000" not in page
 
 
 def test_every_control_is_compared_with() -> None:

@@ -60,6 +60,33 @@ def test_the_page_shows_it() -> None:
     assert "+0.010" in page
 
 
+@pytest.mark.parametrize(
+    ("high", "is_apart", "words"),
+    [(0.1, True, "every side is better"), (0.9, False, "can't be told from fixed boxes")],
+)
+def test_where_no_draw_changes_the_difference_exact_bounds_tell(
+    high: float, is_apart: bool, words: str
+) -> None:
+    results = results_beside(0.0)
+    entries = (
+        {"value": 1.0, "low": 0.867, "high": 1.0, "exact_on": "21 films"},
+        {"value": 0.0, "low": 0.0, "high": high, "exact_on": "21 films"},
+    )
+    for arm in results.arms:
+        for record, entry in zip((arm.result, arm.result["prior"]), entries, strict=True):
+            record["metrics"] = dict.fromkeys(("AP50", "froc_mean"), entry)
+            draws = [entry["value"]] * REPLICATES
+            record["replicate_values"] = dict.fromkeys(("AP50", "froc_mean"), draws)
+    section = prior_section(PLAN, results)
+    assert section is not None
+    (cell, _) = section["rows"][0]["cells"]
+    assert (cell["delta"]["value"], cell["delta"]["low"], cell["is_apart"]) == (1.0, None, is_apart)
+    assert words in section["verdict"]
+    page = render_report(made_content() | {"prior": section})
+    told = "no interval" if is_apart else "no interval, can&#39;t be told"
+    assert f"all draws agree: {told}</span>" in page
+
+
 def test_a_score_that_every_draw_gives_keeps_its_exact_bound_over_seeds() -> None:
     results = made_results(PLAN, lambda _: 1.0)
     exact = {"value": 1.0, "low": 0.867, "high": 1.0, "exact": "x", "exact_on": "21 films"}

@@ -30,7 +30,7 @@ from cxrssl.report.targets import (
     target_rows,
     targets_of,
 )
-from made_runs import made_plan, made_result, made_results
+from made_runs import REPLICATES, made_plan, made_result, made_results
 
 SHARES = "label_fractions=[0.1, 0.2, 0.5, 1.0]"
 SEEDS = "seeds=[0, 1, 2]"
@@ -221,3 +221,15 @@ def test_scores_have_films_boxes_and_those_that_readers_drew() -> None:
     for finished in old.arms:
         del finished.result["train_reader_boxes"], finished.result["train_readings"]
     assert table_1(plan, old)["rows"][0]["amount"] == "200 films, 800 boxes"
+
+
+def test_a_targets_curve_has_the_exact_bounds_of_its_scores() -> None:
+    plan = made_plan(SHARES, "seeds=[0, 1]", "answer.target={AP50: 0.6}")
+    results = made_results(plan, lambda _: 1.0)
+    exact = {"value": 1.0, "low": 0.607, "high": 1.0, "exact": "x", "exact_on": "6 films"}
+    for arm in results.arms:
+        arm.result["metrics"] = dict.fromkeys(arm.result["metrics"], exact)
+        arm.result["replicate_values"] = {"AP50": [1.0] * REPLICATES}
+    for target in targets_of(plan, results):
+        assert {(mean.low, mean.high) for mean in target.means.values()} == {(0.607, 1.0)}
+        assert target.means.keys() == target.curve.keys()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cxrssl.config.load import load_recipe, recipe_path
+from cxrssl.config.load import load_recipe, recipe_path, to_yaml
 from cxrssl.config.plan import Plan, within
 from cxrssl.config.schema import FinetuneRecipe, PretrainRecipe
 from cxrssl.core.duration import hours_of
@@ -137,6 +137,37 @@ def test_what_was_decided_stays_for_the_folder(films: Path, tmp_path: Path) -> N
     assert sized(plan, tmp_path, machine(9.0, imagenet=False)) == first
     with pytest.raises(RunError, match=r"was sized for 2.0 h, .* Say --budget 2h to go on there"):
         sized(own(films, "3h"), tmp_path, machine(0.03, imagenet=True))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("plan", "holds runs of another plan: .*sizing.* differ"),
+        ("tiers", "holds runs of another plan: .*sizing differ"),
+        ("broken", "is not a plan of this version"),
+        ("store", "holds store and no plan.yaml"),
+    ],
+)
+def test_the_folder_of_something_else_is_refused_before_anything_is_measured(
+    films: Path, tmp_path: Path, content: str, message: str
+) -> None:
+    def never(_recipe: object, _device: torch.device) -> float:
+        raise AssertionError("measured")
+
+    if content == "store":
+        (tmp_path / "store").mkdir()
+    elif content == "tiers":
+        first = sized(own(films, "2h"), tmp_path, machine(0.03, imagenet=False))
+        assert first.sizing is not None
+        tiers = {"tiers": (*first.sizing.tiers, first.sizing.tiers[-1])}
+        other = first.model_copy(update={"sizing": first.sizing.model_copy(update=tiers)})
+        write_plan(tmp_path, other, [])
+    else:
+        smoke = load_recipe(recipe_path("smoke", "plan"), Plan, overrides=[])
+        (tmp_path / "plan.yaml").write_text(to_yaml(smoke) if content == "plan" else "seeds: x\n")
+    measured = Resources({"pretrain": never, "finetune": never}, lambda *_: None)
+    with pytest.raises(RunError, match=message):
+        sized(own(films, "2h"), tmp_path, measured)
 
 
 def test_batches_are_no_larger_than_the_pool(tmp_path: Path) -> None:

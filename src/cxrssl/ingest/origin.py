@@ -9,12 +9,12 @@ one of the two, or a folder whose next ingest ends the exchange.
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cxrssl.core.files import write_json
-from cxrssl.data.tables import Source
+from cxrssl.data.tables import Source, Table
 from cxrssl.data.tables.rows import is_id
 from cxrssl.ingest.shards import Settings
 
@@ -35,6 +35,8 @@ class Origin:
         folder_name: Name of the source folder; "" where it is not a plain name.
         folder_sha256: Hash of the folder's absolute path, which is not itself recorded.
         files_sha256: Hash of ids and sizes of the files; equal after a folder is moved.
+        file_bytes: Image id -> size of its file; -1 where there is none.
+        table_sha256: Part of the table as it was read, of `_table_sha256`, -> its hash.
     """
 
     layout: str
@@ -44,6 +46,8 @@ class Origin:
     folder_name: str
     folder_sha256: str
     files_sha256: str
+    file_bytes: dict[str, int] = field(default_factory=dict)
+    table_sha256: dict[str, str] = field(default_factory=dict)
 
     def write(self, store_folder: Path) -> None:
         """Put it on record in the folder of a store."""
@@ -54,19 +58,82 @@ class Origin:
 def origin_of(source_folder: Path, source: Source, settings: Settings) -> Origin:
     """Return where the store of a source comes from."""
     folder = source_folder.resolve()
-    digest = hashlib.sha256()
-    for name, path in sorted(source.files.items()):
-        size = path.stat().st_size if path.is_file() else -1
-        digest.update(f"{name}/{size}\n".encode(errors="backslashreplace"))
+    file_bytes = _file_bytes(source)
     return Origin(
         source.layout,
         settings.size_px,
         settings.fit,
         settings.exact,
         folder.name if is_id(folder.name) else "",
-        hashlib.sha256(str(folder).encode(errors="backslashreplace")).hexdigest(),
-        digest.hexdigest(),
+        _sha256(str(folder)),
+        _files_sha256(file_bytes),
+        file_bytes,
+        _table_sha256(source.table),
     )
+
+
+def changes_of_source(store_folder: Path, source: Source) -> list[str]:
+    """Return how a source differs from what a store was made of, each the end of "it has ...".
+
+    What the store has no record of, as one of an earlier version, is taken to be equal.
+    """
+    recorded = _read(store_folder / ORIGIN_FILE)
+    changes = []
+    layout = recorded.get("layout", source.layout)
+    if layout != source.layout:
+        changes.append(f"the layout {source.layout}, and had {layout}")
+    file_bytes = _file_bytes(source)
+    if recorded.get("files_sha256") not in (None, _files_sha256(file_bytes)):
+        changes.append(_changes_of_files(_mapping(recorded, "file_bytes"), file_bytes))
+    stored = _mapping(recorded, "table_sha256")
+    parts = [
+        part
+        for part, sha256 in _table_sha256(source.table).items()
+        if stored.get(part, sha256) != sha256
+    ]
+    if parts:
+        changes.append(f"other {', '.join(parts)} in its table")
+    return changes
+
+
+def _changes_of_files(before: dict[str, Any], now: dict[str, int]) -> str:
+    if not before:
+        return "other films, or films of other sizes"
+    num_changed = sum(before[name] != now[name] for name in before.keys() & now.keys())
+    counts = {
+        "added": len(now.keys() - before.keys()),
+        "removed": len(before.keys() - now.keys()),
+        "whose file has another size": num_changed,
+    }
+    return "films " + ", ".join(f"{how} ({number})" for how, number in counts.items() if number)
+
+
+def _file_bytes(source: Source) -> dict[str, int]:
+    """Return image id -> bytes of its file, -1 where there is none, sorted."""
+    return {
+        name: path.stat().st_size if path.is_file() else -1
+        for name, path in sorted(source.files.items())
+    }
+
+
+def _files_sha256(file_bytes: dict[str, int]) -> str:
+    return _sha256("".join(f"{name}/{size}\n" for name, size in file_bytes.items()))
+
+
+def _table_sha256(table: Table) -> dict[str, str]:
+    """Return hashes of what a table says, by part, named as a user would."""
+    by_image = {"split": table.parts, "patients": table.patients, "kinds": table.kinds}
+    texts = {
+        # In their order: which films a share of the labels takes may go by it.
+        "boxes": f"{table.unit}{sorted(table.sizes.items())}{table.rows.to_csv(index=False)}",
+        "classes": json.dumps(table.classes),
+        **{part: json.dumps(sorted(said.items())) for part, said in by_image.items()},
+    }
+    return {part: _sha256(text) for part, text in texts.items()}
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()
 
 
 def difference(store_folder: Path, origin: Origin, source: Source) -> str | None:
@@ -122,6 +189,12 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def _mapping(content: dict[str, Any], key: str) -> dict[str, Any]:
+    """Return what a record holds under a key; {} where that is none, or no mapping."""
+    entry = content.get(key)
+    return entry if isinstance(entry, dict) else {}
 
 
 def put_in_place(store_folder: Path) -> None:

@@ -11,7 +11,6 @@ from cxrssl.metrics.label_curves import (
     LabelsNeeded,
     labels_needed,
     mean_difference_of,
-    mean_of,
 )
 from cxrssl.report.amounts import (
     Amount,
@@ -24,10 +23,10 @@ from cxrssl.report.amounts import (
     range_text,
     share_text,
 )
+from cxrssl.report.differences import Difference, difference_from
 from cxrssl.report.results import Condition, Results
 from cxrssl.report.wording import (
     METRICS,
-    excludes_zero,
     interval,
     label_percent,
     needed,
@@ -88,14 +87,14 @@ def saved_by_fraction(plan: Plan, results: Results) -> list[Saved]:
     for condition in conditions_of(plan, plan.main):
         seeds = set.intersection(*map(results.seeds, [condition, *curve]))
         score = results.scored(condition, metric, seeds)
+        mean = results.mean(condition, metric, seeds)
         points = {point.label_fraction: results.scored(point, metric, seeds) for point in curve}
         scored_points = {fraction: point for fraction, point in points.items() if point is not None}
         own = amount_of(results.at(condition))
-        if score is None or own is None or len(scored_points) < max(2, len(curve)):
+        if score is None or mean is None or own is None or len(scored_points) < max(2, len(curve)):
             continue
         needs = labels_needed(score, scored_points)
-        fraction, mean = condition.label_fraction, mean_of(score)
-        saved.append(Saved(fraction, mean, needs, len(seeds), own, amounts))
+        saved.append(Saved(condition.label_fraction, mean, needs, len(seeds), own, amounts))
     return saved
 
 
@@ -204,11 +203,16 @@ def remarks(plan: Plan, results: Results) -> list[str]:
                 if first is not None and second is not None
             ]
             if scored and len(scored) == len(started):
-                difference = mean_difference_of(scored)
+                difference = difference_from(mean_difference_of(scored))
                 control_title = plan.initialisations[control].title
                 subject = f"{initialisation.title} against {control_title}, label for label"
-                remark = _remark(METRICS[metric], difference, num_fractions=len(scored))
-                texts.append(f"{subject}: {remark}, {_verdict(difference, len(seeds))}.")
+                over = "at one label share"
+                if len(scored) > 1:
+                    over = f"on average over {len(scored)} label shares"
+                value = f"{METRICS[metric]} {difference.value:+z.3f} {over}"
+                films = results.plain[0].result["n_images"]
+                told = _told(difference, num_seeds=len(seeds), num_films=films)
+                texts.append(f"{subject}: {value}{told}.")
     return [*texts, *_ceiling_remarks(plan, results), *_reader_remarks(plan, results)]
 
 
@@ -245,25 +249,21 @@ def _reader_remarks(plan: Plan, results: Results) -> Iterator[str]:
     )
 
 
-def _remark(metric: str, difference: Estimate, *, num_fractions: int) -> str:
-    """Return how much greater a score is, with interval and p-value, without a verdict."""
+def _told(difference: Difference, *, num_seeds: int, num_films: int) -> str:
+    """Return what follows a difference: interval, p-value and verdict, or why there are none."""
+    if difference.draws_agree:
+        return (
+            f", the same on every draw of the {counted(num_films, 'test film')}, so that they "
+            "can't tell what other films would change"
+        )
     p = difference.p
     p_text = "" if p is None else f", p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}"
-    over = "at one label share"
-    if num_fractions > 1:
-        over = f"on average over {num_fractions} label shares"
-    return (
-        f"{metric} {difference.value:+z.3f} {over} "
-        f"(95 % interval {interval(difference.low, difference.high, signed=True)}{p_text})"
-    )
-
-
-def _verdict(gap: Estimate, seeds: int) -> str:
-    if not excludes_zero(gap):
-        return "which may be chance"
-    if seeds == 1:
-        return "which is more than other test images would change, and another seed may"
-    return "which is more than chance"
+    verdict = "which is more than chance"
+    if not difference.excludes_zero:
+        verdict = "which may be chance"
+    elif num_seeds == 1:
+        verdict = "which is more than other test images would change, and another seed may"
+    return f" (95 % interval {difference.interval}{p_text}), {verdict}"
 
 
 def saved_rows(plan: Plan, saved: list[Saved]) -> list[dict[str, str]]:

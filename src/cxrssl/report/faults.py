@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from cxrssl.config.plan import Plan
-from cxrssl.metrics.label_curves import Estimate
 from cxrssl.paper.faults import INTRODUCTION, OTHER_FAULTS, TEXTS, TITLES
+from cxrssl.report.differences import Difference
 from cxrssl.report.results import Condition, Results
-from cxrssl.report.wording import METRICS, excludes_zero, interval, label_percent
+from cxrssl.report.wording import METRICS, interval, label_percent
 
 _COLUMNS = (
     "boxes an image, train and test",
@@ -100,12 +100,11 @@ def _score(results: Results, condition: Condition, metric: str) -> str:
     return "-" if mean is None else f"{mean.value:.3f} ({interval(mean.low, mean.high)})"
 
 
-def _difference(difference: Estimate | None) -> str:
+def _difference(difference: Difference | None) -> str:
     if difference is None:
         return "-"
-    star = " *" if excludes_zero(difference) else ""
-    ends = interval(difference.low, difference.high, signed=True)
-    return f"{difference.value:+z.3f} ({ends}){star}"
+    star = " *" if difference.excludes_zero else ""
+    return f"{difference.value:+z.3f} ({difference.interval}){star}"
 
 
 def _change(results: Results, before: _Rung | None, rung: _Rung, metric: str) -> str:
@@ -120,7 +119,7 @@ def _change(results: Results, before: _Rung | None, rung: _Rung, metric: str) ->
     return _difference(_unpaired(gain, gain_before))
 
 
-def _unpaired(first: Estimate | None, second: Estimate | None) -> Estimate | None:
+def _unpaired(first: Difference | None, second: Difference | None) -> Difference | None:
     """Return first - second of two test sets, as if they were independent."""
     if first is None or second is None:
         return None
@@ -131,6 +130,7 @@ def _unpaired(first: Estimate | None, second: Estimate | None) -> Estimate | Non
         if estimate.high is not None and estimate.low is not None
     ]
     if len(halves) < 2:
-        return Estimate(delta, None, None, None)
+        agree = first.draws_agree or second.draws_agree
+        return Difference(delta, None, None, None, draws_agree=agree)
     half = math.hypot(*halves)
-    return Estimate(delta, delta - half, delta + half, None)
+    return Difference(delta, delta - half, delta + half, None)

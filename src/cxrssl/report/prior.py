@@ -1,13 +1,14 @@
 """The baseline without eyes beside every side of a plan: fixed boxes that look at no image."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from cxrssl.config.plan import Plan
-from cxrssl.metrics.label_curves import Estimate, Scored, difference_of, mean_of
+from cxrssl.metrics.label_curves import Scored, difference_of, mean_of
+from cxrssl.report.differences import Difference, difference_from
 from cxrssl.report.results import Condition, FinishedArm, Results
 from cxrssl.report.tables import conditions_shown, role
 from cxrssl.report.wording import label_percent
@@ -57,16 +58,29 @@ def _cell(arms: Sequence[FinishedArm], score: str) -> dict[str, Any]:
     priors = [result["prior"] for result in results]
     prior = _scored([entry["metrics"][score]["value"] for entry in priors], priors, score)
     if own is None or prior is None:
-        nothing = asdict(Estimate(np.nan, None, None, None)) | {"value": None}
+        nothing = asdict(Difference(np.nan, None, None, None)) | {"value": None}
         return {"value": None, "prior": None, "delta": nothing, "is_apart": False}
-    delta = difference_of(own, prior)
-    is_apart = delta.low is not None and delta.high is not None and not delta.low <= 0 <= delta.high
+    delta = difference_from(difference_of(own, prior))
+    is_apart = delta.excludes_zero
+    if delta.draws_agree:
+        sides = results, priors
+        is_apart = _exact_ends_apart(*([side["metrics"][score] for side in each] for each in sides))
     return {
         "value": mean_of(own).value,
         "prior": mean_of(prior).value,
         "delta": asdict(delta),
         "is_apart": is_apart,
     }
+
+
+def _exact_ends_apart(
+    first: Sequence[Mapping[str, Any]], second: Sequence[Mapping[str, Any]]
+) -> bool:
+    """Return whether scores that no draw changes have exact intervals that do not touch."""
+    if not all("exact_on" in entry for entry in (*first, *second)):
+        return False
+    lows, highs = ([[e[end] for e in side] for side in (first, second)] for end in ("low", "high"))
+    return bool(min(lows[0]) > max(highs[1]) or min(lows[1]) > max(highs[0]))
 
 
 def _scored(

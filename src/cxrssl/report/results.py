@@ -14,6 +14,7 @@ from cxrssl.core.errors import RunError
 from cxrssl.core.records import read_record
 from cxrssl.metrics.label_curves import Estimate, Scored, difference_of, mean_of
 from cxrssl.paper.faults import Faults
+from cxrssl.report.differences import Difference, difference_from
 from cxrssl.report.folds import pooled_result
 
 _REQUIRED_KEYS = (
@@ -105,15 +106,21 @@ class Results:
         replicates = [result["replicate_values"][metric] for result in results]
         return Scored(np.array(values, np.float64), np.array(replicates, np.float64))
 
-    def mean(self, condition: Condition, metric: str) -> Estimate | None:
-        """Return the mean over seeds with its interval; None where `scored` is None."""
-        scored = self.scored(condition, metric)
+    def mean(
+        self, condition: Condition, metric: str, seeds: Iterable[int] | None = None
+    ) -> Estimate | None:
+        """Return the mean over some seeds with its interval; None where `scored` is None."""
+        scored = self.scored(condition, metric, seeds)
         if scored is None:
             return None
-        entries = [finished.result["metrics"][metric] for finished in self.at(condition)]
+        by_seed = self._at[condition]
+        entries = [
+            by_seed[seed].result["metrics"][metric]
+            for seed in (by_seed if seeds is None else seeds)
+        ]
         return _exact(mean_of(scored), entries)
 
-    def difference(self, first: Condition, second: Condition, metric: str) -> Estimate | None:
+    def difference(self, first: Condition, second: Condition, metric: str) -> Difference | None:
         """Return how much greater the first condition scores, seed by seed.
 
         None while one has seeds that the other lacks: it would be about other runs than the means
@@ -122,9 +129,9 @@ class Results:
         if self.seeds(first) != self.seeds(second):
             return None
         scores = self.scored(first, metric), self.scored(second, metric)
-        return (
-            None if scores[0] is None or scores[1] is None else difference_of(scores[0], scores[1])
-        )
+        if scores[0] is None or scores[1] is None:
+            return None
+        return difference_from(difference_of(scores[0], scores[1]))
 
     def _check_draws(self) -> None:
         """Raise a `RunError` if arms that are compared were not scored on the same images."""

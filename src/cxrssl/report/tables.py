@@ -12,6 +12,7 @@ from cxrssl.drawing.looks import Role
 from cxrssl.metrics.label_curves import Estimate
 from cxrssl.paper import numbers as paper
 from cxrssl.report.amounts import amount_of, counted, minutes_text
+from cxrssl.report.differences import Difference
 from cxrssl.report.results import Condition, FinishedArm, Results, class_estimate
 from cxrssl.report.wording import METRICS, label_percent
 
@@ -123,12 +124,12 @@ def _paper_row(plan: Plan, name: str, fraction: float) -> Sequence[float | None]
     return nothing
 
 
-def _cell(mean: Estimate | None, difference: Estimate | None) -> dict[str, Any]:
+def _cell(mean: Estimate | None, difference: Difference | None) -> dict[str, Any]:
     cell: dict[str, float | None] = {"value": None, "low": None, "high": None}
     if mean is not None:
         cell = {"value": mean.value, "low": mean.low, "high": mean.high}
-    names = ("delta", "delta_low", "delta_high", "p")
-    values = (None,) * 4 if difference is None else astuple(difference)
+    names = ("delta", "delta_low", "delta_high", "p", "draws_agree")
+    values = (None,) * 4 + (False,) if difference is None else astuple(difference)
     return cell | dict(zip(names, values, strict=True))
 
 

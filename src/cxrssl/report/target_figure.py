@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from cxrssl.config.plan import Plan
-from cxrssl.metrics.label_curves import mean_of
 from cxrssl.metrics.target import Extrapolation, extrapolation_of
 from cxrssl.report.amounts import amount_at, counted
 from cxrssl.report.figures.targets import TargetLine, target_curve
@@ -51,7 +50,7 @@ def _farthest(targets: Sequence[Target]) -> float:
 
 def _line(plan: Plan, target: Target, farthest: float) -> TargetLine:
     fractions, amounts = sorted(target.curve), target.amounts
-    means = [mean_of(target.curve[fraction]) for fraction in fractions]
+    means = [target.means[fraction] for fraction in fractions]
     needed = target.labels.fraction
     is_seen = 0 < needed <= farthest * target.labels.most
     return TargetLine(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cxrssl.config.plan import Plan
-from cxrssl.metrics.label_curves import Scored
+from cxrssl.metrics.label_curves import Estimate, Scored
 from cxrssl.metrics.target import FARTHEST, LEAST_SHARES, TargetLabels, labels_for_target
 from cxrssl.report.amounts import (
     Amount,
@@ -55,6 +55,7 @@ class Target:
         labels: Fractions of the labels, extrapolated beyond the last.
         amounts: Films and boxes at each measured fraction.
         curve: Scores by fraction.
+        means: Their means over seeds, by fraction.
         seeds: Number of seeds behind it.
     """
 
@@ -64,6 +65,7 @@ class Target:
     labels: TargetLabels
     amounts: Amounts
     curve: dict[float, Scored]
+    means: dict[float, Estimate]
     seeds: int
 
 
@@ -82,9 +84,11 @@ def targets_of(plan: Plan, results: Results) -> list[Target]:
             curve = {fraction: point for fraction, point in points.items() if point is not None}
             if not seeds or len(curve) < len(conditions):
                 continue
+            estimates = {c.label_fraction: results.mean(c, metric, seeds) for c in conditions}
+            means = {fraction: mean for fraction, mean in estimates.items() if mean is not None}
             amounts = amounts_of(results, conditions)
             labels = labels_for_target(score, curve)
-            targets.append(Target(metric, score, name, labels, amounts, curve, len(seeds)))
+            targets.append(Target(metric, score, name, labels, amounts, curve, means, len(seeds)))
     return targets
 
 

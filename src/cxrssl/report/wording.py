@@ -3,7 +3,7 @@
 import math
 
 from cxrssl.config.arms import percent
-from cxrssl.metrics.label_curves import Estimate, LabelsNeeded
+from cxrssl.metrics.label_curves import LabelsNeeded
 
 METRICS = {
     "AP": "mAP",
@@ -45,13 +45,3 @@ def needed(fraction: float, curve: LabelsNeeded) -> str:
 def needed_interval(curve: LabelsNeeded) -> str:
     """Return the interval of the fraction that the control needs."""
     return f"{needed(curve.low, curve)} to {needed(curve.high, curve)}"
-
-
-def excludes_zero(estimate: Estimate | None) -> bool:
-    """Return whether the interval of a difference leaves out zero."""
-    return (
-        estimate is not None
-        and estimate.low is not None
-        and estimate.high is not None
-        and not estimate.low <= 0 <= estimate.high
-    )

@@ -26,6 +26,7 @@ from cxrssl.reproduce.images import PlanImages, check_images
 from cxrssl.reproduce.jobs import Training, data_jobs, trainings
 from cxrssl.reproduce.progress_table import ProgressTable, open_progress_table
 from cxrssl.reproduce.resources import Resources
+from cxrssl.reproduce.same_sources import check_same_sources
 from cxrssl.reproduce.sizing import sized
 from cxrssl.reproduce.status import Status, progress_of
 from cxrssl.reproduce.watch import Watch, is_stale, write_report
@@ -46,12 +47,14 @@ def reproduce(plan: Plan, out: Path, *, resources: Resources, executor: Executor
         RecipeError: If a recipe of the plan is missing or does not fit.
         DataError: If the source can't be read.
         RunError: If the runs don't fit together or have no images, `out` belongs to another plan,
-            or a run failed; all others have run then, and the report shows them.
+            the source has changed since its store was made, or a run failed; all others have run
+            then, and the report shows them.
     """
     plan = sized(plan, out, resources)
     runs = trainings(plan, out)
     check(plan, runs, resources)
     check_folder(out, plan)
+    check_same_sources(plan, out)
     check_images(PlanImages(plan, out), runs)
     make_folder(out)
     with _exit_on_sigterm(), open_progress_table() as table:

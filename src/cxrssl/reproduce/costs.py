@@ -27,6 +27,7 @@ from cxrssl.reproduce.images import PlanImages, check_images
 from cxrssl.reproduce.jobs import POOL, Training, data_jobs, trainings
 from cxrssl.reproduce.outlook import outlook
 from cxrssl.reproduce.resources import Resources
+from cxrssl.reproduce.same_sources import check_same_sources
 from cxrssl.reproduce.sizing import sized
 
 Recipe = PretrainRecipe | FinetuneRecipe
@@ -44,12 +45,14 @@ def print_costs(plan: Plan, out: Path, resources: Resources) -> None:
 
     Raises:
         RecipeError: If a recipe is missing or does not fit.
-        RunError: If the runs don't fit together, or the images won't do for them.
+        RunError: If the runs don't fit together, the images won't do for them, or the source has
+            changed since the store of `out` was made.
     """
     plan = sized(plan, out, resources)
     runs = trainings(plan, out)
     check(plan, runs, resources)
     check_folder(out, plan)
+    check_same_sources(plan, out)
     images = PlanImages(plan, out)
     check_images(images, runs)
     num_parallel, device = len(job_environments()), device_of_one_process()

@@ -21,6 +21,7 @@ from cxrssl.core.duration import duration
 from cxrssl.core.errors import RecipeError, RunError
 from cxrssl.data.tables.source import read_source
 from cxrssl.jobs.local import job_environments
+from cxrssl.reproduce.checks import check_folder
 from cxrssl.reproduce.images import PlanImages
 from cxrssl.reproduce.jobs import WEIGHTS_FILE, flattened, trainings
 from cxrssl.reproduce.resources import Resources
@@ -62,7 +63,8 @@ def sized(plan: Plan, out: Path, resources: Resources) -> Plan:
 
     Raises:
         RecipeError: If the plan lacks what is sized.
-        RunError: If the budget takes not even the smallest size, or there are too few images.
+        RunError: If the budget takes not even the smallest size, there are too few images, or
+            `out` holds something else.
         DataError: If the source can't be read.
     """
     sizing = plan.sizing
@@ -78,6 +80,7 @@ def sized(plan: Plan, out: Path, resources: Resources) -> Plan:
     before = _decided_before(out, sizing)
     if before is not None:
         return applied(plan, out, before)
+    check_folder(out, plan)  # to measure takes a while
     return applied(plan, out, _decide(plan, out, sizing, resources))
 
 
@@ -93,6 +96,8 @@ def _decided_before(out: Path, sizing: SizingSection) -> DecisionSection | None:
         return None
     if previous.model_copy(update={"decided": None}) == sizing:
         return previous.decided
+    if previous.hours == sizing.hours:
+        return None  # `check_folder` says that it is another plan
     raise RunError(
         f"{out} was sized for {duration(3600 * previous.hours)}, and its runs stay so. Say "
         f"--budget {_budget(previous.hours)} to go on there, or name another folder with --out."

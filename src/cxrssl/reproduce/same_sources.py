@@ -1,0 +1,68 @@
+"""Whether the folders of a plan's films are still what its stores were made of.
+
+A store that is complete is not made again, so that without this check a plan would go on with the
+labels and films of before.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from cxrssl.config.plan import Plan
+from cxrssl.core.errors import DataError, RunError
+from cxrssl.data.tables import ReadOptions, read_source
+from cxrssl.ingest.origin import changes_of_source
+from cxrssl.reproduce.jobs import POOL, store_name
+
+
+def check_same_sources(plan: Plan, out: Path) -> None:
+    """Check that source and pool of a plan are as they were when its stores were made of them.
+
+    A phantom, which the plan makes itself, is not read, nor is a folder that is gone.
+
+    Args:
+        plan: The plan.
+        out: Folder of its runs.
+
+    Raises:
+        RunError: If one has changed.
+    """
+    data = plan.data
+    options = ReadOptions(data.layout, data.patient_from, data.split)
+    faults = [
+        # The stores of folds are of the same source, and differ by their splits.
+        *_changes(data.source, out / store_name(None), options),
+        *_changes(data.pool, out / POOL, ReadOptions("images")),
+    ]
+    if faults:
+        raise RunError(
+            f"{' '.join(faults)} The runs of {out} are of what was there before. Name another "
+            f"folder with --out, or delete {out} to begin anew."
+        )
+
+
+def _changes(folder: Path | None, store: Path, options: ReadOptions) -> Iterator[str]:
+    """Yield a sentence if a folder is not what a store was made of."""
+    is_complete = (store / "manifest.json").is_file()
+    if folder is None or not is_complete or not _holds_something(folder):
+        return
+    try:
+        source = read_source(
+            folder,
+            layout=options.layout,
+            patient_from=options.patient_from,
+            split=options.split,
+        )
+    except DataError as error:
+        yield f"{folder} has changed since {store} was made of it, and can't be read now: {error}"
+        return
+    changes = changes_of_source(store, source)
+    if changes:
+        yield f"{folder} has changed since {store} was made of it: it has {'; '.join(changes)}."
+
+
+def _holds_something(folder: Path) -> bool:
+    """Return whether there is anything in a folder: of a disk that is not mounted it is empty."""
+    try:
+        return any(folder.iterdir())
+    except OSError:
+        return False

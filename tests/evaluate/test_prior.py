@@ -10,6 +10,7 @@ import pytest
 from cxrssl.core.errors import DataError
 from cxrssl.evaluate.files import evaluate_files
 from cxrssl.evaluate.intervals import Bootstrap
+from cxrssl.evaluate.prior import verdict
 
 DRAWS = Bootstrap(200, 1)
 NUM = 20
@@ -34,10 +35,12 @@ def document(first: int, *, names: tuple[str, ...] = ("heart", "nodule")) -> dic
 
 
 def results(first: int, *, with_nodules: bool) -> list[dict[str, Any]]:
-    """Return detections: hearts where they are, and nodules where they are or none."""
+    """Return detections: hearts where they are, and most nodules where they are or none."""
     numbers = range(first, first + NUM)
     found = [{"image_id": n, "category_id": 5, "bbox": HEART, "score": 0.9} for n in numbers]
-    nodules = [{"image_id": n, "category_id": 9, "bbox": nodule(n), "score": 0.8} for n in numbers]
+    nodules = [
+        {"image_id": n, "category_id": 9, "bbox": nodule(n), "score": 0.8} for n in numbers if n % 6
+    ]
     return found + (nodules if with_nodules else [])
 
 
@@ -72,12 +75,10 @@ def test_a_detector_that_looks_is_told_from_them_on_the_same_draws(tmp_path: Pat
     prior = content["prior"]
     assert "By AP50 the detector is better than fixed boxes" in prior["verdict"]
     assert "By mean FROC sensitivity the detector is better" in prior["verdict"]
-    gap = prior["differences"]["froc_mean"]
-    own, other = content["metrics"]["froc_mean"], prior["metrics"]["froc_mean"]
+    gap = prior["differences"]["AP50"]
+    own, other = content["metrics"]["AP50"], prior["metrics"]["AP50"]
     assert gap["delta"] == pytest.approx(own["value"] - other["value"])
-    gaps = np.subtract(
-        content["replicate_values"]["froc_mean"], prior["replicate_values"]["froc_mean"]
-    )
+    gaps = np.subtract(content["replicate_values"]["AP50"], prior["replicate_values"]["AP50"])
     half = 1.959964 * gaps.std(ddof=1)
     assert [gap["low"], gap["high"]] == pytest.approx(
         [gap["delta"] - half, gap["delta"] + half], abs=1e-4
@@ -103,3 +104,13 @@ def test_what_can_not_be_a_prior_is_refused(tmp_path: Path) -> None:
     del train["images"][3]["width"]
     with pytest.raises(DataError, match=r"1 of 20 images have no width and height, such as 3"):
         score(tmp_path, with_nodules=False, train=train)
+
+
+def test_where_every_draw_gives_the_gap_exact_bounds_tell() -> None:
+    gap = {"value": 1.0, "other": 0.0, "delta": 1.0, "low": None, "high": None, "reason": "."}
+    found = {"low": 0.9, "high": 1.0, "exact_on": "40 images with a box"}
+    fixed = {"low": 0.0, "high": 0.1, "exact_on": "40 images with a box"}
+    assert "the detector is better than fixed boxes" in verdict("AP50", gap, found, fixed)
+    few = verdict("AP50", gap, found | {"low": 0.05}, fixed)
+    assert "the detector can't be told from fixed boxes" in few
+    assert "the same on every draw; exact bounds on 40 images" in few

@@ -17,6 +17,7 @@ from cxrssl.ingest.shards import Settings
 from cxrssl.reproduce import reproduce
 from cxrssl.reproduce.checks import write_plan
 from cxrssl.reproduce.costs import print_costs
+from cxrssl.reproduce.folds import split_file, write_folds
 from cxrssl.reproduce.same_sources import check_same_sources
 from made_runs import ANY_START, made_plan
 
@@ -196,3 +197,18 @@ def test_an_ingest_that_is_called_again_stores_the_changed_table_and_is_equal_to
         (folder / "origin.json").read_bytes() for folder in (out / "store", out.parent / "fresh")
     ]
     assert files[0] == files[1]
+
+
+def test_stores_of_folds_are_compared_without_their_split(tmp_path: Path) -> None:
+    source, out = tmp_path / "source", tmp_path / "out"
+    source.mkdir()
+    for number in range(10):
+        write_film(source, number)
+    write_table(source)
+    plan = made_plan(f"data.source={source}", "data.folds=2", "data.split=none")
+    write_folds(plan, out)
+    options = ReadOptions(split=str(split_file(out, 1)))
+    ingest(source, out / "store-fold1", Settings(16), options=options, num_workers=1)
+    check_same_sources(plan, out)
+    write_table(source, lambda row: row.replace(",1,2,9,", ",1,2,8,"))
+    assert "store-fold1 was made of it: it has other boxes in its table" in refusal(plan, out)

@@ -42,7 +42,7 @@ def difference_cells(entry: Mapping[str, Any]) -> tuple[str, str, str, str]:
 def interval_text(entry: Mapping[str, Any], *, signed: bool = False) -> str:
     """Return an interval; of an exact one that has one side, that side."""
     if entry["low"] is None:
-        return ""
+        return "all draws agree" if signed and "reason" in entry else ""
     if "exact_on" in entry:
         low, high, value = entry["low"], entry["high"], entry["value"]
         ends = f"[{low:.3f}, {high:.3f}]"

@@ -157,8 +157,10 @@ def entries(
 
 def difference(
     value: float, samples: Floats, other: float, other_samples: Floats
-) -> dict[str, float | None]:
+) -> dict[str, Any]:
     """Return how much greater a value is than another on the same draws of the same images.
+
+    Where every draw gives this difference, there is no interval, and the reason is said.
 
     Args:
         value: nan if it can't be computed; then nothing can.
@@ -170,4 +172,6 @@ def difference(
         return {"delta": None, "low": None, "high": None, "p": None}
     delta, gaps = float(value - other), samples - other_samples
     ends = difference_interval(delta, gaps)
+    if ends.low is not None and ends.high is not None and ends.high - ends.low < _NO_WIDTH:
+        return {"delta": delta, "low": None, "high": None, "p": None, "reason": NO_SPREAD}
     return {"delta": delta, "low": ends.low, "high": ends.high, "p": p_value(delta, gaps)}

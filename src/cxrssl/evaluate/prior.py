@@ -1,5 +1,6 @@
 """The baseline without eyes: fixed boxes of the training images, scored beside a detector."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,7 @@ def prior_as_json(
     fixed, reasons = prior.fixed, dict.fromkeys(SCORES, "the truth holds no box")
     xywh = np.concatenate([fixed.boxes[:, :2], fixed.boxes[:, 2:] - fixed.boxes[:, :2]], axis=1)
     rows = zip(fixed.labels.tolist(), xywh.round(_DIGITS).tolist(), fixed.scores, strict=True)
+    metrics, found = (entries(SCORES, *side, reasons, films) for side in (other, own))
     return {
         "what": "fixed boxes that look at no image, chosen on training boxes (a position prior)",
         "fitted_on": prior.fitted_on,
@@ -178,9 +180,11 @@ def prior_as_json(
             {"class": classes[label], "bbox_fraction": box, "score": round(float(score), _DIGITS)}
             for label, box, score in rows
         ],
-        "metrics": entries(SCORES, *other, reasons, films),
+        "metrics": metrics,
         "differences": gaps,
-        "verdict": " ".join(verdict(name, gaps[name]) for name in _TOLD),
+        "verdict": " ".join(
+            verdict(name, gaps[name], found[name], metrics[name]) for name in _TOLD
+        ),
         "replicate_values": {
             name: [None if np.isnan(v) else float(f"{v:.6g}") for v in theirs[1][:, n].tolist()]
             for name, n in ((name, names.index(name)) for name in _KEPT)
@@ -188,22 +192,31 @@ def prior_as_json(
     }
 
 
-def verdict(name: str, gap: dict[str, Any]) -> str:
+def verdict(
+    name: str, gap: Mapping[str, Any], found: Mapping[str, Any], fixed: Mapping[str, Any]
+) -> str:
     """Return in a sentence whether a detector is better than fixed boxes, by one score.
 
     Args:
         name: `froc_mean` or `AP50`.
         gap: An entry of `differences`.
+        found: The detector's entry, whose exact bounds count where every draw gives the gap.
+        fixed: That of the fixed boxes.
     """
     title = _TITLES[name]
     if gap["delta"] is None:
         return f"By {title} nothing can be told: it can't be computed."
     values = f"{gap['value']:.3f} against {gap['other']:.3f}"
-    if gap["low"] is None:
+    low, high = gap["low"], gap["high"]
+    if low is not None:
+        ends = f"{values}, difference {gap['delta']:+.3f}, {low:+.3f} to {high:+.3f}"
+    elif "exact_on" in found and "exact_on" in fixed:
+        low, high = found["low"] - fixed["high"], found["high"] - fixed["low"]
+        ends = f"{values}, the same on every draw; exact bounds on {found['exact_on']}"
+    else:
         return f"By {title} nothing can be told: {values}, without an interval."
-    ends = f"{values}, difference {gap['delta']:+.3f}, {gap['low']:+.3f} to {gap['high']:+.3f}"
-    if gap["low"] > 0:
+    if low > 0:
         return f"By {title} the detector is better than fixed boxes that look at no image ({ends})."
-    if gap["high"] < 0:
+    if high < 0:
         return f"By {title} the detector is WORSE than fixed boxes that look at no image ({ends})."
     return f"By {title} the detector can't be told from fixed boxes that look at no image ({ends})."

@@ -226,6 +226,8 @@ def _pooled(comparisons: Sequence[_Comparison], num_images: int) -> Floats:
 def _verdict(gaps: dict[str, Any]) -> str:
     """Say whether a model agrees with readers as they agree with each other."""
     low, high = (gaps[NAMES[0]][end] for end in ("low", "high"))
+    if "reason" in gaps[NAMES[0]]:
+        return "can't be told: every draw of these images gives this difference"
     if low is None or high is None:
         return "can't be told: there is no interval"
     if low > 0:

@@ -72,10 +72,11 @@ def origin_of(source_folder: Path, source: Source, settings: Settings) -> Origin
     )
 
 
-def changes_of_source(store_folder: Path, source: Source) -> list[str]:
+def changes_of_source(store_folder: Path, source: Source, *, with_split: bool = True) -> list[str]:
     """Return how a source differs from what a store was made of, each the end of "it has ...".
 
-    What the store has no record of, as one of an earlier version, is taken to be equal.
+    What the store has no record of, as one of an earlier version, is taken to be equal; so is the
+    split, if it is not to be compared.
     """
     recorded = _read(store_folder / ORIGIN_FILE)
     changes = []
@@ -89,7 +90,7 @@ def changes_of_source(store_folder: Path, source: Source) -> list[str]:
     parts = [
         part
         for part, sha256 in _table_sha256(source.table).items()
-        if stored.get(part, sha256) != sha256
+        if stored.get(part, sha256) != sha256 and (with_split or part != "split")
     ]
     if parts:
         changes.append(f"other {', '.join(parts)} in its table")

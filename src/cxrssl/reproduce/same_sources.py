@@ -4,7 +4,7 @@ A store that is complete is not made again, so that without this check a plan wo
 labels and films of before.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cxrssl.config.plan import Plan
@@ -28,10 +28,10 @@ def check_same_sources(plan: Plan, out: Path) -> None:
     """
     data = plan.data
     options = ReadOptions(data.layout, data.patient_from, data.split)
+    folds = [out / store_name(fold) for fold in range(1, (data.folds or 0) + 1)]
     faults = [
-        # The stores of folds are of the same source, and differ by their splits.
-        *_changes(data.source, out / store_name(None), options),
-        *_changes(data.pool, out / POOL, ReadOptions("images")),
+        *_changes(data.source, [out / store_name(None), *folds], options),
+        *_changes(data.pool, [out / POOL], ReadOptions("images")),
     ]
     if faults:
         raise RunError(
@@ -40,10 +40,10 @@ def check_same_sources(plan: Plan, out: Path) -> None:
         )
 
 
-def _changes(folder: Path | None, store: Path, options: ReadOptions) -> Iterator[str]:
-    """Yield a sentence if a folder is not what a store was made of."""
-    is_complete = (store / "manifest.json").is_file()
-    if folder is None or not is_complete or not _holds_something(folder):
+def _changes(folder: Path | None, stores: Sequence[Path], options: ReadOptions) -> Iterator[str]:
+    """Yield a sentence if a folder is not what a store, or those of its folds, were made of."""
+    complete = [store for store in stores if (store / "manifest.json").is_file()]
+    if folder is None or not complete or not _holds_something(folder):
         return
     try:
         source = read_source(
@@ -53,11 +53,15 @@ def _changes(folder: Path | None, store: Path, options: ReadOptions) -> Iterator
             split=options.split,
         )
     except DataError as error:
-        yield f"{folder} has changed since {store} was made of it, and can't be read now: {error}"
+        since = f"{folder} has changed since {complete[0]} was made of it"
+        yield f"{since}, and can't be read now: {error}"
         return
-    changes = changes_of_source(store, source)
-    if changes:
-        yield f"{folder} has changed since {store} was made of it: it has {'; '.join(changes)}."
+    for store in complete:
+        # The split of a fold is the plan's own.
+        changes = changes_of_source(store, source, with_split=store == stores[0])
+        if changes:
+            yield f"{folder} has changed since {store} was made of it: it has {'; '.join(changes)}."
+            return
 
 
 def _holds_something(folder: Path) -> bool:

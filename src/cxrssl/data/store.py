@@ -75,11 +75,11 @@ class Store:
         """
         self.folder = folder
         self.manifest: dict[str, Any] = read_manifest(folder)
-        self._classes = tuple(self.manifest["classes"] if classes is None else classes)
-        if sorted(self._classes) != sorted(self.manifest["classes"]):
+        self._order = None if classes is None else tuple(classes)
+        if sorted(self.classes) != sorted(self.manifest["classes"]):
             raise DataError(
                 f"{folder} holds the classes {', '.join(self.manifest['classes']) or 'none'}; "
-                f"expected {', '.join(self._classes)}, in any order."
+                f"expected {', '.join(self.classes)}, in any order."
             )
         self._table = read_shards(folder, self.manifest)
         columns = self._table.select([f.name for f in SCHEMA if f.name != "pixels"]).to_pylist()
@@ -95,7 +95,7 @@ class Store:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Let another process open the store itself, rather than be sent all its pixels."""
-        return _reopened, (self.folder, self.fingerprint, self._classes)
+        return _reopened, (self.folder, self.fingerprint, self._order)
 
     def numbered_as(self, classes: Sequence[str]) -> "Store":
         """Return the same store, its class ids counted in another order of its classes.
@@ -110,7 +110,7 @@ class Store:
     @property
     def classes(self) -> tuple[str, ...]:
         """Class names in the order of their 0-based ids."""
-        return self._classes
+        return tuple(self.manifest["classes"]) if self._order is None else self._order
 
     @property
     def fingerprint(self) -> str:
@@ -146,7 +146,7 @@ class Store:
         return np.frombuffer(buffer, dtype=np.uint8).reshape(image.height, image.width)
 
 
-def _reopened(folder: Path, fingerprint: str, classes: tuple[str, ...]) -> Store:
+def _reopened(folder: Path, fingerprint: str, classes: tuple[str, ...] | None) -> Store:
     store = Store(folder, classes=classes)
     if store.fingerprint != fingerprint:
         raise DataError(

@@ -259,9 +259,10 @@ def test_a_column_may_say_the_unit(word: str, unit: str, tmp_path: Path) -> None
 
 
 def test_tables_in_different_units_are_refused(tmp_path: Path) -> None:
-    pixels = f"{HEAD}c,mass,100,200,300,300\n"
+    row = "c,mass,100,200,300,300\n"
+    pixels = f"{HEAD}{row}"
     with pytest.raises(DataError, match=r"boxes of x.csv seem to be in percent and those of y.csv"):
-        large(tmp_path, {"x.csv": f"{HEAD}{PERCENT}", "y.csv": pixels})
+        large(tmp_path, {"x.csv": f"{HEAD}{4 * PERCENT}", "y.csv": f"{HEAD}{8 * row}"})
     text = f"{HEAD}{PERCENT}".replace("h\n", "h,unit\n").replace("30\n", "30,px\n")
     with pytest.raises(
         DataError, match=r"x.csv, line 3: the unit is 'mm'; expected px, fraction or"
@@ -269,6 +270,15 @@ def test_tables_in_different_units_are_refused(tmp_path: Path) -> None:
         large(tmp_path, {"x.csv": text.replace("40\n", "40,mm\n"), "y.csv": pixels})
     with pytest.raises(DataError, match=r"line 2 says that its box is in px, and x.csv, line 3 in"):
         large(tmp_path, {"x.csv": text.replace("40\n", "40,%\n"), "y.csv": pixels})
+
+
+def test_a_table_of_a_few_boxes_is_in_the_unit_of_all(tmp_path: Path) -> None:
+    corner, row = "b,mass,5,5,60,40\n", "c,mass,100,200,300,300\n"
+    result = large(tmp_path, {"b.csv": f"{HEAD}{corner}", "c.csv": f"{HEAD}{8 * row}"})
+    assert (result.table.unit, result.faults) == ("px", {})
+    assert any(
+        "the first in b.csv, line 2: look whether they are percent" in n for n in result.notes
+    )
 
 
 def test_boxes_among_pixels_that_may_be_percent_are_said(tmp_path: Path) -> None:

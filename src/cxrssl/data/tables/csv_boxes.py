@@ -40,6 +40,8 @@ _NORMAL = {
 _OTHER = {"other finding", "other_finding", "other", "abnormal"}
 _EMPTY = {"", "nan", "na", "n/a", "none", "null"}
 _ONLY_CLASS = "finding"
+# Of fewer boxes the numbers may lie where they do by chance, as in a table a film.
+_FEW_BOXES = 8
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,13 @@ def _unit(files: Sequence[_File], films: Films) -> WrittenUnit:
     Raises:
         DataError: If a table says two, or tables are in different ones.
     """
-    units = {file.name: _unit_of(file, films) for file in files if any(_named_boxes(file))}
+    of_file = {file.name: list(_named_boxes(file)) for file in files}
+    together = unit_of([box for boxes in of_file.values() for box in boxes], films)
+    units: dict[str, WrittenUnit] = {}
+    for file in files:
+        boxes, told = of_file[file.name], _told_unit(file)
+        if told or len(boxes) >= _FEW_BOXES:
+            units[file.name] = told or unit_of(boxes, films)
     for name, unit in units.items():
         first = next(iter(units))
         if unit != units[first]:
@@ -129,11 +137,15 @@ def _unit(files: Sequence[_File], films: Films) -> WrittenUnit:
                 f"boxes of {first} seem to be in {units[first]} and those of {name} in {unit}. "
                 "Write both in one unit, or say it in a column unit (px, fraction or percent)."
             )
-    return next(iter(units.values()), "px")
+    return next(iter(units.values()), together)
 
 
-def _unit_of(file: _File, films: Films) -> WrittenUnit:
-    boxes = list(_named_boxes(file))
+def _told_unit(file: _File) -> WrittenUnit | None:
+    """Return the unit that a table's column says, None if it has none.
+
+    Raises:
+        DataError: If it says two, or another.
+    """
     told = {UNIT_WORDS[word]: row.place for row in file.rows if (word := _unit_word(row))}
     if len(told) > 1:
         (first, place), (second, other_place) = list(told.items())[:2]
@@ -141,7 +153,7 @@ def _unit_of(file: _File, films: Films) -> WrittenUnit:
             f"{place} says that its box is in {first}, and {other_place} in {second}. Write all "
             "boxes of the table in one unit."
         )
-    return next(iter(told)) if told else unit_of(boxes, films)
+    return next(iter(told), None)
 
 
 def _unit_word(row: _Row) -> str:

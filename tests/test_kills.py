@@ -81,7 +81,7 @@ def forked() -> Iterator[Forks]:
     [
         *(("pretrain", "smoke", 1, 3), ("pretrain", "smoke", 2, 3)),
         *(("pretrain", name, 1, 2) for name in METHOD_RECIPES if name != "smoke"),
-        *(("finetune", "smoke", 1, 3), ("finetune", "smoke", 2, 2)),
+        *(("finetune", "smoke", 1, 3), ("finetune", "smoke", 2, 3)),
     ],
 )
 def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(

@@ -221,7 +221,7 @@ def test_percent_are_known_by_the_size_of_the_images(suffix: str, tmp_path: Path
         "file,label,x,y,w,h\na,mass,10,20,50,30\nb,node,0,0,100,100\n"
     )
     for name in ("a", "b"):
-        pixels = np.zeros((300, 400), np.uint16)
+        pixels = np.zeros((420, 600), np.uint16)
         if suffix == "png":
             Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / f"{name}.png")
         else:
@@ -258,6 +258,35 @@ def test_a_column_may_say_the_unit(word: str, unit: str, tmp_path: Path) -> None
     assert any("as percent" in note for note in result.notes) is (word == "ICU")
 
 
+@pytest.mark.parametrize("copy", ["masks/a.png", "thumbs/a.png", "thumbs/b.png"])
+def test_a_small_copy_of_a_film_does_not_decide_the_unit(copy: str, tmp_path: Path) -> None:
+    (tmp_path / "films").mkdir()
+    (tmp_path / copy).parent.mkdir()
+    Image.new("L", (128, 96)).save(tmp_path / copy)
+    for name in ("a", "b"):
+        Image.new("L", (800, 600)).save(tmp_path / "films" / f"{name}.png")
+    rows = PERCENT.replace("a,", "films/a.png,").replace("b,", "films/b.png,")
+    (tmp_path / "x.csv").write_text(f"{HEAD}{rows}")
+    result = read_source(tmp_path)
+    assert result.table.unit == "fraction"
+    assert boxes(result)[0][2] == (0.1, 0.2, 0.6, 0.5)
+
+
+def test_an_empty_column_of_units_says_nothing(tmp_path: Path) -> None:
+    text = f"{HEAD}{PERCENT}".replace("\n", ",\n").replace("h,\n", "h,unit\n")
+    result = large(tmp_path, {"x.csv": text})
+    assert result.table.unit == "fraction"
+    assert any("as percent" in note for note in result.notes)
+
+
+def test_boxes_in_a_quarter_of_films_are_pixels_with_a_note(tmp_path: Path) -> None:
+    Image.new("L", (256, 224)).save(tmp_path / "a.png")
+    (tmp_path / "x.csv").write_text(f"{HEAD}a,mass,30,20,60,70\n")
+    result = read_source(tmp_path)
+    assert boxes(result) == [("a", "mass", (30.0, 20.0, 90.0, 90.0))]
+    assert any("all boxes lie between 0 and 100, and are read as pixels" in n for n in result.notes)
+
+
 def test_tables_in_different_units_are_refused(tmp_path: Path) -> None:
     row = "c,mass,100,200,300,300\n"
     pixels = f"{HEAD}{row}"
@@ -288,7 +317,7 @@ def test_boxes_among_pixels_that_may_be_percent_are_said(tmp_path: Path) -> None
     assert any(text.startswith(note) for text in result.notes)
 
 
-@pytest.mark.parametrize("normal", ["No finding", "normal", "no_finding"])
+@pytest.mark.parametrize("normal", ["No finding", "normal", "no_finding", "", "none"])
 @pytest.mark.parametrize("numbers", ["0,0,0,0", "0,0,1,1"])
 def test_numbers_of_normal_films_are_no_boxes(normal: str, numbers: str, tmp_path: Path) -> None:
     rows = f"b,{normal},{numbers}\nc,{normal},{numbers}\n"
@@ -391,3 +420,11 @@ def test_films_that_are_called_masks_are_films_where_there_are_no_others(tmp_pat
     for name in ("c", "a_mask"):
         Image.new("L", (40, 20)).save(tmp_path / "masks" / f"{name}.png")
     assert set(read_source(tmp_path, layout="images").files) == {"c", "a_mask"}
+
+
+@pytest.mark.parametrize("name", ["images\\a.png", "A.PNG", "a.dcm", "A", "C:\\x\\a.png"])
+def test_a_file_of_a_split_names_films_as_tables_do(name: str, tmp_path: Path) -> None:
+    source(tmp_path / "films", {"boxes.csv": BOXES})
+    (tmp_path / "split.csv").write_text(f"image,split\n{name},test\nb,train\n")
+    result = read_source(tmp_path / "films", split=str(tmp_path / "split.csv"))
+    assert result.table.parts == {"a": "test", "b": "train"}

@@ -280,3 +280,11 @@ def test_masks_are_films_only_with_a_label_of_their_own(tmp_path: Path) -> None:
         tmp_path / "images/a.png",
         tmp_path / "masks/a.png",
     }
+
+
+def test_masks_of_a_divided_folder_are_no_films(tmp_path: Path) -> None:
+    names = ("images/train/a.png", "masks/train/a.png")
+    files = {"labels/train/a.txt": ROW, "classes.txt": "mass\nnode"} | dict.fromkeys(names, "")
+    result = read_source(fill(tmp_path, files))
+    assert result.files == {"a": tmp_path / "images/train/a.png"}
+    assert not result.table.unread

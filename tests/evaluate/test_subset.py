@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from cxrssl.core.errors import DataError
+from cxrssl.data.coco.files import read_annotations
 from cxrssl.evaluate.files import evaluate_files
 from cxrssl.evaluate.intervals import Bootstrap
+from cxrssl.evaluate.subset import read_subset
 
 NUM = 12
 IMAGES = [
@@ -121,3 +123,16 @@ def test_a_name_of_two_images_is_refused(folder: Path) -> None:
             bootstrap=Bootstrap(0),
             only=folder / "x.txt",
         )
+
+
+def test_what_follows_a_dot_in_an_id_is_part_of_it(folder: Path) -> None:
+    images = [{"id": n, "file_name": f"1.2.{n}"} for n in range(12)]
+    (folder / "uids.json").write_text(
+        json.dumps({"images": images, "categories": CLASSES, "annotations": BOXES})
+    )
+    (folder / "uids.txt").write_text("1.2.3\n1.2.4.png\n")
+    index, _ = read_annotations(folder / "uids.json")
+    assert read_subset(folder / "uids.txt", index).numbers.tolist() == [3, 4]
+    (folder / "uids.txt").write_text("1.2.99\n")
+    with pytest.raises(DataError, match="is none of the 12 images"):
+        read_subset(folder / "uids.txt", index)

@@ -171,8 +171,11 @@ def _numbers_by_name(index: Index) -> list[dict[str, set[int]]]:
 
 def _forms(name: str) -> tuple[str, str, str]:
     """Return a file name as it is, without folders, and without its suffix as well."""
+    from cxrssl.data.tables.image_ids import plain_id
+
     path = PurePosixPath(name.replace("\\", "/"))
-    return name, path.name, path.stem
+    # Not the stem: what follows a dot in a UID is no suffix.
+    return name, path.name, plain_id(PurePosixPath(path.name))
 
 
 def _number(

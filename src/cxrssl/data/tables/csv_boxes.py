@@ -109,7 +109,7 @@ def read_csv(
                 marks.append(mark)
     forms = {file.columns.form for file in files}
     form: BoxForm = forms.pop() if len(forms) == 1 else "corners"
-    told = any("unit" in file.columns.roles for file in files)
+    told = all(_told_unit(file) for file in files if any(_named_boxes(file)))
     boxes = (box for file in files for box in _named_boxes(file))
     among_pixels = percent_among_pixels(boxes, films) if unit == "px" and not told else ""
     notes = [*_column_notes(files), "" if told else unit_note(unit), among_pixels]
@@ -169,16 +169,15 @@ def _named_boxes(file: _File) -> Iterator[NamedBox]:
     """Yield the boxes of a table that readers drew."""
     for row in file.rows:
         if _has_box(row) and not _is_placeholder(row, file.columns.form):
-            yield NamedBox(row.values["image"], row.box, row.place)
+            yield NamedBox(row.values["image"], _corners(row.box, file.columns.form), row.place)
 
 
 def _is_placeholder(row: _Row, form: BoxForm) -> bool:
     """Return whether a row of a normal film has numbers that are no box, such as 0, 0, 1, 1."""
-    category = row.values["category"].casefold()
-    if not category or category not in _NORMAL:
+    if row.values["category"].casefold() not in _NORMAL:
         return False
-    x_min, y_min, x_max, y_max = _corners(row.box, form)
-    return not (x_max > x_min and y_max > y_min) or max(x_max, y_max) <= 1
+    x_min, y_min, x_max, y_max = box = _corners(row.box, form)
+    return not (x_max > x_min and y_max > y_min) or box == (0, 0, 1, 1)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 A column `unit` may say so; else the numbers do, and for percent the size of the films as well.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
 from pathlib import Path, PurePosixPath
@@ -25,18 +26,19 @@ UNIT_WORDS: Mapping[str, WrittenUnit] = {
 # A file of fractions may hold boxes that were rounded a little beyond the edge.
 _MOST_FRACTION = 1.01
 _MOST_PERCENT = 100 * _MOST_FRACTION
-# In films of this size and more, readers' boxes do not all end within the first 101 pixels.
-_LEAST_SIDE_PX = 201
-# In films of this size a box there is in a corner, where there is rarely anything to be boxed.
+# In films of this size and more, the first 101 pixels are a corner, and readers' boxes do not all
+# lie there.
 _LARGE_SIDE_PX = 404
+# Films above this size have room for boxes beyond; all of them before it are worth a note.
+_LEAST_PX = 201
 _FILMS_SEEN = 16
 
 
 class NamedBox(NamedTuple):
-    """One row: the film as it names it, its four numbers as they stand, and where it stands."""
+    """One row: the film as it names it, the corners of its box, and where it stands."""
 
     film: str
-    box: tuple[float, float, float, float]
+    corners: tuple[float, float, float, float]
     place: str
 
 
@@ -45,14 +47,18 @@ class Films:
 
     def __init__(self, paths: Iterable[Path]) -> None:
         """Take the files."""
-        self._paths = {plain_id(PurePosixPath(path.name)).casefold(): path for path in paths}
+        self._paths: dict[str, list[Path]] = defaultdict(list)
+        for path in paths:
+            self._paths[plain_id(PurePosixPath(path.name)).casefold()].append(path)
 
     def side_px(self, film: str) -> int | None:
-        """Return the shorter side of a film as its file states it; None where it can't be told."""
+        """Return the shorter side of a film as its file states it; None where it can't be told.
+
+        Of several files that may be meant, such as a film and a small copy, that of the largest.
+        """
         name = plain_id(PurePosixPath(film.replace("\\", "/").rsplit("/", 1)[-1]))
-        path = self._paths.get(name.casefold())
-        size = None if path is None else _size(path)
-        return None if size is None else min(size)
+        sizes = [_size(path) for path in self._paths.get(name.casefold(), [])]
+        return max((min(size) for size in sizes if size is not None), default=None)
 
 
 def unit_of(boxes: Sequence[NamedBox], films: Films) -> WrittenUnit:
@@ -61,17 +67,22 @@ def unit_of(boxes: Sequence[NamedBox], films: Films) -> WrittenUnit:
     Fractions if most boxes lie in the square from 0 to 1. Percent if all do in that from 0 to 100,
     and of the films, some of which are looked into, most are too large for these to be pixels.
     """
-    known = [box for box in boxes if all(map(isfinite, box.box))]
-    num_inside = sum(max(box.box) <= _MOST_FRACTION for box in known)
+    known = [box for box in boxes if all(map(isfinite, box.corners))]
+    num_inside = sum(max(box.corners) <= _MOST_FRACTION for box in known)
     if known and 2 * num_inside > len(known):
         return "fraction"
     if not known or not all(map(_may_be_percent, known)):
         return "px"
-    names = list(dict.fromkeys(box.film for box in known))
-    step = -(-len(names) // _FILMS_SEEN)
-    sides = [side for name in names[::step] if (side := films.side_px(name)) is not None]
-    num_large = sum(side >= _LEAST_SIDE_PX for side in sides)
+    sides = _sides(known, films)
+    num_large = sum(side >= _LARGE_SIDE_PX for side in sides)
     return "percent" if 2 * num_large > len(sides) else "px"
+
+
+def _sides(boxes: Sequence[NamedBox], films: Films) -> list[int]:
+    """Return the shorter sides of some of the films that boxes name, where they are known."""
+    names = list(dict.fromkeys(box.film for box in boxes))
+    step = -(-len(names) // _FILMS_SEEN)
+    return [side for name in names[::step] if (side := films.side_px(name)) is not None]
 
 
 def read_as(unit: WrittenUnit) -> tuple[BoxUnit, float]:
@@ -106,8 +117,14 @@ def percent_among_pixels(boxes: Iterable[NamedBox], films: Films) -> str:
 
     Some are looked into: those that lie within the first 100 pixels, of films that are large.
     """
-    corner = [box for box in boxes if all(map(isfinite, box.box)) and _may_be_percent(box)]
-    corner = [box for box in corner if max(box.box) > _MOST_FRACTION][: 4 * _FILMS_SEEN]
+    known = [box for box in boxes if all(map(isfinite, box.corners))]
+    corner = [box for box in known if _may_be_percent(box) and max(box.corners) > _MOST_FRACTION]
+    if corner and len(corner) == len(known) and max(_sides(corner, films), default=0) > _LEAST_PX:
+        return (
+            "all boxes lie between 0 and 100, and are read as pixels. If they are percent of width "
+            "and height, add a column unit that says percent"
+        )
+    corner = corner[: 4 * _FILMS_SEEN]
     found = [box for box in corner if (films.side_px(box.film) or 0) >= _LARGE_SIDE_PX]
     if not found:
         return ""
@@ -118,7 +135,7 @@ def percent_among_pixels(boxes: Iterable[NamedBox], films: Films) -> str:
 
 
 def _may_be_percent(box: NamedBox) -> bool:
-    return min(box.box) >= -1 and max(box.box) <= _MOST_PERCENT
+    return min(box.corners) >= -1 and max(box.corners) <= _MOST_PERCENT
 
 
 def _size(path: Path) -> Size | None:

@@ -5,7 +5,7 @@ whatever it is called.
 """
 
 import re
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath, PurePosixPath
 
@@ -13,8 +13,8 @@ from cxrssl.data.tables.image_ids import plain_id
 from cxrssl.data.tables.rows import IMAGE_SUFFIXES
 
 _FOLDER = re.compile(
-    r"((left|right|lungs?|manual|binary|ground[ _-]?truth|gt)[ _-]?)?"
-    r"(masks?|segmentations?|segmentation[ _-]?(class|object|masks?)|overlays?)",
+    r"(.*[ _-])?masks([ _-].*)?|((left|right|lungs?|manual|binary|gt)[ _-]?)?masks?|"
+    r"segmentation[ _-]?(class|object|masks?)|overlays?",
     re.IGNORECASE,
 )
 _STEM = re.compile(r"(.+?)[ _.-]*(masks?|seg|segmentation|overlay)", re.IGNORECASE)
@@ -23,9 +23,27 @@ _STEM = re.compile(r"(.+?)[ _.-]*(masks?|seg|segmentation|overlay)", re.IGNORECA
 def masks_of(folder: Path, files: Iterable[Path]) -> set[Path]:
     """Return the pictures of a folder that are called the masks of other pictures of it."""
     images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
-    masked = {path: stem for path in images if (stem := _masked_stem(path, folder))}
-    stems = {path.stem.casefold() for path in images if path not in masked}
-    return {path for path, stem in masked.items() if stem.casefold() in stems}
+    places = {path: _mask_folder(path.relative_to(folder)) for path in images}
+    by_stem: dict[str, list[Path]] = defaultdict(list)
+    for path in images:
+        by_stem[path.stem.casefold()].append(path)
+
+    def is_mask(path: Path) -> bool:
+        named = _STEM.fullmatch(path.stem)
+        if named is not None and named[1].casefold() in by_stem:
+            return True
+        place = places[path]
+        if place is None:
+            return False
+        # Of a folder with films and masks below, only what lies beside a folder of films.
+        others = by_stem[path.stem.casefold()]
+        return any(
+            places[other] is None or places[other] in place.parents
+            for other in others
+            if place not in other.relative_to(folder).parents
+        )
+
+    return {path for path in images if is_mask(path)}
 
 
 def unnamed_masks(folder: Path, images: Sequence[Path], names: Iterable[str]) -> set[Path]:
@@ -39,30 +57,38 @@ def unnamed_masks(folder: Path, images: Sequence[Path], names: Iterable[str]) ->
     masks = masks_of(folder, images)
     if not masks:
         return masks
-    paths = {PurePosixPath(name.replace("\\", "/")) for name in names}
-    ends = {_end(path) for path in paths if len(path.parts) > 1}
-    # Where as many names as pictures share a stem, each of the pictures is meant.
-    num_named = Counter(plain_id(path).casefold() for path in paths)
-    num_images = Counter(path.stem.casefold() for path in images)
+    named: dict[str, set[PurePosixPath]] = defaultdict(set)
+    for name in names:
+        path = PurePosixPath(name.replace("\\", "/"))
+        named[plain_id(path).casefold()].add(path)
+    by_stem: dict[str, list[Path]] = defaultdict(list)
+    for image in images:
+        by_stem[image.stem.casefold()].append(image)
 
-    def is_named(path: Path) -> bool:
-        stem = path.stem.casefold()
-        return _end(path) in ends or num_named[stem] >= num_images[stem]
+    def is_named(mask: Path) -> bool:
+        stem = mask.stem.casefold()
+        # Where as many names as pictures share a stem, each of the pictures is meant.
+        if len(named[stem]) >= len(by_stem[stem]):
+            return True
+        films = [image for image in by_stem[stem] if image not in masks]
+        return any(
+            _num_shared(mask, name) > max((_num_shared(film, name) for film in films), default=0)
+            for name in named[stem]
+        )
 
-    return {path for path in masks if not is_named(path)}
+    return {mask for mask in masks if not is_named(mask)}
 
 
-def _end(path: PurePath) -> tuple[str, str]:
-    return path.parent.name.casefold(), plain_id(PurePosixPath(path.name)).casefold()
+def _num_shared(file: Path, name: PurePath) -> int:
+    """Return how many of the last folders of two paths are the same."""
+    count = 0
+    for part, other in zip(reversed(file.parts[:-1]), reversed(name.parts[:-1]), strict=False):
+        if part.casefold() != other.casefold():
+            break
+        count += 1
+    return count
 
 
-def _masked_stem(path: Path, folder: Path) -> str:
-    """Return the stem of the picture that a file would be the mask of; "" if it is called as none.
-
-    A folder's name or the file's own says so.
-    """
-    named = _STEM.fullmatch(path.stem)
-    if named is not None:
-        return named[1]
-    folders = path.relative_to(folder).parts[:-1]
-    return path.stem if any(map(_FOLDER.fullmatch, folders)) else ""
+def _mask_folder(path: PurePath) -> PurePath | None:
+    """Return the deepest folder of a path that is called one of masks; None without one."""
+    return next((place for place in path.parents if _FOLDER.fullmatch(place.name)), None)

@@ -239,7 +239,7 @@ def _parts_of_file(
     places: dict[str, str] = {}
     for line, name, text in _rows(path):
         place = f"{path.name}, line {line}"
-        image_id = by_name.get(name) or by_name.get(PurePosixPath(name).name)
+        image_id = next((by_name[form] for form in _forms(name) if form in by_name), None)
         if image_id is None:
             raise DataError(
                 f"{place} names an image that is not in {folder}. Expected the name of an image "
@@ -285,4 +285,15 @@ def _names(folder: Path, files: Mapping[str, Path]) -> dict[str, str]:
             if names.setdefault(name, image_id) != image_id:
                 ambiguous.add(name)
     usable = {name: image_id for name, image_id in names.items() if name not in ambiguous}
-    return usable | {image_id: image_id for image_id in files}
+    usable |= {image_id: image_id for image_id in files}
+    folded = Counter(name.casefold() for name in usable)
+    others = {n.casefold(): i for n, i in usable.items() if folded[n.casefold()] == 1}
+    return others | usable
+
+
+def _forms(name: str) -> Iterator[str]:
+    """Yield what a stated name may be in `_names`: as it is first, its last part without suffix."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    for form in (name, str(path), path.name, plain_id(PurePosixPath(path.name))):
+        yield form
+        yield form.casefold()

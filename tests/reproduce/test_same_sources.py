@@ -18,7 +18,7 @@ from cxrssl.reproduce import reproduce
 from cxrssl.reproduce.checks import write_plan
 from cxrssl.reproduce.costs import print_costs
 from cxrssl.reproduce.folds import split_file, write_folds
-from cxrssl.reproduce.same_sources import check_same_sources
+from cxrssl.reproduce.same_sources import changes_of_sources, check_same_sources
 from made_runs import ANY_START, made_plan
 
 HEAD = "image,label,xmin,ymin,xmax,ymax,patient,split"
@@ -57,6 +57,17 @@ def made(tmp_path: Path) -> tuple[Plan, Path, Path]:
     return plan, out, source
 
 
+def in_folds(folder: Path) -> tuple[Plan, Path, Path]:
+    """Return a plan with two folds, its folder, and its source, of which nothing is stored yet."""
+    source = folder / "source"
+    source.mkdir()
+    for number in range(10):
+        write_film(source, number)
+    write_table(source)
+    plan = made_plan(f"data.source={source}", "data.folds=2", "data.split=none")
+    return plan, folder / "out", source
+
+
 def refusal(plan: Plan, out: Path) -> str:
     with pytest.raises(RunError) as error:
         check_same_sources(plan, out)
@@ -65,10 +76,10 @@ def refusal(plan: Plan, out: Path) -> str:
 
 def test_a_source_as_it_was_is_gone_on_with(made: tuple[Plan, Path, Path]) -> None:
     plan, out, source = made
-    check_same_sources(plan, out)
+    assert changes_of_sources(plan, out) == []
     for path in source.iterdir():
         path.touch()  # copied anew, say
-    check_same_sources(plan, out)
+    assert changes_of_sources(plan, out) == []
 
 
 @pytest.mark.parametrize(
@@ -141,14 +152,14 @@ def test_a_store_of_an_earlier_version_is_compared_by_what_it_has(
     recorded = json.loads(path.read_text())
     path.write_text(json.dumps({k: v for k, v in recorded.items() if k not in _NEW}))
     write_table(source, lambda row: row.replace("1,2,9", "1,2,8"))
-    check_same_sources(plan, out)
+    assert changes_of_sources(plan, out) == []
     write_film(source, 10)
     assert "it has other films, or films of other sizes. The" in refusal(plan, out)
     for text in ('{"table_sha256": 1, "file_bytes": []}', "[]", "{"):
         path.write_text(text)
-        check_same_sources(plan, out)
+        assert changes_of_sources(plan, out) == []
     path.unlink()
-    check_same_sources(plan, out)
+    assert changes_of_sources(plan, out) == []
 
 
 _NEW = ("file_bytes", "table_sha256")
@@ -160,27 +171,22 @@ def test_a_folder_that_is_gone_or_empty_and_a_store_that_is_not_complete_are_not
     plan, out, source = made
     write_table(source, lambda row: row.replace("1,2,9", "1,2,8"))
     (out / "store" / "manifest.json").rename(out / "aside.json")
-    check_same_sources(plan, out)
+    assert changes_of_sources(plan, out) == []
     (out / "aside.json").rename(out / "store" / "manifest.json")
     refusal(plan, out)
     shutil.rmtree(source)
-    check_same_sources(plan, out)
+    assert changes_of_sources(plan, out) == []
     source.mkdir()  # where a disk is not mounted
-    check_same_sources(plan, out)
+    assert changes_of_sources(plan, out) == []
 
 
 def test_a_source_is_read_as_the_plan_reads_it(tmp_path: Path) -> None:
-    source, out = tmp_path / "source", tmp_path / "out"
-    source.mkdir()
-    for number in range(10):
-        write_film(source, number)
-    write_table(source)
-    plan = made_plan(f"data.source={source}", "data.folds=2", "data.split=none")
+    plan, out, source = in_folds(tmp_path)
     options = ReadOptions(split="none")
     ingest(source, out / "store", Settings(16), options=options, num_workers=1)
-    check_same_sources(plan, out)
+    assert changes_of_sources(plan, out) == []
     write_table(source, lambda row: row.replace("train", "test"))
-    check_same_sources(plan, out)
+    assert changes_of_sources(plan, out) == []
     write_table(source, lambda row: row.replace("1,2,9", "1,2,8"))
     assert "it has other boxes in its table. The" in refusal(plan, out)
 
@@ -191,7 +197,7 @@ def test_an_ingest_that_is_called_again_stores_the_changed_table_and_is_equal_to
     plan, out, source = made
     write_table(source, lambda row: row.replace("1,2,9", "1,2,8"))
     ingest(source, out / "store", Settings(16), num_workers=1)
-    check_same_sources(plan, out)
+    assert changes_of_sources(plan, out) == []
     ingest(source, out.parent / "fresh", Settings(16), num_workers=1)
     files = [
         (folder / "origin.json").read_bytes() for folder in (out / "store", out.parent / "fresh")
@@ -200,15 +206,10 @@ def test_an_ingest_that_is_called_again_stores_the_changed_table_and_is_equal_to
 
 
 def test_stores_of_folds_are_compared_without_their_split(tmp_path: Path) -> None:
-    source, out = tmp_path / "source", tmp_path / "out"
-    source.mkdir()
-    for number in range(10):
-        write_film(source, number)
-    write_table(source)
-    plan = made_plan(f"data.source={source}", "data.folds=2", "data.split=none")
+    plan, out, source = in_folds(tmp_path)
     write_folds(plan, out)
     options = ReadOptions(split=str(split_file(out, 1)))
     ingest(source, out / "store-fold1", Settings(16), options=options, num_workers=1)
-    check_same_sources(plan, out)
+    assert changes_of_sources(plan, out) == []
     write_table(source, lambda row: row.replace(",1,2,9,", ",1,2,8,"))
     assert "store-fold1 was made of it: it has other boxes in its table" in refusal(plan, out)

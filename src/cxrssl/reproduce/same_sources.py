@@ -17,8 +17,6 @@ from cxrssl.reproduce.jobs import POOL, store_name
 def check_same_sources(plan: Plan, out: Path) -> None:
     """Check that source and pool of a plan are as they were when its stores were made of them.
 
-    A phantom, which the plan makes itself, is not read, nor is a folder that is gone.
-
     Args:
         plan: The plan.
         out: Folder of its runs.
@@ -26,18 +24,26 @@ def check_same_sources(plan: Plan, out: Path) -> None:
     Raises:
         RunError: If one has changed.
     """
+    changes = changes_of_sources(plan, out)
+    if changes:
+        raise RunError(
+            f"{' '.join(changes)} The runs of {out} are of what was there before. Name another "
+            f"folder with --out, or delete {out} to begin anew."
+        )
+
+
+def changes_of_sources(plan: Plan, out: Path) -> list[str]:
+    """Return a sentence for the source and the pool of a plan, each if it has changed.
+
+    A phantom, which the plan makes itself, is not read, nor is a folder that is gone.
+    """
     data = plan.data
     options = ReadOptions(data.layout, data.patient_from, data.split)
     folds = [out / store_name(fold) for fold in range(1, (data.folds or 0) + 1)]
-    faults = [
+    return [
         *_changes(data.source, [out / store_name(None), *folds], options),
         *_changes(data.pool, [out / POOL], ReadOptions("images")),
     ]
-    if faults:
-        raise RunError(
-            f"{' '.join(faults)} The runs of {out} are of what was there before. Name another "
-            f"folder with --out, or delete {out} to begin anew."
-        )
 
 
 def _changes(folder: Path | None, stores: Sequence[Path], options: ReadOptions) -> Iterator[str]:

@@ -49,8 +49,8 @@ OwnSplit = Annotated[
     typer.Option(
         "--split",
         metavar="folders|none|FILE",
-        help="The source's own split: by its folders train, valid, test; not at all; or by a CSV "
-        "with columns image and split (default: the table's, if it has one).",
+        help="The source's own split: by its folders or tables train, valid, test; not at all; or "
+        "by a CSV with columns image and split (default: the table's, if it has one).",
     ),
 ]
 Fit = Literal["squash", "letterbox"]

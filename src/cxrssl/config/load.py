@@ -3,6 +3,7 @@
 import difflib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -59,10 +60,18 @@ def load_run_recipe(run: Path, kind: type[Recipe], *, overrides: Sequence[str] =
 
 
 def renew_run_recipe(run: Path, kind: type[Section]) -> None:
-    """Rewrite the recipe of a run that an earlier version began in the form of this version."""
+    """Rewrite the recipe of a run that an earlier version began in the form of this version.
+
+    Fields that have come since are null there, so that it says the same. A recipe that this version
+    can't read stays: whoever compares it with another says so.
+    """
     path = run / "recipe.yaml"
-    if path.is_file() and is_old_form(_content(path, kind)):
-        write_text(path, to_yaml(load_run_recipe(run, kind)))
+    if not path.is_file():
+        return
+    with suppress(RecipeError):
+        renewed = to_yaml(load_run_recipe(run, kind))
+        if renewed != path.read_text(encoding="utf-8"):
+            write_text(path, renewed)
 
 
 def _content(path: Path, kind: type[Section]) -> dict[str, Any]:
@@ -141,7 +150,9 @@ def _override(content: dict[str, Any], override: str, kind: type[Section]) -> No
     *sections, last = key.split(".")
     mapping = content
     for name in sections:
-        mapping = mapping.setdefault(name, {})
+        if mapping.get(name) is None:  # a section that the recipe leaves out, or says is null
+            mapping[name] = {}
+        mapping = mapping[name]
         if not isinstance(mapping, dict):
             value = _shortened(mapping)
             raise RecipeError(f"--set {_shortened(override)}: {name} holds {value} and no keys.")

@@ -11,6 +11,12 @@ from pydantic import Field, model_validator
 
 from cxrssl.config.body import BodySection
 from cxrssl.config.detectors import DetectorSection, InitSection, SidePx
+from cxrssl.config.label_savers import (
+    AugmentSection,
+    EmaSection,
+    PasteSection,
+    UnlabelledSection,
+)
 from cxrssl.config.methods import MethodSection
 from cxrssl.config.moved import MOVED
 from cxrssl.config.section import MOST, Fraction, Probability, Section
@@ -251,6 +257,10 @@ class FinetuneRecipe(Training):
     """How often the validation split is scored, at the end as well; null is never."""
     keep: Literal["last", "best"]
     """Which weights become detector/: the last, or those of the best AP in validation."""
+    augment: AugmentSection | None = None
+    paste: PasteSection | None = None
+    ema: EmaSection | None = None
+    unlabelled: UnlabelledSection | None = None
 
     @property
     def backbone(self) -> str:
@@ -264,7 +274,27 @@ class FinetuneRecipe(Training):
         self._check_random_start()
         if self.init.start == "coco" and not self.model.takes_coco:
             raise ValueError(f"init.start: coco is a Faster R-CNN, and model {self.model.family}")
+        self._check_unlabelled()
         return self
+
+    def _check_unlabelled(self) -> None:
+        """Refuse a teacher that is not there, or that never begins.
+
+        Raises:
+            ValueError: If the recipe has one.
+        """
+        if self.unlabelled is None:
+            return
+        if self.ema is None:
+            raise ValueError(
+                "unlabelled needs ema: the teacher is the average of the weights. Set ema.decay"
+            )
+        burn_in = self.unlabelled.burn_in_steps
+        if self.max_steps is not None and burn_in >= self.max_steps:
+            raise ValueError(
+                f"unlabelled.burn_in_steps {burn_in} leaves none of max_steps {self.max_steps}: "
+                "no image without labels would be looked at"
+            )
 
     def _check_random_start(self) -> None:
         """Refuse to freeze the statistics of a random backbone, which has seen no images.

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxrssl.config.load import to_yaml
+from cxrssl.config.load import renew_run_recipe, to_yaml
 from cxrssl.config.schema import FinetuneRecipe
 from cxrssl.data.licence_terms import data_record
 from cxrssl.data.loaders import DetectionImages
@@ -56,6 +56,8 @@ def set_up(recipe: FinetuneRecipe, out: Path, *, resume: bool) -> Setup:
     """
     accelerator = start_accelerator(recipe.precision, batch_size=recipe.batch_size)
     writes, recipe_yaml = accelerator.is_main_process, to_yaml(recipe)
+    if resume and writes:
+        renew_run_recipe(out, FinetuneRecipe)
     check_run(out, recipe_yaml=recipe_yaml, resume=resume, writes=writes)
     store, optim = Store(recipe.data.store), recipe.optim
     splits = labelled_splits(store, recipe)

@@ -1,6 +1,6 @@
 """Content of a report with something in every section, and with nothing in any.
 
-What the report says of scores is its own, of made runs: three initialisations at four label shares.
+What the report says of scores is its own, of made runs: three treatments at four label shares.
 Its films, transfers and progress are made.
 """
 
@@ -94,7 +94,7 @@ def _made_plan() -> Plan:
 @cache
 def _made_results() -> Results:
     def score(arm: Arm) -> float:
-        gain = _GAINS[arm.initialisation] + 0.004 * arm.seed
+        gain = _GAINS[arm.treatment] + 0.004 * arm.seed
         return max(0.004, 0.28 * (1 + 0.22 * math.log2(arm.label_fraction)) + gain)
 
     results = made_results(_made_plan(), score)

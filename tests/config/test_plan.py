@@ -45,7 +45,7 @@ def test_there_is_one_pretraining_a_seed_on_a_pool_that_labels_do_not_change() -
         "pretrain-simclr-seed0",
         "pretrain-simclr-seed3",
     }
-    assert sum(arm.initialisation == "ssl" for arm in arms) == 6  # all labels among them
+    assert sum(arm.treatment == "ssl" for arm in arms) == 6  # all labels among them
 
 
 def test_pretrainings_that_follow_another_come_after_it() -> None:
@@ -87,10 +87,10 @@ def test_faults_are_put_back_one_after_another() -> None:
     ]
 
 
-def test_an_initialisation_may_have_arms_at_some_shares_alone() -> None:
+def test_a_treatment_may_have_arms_at_some_shares_alone() -> None:
     arms = arms_of(plan("data.source=.", name="paper"))
     assert [name for name in names(arms) if name.startswith("baseline")] == ["baseline-100-seed0"]
-    assert sum(arm.initialisation == "ssl" for arm in arms) == 9
+    assert sum(arm.treatment == "ssl" for arm in arms) == 9
 
 
 NUM_RUNS = {"smoke": 4, "demo": 16, "paper": 19, "described": 28, "published": 10, "corrected": 102}
@@ -125,26 +125,29 @@ def test_no_two_runs_of_a_plan_share_a_folder(name: str, num_runs: int) -> None:
         ("faults=[1.0]", "faults need label_fractions of the same shares"),
         (
             "initialisations={a: {title: one}, b: {title: one}}",
-            "two initialisations have one title",
+            "two treatments have one title",
         ),
         (
             "initialisations={ssl: {title: one, pretraining: none}}",
-            "initialisations.ssl.pretraining: unknown pretraining 'none'; defined are: simclr",
+            "pretraining of treatment ssl: unknown pretraining 'none'; defined are: simclr",
         ),
         (
             "initialisations={ssl: {title: one, controls: [ssl]}}",
-            "initialisations.ssl.controls: ssl is not another initialisation",
+            "controls of treatment ssl: ssl is not another treatment",
         ),
         (
             "initialisations={ssl: {title: one, label_fractions: [0.7]}}",
-            "initialisations.ssl.label_fractions are none of the plan's",
+            "label_fractions of treatment ssl are none of the plan's",
         ),
         ("initialisations={'a-b': {title: one}}", "String should match pattern"),
-        ('initialisations.control.title="a\\nb"', "title: String should match pattern"),
+        (
+            'initialisations.control.title="a\\nb"',
+            "initialisations.control.title: String should match pattern",
+        ),
         ("name=..", "name: String should match pattern"),
         (
             "initialisations.control.set={data: {fusion: union}}",
-            "set changes data: initialisations differ in their start alone",
+            "initialisations.control.set changes data: initialisations differ in their start alone",
         ),
         (
             "initialisations.ssl.controls=[control, control]",

@@ -35,7 +35,7 @@ def test_it_ends_by_naming_the_report(ran: tuple[Path, str]) -> None:
 
 def test_both_arms_and_the_baseline_have_scores(ran: tuple[Path, str]) -> None:
     rows = list(csv.DictReader((ran[0] / "report.csv").read_text().splitlines()))
-    assert [(row["initialisation"], row["label_fraction"]) for row in rows] == [
+    assert [(row["treatment"], row["label_fraction"]) for row in rows] == [
         ("control", "1"),
         ("ssl", "0.5"),
         ("control", "0.5"),

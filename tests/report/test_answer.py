@@ -18,7 +18,7 @@ def rising(arm: Arm) -> float:
     import math
 
     level = 0.1 + 0.1 * math.log2(10 * arm.label_fraction)
-    return level + 0.1 * (arm.initialisation == "ssl")
+    return level + 0.1 * (arm.treatment == "ssl")
 
 
 def test_twice_as_many_labels_are_found_where_ssl_is_a_doubling_ahead() -> None:
@@ -39,7 +39,7 @@ def test_twice_as_many_labels_are_found_where_ssl_is_a_doubling_ahead() -> None:
 
 def test_a_score_beyond_the_controls_is_more_than_the_data_can_tell() -> None:
     plan = made_plan(FRACTIONS)
-    results = made_results(plan, lambda arm: 0.9 if arm.initialisation == "ssl" else rising(arm))
+    results = made_results(plan, lambda arm: 0.9 if arm.treatment == "ssl" else rising(arm))
     saved = saved_by_fraction(plan, results)
     rows = saved_rows(plan, saved)
     assert {row["needed"] for row in rows} == {"more than the data can tell"}
@@ -50,7 +50,7 @@ def test_a_score_beyond_the_controls_is_more_than_the_data_can_tell() -> None:
 
 def test_a_score_below_the_controls_costs_labels() -> None:
     plan = made_plan(FRACTIONS, "seeds=[0, 1]")
-    results = made_results(plan, lambda arm: 0.06 if arm.initialisation == "ssl" else rising(arm))
+    results = made_results(plan, lambda arm: 0.06 if arm.treatment == "ssl" else rising(arm))
     saved = saved_by_fraction(plan, results)
     assert {row["needed"] for row in saved_rows(plan, saved)} == {"less than 10 %"}
     text = answer(plan, results, saved)
@@ -63,7 +63,7 @@ def test_equal_arms_save_nothing_that_can_be_told() -> None:
     plan = made_plan(FRACTIONS, "seeds=[0, 1, 2]")
 
     def score(arm: Arm) -> float:
-        if arm.initialisation == "ssl":
+        if arm.treatment == "ssl":
             return rising(arm) - 0.1 + 0.01 * arm.seed
         return rising(arm) + 0.01 * (2 - arm.seed)
 
@@ -105,7 +105,7 @@ def test_the_exact_bound_is_that_of_the_seeds_that_are_counted() -> None:
         if arm.arm.seed == 1:
             entry = arm.result["metrics"]["AP50"] | {"low": 0.2}
             arm.result["metrics"] = arm.result["metrics"] | {"AP50": entry}
-    first = [a for a in results.arms if (a.arm.initialisation, a.arm.seed) != ("control", 1)]
+    first = [a for a in results.arms if (a.arm.treatment, a.arm.seed) != ("control", 1)]
     (saving,) = saved_by_fraction(plan, Results(first))
     assert (saving.seeds, saving.score.low) == (1, 0.607)
     (saving,) = saved_by_fraction(plan, results)
@@ -134,7 +134,7 @@ def test_every_control_is_compared_with() -> None:
         "a: {title: scratch}, b: {title: ImageNet}}",
         "seeds=[0, 1, 2]",
     )
-    results = made_results(plan, lambda arm: {"ssl": 0.3, "a": 0.2, "b": 0.5}[arm.initialisation])
+    results = made_results(plan, lambda arm: {"ssl": 0.3, "a": 0.2, "b": 0.5}[arm.treatment])
     first, second = remarks(plan, results)
     assert "SSL against scratch, label for label: mAP50 +0.100 at one label share" in first
     assert "SSL against ImageNet, label for label: mAP50 -0.200" in second
@@ -188,7 +188,7 @@ def test_labels_saved_rest_on_the_seeds_that_all_have() -> None:
     plan = made_plan(FRACTIONS, "seeds=[0, 1, 2]")
 
     def score(arm: Arm) -> float:
-        return rising(arm) - 0.1 * (arm.initialisation == "ssl") + 0.2 * arm.seed
+        return rising(arm) - 0.1 * (arm.treatment == "ssl") + 0.2 * arm.seed
 
     results = without(made_results(plan, score), "ssl-20-seed2", "control-20-seed1")
     saved = {saving.fraction: saving for saving in saved_by_fraction(plan, results)}

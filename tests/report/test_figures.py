@@ -228,7 +228,7 @@ def test_every_class_has_a_panel_with_its_name(num: int) -> None:
     assert [text for text in _texts(root) if text.startswith("Class")] == names
 
 
-def test_an_initialisation_looks_the_same_in_a_panel_without_the_others() -> None:
+def test_a_treatment_looks_the_same_in_a_panel_without_the_others() -> None:
     first, second = _line("A", "other"), _line("B", "other")
     root = _drawn(lambda: class_curves({"a": [first, second], "b": [second]}, metric="AP"))
     counts = [

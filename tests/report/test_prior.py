@@ -95,7 +95,7 @@ def test_a_score_that_every_draw_gives_keeps_its_exact_bound_over_seeds() -> Non
         arm.result["replicate_values"] = {"AP50": [1.0] * REPLICATES}
         arm.result["per_class"] = {"Nodule": {"AP50": exact}}
     arm = results.arms[0].arm
-    mean = results.mean(Condition(arm.initialisation, arm.label_fraction), "AP50")
+    mean = results.mean(Condition(arm.treatment, arm.label_fraction), "AP50")
     assert mean is not None
     assert (mean.value, mean.low, mean.high) == (1.0, 0.867, 1.0)
     of_class = class_estimate(results.arms[:2], "Nodule", "AP50")

@@ -18,7 +18,7 @@ from made_runs import made_plan, made_result, made_results
 
 
 def score(arm: Arm) -> float:
-    return arm.label_fraction / 4 + 0.05 * (arm.initialisation == "ssl") + 0.001 * arm.seed
+    return arm.label_fraction / 4 + 0.05 * (arm.treatment == "ssl") + 0.001 * arm.seed
 
 
 def test_table_1_has_a_row_a_point_and_paired_differences() -> None:
@@ -118,7 +118,7 @@ def ladder(arm: Arm) -> float:
     """Give each fault an effect of its own."""
     base = {(): 0.30, ("P4",): 0.40, ("P4", "P5"): 0.40}[arm.faults]
     dropped = 0.0 if arm.label_fraction == 1 else 0.10
-    helped = 0.06 if arm.initialisation == "ssl" else 0.0
+    helped = 0.06 if arm.treatment == "ssl" else 0.0
     moved = 0.03 if arm.faults == ("P4", "P5") else 0.0
     return base - dropped + helped + moved
 
@@ -155,7 +155,7 @@ def test_csv_has_every_arm_and_score() -> None:
     assert float(rows[2]["AP50"]) == pytest.approx(score(found.arms[2].arm))
     assert float(rows[2]["AP50_high"]) > float(rows[2]["AP50"])
     assert as_csv(Results([])).splitlines() == [
-        "initialisation,label_fraction,seed,faults,train_images,train_boxes,train_reader_boxes,"
+        "treatment,label_fraction,seed,faults,train_images,train_boxes,train_reader_boxes,"
         "train_readings"
     ]
 

@@ -41,7 +41,7 @@ AMOUNTS = {0.5: Amount(10, 40, 90, 30), 1.0: Amount(20, 100, 200, 60)}
 def law(arm: Arm) -> float:
     """0.7 is what the control tends to; at all labels it is 0.1 below. SSL has half that to go."""
     missing = 0.1 * arm.label_fraction**-0.5
-    return 0.7 - missing * (0.5 if arm.initialisation == "ssl" else 1.0)
+    return 0.7 - missing * (0.5 if arm.treatment == "ssl" else 1.0)
 
 
 # --- amounts

@@ -44,12 +44,12 @@ def runs(tmp_path: Path) -> Path:
     for finished in made_results(plan, lambda arm: arm.label_fraction / 2).arms[:-1]:
         run_folder = folder / finished.arm.name
         transfer = {
-            "source": WAYS.get(finished.arm.initialisation, "").format(folder),
+            "source": WAYS.get(finished.arm.treatment, "").format(folder),
             "arrived": True,
             "loaded_sha256": "ab12",
             **{"matched": ["a", "b"], "missing": ["c"], "reshaped": [], "unexpected": []},
         }
-        is_control = finished.arm.initialisation == "control"
+        is_control = finished.arm.treatment == "control"
         record = {"start": "random", "transfers": [] if is_control else [transfer]}
         write_json(run_folder / "transfer.json", record)
         write_json(run_folder / "provenance.json", PROVENANCE)
@@ -113,9 +113,7 @@ def test_a_plan_that_was_killed_is_not_at_work(runs: Path, age_s: float, state: 
 
 def test_a_share_beyond_the_curve_is_said_so_in_json(runs: Path) -> None:
     plan = made_plan()  # of two shares and their control, all of which have ended
-    for finished in made_results(
-        plan, lambda arm: 0.9 if arm.initialisation == "ssl" else 0.3
-    ).arms:
+    for finished in made_results(plan, lambda arm: 0.9 if arm.treatment == "ssl" else 0.3).arms:
         run_folder = runs / finished.arm.name
         write_json(run_folder / "metrics.json", finished.result)
         write_json(run_folder / "provenance.json", PROVENANCE)
@@ -184,7 +182,7 @@ def test_a_target_is_in_the_page_and_in_the_record(runs: Path) -> None:
     assert "Boxes needed for a target" in page
     assert "3 label shares are needed" in page
     assert "With one seed all intervals are too narrow" in page
-    names = [target["initialisation"] for target in content["targets"]]
+    names = [target["treatment"] for target in content["targets"]]
     assert names == ["ssl", "file", "hub"]  # the control has not finished
     assert {target["metric"] for target in content["targets"]} == {"AP50"}
     assert any(remark.startswith("For mAP50 0.4: SSL ") for remark in content["remarks"])

@@ -2,12 +2,14 @@
 
 import json
 import shlex
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from cxrssl.config.load import load_recipe, to_yaml
+from cxrssl.config.plan import Plan
 from cxrssl.config.schema import FinetuneRecipe, PretrainRecipe
 from cxrssl.core.errors import RecipeError, RunError
 from cxrssl.core.files import write_text
@@ -90,6 +92,155 @@ def test_a_pretraining_after_another_starts_from_its_backbone() -> None:
     assert later.job.needs == ("ingest", "pretrain-wide-seed0")
     assert isinstance(later.recipe, PretrainRecipe)
     assert later.recipe.body.weights == Path("runs/x/pretrain-wide-seed0/backbone")
+
+
+TEACHER = (
+    "{batch_size: 2, burn_in_steps: 1, threshold: 0.5, weight: 1.0, ramp_steps: 0, "
+    "relation_weight: 0.0, known_normals: false, pseudo_boxes: teacher}"
+)
+AUGMENT = (
+    "{scale: [0.7, 1.4], shift: 0.1, rotation_degrees: 5.0, gamma: [1.0, 1.0], "
+    "contrast: [1.0, 1.0], brightness: [0.0, 0.0], blur_sigma_px: [0.0, 0.0], "
+    "noise_share: [0.0, 0.0], cutout: null}"
+)
+EMA = "ema: {decay: 0.9}"
+TAUGHT = (
+    f"treatments={{taught: {{title: taught, set: {{{EMA}, unlabelled: {TEACHER}}}, "
+    f"controls: [ema], unlabelled_pool: POOL}}, ema: {{title: EMA, set: {{{EMA}}}}}}}"
+)
+
+
+def taught(pool: str, *changes: str) -> Plan:
+    """Return a plan whose teacher has the images of a pool, and whose control is EMA alone."""
+    return plan("initialisations=null", TAUGHT.replace("POOL", pool), *changes)
+
+
+def finetuning(smoke: Plan, name: str) -> FinetuneRecipe:
+    recipe = by_name(trainings(smoke, Path("runs/x")))[name].recipe
+    assert isinstance(recipe, FinetuneRecipe)
+    return recipe
+
+
+def test_a_treatment_sets_entire_sections_single_fields_and_none() -> None:
+    base = f"finetuning.set={{max_steps: 4, augment: {AUGMENT}}}"
+    changed = "treatments.ema.set={augment: null}", "treatments.taught.set.augment={shift: 0.2}"
+    smoke = taught("rest", base, *changed)
+    runs = by_name(trainings(smoke, Path("runs/x")))
+    recipes = [runs[f"{name}-50-seed0"].recipe for name in ("taught", "ema")]
+    assert all(isinstance(recipe, FinetuneRecipe) for recipe in recipes)
+    first, second = recipes
+    assert first.augment.scale == (0.7, 1.4)
+    assert first.augment.shift == 0.2
+    assert second.augment is None
+    assert (first.max_steps, second.max_steps) == (4, 4)
+    for run in runs.values():
+        _, path, *options = run.job.arguments
+        overrides = [value for key, value in pairwise(options) if key == "--set"]
+        assert load_recipe(Path(path), FinetuneRecipe, overrides=overrides) == run.recipe
+
+
+def test_the_plan_decides_where_a_teachers_images_are() -> None:
+    rest = finetuning(taught("rest"), "taught-50-seed0")
+    assert rest.unlabelled is not None
+    assert rest.unlabelled.store is None
+    smoke = taught("external", "data.pool=films")
+    run = by_name(trainings(smoke, Path("runs/x")))["taught-100-seed0"]
+    assert isinstance(run.recipe, FinetuneRecipe)
+    assert run.recipe.unlabelled is not None
+    assert run.recipe.unlabelled.store == Path("runs/x/pool")
+    assert run.job.needs == ("ingest", "ingest-pool")
+    assert "ingest-pool" in {job.name for job in data_jobs(smoke, Path("runs/x"))}
+    control = by_name(trainings(smoke, Path("runs/x")))["ema-100-seed0"]
+    assert control.job.needs == ("ingest",)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["treatments.taught.unlabelled_pool=null"], "set treatments.taught.unlabelled_pool to"),
+        (["treatments.ema.unlabelled_pool=rest"], "ema has unlabelled_pool rest, and its recipe"),
+        (["treatments.taught.set={unlabelled: null}"], "taught has unlabelled_pool rest, and its"),
+        (
+            [f"finetuning.set={{{EMA}, unlabelled: {TEACHER}}}"],
+            "set treatments.ema.unl",
+        ),
+        (["treatments.taught.set={unlabelled: {weight: 1.0}}"], "unlabelled.batch_size: Field req"),
+        (["treatments.ema.set={ema: {}}"], "ema.decay: Field required"),
+        (["treatments.ema.set={gates: {}}"], "set changes gates: a treatment may change init"),
+    ],
+)
+def test_a_teacher_without_images_or_the_other_way_round_is_refused(
+    changes: list[str], message: str
+) -> None:
+    with pytest.raises(RecipeError, match=message):
+        trainings(taught("rest", *changes), Path("runs/x"))
+
+
+def test_a_teachers_images_are_work_and_no_labelled_steps() -> None:
+    runs = by_name(trainings(taught("rest", "finetuning.set={max_steps: 5}"), Path("runs/x")))
+    first, second = runs["taught-50-seed0"], runs["ema-50-seed0"]
+    batch = second.recipe.batch_size
+    assert first.visits(labelled=100, pool=0) == second.visits(labelled=100, pool=0) == 5 * batch
+    assert second.work(labelled=100, pool=0) == 5 * batch
+    assert first.work(labelled=100, pool=0) == 5 * batch + 4 * 2  # after one step of burn-in
+
+
+def test_a_run_of_a_fold_has_its_seed_where_seeds_are_fresh() -> None:
+    folds = "data.source=x", "data.folds=2", "seeds=[0, 3]"
+    runs = by_name(trainings(plan(*folds, "data.fresh_seeds=true"), Path("runs/x")))
+    before = by_name(trainings(plan(*folds), Path("runs/x")))
+    assert list(runs) == list(before)
+    names = ("ssl-50-fold1-seed3", "ssl-50-fold2-seed3", "control-50-fold2-seed3")
+    assert [runs[name].recipe.seed for name in names] == [6, 7, 7]
+    assert [before[name].recipe.seed for name in names] == [3, 3, 3]
+    assert runs["pretrain-simclr-50-fold2-seed3"].recipe.seed == 7  # hides the labels of that run
+    external = "data.pool=films", "pretrainings.simclr.pool=external", "data.fresh_seeds=true"
+    shared = by_name(trainings(plan(*folds, *external), Path("runs/x")))
+    assert shared["pretrain-simclr-seed3"].recipe.seed == 3
+    assert shared["ssl-50-fold2-seed3"].recipe.seed == 7
+
+
+def test_pairs_that_differ_in_more_than_the_treatment_are_refused(tmp_path: Path) -> None:
+    pasted = (
+        "treatments.ema.set={paste: {largest_side: 0.2, repeats: 3.0, probability: 0.5, most: 1, "
+        "scale: [1.0, 1.0], rotation_degrees: 0.0, within: []}}"
+    )
+    by_epochs = taught("rest", pasted, "finetuning.set={max_steps: null}")
+    with pytest.raises(RunError, match="taught-50-seed0 can't be compared with its control ema-50"):
+        check(by_epochs, trainings(by_epochs, tmp_path), ANY_START)
+    by_steps = taught("rest", pasted, "finetuning.set={max_steps: 3}")
+    runs = trainings(by_steps, tmp_path)
+    check(by_steps, runs, ANY_START)
+    longer = [
+        replace(run, recipe=run.recipe.model_copy(update={"max_steps": 4}))
+        if run.job.name.startswith("taught")
+        else run
+        for run in runs
+    ]
+    with pytest.raises(RunError, match="control ema-50-seed0: max_steps is 4 and 3"):
+        check(by_steps, longer, ANY_START)
+
+
+def test_a_plan_begun_under_the_old_name_goes_on(tmp_path: Path) -> None:
+    smoke = plan()
+    before = to_yaml(smoke).replace("treatments:", "initialisations:")
+    before = "".join(
+        line
+        for line in before.splitlines(keepends=True)
+        if "unlabelled_pool" not in line and "fresh_seeds" not in line
+    )
+    assert "initialisations:\n  ssl:" in before
+    write_text(tmp_path / "plan.yaml", before)
+    write_plan(tmp_path, smoke, [])
+    assert load_recipe(tmp_path / "plan.yaml", Plan, overrides=[]) == smoke
+    assert [run.job.name for run in trainings(smoke, tmp_path)] == [
+        "control-100-seed0",
+        "pretrain-simclr-50-seed0",
+        "ssl-50-seed0",
+        "control-50-seed0",
+    ]
+    with pytest.raises(RunError, match="another plan: treatments differ"):
+        write_plan(tmp_path, plan("initialisations.control.title=other"), [])
 
 
 @pytest.mark.parametrize(

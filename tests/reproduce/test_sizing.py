@@ -104,11 +104,11 @@ def test_a_budget_that_takes_nothing_says_how_much_would_do(films: Path, tmp_pat
 
 def test_starts_are_those_at_hand(films: Path, tmp_path: Path) -> None:
     without = sized(own(films, "2h"), tmp_path, machine(0.03, imagenet=False))
-    assert list(without.initialisations) == ["ssl", "random"]
+    assert list(without.treatments) == ["ssl", "random"]
     assert not any(job.name == "weights" for job in data_jobs(without, tmp_path))
     plan = sized(own(films, "2h"), tmp_path, machine(0.03, imagenet=True))
-    assert list(plan.initialisations) == ["ssl", "imagenet", "random"]
-    assert plan.initialisations["ssl"].controls == ("imagenet",)
+    assert list(plan.treatments) == ["ssl", "imagenet", "random"]
+    assert plan.treatments["ssl"].controls == ("imagenet",)
     (weights,) = [job for job in data_jobs(plan, tmp_path) if job.name == "weights"]
     for run in trainings(plan, tmp_path):
         recipe = run.recipe

@@ -15,7 +15,7 @@ class Pretraining:
         key: Key of its section in the plan's `pretrainings`.
         label_fraction: Fraction of the training images that it leaves out if its pool is `rest`,
             else None.
-        seed: Random seed of the run.
+        seed: Seed of the plan; `run_seed` is the seed of the run.
         faults: Faults of the published code in this run, such as `("P4",)`.
         after: The pretraining that it starts from, or None.
         fold: Fold of the images, from 1; None in a plan without folds, or of images of a pool.
@@ -41,15 +41,15 @@ class Arm:
     """One fine-tuning run.
 
     Attributes:
-        initialisation: Key of its section in the plan's `initialisations`.
+        treatment: Key of its section in the plan's `treatments`.
         label_fraction: Fraction of the training labels that it uses.
-        seed: Random seed of the run.
+        seed: Seed of the plan; `run_seed` is the seed of the run.
         pretraining: The pretraining whose backbone it starts from, or None.
         faults: Faults of the published code in this run, such as `("P4",)`.
         fold: Fold of the images, from 1; None in a plan without folds, or for all folds together.
     """
 
-    initialisation: str
+    treatment: str
     label_fraction: float
     seed: int
     pretraining: Pretraining | None = None
@@ -59,7 +59,7 @@ class Arm:
     @property
     def name(self) -> str:
         """Return the name of its folder."""
-        name = f"{_prefix(self.faults)}{self.initialisation}-{percent(self.label_fraction)}"
+        name = f"{_prefix(self.faults)}{self.treatment}-{percent(self.label_fraction)}"
         return f"{name}{_fold_text(self.fold)}-seed{self.seed}"
 
 
@@ -69,15 +69,15 @@ def percent(fraction: float) -> str:
 
 
 def arms_of(plan: Plan) -> list[Arm]:
-    """Return every arm, most labels first, initialisations in the plan's order; faulty ones last.
+    """Return every arm, most labels first, treatments in the plan's order; faulty ones last.
 
-    Arms whose pool is `rest` never use all labels.
+    Arms that learn from the rest of the images never use all labels.
     """
     fractions = sorted(plan.label_fractions, reverse=True)
     settings = [
         (name, fraction, Faults())
         for fraction in fractions
-        for name, section in plan.initialisations.items()
+        for name, section in plan.treatments.items()
         if fraction in (section.label_fractions or plan.label_fractions)
         and (fraction < 1 or not _uses_rest_pool(plan, name))
     ] + list(_fault_settings(plan))
@@ -114,6 +114,27 @@ def _of_fold(plan: Plan, run: Pretraining | None, fold: int) -> Pretraining | No
     return replace(run, after=after, fold=None if same else fold)
 
 
+def run_seed(plan: Plan, run: Arm | Pretraining) -> int:
+    """Return the random seed of a run: the plan's, or with `data.fresh_seeds` one of its fold."""
+    if not plan.data.fresh_seeds or plan.data.folds is None or run.fold is None:
+        return run.seed
+    return run.seed * plan.data.folds + run.fold - 1
+
+
+def pairs_of(plan: Plan) -> Iterator[tuple[Arm, Arm]]:
+    """Yield each run of a treatment and that of its control with the same labels, without faults.
+
+    A treatment comes with each of its controls.
+    """
+    arms = [arm for arm in run_arms_of(plan) if not arm.faults]
+    by_labels = {(arm.treatment, arm.label_fraction, arm.seed, arm.fold): arm for arm in arms}
+    for arm in arms:
+        for name in plan.treatments[arm.treatment].controls:
+            control = by_labels.get((name, arm.label_fraction, arm.seed, arm.fold))
+            if control is not None:
+                yield arm, control
+
+
 def pretrainings_of(arms: list[Arm]) -> list[Pretraining]:
     """Return every pretraining that arms start from, once, each before those that start from it."""
     pretrainings: dict[Pretraining, None] = {}
@@ -127,10 +148,10 @@ def pretrainings_of(arms: list[Arm]) -> list[Pretraining]:
 
 
 def _fault_settings(plan: Plan) -> Iterator[tuple[str, float, Faults]]:
-    """Yield initialisation, label fraction and faults of the arms with faults."""
+    """Yield treatment, label fraction and faults of the arms with faults."""
     if not plan.faults or plan.main is None:
         return
-    control = plan.initialisations[plan.main].controls[0]
+    control = plan.treatments[plan.main].controls[0]
     yield control, 1.0, ("P4",)  # with all labels there is no pool, and so no P5
     for fraction in sorted(plan.faults, reverse=True):
         yield plan.main, fraction, ("P4",)
@@ -138,14 +159,14 @@ def _fault_settings(plan: Plan) -> Iterator[tuple[str, float, Faults]]:
         yield control, fraction, ("P4", "P5")
 
 
-def _uses_rest_pool(plan: Plan, initialisation: str) -> bool:
-    keys = _pretraining_keys(plan, initialisation)
-    return any(plan.pretrainings[key].pool == "rest" for key in keys)
+def _uses_rest_pool(plan: Plan, treatment: str) -> bool:
+    pools = [plan.pretrainings[key].pool for key in _pretraining_keys(plan, treatment)]
+    return "rest" in (*pools, plan.treatments[treatment].unlabelled_pool)
 
 
-def _pretraining_keys(plan: Plan, initialisation: str) -> list[str]:
-    """Return the keys of the pretrainings behind an initialisation, in the order of their runs."""
-    keys, key = list[str](), plan.initialisations[initialisation].pretraining
+def _pretraining_keys(plan: Plan, treatment: str) -> list[str]:
+    """Return the keys of the pretrainings behind a treatment, in the order of their runs."""
+    keys, key = list[str](), plan.treatments[treatment].pretraining
     while key is not None:
         keys.insert(0, key)
         key = plan.pretrainings[key].after
@@ -153,10 +174,10 @@ def _pretraining_keys(plan: Plan, initialisation: str) -> list[str]:
 
 
 def _pretraining(
-    plan: Plan, initialisation: str, fraction: float, seed: int, faults: Faults
+    plan: Plan, treatment: str, fraction: float, seed: int, faults: Faults
 ) -> Pretraining | None:
     pretraining: Pretraining | None = None
-    for key in _pretraining_keys(plan, initialisation):
+    for key in _pretraining_keys(plan, treatment):
         pool = plan.pretrainings[key].pool
         follows_rest = pretraining is not None and pretraining.label_fraction is not None
         label_fraction = fraction if pool == "rest" or follows_rest else None

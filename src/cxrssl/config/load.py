@@ -2,7 +2,7 @@
 
 import difflib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
@@ -92,7 +92,7 @@ def _merged(
         return kind.model_validate(content)
     except ValidationError as error:
         hint = _hint_on_kinds(overrides, kind)
-        raise RecipeError(f"{_faults(path, kind, error)}{hint}") from error
+        raise RecipeError(f"{_faults(path, content, kind, error)}{hint}") from error
 
 
 def to_yaml(recipe: BaseModel) -> str:
@@ -106,6 +106,15 @@ def map_paths(value: object, change: Callable[[Path], Path]) -> object:
     if isinstance(value, Mapping):
         return {key: map_paths(field, change) for key, field in value.items()}
     return change(value) if isinstance(value, Path) else value
+
+
+def flattened(fields: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Yield the fields of nested mappings under dotted keys; an empty mapping is a value."""
+    for key, value in fields.items():
+        if isinstance(value, Mapping) and value:
+            yield from flattened(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def path_end(path: Path) -> Path:
@@ -141,7 +150,7 @@ def _override(content: dict[str, Any], override: str, kind: type[Section]) -> No
         raise RecipeError(f"--set {_shortened(override)}: a key has at most {_MOST_DOTS} dots.")
     if key in kind.moved:
         raise RecipeError(f"--set {_shortened(override)}: {key} is now {kind.moved[key]}.")
-    known_keys = _keys(kind)
+    known_keys = _keys_as_called(kind, key.split(".")[0])
     if not any(_matches(key.split("."), pattern.split(".")) for pattern in known_keys):
         same_end = [known for known in known_keys if known.split(".")[-1] == key.split(".")[-1]]
         near = same_end or difflib.get_close_matches(key, known_keys, n=1, cutoff=0.5)
@@ -157,6 +166,14 @@ def _override(content: dict[str, Any], override: str, kind: type[Section]) -> No
             value = _shortened(mapping)
             raise RecipeError(f"--set {_shortened(override)}: {name} holds {value} and no keys.")
     mapping[last] = parse_yaml(text, source=f"--set {_shortened(override)}", kind="a YAML value")
+
+
+def _keys_as_called(kind: type[Section], name: str) -> list[str]:
+    """Return every key that a recipe may have; those of a field's other name if `name` is one."""
+    keys, field = _keys(kind), kind.other_names.get(name)
+    if field is None:
+        return keys
+    return [name + key.removeprefix(field) for key in keys if key.split(".")[0] == field]
 
 
 def _keys(kind: type[BaseModel], prefix: str = "") -> list[str]:
@@ -190,11 +207,17 @@ def _matches(key: list[str], pattern: list[str]) -> bool:
     )
 
 
-def _field_path(kind: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
-    """Return the path of a field as a recipe writes it: pydantic adds the kind of a section."""
+def _field_path(
+    content: Mapping[str, Any], kind: type[Section], loc: tuple[int | str, ...]
+) -> list[str]:
+    """Return the path of a field as the recipe has it: pydantic adds the kind of a section."""
     field = kind.model_fields.get(str(loc[0])) if loc else None
     has_kind = field is not None and field.discriminator is not None
-    return [str(part) for index, part in enumerate(loc) if not (has_kind and index == 1)]
+    path = [str(part) for index, part in enumerate(loc) if not (has_kind and index == 1)]
+    for other, name in kind.other_names.items():
+        if path[:1] == [name] and loc[1:2] and loc[1] in (content.get(other) or {}):
+            path[0] = other
+    return path
 
 
 def _hint_on_kinds(overrides: Sequence[str], kind: type[BaseModel]) -> str:
@@ -209,10 +232,12 @@ def _hint_on_kinds(overrides: Sequence[str], kind: type[BaseModel]) -> str:
     return ""
 
 
-def _faults(path: Path, kind: type[BaseModel], error: ValidationError) -> str:
+def _faults(
+    path: Path, content: Mapping[str, Any], kind: type[Section], error: ValidationError
+) -> str:
     lines = [f"{path} does not fit {kind.__name__}:"]
     for fault in error.errors():
-        name = ".".join(_field_path(kind, fault["loc"])) or "recipe"
+        name = ".".join(_field_path(content, kind, fault["loc"])) or "recipe"
         if fault["type"].startswith("union_tag"):
             lines.append(f"  {name}.{_unknown_kind(kind, name, fault['ctx'])}")
             continue

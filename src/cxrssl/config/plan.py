@@ -1,21 +1,20 @@
-"""The fields of a plan: data, recipes, initialisations, label fractions and seeds.
+"""The fields of a plan: data, recipes, treatments, label fractions and seeds.
 
 `config.arms` derives the runs from them.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from cxrssl.config.detectors import SidePx
 from cxrssl.config.section import Fraction, Section
 from cxrssl.config.sizing import SizingSection
+from cxrssl.config.treatments import STARTS, Name, TreatmentSection, with_treatments
 from cxrssl.core.errors import RecipeError
 from cxrssl.core.layouts import Layout
-
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-
 
 # Names of a cluster; a partition may be several, separated by commas.
 _CLUSTER_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,99}"
@@ -48,9 +47,12 @@ class PlanData(Section):
     folds: Annotated[int, Field(ge=2, le=20)] | None = None
     """Folds of the films that were read, by patient: every run is made once a fold, and all films
     are tested on by the run that did not see them. Null for one split."""
+    fresh_seeds: bool = False
+    """Whether each fold's run has a seed of its own, seed * folds + fold - 1, so that labels that
+    are seen, initial weights and order differ by fold; names of runs keep the plan's seed."""
     phantom: PhantomSection | None
     pool: Path | None = None
-    """Folder of more images without labels, for pretrainings on the pool `external`."""
+    """Folder of more images without labels, for all that learns from the pool `external`."""
     size_px: SidePx
     fit: Literal["squash", "letterbox"]
     """How an image becomes a square: stretched, as in the paper, or with black borders."""
@@ -59,6 +61,10 @@ class PlanData(Section):
     def _folds_fit_the_source(self) -> "PlanData":
         if self.folds is not None and self.source is None:
             raise ValueError("folds need a source folder: set data.source")
+        if self.folds is None and self.fresh_seeds:
+            raise ValueError(
+                "fresh_seeds are a seed for each fold: set data.folds, or leave it out"
+            )
         if self.folds is not None and self.split not in ("", "none"):
             raise ValueError(f"folds divide the films themselves: leave out split {self.split!r}")
         return self
@@ -91,33 +97,6 @@ class PretrainingSection(RecipeSection):
     """Another pretraining that this one starts from."""
 
 
-class InitialisationSection(Section):
-    """Initial weights of detectors."""
-
-    title: Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,60}$")]
-    """Its title in the report."""
-    set: dict[str, Any] = Field(default_factory=dict)
-    """Fields of the fine-tuning recipe's section `init`, such as `init: {start: imagenet}`; in all
-    else initialisations are the same."""
-    pretraining: Name | None = None
-    controls: tuple[Name, ...] = ()
-    """Initialisations that it is compared with at equal labels; the first is its control."""
-    label_fractions: tuple[Fraction, ...] | None = None
-    """Label fractions of the plan at which it has arms; null is all."""
-
-    @model_validator(mode="after")
-    def _changes_init_only(self) -> "InitialisationSection":
-        other_keys = sorted(key for key in self.set if key.split(".")[0] != "init")
-        if other_keys:
-            raise ValueError(
-                f"set changes {', '.join(other_keys)}: initialisations differ in their start "
-                "alone, so that scores can be compared. Set it in finetuning.set, for all"
-            )
-        if len(set(self.controls)) != len(self.controls):
-            raise ValueError(f"controls names one twice: {', '.join(self.controls)}")
-        return self
-
-
 AnswerMetric = Literal["AP", "AP50", "AP40", "AR100_agnostic", "froc_mean"]
 Seconds = Annotated[float, Field(ge=0, le=86_400)]
 
@@ -138,7 +117,7 @@ class AnswerSection(Section):
     label_fraction: Fraction
     """Fraction of the labels at which labels saved are counted."""
     target: dict[AnswerMetric, Annotated[float, Field(gt=0, lt=1)]] = Field(default_factory=dict)
-    """Scores for which the report says how many films and boxes each initialisation needs."""
+    """Scores for which the report says how many films and boxes each treatment needs."""
     reading: ReadingSection | None = None
     """Null is not told; then the report has no reader minutes."""
 
@@ -164,7 +143,9 @@ class SlurmSection(Section):
 
 
 class Plan(Section):
-    """`cxrssl reproduce`: initialisations x label fractions x seeds, on one data set."""
+    """`cxrssl reproduce`: treatments x label fractions x seeds, on one data set."""
+
+    other_names: ClassVar[Mapping[str, str]] = {STARTS: "treatments"}
 
     task: Literal["plan"]
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -173,10 +154,11 @@ class Plan(Section):
     """How images are split, for all runs; see data/protocol.py."""
     finetuning: RecipeSection
     pretrainings: dict[Name, PretrainingSection] = Field(default_factory=dict)
-    initialisations: dict[Name, InitialisationSection] = Field(min_length=1)
+    treatments: dict[Name, TreatmentSection] = Field(min_length=1)
+    """In a file also `initialisations`, for those that change `init` alone."""
     label_fractions: tuple[Fraction, ...] = Field(min_length=1)
-    """Fractions of the training labels that fine-tuning uses; where the pool is the rest, an
-    initialisation has no arm that uses all."""
+    """Fractions of the training labels that fine-tuning uses; where the pool is the rest, a
+    treatment has no arm that uses all."""
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
     answer: AnswerSection
     faults: tuple[Fraction, ...] = ()
@@ -191,10 +173,20 @@ class Plan(Section):
 
     @property
     def main(self) -> str | None:
-        """Return the initialisation that the answer is about: the first that has a control."""
-        return next(
-            (name for name, section in self.initialisations.items() if section.controls), None
-        )
+        """Return the treatment that the answer is about: the first that has a control."""
+        return next((name for name, section in self.treatments.items() if section.controls), None)
+
+    @property
+    def uses_pool(self) -> bool:
+        """Return whether a pretraining or a teacher learns from the images of `data.pool`."""
+        pools = {section.pool for section in self.pretrainings.values()}
+        teachers = {section.unlabelled_pool for section in self.treatments.values()}
+        return "external" in pools or "external" in teachers
+
+    @model_validator(mode="before")
+    @classmethod
+    def _initialisations_are_treatments(cls, content: object) -> object:
+        return with_treatments(content) if isinstance(content, Mapping) else content
 
     @model_validator(mode="after")
     def _folds_fit_the_protocol(self) -> "Plan":
@@ -212,23 +204,29 @@ class Plan(Section):
         for name, values in texts.items():
             if len(set(values)) != len(values):
                 raise ValueError(f"{name} names one value twice: {', '.join(values)}")
-        titles = [section.title for section in self.initialisations.values()]
+        titles = [section.title for section in self.treatments.values()]
         if len(set(titles)) != len(titles):
-            raise ValueError(f"two initialisations have one title: {', '.join(titles)}")
+            raise ValueError(f"two treatments have one title: {', '.join(titles)}")
         return self
 
     @model_validator(mode="after")
-    def _initialisation_references_exist(self) -> "Plan":
-        for name, section in self.initialisations.items():
-            prefix = f"initialisations.{name}"
-            self._check_pretraining(f"{prefix}.pretraining", section.pretraining)
+    def _treatment_references_exist(self) -> "Plan":
+        for name, section in self.treatments.items():
+            self._check_pretraining(f"pretraining of treatment {name}", section.pretraining)
             for control in section.controls:
-                if control not in self.initialisations or control == name:
-                    raise ValueError(f"{prefix}.controls: {control} is not another initialisation")
+                if control not in self.treatments or control == name:
+                    raise ValueError(
+                        f"controls of treatment {name}: {control} is not another treatment"
+                    )
             other_fractions = set(section.label_fractions or ()) - set(self.label_fractions)
             if other_fractions:
                 raise ValueError(
-                    f"{prefix}.label_fractions are none of the plan's: {other_fractions}"
+                    f"label_fractions of treatment {name} are none of the plan's: {other_fractions}"
+                )
+            if section.unlabelled_pool == "external" and self.data.pool is None:
+                raise ValueError(
+                    f"treatment {name} has unlabelled_pool external, and data.pool is null: name a "
+                    "folder of images with --set data.pool"
                 )
         return self
 
@@ -268,11 +266,11 @@ class Plan(Section):
             )
         if not self.faults:
             return self
-        main = None if self.main is None else self.initialisations[self.main]
+        main = None if self.main is None else self.treatments[self.main]
         if self.protocol != "corrected" or main is None or main.pretraining is None:
             raise ValueError(
-                "faults are put back into protocol corrected, into an initialisation "
-                "with a pretraining and a control"
+                "faults are put back into protocol corrected, into a treatment with a "
+                "pretraining and a control"
             )
         if self.pretrainings[main.pretraining].pool != "rest":
             raise ValueError("faults are about the pool `rest`, and the pretraining has another")

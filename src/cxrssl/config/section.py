@@ -26,9 +26,11 @@ class Section(BaseModel):
 
     Attributes:
         moved: Where fields that a recipe used to have are now, dotted.
+        other_names: Fields that may also be called otherwise: the field of each other name.
     """
 
     moved: ClassVar[Mapping[str, str]] = {}
+    other_names: ClassVar[Mapping[str, str]] = {}
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 

@@ -1,4 +1,4 @@
-"""Looks of initialisations: hue by role, and marker and dashes, which differ without hue.
+"""Looks of treatments: hue by role, and marker and dashes, which differ without hue.
 
 Hues are Okabe and Ito's or near them, made darker or lighter to stand out at least 3 to 1 against
 white and against the dark page.
@@ -21,7 +21,7 @@ _HUES: dict[Role, tuple[str, ...]] = {
     "control": ("#D55E00", "#A0702A"),
     "other": ("#009E73", "#B8609A", "#B07D00"),
 }
-# Of different lengths, so that several initialisations of a role get different pairs.
+# Of different lengths, so that several treatments of a role get different pairs.
 _MARKERS: dict[Role, tuple[str, ...]] = {
     "ssl": ("o", "p", "8"),
     "control": ("s", "X", "h"),
@@ -36,7 +36,7 @@ _DASHES: dict[Role, tuple[Dashes, ...]] = {
 
 @dataclass(frozen=True)
 class Look:
-    """Colour, marker and dashes of an initialisation, as matplotlib takes them."""
+    """Colour, marker and dashes of a treatment, as matplotlib takes them."""
 
     colour: str
     marker: str
@@ -44,7 +44,7 @@ class Look:
 
 
 def look_of(role: Role, index: int = 0) -> Look:
-    """Return the look of the index-th initialisation of a role, from 0."""
+    """Return the look of the index-th treatment of a role, from 0."""
     hues, markers, dashes = _HUES[role], _MARKERS[role], _DASHES[role]
     return Look(hues[index % len(hues)], markers[index % len(markers)], dashes[index % len(dashes)])
 

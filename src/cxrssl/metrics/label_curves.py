@@ -1,7 +1,7 @@
 """Scores over seeds and label fractions: means, differences, and how many labels were saved.
 
 Each run has a score on one test set and on draws of its images. The draws are the same for all
-runs, and the seeds are shared: seed s of two initialisations sees the same labelled images. So a
+runs, and the seeds are shared: seed s of two treatments sees the same labelled images. So a
 difference is taken seed by seed and draw by draw, and what both sides have in common falls away.
 
 An interval is about other test images of the same kind and other seeds, both at once. The variance
@@ -43,7 +43,7 @@ _STEPS_BETWEEN = 16
 
 @dataclass(frozen=True)
 class Scored:
-    """Scores of one initialisation at one label fraction.
+    """Scores of one treatment at one label fraction.
 
     Attributes:
         values: [S] score of each seed's run; nan is one that can't be computed.

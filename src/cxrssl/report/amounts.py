@@ -63,7 +63,7 @@ def amount_of(arms: Sequence[FinishedArm]) -> Amount | None:
 
 
 def amounts_of(results: Results, conditions: Sequence[Condition]) -> dict[float, Amount]:
-    """Return the amounts of conditions of one initialisation, of those that have an arm."""
+    """Return the amounts of conditions of one treatment, of those that have an arm."""
     amounts = {c.label_fraction: amount_of(results.at(c)) for c in conditions}
     return {fraction: amount for fraction, amount in amounts.items() if amount is not None}
 

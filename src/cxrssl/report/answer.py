@@ -75,14 +75,14 @@ class Saved:
 
 
 def saved_by_fraction(plan: Plan, results: Results) -> list[Saved]:
-    """Return what was saved at each label fraction of the main initialisation, fewest first.
+    """Return what was saved at each label fraction of the main treatment, fewest first.
 
     Only seeds take part that it has finished, and its control at every fraction of its curve.
     """
     if plan.main is None:
         return []
     metric, saved = plan.answer.metric, []
-    curve = conditions_of(plan, plan.initialisations[plan.main].controls[0])
+    curve = conditions_of(plan, plan.treatments[plan.main].controls[0])
     amounts = amounts_of(results, curve)
     for condition in conditions_of(plan, plan.main):
         seeds = set.intersection(*map(results.seeds, [condition, *curve]))
@@ -98,14 +98,12 @@ def saved_by_fraction(plan: Plan, results: Results) -> list[Saved]:
     return saved
 
 
-def conditions_of(plan: Plan, initialisation: str) -> list[Condition]:
-    """Return an initialisation's conditions in the plan, without faults, fewest labels first."""
+def conditions_of(plan: Plan, treatment: str) -> list[Condition]:
+    """Return a treatment's conditions in the plan, without faults, fewest labels first."""
     fractions = {
-        arm.label_fraction
-        for arm in arms_of(plan)
-        if arm.initialisation == initialisation and not arm.faults
+        arm.label_fraction for arm in arms_of(plan) if arm.treatment == treatment and not arm.faults
     }
-    return [Condition(initialisation, fraction) for fraction in sorted(fractions)]
+    return [Condition(treatment, fraction) for fraction in sorted(fractions)]
 
 
 def answer(plan: Plan, results: Results, saved: list[Saved]) -> str:
@@ -113,8 +111,8 @@ def answer(plan: Plan, results: Results, saved: list[Saved]) -> str:
     metric, fraction = METRICS[plan.answer.metric], plan.answer.label_fraction
     if plan.main is None:
         return _without_control(plan, results)
-    ssl = plan.initialisations[plan.main]
-    control = plan.initialisations[ssl.controls[0]].title
+    ssl = plan.treatments[plan.main]
+    control = plan.treatments[ssl.controls[0]].title
     all_labels = conditions_of(plan, ssl.controls[0])[-1]
     control_score = results.mean(all_labels, plan.answer.metric)
     if control_score is None and results.at(all_labels):
@@ -162,9 +160,9 @@ def _labels_needed_text(saving: Saved) -> str:
 
 
 def _without_control(plan: Plan, results: Results) -> str:
-    """Return what the first initialisation scores with the fewest and with the most labels."""
+    """Return what the first treatment scores with the fewest and with the most labels."""
     metric = METRICS[plan.answer.metric]
-    name, initialisation = next(iter(plan.initialisations.items()))
+    name, treatment = next(iter(plan.treatments.items()))
     conditions = conditions_of(plan, name)
     fewest, most = conditions[0], conditions[-1]
     few, many = (results.mean(condition, plan.answer.metric) for condition in (fewest, most))
@@ -173,7 +171,7 @@ def _without_control(plan: Plan, results: Results) -> str:
     amounts = amounts_of(results, conditions)
     more, fewer = (share_text(amounts, side.label_fraction) for side in (most, fewest))
     return (
-        f"{initialisation.title}: {metric} {many.value:.3f} ({interval(many.low, many.high)}) with "
+        f"{treatment.title}: {metric} {many.value:.3f} ({interval(many.low, many.high)}) with "
         f"{more} and {few.value:.3f} ({interval(few.low, few.high)}) with {fewer}; without a "
         "control this plan can't say what pretraining is worth."
     )
@@ -185,8 +183,8 @@ def remarks(plan: Plan, results: Results) -> list[str]:
     Only seeds take part that both conditions have finished at all of them.
     """
     metric, texts = plan.answer.metric, []
-    for name, initialisation in plan.initialisations.items():
-        for control in initialisation.controls:
+    for name, treatment in plan.treatments.items():
+        for control in treatment.controls:
             pairs = [
                 (Condition(name, fraction), Condition(control, fraction))
                 for fraction in sorted(plan.label_fractions)
@@ -204,8 +202,8 @@ def remarks(plan: Plan, results: Results) -> list[str]:
             ]
             if scored and len(scored) == len(started):
                 difference = difference_from(mean_difference_of(scored))
-                control_title = plan.initialisations[control].title
-                subject = f"{initialisation.title} against {control_title}, label for label"
+                control_title = plan.treatments[control].title
+                subject = f"{treatment.title} against {control_title}, label for label"
                 over = "at one label share"
                 if len(scored) > 1:
                     over = f"on average over {len(scored)} label shares"
@@ -220,7 +218,7 @@ def _ceiling_remarks(plan: Plan, results: Results) -> Iterator[str]:
     """Yield that the answer's score is near its ceiling with the fewest labels, where it is."""
     if plan.main is None:
         return
-    control = plan.initialisations[plan.main].controls[0]
+    control = plan.treatments[plan.main].controls[0]
     fewest = conditions_of(plan, control)[0]
     score = results.mean(fewest, plan.answer.metric)
     if score is not None and score.value >= _NEAR_CEILING:
@@ -242,7 +240,7 @@ def _reader_remarks(plan: Plan, results: Results) -> Iterator[str]:
     model, human = (readers[key]["f1_at_0.4"]["value"] for key in ("model", "between_readers"))
     if model is None or human is None:
         return
-    title = plan.initialisations[arm.initialisation].title
+    title = plan.treatments[arm.treatment].title
     yield (
         f"Beside the readers, {title} with {label_percent(arm.label_fraction)} of the labels (seed "
         f"{arm.seed}): {readers['verdict']} (F1 at IoU 0.4: {model:.3f} and {human:.3f})."
@@ -268,7 +266,7 @@ def _told(difference: Difference, *, num_seeds: int, num_films: int) -> str:
 
 def saved_rows(plan: Plan, saved: list[Saved]) -> list[dict[str, str]]:
     """Return a row a label fraction: what the control needs for the same score."""
-    title = "" if plan.main is None else plan.initialisations[plan.main].title
+    title = "" if plan.main is None else plan.treatments[plan.main].title
     return [
         {
             "title": title,

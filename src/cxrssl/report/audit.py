@@ -57,7 +57,7 @@ def _title(plan: Plan, finished: FinishedArm, folder: Path) -> str:
     if finished.fold_folders:
         fold = f", fold {finished.fold_folders.index(folder) + 1}"
     faults = f", with {' and '.join(settings.faults)}" if settings.faults else ""
-    title = plan.initialisations[settings.initialisation].title
+    title = plan.treatments[settings.treatment].title
     return f"{title}, {label_percent(settings.label_fraction)}, seed {settings.seed}{fold}{faults}"
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from cxrssl.config.difference_words import pool_users
 from cxrssl.config.plan import Plan
 from cxrssl.core.labels import FINDINGS
 from cxrssl.data.detection import Example
@@ -48,7 +49,7 @@ def cautions(
             "its images are left out, so that more changes than the order of the split."
         )
     if store is not None and pool is not None:
-        texts.append(_in_pool(store, pool, test, names_images=names_images))
+        texts.append(_in_pool(plan, store, pool, test, names_images=names_images))
     return [text for text in texts if text]
 
 
@@ -78,7 +79,9 @@ def cautions_of_own_data(plan: Plan, store: Store | None, num_test: int) -> list
     return texts
 
 
-def _in_pool(store: Store, pool: Store, test: Sequence[Example], *, names_images: bool) -> str:
+def _in_pool(
+    plan: Plan, store: Store, pool: Store, test: Sequence[Example], *, names_images: bool
+) -> str:
     """Say which test images are in the pool, empty if none is."""
     test_hashes, pool_hashes = store.source_sha256(), pool.source_sha256()
     hashes_in_pool = set(pool_hashes.values())
@@ -96,8 +99,8 @@ def _in_pool(store: Store, pool: Store, test: Sequence[Example], *, names_images
         has = "has" if len(equal_names) == 1 else "have"
         counts.append(f"{len(equal_names)} {has} the name of an image of it")
     example = f" (such as {(equal_bytes + equal_names)[0]})" if names_images else ""
+    user, verb = pool_users(plan) or "pretraining", "saw" if equal_bytes else "may have seen"
     return (
-        f"Of {len(test)} test images {' and '.join(counts)}{example}: "
-        f"pretraining {'saw' if equal_bytes else 'may have seen'} their pixels, if not their "
-        "labels. Take them out of data.pool."
+        f"Of {len(test)} test images {' and '.join(counts)}{example}: {user} {verb} their pixels, "
+        "if not their labels. Take them out of data.pool."
     )

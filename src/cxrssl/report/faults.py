@@ -47,7 +47,7 @@ def fault_section(plan: Plan, results: Results) -> dict[str, Any] | None:
 
 def _rungs(plan: Plan, fraction: float) -> Iterator[_Rung]:
     assert plan.main is not None  # the caller has looked
-    main, control = plan.main, plan.initialisations[plan.main].controls[0]
+    main, control = plan.main, plan.treatments[plan.main].controls[0]
     p4, p45 = ("P4",), ("P4", "P5")
     yield _Rung(
         f"corrected, {label_percent(fraction)} of the labels",

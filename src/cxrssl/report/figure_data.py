@@ -60,7 +60,7 @@ def curve_png(plan: Plan, results: Results) -> bytes:
 
 
 def _amount_ticks(results: Results) -> dict[float, str]:
-    """Return films and boxes of each share, of all initialisations that have it."""
+    """Return films and boxes of each share, of all treatments that have it."""
     fractions = {finished.arm.label_fraction for finished in results.plain}
     ticks = {}
     for fraction in fractions:
@@ -74,7 +74,7 @@ def _amount_ticks(results: Results) -> dict[float, str]:
 def _curve(
     plan: Plan, results: Results, metric: str
 ) -> tuple[list[Line], list[tuple[float, float]]]:
-    """Return a line an initialisation, and the paper's points where they are comparable."""
+    """Return a line a treatment, and the paper's points where they are comparable."""
     lines = [
         _line(
             plan,
@@ -85,7 +85,7 @@ def _curve(
                 if (mean := results.mean(Condition(name, fraction), metric))
             ],
         )
-        for name in plan.initialisations
+        for name in plan.treatments
     ]
     if not plan.paper or metric not in paper.COLUMNS:
         return lines, []
@@ -94,9 +94,9 @@ def _curve(
 
 
 def _line(plan: Plan, name: str, points: Sequence[tuple[float, Estimate, Sequence[float]]]) -> Line:
-    """Return the curve of an initialisation through (label fraction, mean, value of each seed)."""
+    """Return the curve of a treatment through (label fraction, mean, value of each seed)."""
     return Line(
-        title=plan.initialisations[name].title,
+        title=plan.treatments[name].title,
         role=role(plan, name),
         fractions=[fraction for fraction, _, _ in points],
         means=[mean.value for _, mean, _ in points],
@@ -129,18 +129,14 @@ def _class_lines(plan: Plan, results: Results, name: str) -> list[Line]:
     return [
         _line(
             plan,
-            initialisation,
+            treatment,
             [
                 (fraction, Estimate(mean.value, None, None, None), [])
                 for fraction in sorted(plan.label_fractions)
-                if (
-                    mean := class_estimate(
-                        results.at(Condition(initialisation, fraction)), name, "AP"
-                    )
-                )
+                if (mean := class_estimate(results.at(Condition(treatment, fraction)), name, "AP"))
             ],
         )
-        for initialisation in plan.initialisations
+        for treatment in plan.treatments
     ]
 
 
@@ -213,7 +209,7 @@ def convergence_figures(plan: Plan, results: Results) -> Iterator[Figure]:
         return
     arm_of = {folder: arm.arm for arm in plain for folder in arm.folders}
     losses = {folder.name: _losses(folder) for folder in arm_of}
-    roles: dict[str, Role] = {f.name: role(plan, arm.initialisation) for f, arm in arm_of.items()}
+    roles: dict[str, Role] = {f.name: role(plan, arm.treatment) for f, arm in arm_of.items()}
     svg = convergence(losses, roles=roles, ylabel="loss of fine-tuning")
     yield {"svg": svg, "caption": "Sum of the detector's losses, on single batches."}
     runs = plain[0].folder.parent

@@ -18,11 +18,11 @@ def as_csv(results: Results) -> str:
     """Return a line an arm, every score with its interval over the images."""
     names = list(results.arms[0].result["metrics"]) if results.arms else []
     ends = {"": "value", "_low": "low", "_high": "high"}
-    columns = ["initialisation", "label_fraction", "seed", "faults", *_COUNTS]
+    columns = ["treatment", "label_fraction", "seed", "faults", *_COUNTS]
     columns += [f"{name}{end}" for name in names for end in ends]
     rows = [
         [
-            plain_cell(finished.arm.initialisation),
+            plain_cell(finished.arm.treatment),
             f"{finished.arm.label_fraction:g}",
             finished.arm.seed,
             plain_cell("+".join(finished.arm.faults)),

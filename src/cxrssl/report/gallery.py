@@ -52,10 +52,10 @@ def gallery_section(
 def _arms(plan: Plan, results: Results) -> Iterator[tuple[str, tuple[str, FinishedArm]]]:
     """Yield the arms whose predictions are shown: those of the answer, and all labels."""
     fractions = dict.fromkeys((plan.answer.label_fraction, 1.0))
-    for fraction, (name, initialisation) in product(fractions, plan.initialisations.items()):
+    for fraction, (name, treatment) in product(fractions, plan.treatments.items()):
         for finished in results.at(Condition(name, fraction)):
             if finished.arm.seed == plan.seeds[0]:
-                title = f"{initialisation.title}, {label_percent(fraction)} of the labels"
+                title = f"{treatment.title}, {label_percent(fraction)} of the labels"
                 yield finished.arm.name, (title, finished)
 
 

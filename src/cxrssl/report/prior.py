@@ -46,7 +46,7 @@ def _row(plan: Plan, condition: Condition, arms: Sequence[FinishedArm]) -> dict[
     name, fraction, _ = condition
     return {
         "role": role(plan, name),
-        "title": plan.initialisations[name].title,
+        "title": plan.treatments[name].title,
         "labels": label_percent(fraction),
         "cells": [_cell(arms, score) for score in _SCORES],
     }

@@ -48,9 +48,9 @@ class FinishedArm:
 
 
 class Condition(NamedTuple):
-    """An initialisation at a label fraction, with the faults of the published code it has."""
+    """A treatment at a label fraction, with the faults of the published code it has."""
 
-    initialisation: str
+    treatment: str
     label_fraction: float
     faults: Faults = ()
 
@@ -74,7 +74,7 @@ class Results:
         self._at: dict[Condition, dict[int, FinishedArm]] = {}
         for finished in arms:
             condition = Condition(
-                finished.arm.initialisation, finished.arm.label_fraction, finished.arm.faults
+                finished.arm.treatment, finished.arm.label_fraction, finished.arm.faults
             )
             self._at.setdefault(condition, {})[finished.arm.seed] = finished
         self._check_draws()

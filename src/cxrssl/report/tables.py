@@ -26,22 +26,22 @@ def conditions_shown(plan: Plan, results: Results) -> list[Condition]:
     conditions = [
         Condition(name, fraction)
         for fraction in sorted(plan.label_fractions, reverse=True)
-        for name in plan.initialisations
+        for name in plan.treatments
     ]
     return [condition for condition in conditions if results.at(condition)]
 
 
 def role(plan: Plan, name: str) -> Role:
-    """Return what an initialisation is to the question: `ssl`, its `control`, or `other`."""
+    """Return what a treatment is to the question: `ssl`, its `control`, or `other`."""
     if plan.main is None:
         return "other"
     if name == plan.main:
         return "ssl"
-    return "control" if name == plan.initialisations[plan.main].controls[0] else "other"
+    return "control" if name == plan.treatments[plan.main].controls[0] else "other"
 
 
 def table_1(plan: Plan, results: Results) -> dict[str, Any]:
-    """Return the paper's table I: initialisations at all label fractions, paired differences."""
+    """Return the paper's table I: treatments at all label fractions, paired differences."""
     definitions = results.plain[0].result["definitions"] if results.plain else {}
     names = _columns(plan)
     columns = [
@@ -69,15 +69,15 @@ def _columns(plan: Plan) -> tuple[str, ...]:
 
 
 def _control_titles(plan: Plan) -> str:
-    initialisations = plan.initialisations.items()
-    controls = {control for _, entry in initialisations for control in entry.controls[:1]}
-    return " or ".join(entry.title for name, entry in initialisations if name in controls)
+    treatments = plan.treatments.items()
+    controls = {control for _, entry in treatments for control in entry.controls[:1]}
+    return " or ".join(entry.title for name, entry in treatments if name in controls)
 
 
 def _row(plan: Plan, results: Results, condition: Condition) -> dict[str, Any]:
     name, fraction, _ = condition
     arms = results.at(condition)
-    controls = plan.initialisations[name].controls
+    controls = plan.treatments[name].controls
     paper_values = dict(zip(paper.COLUMNS, _paper_row(plan, name, fraction), strict=True))
     cells = []
     for column in _columns(plan):
@@ -88,7 +88,7 @@ def _row(plan: Plan, results: Results, condition: Condition) -> dict[str, Any]:
         cells.append(_cell(results.mean(condition, column), difference) | {"paper": paper_value})
     return {
         "role": role(plan, name),
-        "title": plan.initialisations[name].title,
+        "title": plan.treatments[name].title,
         "labels": label_percent(fraction),
         "images": arms[0].result["train_images"],
         "amount": _amount_text(plan, arms),
@@ -144,7 +144,7 @@ def table_2(plan: Plan, results: Results) -> dict[str, Any]:
         has_paper = plan.paper and _paper_row(plan, name, fraction)[0] is not None
         cells = [_overlap(results.at(condition), names) for names in _IOU]
         cells[0]["paper"] = paper_values[0] if has_paper else None
-        title = f"{plan.initialisations[name].title}, {label_percent(fraction)}"
+        title = f"{plan.treatments[name].title}, {label_percent(fraction)}"
         rows.append({"role": role(plan, name), "title": title, "cells": cells})
     return {
         "labels": ["all true boxes, or pairs", "those that overlap by more than 0.2"],
@@ -195,7 +195,7 @@ def class_table(plan: Plan, results: Results, metric: str) -> dict[str, Any]:
     return {
         "arms": [
             {
-                "title": f"{plan.initialisations[name].title}, {label_percent(fraction)}",
+                "title": f"{plan.treatments[name].title}, {label_percent(fraction)}",
                 "role": role(plan, name),
             }
             for name, fraction, _ in conditions

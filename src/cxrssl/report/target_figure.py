@@ -1,4 +1,4 @@
-"""The report's figures of targets: each initialisation's curve over films, and beyond."""
+"""The report's figures of targets: each treatment's curve over films, and beyond."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -54,8 +54,8 @@ def _line(plan: Plan, target: Target, farthest: float) -> TargetLine:
     needed = target.labels.fraction
     is_seen = 0 < needed <= farthest * target.labels.most
     return TargetLine(
-        title=plan.initialisations[target.initialisation].title,
-        role=role(plan, target.initialisation),
+        title=plan.treatments[target.treatment].title,
+        role=role(plan, target.treatment),
         films=[amounts[fraction].films for fraction in fractions],
         means=[mean.value for mean in means],
         lows=[mean.low for mean in means],

@@ -1,4 +1,4 @@
-"""What each initialisation needs for the targets that a plan names: films, boxes and minutes."""
+"""What each treatment needs for the targets that a plan names: films, boxes and minutes."""
 
 import math
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from cxrssl.report.tables import role
 from cxrssl.report.wording import METRICS
 
 INTRODUCTION = (
-    "Within the measured shares, where the curve of an initialisation first reaches the target. "
+    "Within the measured shares, where the curve of a treatment first reaches the target. "
     "Beyond its last share that is an extrapolation, by the power law that fits its scores best: "
     "score = a - b n^-c, with n films. The interval holds every number of films at which some "
     "learning curve may be at the target, of several families, by test images and, from two seeds "
@@ -46,12 +46,12 @@ _REFUSALS = {
 
 @dataclass(frozen=True)
 class Target:
-    """What one initialisation needs for one target.
+    """What one treatment needs for one target.
 
     Attributes:
         metric: Name of the score.
         score: What it is to be.
-        initialisation: Key in the plan.
+        treatment: Key in the plan.
         labels: Fractions of the labels, extrapolated beyond the last.
         amounts: Films and boxes at each measured fraction.
         curve: Scores by fraction.
@@ -61,7 +61,7 @@ class Target:
 
     metric: str
     score: float
-    initialisation: str
+    treatment: str
     labels: TargetLabels
     amounts: Amounts
     curve: dict[float, Scored]
@@ -70,14 +70,14 @@ class Target:
 
 
 def targets_of(plan: Plan, results: Results) -> list[Target]:
-    """Return the plan's targets, by initialisation in the plan's order.
+    """Return the plan's targets, by treatment in the plan's order.
 
-    Only seeds take part that an initialisation has finished at all of its label fractions; one
+    Only seeds take part that a treatment has finished at all of its label fractions; one
     without such a seed, or without a score, is left out.
     """
     targets = []
     for metric, score in plan.answer.target.items():
-        for name in plan.initialisations:
+        for name in plan.treatments:
             conditions = conditions_of(plan, name)
             seeds = set.intersection(*map(results.seeds, conditions)) if conditions else set()
             points = {c.label_fraction: results.scored(c, metric, seeds) for c in conditions}
@@ -93,11 +93,11 @@ def targets_of(plan: Plan, results: Results) -> list[Target]:
 
 
 def target_remarks(plan: Plan, targets: Sequence[Target]) -> list[str]:
-    """Return a sentence a target: what each initialisation needs, and what is extrapolated."""
+    """Return a sentence a target: what each treatment needs, and what is extrapolated."""
     sentences = []
     for metric, score in plan.answer.target.items():
         parts = [
-            f"{plan.initialisations[target.initialisation].title} {_needs(plan, target)}"
+            f"{plan.treatments[target.treatment].title} {_needs(plan, target)}"
             for target in targets
             if target.metric == metric
         ]
@@ -124,11 +124,11 @@ def reading_text(plan: Plan) -> str:
 
 
 def target_rows(plan: Plan, targets: Sequence[Target]) -> list[dict[str, str]]:
-    """Return a row a target and initialisation."""
+    """Return a row a target and treatment."""
     return [
         {
-            "role": role(plan, target.initialisation),
-            "title": plan.initialisations[target.initialisation].title,
+            "role": role(plan, target.treatment),
+            "title": plan.treatments[target.treatment].title,
             "target": f"{METRICS[target.metric]} {target.score:g}",
             "films": _films(target),
             "boxes": _boxes(plan, target),
@@ -147,7 +147,7 @@ def target_json(target: Target) -> dict[str, Any]:
     return {
         "metric": target.metric,
         "score": target.score,
-        "initialisation": target.initialisation,
+        "treatment": target.treatment,
         "label_fraction": labels.fraction,
         "low": labels.low,
         "high": labels.high,
@@ -183,7 +183,7 @@ def interval_text(target: Target) -> str:
 
 
 def _needs(plan: Plan, target: Target) -> str:
-    """Return the part of a sentence about one initialisation, from its verb on."""
+    """Return the part of a sentence about one treatment, from its verb on."""
     labels, amounts = target.labels, target.amounts
     interval = f"95 % interval: {interval_text(target)}"
     if math.isnan(labels.fraction):

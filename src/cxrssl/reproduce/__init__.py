@@ -38,7 +38,7 @@ def reproduce(plan: Plan, out: Path, *, resources: Resources, executor: Executor
     """Run what is not done of a plan and return the report.
 
     Args:
-        plan: Data, recipes, initialisations, label fractions and seeds.
+        plan: Data, recipes, treatments, label fractions and seeds.
         out: Folder of all runs.
         resources: What it can count on; a plan with a section `sizing` is sized by them.
         executor: `local` runs on this machine, `slurm` submits to a cluster and waits.

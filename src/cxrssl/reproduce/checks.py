@@ -4,8 +4,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
-from cxrssl.config.arms import arms_of
-from cxrssl.config.load import load_recipe, load_run_recipe, map_paths, path_end, to_yaml
+from cxrssl.config.arms import arms_of, pairs_of
+from cxrssl.config.comparable import unequal
+from cxrssl.config.load import (
+    flattened,
+    load_recipe,
+    load_run_recipe,
+    map_paths,
+    path_end,
+    to_yaml,
+)
 from cxrssl.config.moved import MOVED
 from cxrssl.config.plan import Plan, PretrainingSection
 from cxrssl.config.schema import FinetuneRecipe, PretrainRecipe
@@ -13,7 +21,7 @@ from cxrssl.core.errors import CxrsslError, HubError, RecipeError, RunError
 from cxrssl.core.files import write_text
 from cxrssl.core.hub_address import is_on_hub
 from cxrssl.hub.pull import fetch
-from cxrssl.reproduce.jobs import WEIGHTS, Training, flattened
+from cxrssl.reproduce.jobs import WEIGHTS, Training
 from cxrssl.reproduce.resources import Resources
 from cxrssl.run.folder import check_no_file_in_path
 
@@ -113,11 +121,36 @@ def check(plan: Plan, trainings: Sequence[Training], resources: Resources) -> No
     run_faults = [fault for run in trainings for fault in _run_faults(run, by_name)]
     start_faults = _missing_starts(trainings, resources)
     faults = list(
-        dict.fromkeys([*_missing_folders(plan), *_missing_arms(plan), *run_faults, *start_faults])
+        dict.fromkeys(
+            [
+                *_missing_folders(plan),
+                *_missing_arms(plan),
+                *run_faults,
+                *start_faults,
+                *_unequal_pairs(plan, by_name),
+            ]
+        )
     )
     if faults:
         lines = "\n".join(f"  {fault}" for fault in faults[:20])
         raise RunError(f"the plan can't run, and nothing has been trained:\n{lines}")
+
+
+def _unequal_pairs(plan: Plan, by_name: Mapping[str, Training]) -> Iterator[str]:
+    """Yield each treatment that differs from a control in what no treatment may change, once."""
+    seen = set()
+    for arm, control in pairs_of(plan):
+        names = arm.treatment, control.treatment
+        recipes = [by_name[run.name].recipe for run in (arm, control)]
+        first, second = recipes
+        if names in seen or not isinstance(first, FinetuneRecipe):
+            continue
+        assert isinstance(second, FinetuneRecipe)  # as every arm is
+        faults = unequal(first, second)
+        if faults:
+            seen.add(names)
+            texts = "; ".join(faults)
+            yield f"{arm.name} can't be compared with its control {control.name}: {texts}."
 
 
 def _missing_folders(plan: Plan) -> Iterator[str]:
@@ -134,8 +167,8 @@ def _missing_arms(plan: Plan) -> Iterator[str]:
     fractions: dict[str, set[float]] = {}
     for arm in arms_of(plan):
         if not arm.faults:
-            fractions.setdefault(arm.initialisation, set()).add(arm.label_fraction)
-    control = plan.initialisations[plan.main].controls[0]
+            fractions.setdefault(arm.treatment, set()).add(arm.label_fraction)
+    control = plan.treatments[plan.main].controls[0]
     fraction = plan.answer.label_fraction
     if fraction not in fractions.get(plan.main, set()):
         yield (

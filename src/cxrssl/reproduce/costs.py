@@ -25,7 +25,7 @@ from cxrssl.jobs.local import job_environments
 from cxrssl.reproduce.checks import check, check_folder
 from cxrssl.reproduce.images import PlanImages, check_images
 from cxrssl.reproduce.jobs import POOL, Training, data_jobs, trainings
-from cxrssl.reproduce.outlook import outlook
+from cxrssl.reproduce.outlook import outlook, treatments_in_words
 from cxrssl.reproduce.resources import Resources
 from cxrssl.reproduce.same_sources import check_same_sources
 from cxrssl.reproduce.sizing import sized
@@ -69,13 +69,15 @@ def print_costs(plan: Plan, out: Path, resources: Resources) -> None:
     total, repeats = 0.0, dict[object, float]()
     rows: dict[tuple[str, str], _Row] = {}
     for run in runs:
-        visits = run.visits(labelled=_epoch_visits(images, run.recipe, repeats), pool=pool)
+        labelled = _epoch_visits(images, run.recipe, repeats)
+        visits = run.visits(labelled=labelled, pool=pool)
         steps_text = f"{visits // run.recipe.batch_size} steps of {run.recipe.batch_size} images"
         row = rows.setdefault((_SEED_OR_FOLD.sub("", run.job.name), steps_text), _Row())
         row.num_runs += 1
         if not run.job.done:
             row.num_left += 1
-            row.cost_s += visits * seconds[_network_key(run.recipe)] + _START_S
+            work = run.work(labelled=labelled, pool=pool)
+            row.cost_s += work * seconds[_network_key(run.recipe)] + _START_S
     for (name, steps_text), row in rows.items():
         left = f"{row.num_left} of {row.num_runs}" if row.num_left else "done"
         table.add_row(name, steps_text, left, duration(row.cost_s) if row.num_left else "")
@@ -88,6 +90,7 @@ def print_costs(plan: Plan, out: Path, resources: Resources) -> None:
         f"{num_parallel} runs at once on this machine ({device_text}), measured on noise just "
         f"now. About {_counts_text(images, runs)}" + (f", {pool} in the pool." if pool else "."),
         *_sizing_lines(plan),
+        *treatments_in_words(plan, runs, pool),
         *outlook(plan, images, runs),
     ]
     for line in lines:
@@ -146,7 +149,7 @@ def _counts_text(images: PlanImages, runs: Sequence[Training]) -> str:
 
 
 def _num_pool_images(plan: Plan, out: Path) -> int:
-    if all(section.pool != "external" for section in plan.pretrainings.values()):
+    if not plan.uses_pool:
         return 0
     if (out / "pool" / "manifest.json").is_file():
         return len(Store(out / "pool"))

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxrssl.config.arms import Arm, Pretraining, pretrainings_of, run_arms_of
-from cxrssl.config.load import load_recipe, recipe_path
+from cxrssl.config.arms import Arm, Pretraining, pretrainings_of, run_arms_of, run_seed
+from cxrssl.config.load import flattened, load_recipe, recipe_path
 from cxrssl.config.plan import Plan, RecipeSection
 from cxrssl.config.schema import FinetuneRecipe, LabelSection, PretrainRecipe
 from cxrssl.core.errors import RecipeError
@@ -57,6 +57,14 @@ class Training:
         limit = visits if recipe.max_steps is None else recipe.max_steps * recipe.batch_size
         return max(recipe.batch_size, round(min(visits, limit)))
 
+    def work(self, *, labelled: int, pool: int) -> int:
+        """Return about how many images it trains on, those without labels for a teacher too."""
+        visits, recipe = self.visits(labelled=labelled, pool=pool), self.recipe
+        if not isinstance(recipe, FinetuneRecipe) or recipe.unlabelled is None:
+            return visits
+        steps = max(0, visits // recipe.batch_size - recipe.unlabelled.burn_in_steps)
+        return visits + steps * recipe.unlabelled.batch_size
+
 
 def data_jobs(plan: Plan, out: Path) -> Iterator[Job]:
     """Yield the jobs that make the stores."""
@@ -69,7 +77,7 @@ def data_jobs(plan: Plan, out: Path) -> Iterator[Job]:
         store = out / store_name(fold)
         split = str(split_file(out, fold))
         yield _ingest(plan, f"ingest-fold{fold}", data.source, store, (), split=split)
-    if any(section.pool == "external" for section in plan.pretrainings.values()):
+    if plan.uses_pool:
         assert data.pool is not None  # the schema wants one
         yield _ingest(plan, "ingest-pool", data.pool, out / POOL, (), layout="images")
     architecture = imagenet_architecture(plan)
@@ -154,7 +162,7 @@ def _pretraining(plan: Plan, out: Path, run: Pretraining) -> Training:
         "data.store": out / (POOL if is_external else store_name(run.fold)),
         "data.protocol": "corrected" if is_external else plan.protocol,
         "data.pool_fraction": 1.0,
-        "seed": run.seed,
+        "seed": run_seed(plan, run),
     }
     if section.pool == "rest":
         assert run.label_fraction is not None  # so `config.arms` makes it
@@ -175,7 +183,7 @@ def _pairing(plan: Plan, out: Path, run: Pretraining, recipe: Recipe) -> dict[st
 
     None are needed if both recipes select images alike.
     """
-    changes = _label_changes(plan, out, run.label_fraction or 1.0, run.seed, run.fold)
+    changes = _label_changes(plan, out, run, run.label_fraction or 1.0)
     changes |= FAULTY[run.faults]
     labels = _merged("finetune", plan.finetuning, out / run.name, changes).data
     pool = recipe.data
@@ -202,28 +210,68 @@ def _ingest_name(fold: int | None) -> str:
 
 
 def _label_changes(
-    plan: Plan, out: Path, fraction: float, seed: int, fold: int | None
+    plan: Plan, out: Path, run: Arm | Pretraining, fraction: float
 ) -> dict[str, object]:
     return {
-        "data.store": out / store_name(fold),
+        "data.store": out / store_name(run.fold),
         "data.protocol": plan.protocol,
         "data.label_fraction": fraction,
-        "seed": seed,
+        "seed": run_seed(plan, run),
     }
 
 
 def _finetuning(plan: Plan, out: Path, arm: Arm) -> Training:
-    settings = dict(flattened(plan.initialisations[arm.initialisation].set))
-    changes = _label_changes(plan, out, arm.label_fraction, arm.seed, arm.fold)
+    treatment = plan.treatments[arm.treatment]
+    changes = _label_changes(plan, out, arm, arm.label_fraction)
     needs: tuple[str, ...] = (_ingest_name(arm.fold),)
     if arm.pretraining is not None:
         changes["init.backbone"] = out / arm.pretraining.name / "backbone"
         needs += (arm.pretraining.name,)
+    if treatment.unlabelled_pool == "external":
+        needs += ("ingest-pool",)
     changes |= FAULTY[arm.faults]
     section = plan.finetuning.model_copy(
-        update={"set": dict(flattened(plan.finetuning.set)) | settings}
+        update={"set": dict(flattened(plan.finetuning.set)) | dict(flattened(treatment.set))}
     )
+    changes |= _unlabelled_store(plan, out, arm, section)
     return _training("finetune", section, out / arm.name, changes, needs)
+
+
+def _unlabelled_store(plan: Plan, out: Path, arm: Arm, section: RecipeSection) -> dict[str, object]:
+    """Return the recipe's field of the images without labels, none for a recipe without them.
+
+    Raises:
+        RecipeError: If the recipe has a section `unlabelled` and the treatment names no pool for
+            it, or the other way round.
+    """
+    pool = plan.treatments[arm.treatment].unlabelled_pool
+    has_section = _has_unlabelled(section)
+    if has_section and pool is None:
+        raise RecipeError(
+            f"{arm.name} learns from images without labels, and its treatment does not say which: "
+            f"set treatments.{arm.treatment}.unlabelled_pool to rest, the training images whose "
+            "labels it does not use, or to external, those of data.pool."
+        )
+    if pool is not None and not has_section:
+        raise RecipeError(
+            f"treatment {arm.treatment} has unlabelled_pool {pool}, and its recipe has no section "
+            "unlabelled: set its fields, or take unlabelled_pool out."
+        )
+    if pool is None:
+        return {}
+    return {"unlabelled.store": out / POOL if pool == "external" else None}
+
+
+def _has_unlabelled(section: RecipeSection) -> bool:
+    """Return whether a recipe has a section `unlabelled`, with the fields that are set in it."""
+    has_section: bool | None = None
+    for key, value in section.set.items():
+        if key.split(".")[0] == "unlabelled":
+            has_section = key != "unlabelled" or value is not None
+    if has_section is None:
+        recipe = load_recipe(recipe_path(section.recipe), FinetuneRecipe, overrides=[])
+        has_section = recipe.unlabelled is not None
+    return has_section
 
 
 def _training(
@@ -269,15 +317,6 @@ def _overrides(section: RecipeSection, folder: Path, changes: Mapping[str, objec
             "decides it. Take it out of `set`."
         )
     return [f"{key}={_as_yaml(value)}" for key, value in (settings | dict(changes)).items()]
-
-
-def flattened(fields: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
-    """Yield the fields of nested mappings under dotted keys."""
-    for key, value in fields.items():
-        if isinstance(value, Mapping):
-            yield from flattened(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _as_yaml(value: object) -> str:

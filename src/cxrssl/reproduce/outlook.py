@@ -2,6 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 
+from cxrssl.config.arms import pairs_of
+from cxrssl.config.difference_words import (
+    Known,
+    difference_text,
+    differences,
+    pool_users,
+    subject,
+)
 from cxrssl.config.plan import Plan
 from cxrssl.config.schema import FinetuneRecipe
 from cxrssl.reproduce.images import PlanImages
@@ -17,8 +25,8 @@ def outlook(plan: Plan, images: PlanImages, runs: Sequence[Training]) -> Iterato
     if recipe is None:
         return
     if plan.main is not None:
-        main = plan.initialisations[plan.main]
-        control = plan.initialisations[main.controls[0]].title
+        main = plan.treatments[plan.main]
+        control = plan.treatments[main.controls[0]].title
         yield (
             f"It would say which share of the labels {control} needs to reach the "
             f"{plan.answer.metric} of {main.title} with {100 * plan.answer.label_fraction:g} % of "
@@ -43,9 +51,10 @@ def outlook(plan: Plan, images: PlanImages, runs: Sequence[Training]) -> Iterato
         yield f"Scores would be on {len(test)} test images{of}."
         num_in_pool = images.num_in_pool(test)
         if num_in_pool:
+            user = pool_users(plan) or "pretraining"
             yield (
                 f"{num_in_pool} of these test images {'is' if num_in_pool == 1 else 'are'} in "
-                "data.pool as well: pretraining would see their pixels, if not their labels. Take "
+                f"data.pool as well: {user} would see their pixels, if not their labels. Take "
                 "them out of data.pool."
             )
         if len(test) < _FEW_TEST_IMAGES:
@@ -54,4 +63,28 @@ def outlook(plan: Plan, images: PlanImages, runs: Sequence[Training]) -> Iterato
                 "tell."
             )
     if len(plan.seeds) == 1:
-        yield "One seed: whether pretraining saves labels, it could not tell."
+        tested = "pretraining" if plan.main is None else subject(plan, plan.main)
+        yield f"One seed: whether {tested} saves labels, it could not tell."
+
+
+def treatments_in_words(plan: Plan, runs: Sequence[Training], pool_images: int) -> Iterator[str]:
+    """Yield a sentence a treatment and control: in what they differ.
+
+    Args:
+        plan: The plan.
+        runs: Its trainings.
+        pool_images: Number of images in the pool; 0 without one.
+    """
+    by_name = {run.job.name: run.recipe for run in runs}
+    known = Known(pool_images=pool_images or None)
+    told = set[tuple[str, str]]()
+    for arm, control in pairs_of(plan):
+        names = arm.treatment, control.treatment
+        recipe, other = by_name[arm.name], by_name[control.name]
+        if names in told or not isinstance(recipe, FinetuneRecipe):
+            continue
+        assert isinstance(other, FinetuneRecipe)  # as every arm is
+        told.add(names)
+        title, control_title = (plan.treatments[name].title for name in names)
+        text = difference_text(differences(plan, names, (recipe, other), known))
+        yield f"{title} differs from {control_title} by {text}."

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import torch
 
-from cxrssl.config.load import load_recipe, recipe_path
+from cxrssl.config.load import flattened, load_recipe, recipe_path
 from cxrssl.config.plan import Plan
 from cxrssl.config.schema import FinetuneRecipe, PretrainRecipe
 from cxrssl.config.sizing import DecisionSection, SizingSection, TierSection
@@ -23,7 +23,7 @@ from cxrssl.data.tables.source import read_source
 from cxrssl.jobs.local import job_environments
 from cxrssl.reproduce.checks import check_folder
 from cxrssl.reproduce.images import PlanImages
-from cxrssl.reproduce.jobs import WEIGHTS_FILE, flattened, trainings
+from cxrssl.reproduce.jobs import WEIGHTS_FILE, trainings
 from cxrssl.reproduce.resources import Resources
 
 _USED = 0.7
@@ -35,7 +35,8 @@ _LEAST_IMAGES, _LEAST_POOL = 5, 4
 # Folds differ by a few images, and an image may fail to be decoded.
 _OF_THE_POOL = 0.9
 _SEEDS = 3
-_SIMCLR, _IMAGENET, _RANDOM = "simclr", "imagenet", "random"
+_SIMCLR = "simclr"
+_SSL, _IMAGENET, _RANDOM = "ssl", "imagenet", "random"
 
 
 class _Size(NamedTuple):
@@ -76,6 +77,13 @@ def sized(plan: Plan, out: Path, resources: Resources) -> Plan:
         raise RecipeError(
             f"a plan with a section sizing has one pretraining, {_SIMCLR}; this one has "
             f"{', '.join(plan.pretrainings) or 'none'}."
+        )
+    others = sorted(plan.treatments.keys() - {_SSL, _IMAGENET, _RANDOM})
+    if others:
+        raise RecipeError(
+            f"a plan with a section sizing has the starts {_SSL} and {_RANDOM}, and {_IMAGENET} "
+            f"where its weights are at hand; this one has {', '.join(others)} too. Take the sizes "
+            "that were decided from the plan.yaml of a run, and set sizing to null."
         )
     before = _decided_before(out, sizing)
     if before is not None:
@@ -258,7 +266,7 @@ def applied(plan: Plan, out: Path, decision: DecisionSection) -> Plan:
     content["data"]["size_px"] = tier.size_px
     fractions = decision.label_fractions
     content |= {
-        "initialisations": starts,
+        "treatments": starts,
         "label_fractions": fractions,
         "seeds": tuple(range(decision.seeds)),
     }
@@ -275,16 +283,16 @@ def _pretrain_batch_size(plan: Plan, tier: TierSection) -> int:
 
 
 def _starts(decision: DecisionSection, weights: Path) -> dict[str, dict[str, object]]:
-    """Return the initialisations of a sized plan."""
+    """Return the starts of a sized plan, as its treatments."""
     random: dict[str, object] = {"title": "random start"}
     if not decision.imagenet:
         ssl: dict[str, object] = {
             "title": "SimCLR", "pretraining": _SIMCLR, "controls": (_RANDOM,)
         }  # fmt: skip
-        return {"ssl": ssl, _RANDOM: random}
+        return {_SSL: ssl, _RANDOM: random}
     ends = min(decision.label_fractions), max(decision.label_fractions)
     return {
-        "ssl": {
+        _SSL: {
             "title": "SimCLR from ImageNet", "pretraining": _SIMCLR, "controls": (_IMAGENET,)
         },
         _IMAGENET: {

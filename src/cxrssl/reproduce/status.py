@@ -83,7 +83,7 @@ class Progress:
 
     def work(self, labelled: int, pool: int) -> float:
         """Return about how many images it trains on, counting repeated visits."""
-        return 0.0 if self.training is None else self.training.visits(labelled=labelled, pool=pool)
+        return 0.0 if self.training is None else self.training.work(labelled=labelled, pool=pool)
 
 
 @dataclass

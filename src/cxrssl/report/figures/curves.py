@@ -1,4 +1,4 @@
-"""Scores over the fraction of labels, a line an initialisation."""
+"""Scores over the fraction of labels, a line a treatment."""
 
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,11 +31,11 @@ _NO_AMOUNTS: Mapping[float, str] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class Line:
-    """Curve of an initialisation; a value that can't be computed is nan, and not drawn.
+    """Curve of a treatment; a value that can't be computed is nan, and not drawn.
 
     Attributes:
         title: Text of the legend.
-        role: Self-supervised, its control, or another initialisation.
+        role: Self-supervised, its control, or another treatment.
         fractions: Label fractions in (0, 1], rising.
         means: Mean over seeds at each fraction.
         lows: Lower end of the mean's 95 % interval at each fraction, or None.

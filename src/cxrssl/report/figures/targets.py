@@ -29,11 +29,11 @@ _MOST_TICKS = 7
 
 @dataclass(frozen=True)
 class TargetLine:
-    """Curve of an initialisation, measured and beyond.
+    """Curve of a treatment, measured and beyond.
 
     Attributes:
         title: Text of the legend.
-        role: Self-supervised, its control, or another initialisation.
+        role: Self-supervised, its control, or another treatment.
         films: [K] measured numbers of films, rising.
         means: [K] mean scores.
         lows: [K] lower ends of their 95 % intervals, or None.

@@ -1,0 +1,38 @@
+"""Whether two fine-tunings differ in nothing but what treatments may differ in.
+
+A treatment and its control are compared at equal data, labels, seeds, detector and labelled steps.
+"""
+
+from collections.abc import Iterator
+
+from cxrssl.config.load import flattened, map_paths, path_end
+from cxrssl.config.schema import FinetuneRecipe
+from cxrssl.config.treatments import is_settable
+
+
+def unequal(recipe: FinetuneRecipe, control: FinetuneRecipe) -> list[str]:
+    """Return the fields in which a recipe differs from its control's and must not, in words.
+
+    Paths count by their last part, which stays when a folder is moved.
+    """
+    fields, others = _other_fields(recipe), _other_fields(control)
+    names = [name for name in (fields | others) if fields.get(name) != others.get(name)]
+    faults = [f"{name} is {fields.get(name)} and {others.get(name)}" for name in names]
+    return [*faults, *_unequal_epochs(recipe, control)]
+
+
+def _other_fields(recipe: FinetuneRecipe) -> dict[str, object]:
+    """Return the fields that no treatment may set, by their dotted names."""
+    content = map_paths(recipe.model_dump(), path_end)
+    assert isinstance(content, dict)  # as a section is dumped
+    return {key: value for key, value in flattened(content) if not is_settable(key)}
+
+
+def _unequal_epochs(recipe: FinetuneRecipe, control: FinetuneRecipe) -> Iterator[str]:
+    """Yield that epochs are not equally long where their number ends the run."""
+    repeats = [1.0 if side.paste is None else side.paste.repeats for side in (recipe, control)]
+    if repeats[0] != repeats[1] and recipe.max_steps is None:
+        yield (
+            f"paste.repeats is {repeats[0]:g} and {repeats[1]:g}, which makes epochs of other "
+            "lengths, and max_steps is null: set it, so that both have the same labelled steps"
+        )

@@ -15,7 +15,15 @@ from cxrssl.reproduce.resources import Resources
 from support import ROOT
 
 REPLICATES = 200
-
+PROVENANCE = {
+    "git": {"sha": "cafe", "dirty": True},
+    "versions": {"torch": "2.14.1"},
+    "python": "3.11.7",
+    "device": "cpu",
+    "num_processes": 1,
+    "num_threads": 1,
+    "data_fingerprint": "f00d",
+}
 
 ANY_START = Resources({}, lambda *_: None)
 """A machine on which nothing is measured and all published weights are at hand."""

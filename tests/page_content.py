@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from cxrssl.config.arms import Arm, arms_of
+from cxrssl.config.difference_words import Known
 from cxrssl.config.plan import Plan
 from cxrssl.core.images import Pixels
 from cxrssl.drawing.balance import class_balance
@@ -31,6 +32,7 @@ from cxrssl.report.results import Results
 from cxrssl.report.tables import class_table, table_1, table_2
 from cxrssl.report.target_figure import target_figures
 from cxrssl.report.targets import reading_text, target_rows, targets_of
+from cxrssl.report.treatments import treatment_section
 from made_runs import REPLICATES, made_plan, made_result, made_results
 
 STARTS = (("SimCLR from ImageNet", "ssl"), ("ImageNet", "control"), ("random", "other"))
@@ -164,6 +166,7 @@ def _score_content(plan: Plan, results: Results) -> dict[str, Any]:
         "question": "How few boxes do you need?",
         "answer": answer(plan, results, saved),
         "remarks": remarks(plan, results),
+        "treatments": treatment_section(plan, results, {}, Known()),
         "table1": table_1(plan, results),
         "table2": table_2(plan, results),
         "prior": prior_section(plan, results),

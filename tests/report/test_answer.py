@@ -224,7 +224,7 @@ def test_a_plan_without_a_control_says_that_it_has_none() -> None:
     results = made_results(plan, rising)
     text = answer(plan, results, saved_by_fraction(plan, results))
     assert "mAP 0.532 (" in text
-    assert text.endswith("without a control this plan can't say what pretraining is worth.")
+    assert text.endswith("without a control this plan can't say what it is worth.")
 
 
 def test_a_score_that_cannot_be_computed_gives_no_answer() -> None:

@@ -283,7 +283,7 @@ def test_smoothing_is_said(num: int, smoothed: bool) -> None:
     roles: dict[str, Role] = dict.fromkeys(runs, "ssl")
     texts = _texts(_drawn(lambda: convergence(runs, roles=roles, ylabel="loss")))
     assert ("step; means of 1/60 of a run" in texts) == smoothed
-    assert f"SSL ({num})" in texts
+    assert f"treatment ({num})" in texts
     short = {title: points[:60] for title, points in runs.items()}
     assert "step" in _texts(_drawn(lambda: convergence(short, roles=roles, ylabel="loss")))
 

@@ -172,14 +172,14 @@ def test_a_difference_is_of_the_seeds_that_its_means_are_of() -> None:
 def test_files_have_the_interval_as_it_is() -> None:
     plan = made_plan()
     table = table_1(plan, made_results(plan, lambda _: 0.005))
-    assert "0.005 (0.000 to 0.02" in as_markdown("x", [], table)
+    assert "0.005 (0.000 to 0.02" in as_markdown("x", [], table, None)
     assert "0.005 (0.000 to 0.02" in as_latex(table)
 
 
 def test_markdown_has_as_many_cells_in_each_row() -> None:
     plan = made_plan("initialisations.ssl.title='a | b_c'")
     found = made_results(plan, score)
-    text = as_markdown("x < y", ["one"], table_1(plan, found))
+    text = as_markdown("x < y", ["one"], table_1(plan, found), None)
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
     assert r"a \| b\_c" in text

@@ -14,18 +14,9 @@ from cxrssl.data.detection import splits_of
 from cxrssl.data.store import Store
 from cxrssl.jobs.job import NOT_RUN
 from cxrssl.report import report
-from made_runs import made_plan, made_results
+from made_runs import PROVENANCE, made_plan, made_results
 from support import finetune_recipe
 
-PROVENANCE = {
-    "git": {"sha": "cafe", "dirty": True},
-    "versions": {"torch": "2.14.1"},
-    "python": "3.11.7",
-    "device": "cpu",
-    "num_processes": 1,
-    "num_threads": 1,
-    "data_fingerprint": "f00d",
-}
 WAYS = {
     "ssl": "{}/pretrain-simclr-50-seed0/backbone",
     "file": "/home/somebody/weights/resnet50.safetensors",

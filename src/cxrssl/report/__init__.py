@@ -29,6 +29,7 @@ from cxrssl.report.answer import (
 )
 from cxrssl.report.audit import definition_rows, provenance_rows, transfer_rows
 from cxrssl.report.cautions import cautions, cautions_of_own_data
+from cxrssl.report.fairness import check_pairs, recorded_recipes, unread
 from cxrssl.report.faults import fault_section
 from cxrssl.report.figure_data import (
     balance_figure,
@@ -57,12 +58,18 @@ from cxrssl.report.targets import (
     target_rows,
     targets_of,
 )
+from cxrssl.report.treatments import (
+    comparisons_note,
+    known_of,
+    other_answers,
+    treatment_section,
+)
 
 # A plan at work writes how far it is twice a minute at least.
 _SILENT_S = 300
 _FILES = [
     ("report.csv", "every score of every arm, with its interval"),
-    ("report.md", "the answer and table I in Markdown"),
+    ("report.md", "the answer, the treatments and table I in Markdown"),
     ("report.tex", "table I in LaTeX"),
     ("report.png", "the curve over the share of labels, for a page or a card"),
     ("report.json", "the answer, labels saved and tables, for programs"),
@@ -80,23 +87,26 @@ def report(runs: Path) -> Path:
     plan = load_recipe(runs / "plan.yaml", Plan, overrides=[])
     arms = arms_of(plan)
     results = read_results(runs, plan)
+    recipes = recorded_recipes(runs, plan, results)
+    check_pairs(runs, plan, recipes)
     saved, targets = saved_by_fraction(plan, results), targets_of(plan, results)
     store, pool = (_store(runs / name) for name in ("store", "pool"))
     data = None if store is None else _data(results, store, in_folds=plan.data.folds is not None)
     content = _texts(plan, arms, results, saved) | _figures(plan, results, data)
+    known = known_of(runs, plan, None if pool is None else len(pool))
+    content["treatments"] = treatment_section(plan, results, recipes, known)
     content["targets"] = _target_section(plan, targets)
-    content["remarks"] += target_remarks(plan, targets)
+    content["remarks"] += [*comparisons_note(plan), *target_remarks(plan, targets)]
     test = [] if data is None else data.test
     num_test = results.plain[0].result["n_images"] if results.plain else 0
-    of_data = cautions_of_own_data(plan, store, num_test)
+    of_data = cautions_of_own_data(plan, store, num_test) + unread(plan, results, recipes)
     content["cautions"] = cautions(plan, store, pool, test) + of_data
     content["cautions_for_others"] = cautions(plan, store, pool, test, names_images=False) + of_data
     content["counted"] = _counted_runs(plan, results)
     content["progress"] = _progress(runs, is_complete=len(results.arms) == len(arms))
     write_text(runs / "report.csv", as_csv(results))
-    write_text(
-        runs / "report.md", as_markdown(content["answer"], content["remarks"], content["table1"])
-    )
+    texts = (content[name] for name in ("answer", "remarks", "table1", "treatments"))
+    write_text(runs / "report.md", as_markdown(*texts))
     write_text(runs / "report.tex", as_latex(content["table1"]))
     write_bytes(runs / "report.png", curve_png(plan, results))
     write_text(runs / "report.html", render_report(content))
@@ -116,12 +126,14 @@ def _texts(plan: Plan, arms: list[Arm], results: Results, saved: list[Saved]) ->
         "plan": plan.name,
         "question": "How few boxes do you need?",
         "answer": answer(plan, results, saved),
-        "remarks": remarks(plan, results),
+        "remarks": [*other_answers(plan, results), *remarks(plan, results)],
         "facts": _facts(plan, arms, results),
         "table1": table_1(plan, results),
         "table2": table_2(plan, results),
         "prior": prior_section(plan, results),
-        "saved": {"text": _SAVED, "rows": rows, "figure": saved_figure(saved)} if saved else None,
+        "saved": {"text": _saved_text(plan), "rows": rows, "figure": saved_figure(saved)}
+        if saved
+        else None,
         "class_table": class_table(plan, results, "AP"),
         "faults": fault_section(plan, results),
         "images_used": images_used(results),
@@ -139,6 +151,13 @@ _SAVED = (
     "and, from two seeds on, by seeds; with one seed it is too narrow. An end beyond the control's "
     "curve is more than the data can tell."
 )
+
+
+def _saved_text(plan: Plan) -> str:
+    """Return what the section of labels saved shows, and of which treatment."""
+    assert plan.main is not None  # as a plan has in which something is saved
+    main = plan.treatments[plan.main]
+    return f"{main.title} against {plan.treatments[main.controls[0]].title}. {_SAVED}"
 
 
 def _target_section(plan: Plan, targets: list[Target]) -> dict[str, Any] | None:
@@ -206,7 +225,8 @@ def _facts(plan: Plan, arms: list[Arm], results: Results) -> list[tuple[str, str
             ("true boxes in them", str(result["n_boxes"])),
             ("classes", str(result["n_classes"])),
         ]
-    return [*facts, ("seeds", str(len(plan.seeds)))]
+    fresh = ", another one in each fold" if plan.data.fresh_seeds else ""
+    return [*facts, ("seeds", f"{len(plan.seeds)}{fresh}")]
 
 
 def _progress(runs: Path, *, is_complete: bool) -> dict[str, Any] | None:
@@ -259,6 +279,7 @@ def _json(
         "cautions": content["cautions_for_others"],
         "counted": content["counted"],
         "arms": [finished.arm.name for finished in results.arms],
+        "treatments": content["treatments"],
         "labels_saved": [_saved_json(saving) for saving in saved],
         "targets": [_as_json_value(target_json(target)) for target in targets],
         "table1": content["table1"],

@@ -1,10 +1,14 @@
-"""What a plan's runs say about its question: one sentence, and what stands behind it."""
+"""What a plan's runs say about its question: one sentence, and what stands behind it.
+
+`report.treatments` has the sentences of treatments that the answer is not about.
+"""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from cxrssl.config.arms import arms_of
+from cxrssl.config.difference_words import subject
 from cxrssl.config.plan import Plan
 from cxrssl.metrics.label_curves import (
     Estimate,
@@ -40,10 +44,11 @@ _NEAR_CEILING = 0.95
 
 @dataclass(frozen=True)
 class Saved:
-    """How many labels SSL saved at one label fraction.
+    """How many labels a treatment saved at one label fraction.
 
     Attributes:
-        fraction: Fraction of the labels that SSL was fine-tuned on, in (0, 1].
+        subject: What saved them or not: pretraining, or the treatment's title.
+        fraction: Fraction of the labels that it was fine-tuned on, in (0, 1].
         score: Mean over seeds with these labels.
         curve: The fraction with which the control reaches the same score.
         seeds: Number of seeds behind it.
@@ -51,6 +56,7 @@ class Saved:
         control: Films and boxes of the control at each of its label fractions.
     """
 
+    subject: str
     fraction: float
     score: Estimate
     curve: LabelsNeeded
@@ -66,25 +72,30 @@ class Saved:
         100 simulated experiments (benchmarks/labels_saved.py).
         """
         if self.seeds == 1:
-            return "whether pretraining saves labels, one seed can't tell"
+            return f"whether {self.subject} saves labels, one seed can't tell"
         if self.curve.low > self.fraction:
-            return "pretraining saved labels"
+            return f"{self.subject} saved labels"
         if self.curve.high < self.fraction:
-            return "pretraining cost labels"
-        return "whether pretraining saves labels, this experiment can't tell"
+            return f"{self.subject} cost labels"
+        return f"whether {self.subject} saves labels, this experiment can't tell"
 
 
 def saved_by_fraction(plan: Plan, results: Results) -> list[Saved]:
-    """Return what was saved at each label fraction of the main treatment, fewest first.
+    """Return what the main treatment saved at each of its label fractions, fewest first."""
+    if plan.main is None:
+        return []
+    return saved_against(plan, results, plan.main, plan.treatments[plan.main].controls[0])
+
+
+def saved_against(plan: Plan, results: Results, treatment: str, control: str) -> list[Saved]:
+    """Return what a treatment saved against a control, at each label fraction, fewest first.
 
     Only seeds take part that it has finished, and its control at every fraction of its curve.
     """
-    if plan.main is None:
-        return []
     metric, saved = plan.answer.metric, []
-    curve = conditions_of(plan, plan.treatments[plan.main].controls[0])
-    amounts = amounts_of(results, curve)
-    for condition in conditions_of(plan, plan.main):
+    curve = conditions_of(plan, control)
+    amounts, name = amounts_of(results, curve), subject(plan, treatment)
+    for condition in conditions_of(plan, treatment):
         seeds = set.intersection(*map(results.seeds, [condition, *curve]))
         score = results.scored(condition, metric, seeds)
         mean = results.mean(condition, metric, seeds)
@@ -94,7 +105,7 @@ def saved_by_fraction(plan: Plan, results: Results) -> list[Saved]:
         if score is None or mean is None or own is None or len(scored_points) < max(2, len(curve)):
             continue
         needs = labels_needed(score, scored_points)
-        saved.append(Saved(condition.label_fraction, mean, needs, len(seeds), own, amounts))
+        saved.append(Saved(name, condition.label_fraction, mean, needs, len(seeds), own, amounts))
     return saved
 
 
@@ -108,17 +119,22 @@ def conditions_of(plan: Plan, treatment: str) -> list[Condition]:
 
 def answer(plan: Plan, results: Results, saved: list[Saved]) -> str:
     """Return the answer in one sentence, at the label fraction and score that the plan names."""
-    metric, fraction = METRICS[plan.answer.metric], plan.answer.label_fraction
     if plan.main is None:
         return _without_control(plan, results)
-    ssl = plan.treatments[plan.main]
-    control = plan.treatments[ssl.controls[0]].title
-    all_labels = conditions_of(plan, ssl.controls[0])[-1]
+    reason = why_no_answer(plan, results, plan.main, saved)
+    return sentence(plan, plan.main, saved) if reason is None else reason
+
+
+def why_no_answer(
+    plan: Plan, results: Results, treatment: str, saved: Sequence[Saved]
+) -> str | None:
+    """Return why it can't be said what a treatment saved, None where it can."""
+    metric, fraction = METRICS[plan.answer.metric], plan.answer.label_fraction
+    all_labels = conditions_of(plan, plan.treatments[treatment].controls[0])[-1]
     control_score = results.mean(all_labels, plan.answer.metric)
     if control_score is None and results.at(all_labels):
         return f"{metric} can't be computed: the test images hold no true box. Take more images."
-    saving = next((saving for saving in saved if saving.fraction == fraction), None)
-    if saving is None or control_score is None:
+    if control_score is None or all(saving.fraction != fraction for saving in saved):
         return (
             f"The runs that answer this, with {label_percent(fraction)} of the labels and of the "
             "control, are not all there."
@@ -129,11 +145,20 @@ def answer(plan: Plan, results: Results, saved: list[Saved]) -> str:
             f"finds next to nothing ({metric} {control_score.value:.3f}), so nothing can be read "
             "here about labels saved."
         )
+    return None
+
+
+def sentence(plan: Plan, treatment: str, saved: Sequence[Saved]) -> str:
+    """Return what a treatment saved at the answer's label fraction, which is among `saved`."""
+    metric, fraction = METRICS[plan.answer.metric], plan.answer.label_fraction
+    section = plan.treatments[treatment]
+    control = plan.treatments[section.controls[0]].title
+    (saving,) = (saving for saving in saved if saving.fraction == fraction)
     score, seeds = saving.score, ""
     if saving.seeds < len(plan.seeds):
         seeds = f", by {saving.seeds} of {len(plan.seeds)} seeds"
     return (
-        f"With {share_text({fraction: saving.own}, fraction)}, {ssl.title} reaches {metric} "
+        f"With {share_text({fraction: saving.own}, fraction)}, {section.title} reaches {metric} "
         f"{score.value:.3f} ({interval(score.low, score.high)}); {control} needs "
         f"{_labels_needed_text(saving)} for that{seeds}: {saving.verdict}."
     )
@@ -173,7 +198,7 @@ def _without_control(plan: Plan, results: Results) -> str:
     return (
         f"{treatment.title}: {metric} {many.value:.3f} ({interval(many.low, many.high)}) with "
         f"{more} and {few.value:.3f} ({interval(few.low, few.high)}) with {fewer}; without a "
-        "control this plan can't say what pretraining is worth."
+        "control this plan can't say what it is worth."
     )
 
 
@@ -225,8 +250,9 @@ def _ceiling_remarks(plan: Plan, results: Results) -> Iterator[str]:
         metric = METRICS[plan.answer.metric]
         yield (
             f"{metric} is {score.value:.3f} already with {label_percent(fewest.label_fraction)} of "
-            f"the labels and no pretraining, so that it leaves little to save: another "
-            "answer.metric may tell more, such as AP, which asks for tighter boxes."
+            f"the labels and the control ({plan.treatments[control].title}), so that it leaves "
+            "little to save: another answer.metric may tell more, such as AP, which asks for "
+            "tighter boxes."
         )
 
 

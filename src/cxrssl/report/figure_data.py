@@ -141,7 +141,7 @@ def _class_lines(plan: Plan, results: Results, name: str) -> list[Line]:
 
 
 def saved_figure(saved: Sequence[Saved]) -> str:
-    """Return the label fraction that the control needs over that of SSL, as SVG."""
+    """Return the label fraction that the control needs over that of the treatment, as SVG."""
     rows = [
         (saving.fraction, saving.curve.share, saving.curve.low, saving.curve.high)
         for saving in saved
@@ -210,7 +210,12 @@ def convergence_figures(plan: Plan, results: Results) -> Iterator[Figure]:
     arm_of = {folder: arm.arm for arm in plain for folder in arm.folders}
     losses = {folder.name: _losses(folder) for folder in arm_of}
     roles: dict[str, Role] = {f.name: role(plan, arm.treatment) for f, arm in arm_of.items()}
-    svg = convergence(losses, roles=roles, ylabel="loss of fine-tuning")
+    names: dict[Role, str] = {"other": "all"}
+    if plan.main is not None:
+        main = plan.treatments[plan.main]
+        control = plan.treatments[main.controls[0]].title
+        names = {"ssl": main.title, "control": control, "other": "others"}
+    svg = convergence(losses, roles=roles, ylabel="loss of fine-tuning", names=names)
     yield {"svg": svg, "caption": "Sum of the detector's losses, on single batches."}
     runs = plain[0].folder.parent
     arms = [arm for finished in plain for arm in in_folds(plan, finished.arm)]
@@ -224,6 +229,7 @@ def convergence_figures(plan: Plan, results: Results) -> Iterator[Figure]:
         {folder.name: _losses(folder) for folder in finished},
         roles={folder.name: "ssl" for folder in finished},
         ylabel="loss of pretraining",
+        names={"ssl": "pretraining"},
         chance=chance,
     )
     chance_note = "" if chance is None else "; dotted is chance"

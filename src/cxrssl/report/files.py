@@ -1,6 +1,6 @@
 """The report's tables as CSV, Markdown and LaTeX, and the answer as JSON."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -8,6 +8,7 @@ import pandas as pd
 from cxrssl.core.markdown import plain
 from cxrssl.core.printable import plain_cell, printable
 from cxrssl.report.results import Results
+from cxrssl.report.treatments import treatment_cells
 from cxrssl.report.wording import interval
 
 # Empty where a run of an earlier version did not record it.
@@ -35,28 +36,38 @@ def as_csv(results: Results) -> str:
     return text
 
 
-def as_markdown(answer: str, remarks: Sequence[str], table: dict[str, Any]) -> str:
-    """Return the answer and table I."""
-    heads = _heads(table)
-    rows = [[plain(cell) for cell in cells] for cells in _rows(table)]
+def as_markdown(
+    answer: str,
+    remarks: Sequence[str],
+    table: Mapping[str, Any],
+    treatments: Mapping[str, Any] | None,
+) -> str:
+    """Return the answer, the treatments and table I; `treatments` is None without a control."""
     lines = [plain(answer), "", *(f"* {plain(remark)}" for remark in remarks), ""]
-    lines += [f"| {' | '.join(cells)} |" for cells in (heads, ["---"] * len(heads), *rows)]
+    if treatments is not None:
+        lines += [*_markdown_table(*treatment_cells(treatments)), ""]
+    lines += _markdown_table(_heads(table), _rows(table))
     return "\n".join([*lines, ""])
 
 
-def as_latex(table: dict[str, Any]) -> str:
+def _markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    cells = [heads, ["---"] * len(heads), *([plain(cell) for cell in row] for row in rows)]
+    return [f"| {' | '.join(row)} |" for row in cells]
+
+
+def as_latex(table: Mapping[str, Any]) -> str:
     """Return table I as a tabular; it needs the package booktabs."""
     frame = pd.DataFrame(_rows(table), columns=_heads(table))
     return frame.to_latex(index=False, escape=True, column_format=f"ll{'r' * (frame.shape[1] - 2)}")
 
 
-def _heads(table: dict[str, Any]) -> list[str]:
+def _heads(table: Mapping[str, Any]) -> list[str]:
     keys = ("label", "paper_label") if table["has_paper"] else ("label",)
     scores = [column[key] for column in table["columns"] for key in keys]
-    return ["start", "labels", "images", "seeds", *scores]
+    return ["treatment", "labels", "images", "seeds", *scores]
 
 
-def _rows(table: dict[str, Any]) -> list[list[str]]:
+def _rows(table: Mapping[str, Any]) -> list[list[str]]:
     rows = []
     for row in table["rows"]:
         cells = [printable(row["title"]), row["labels"], str(row["images"]), str(row["seeds"])]

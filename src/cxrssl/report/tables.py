@@ -69,9 +69,11 @@ def _columns(plan: Plan) -> tuple[str, ...]:
 
 
 def _control_titles(plan: Plan) -> str:
+    """Return what differences of table I are from."""
     treatments = plan.treatments.items()
     controls = {control for _, entry in treatments for control in entry.controls[:1]}
-    return " or ".join(entry.title for name, entry in treatments if name in controls)
+    titles = " or ".join(entry.title for name, entry in treatments if name in controls)
+    return titles if len(controls) < 2 else f"each treatment's control ({titles})"
 
 
 def _row(plan: Plan, results: Results, condition: Condition) -> dict[str, Any]:

@@ -43,5 +43,6 @@ def needed(fraction: float, curve: LabelsNeeded) -> str:
 
 
 def needed_interval(curve: LabelsNeeded) -> str:
-    """Return the interval of the fraction that the control needs."""
-    return f"{needed(curve.low, curve)} to {needed(curve.high, curve)}"
+    """Return the interval of the fraction that the control needs; one end if both are out of it."""
+    low, high = needed(curve.low, curve), needed(curve.high, curve)
+    return low if low == high and not 0 < curve.low < math.inf else f"{low} to {high}"

@@ -14,7 +14,9 @@ from cxrssl.drawing.svg import INK, WIDTH_IN, page_style, svg_text
 
 Points = NDArray[np.float64]
 
-_ROLE_NAMES: dict[Role, str] = {"ssl": "SSL", "control": "no SSL", "other": "another start"}
+_ROLE_NAMES: dict[Role, str] = {
+    "ssl": "treatment", "control": "control", "other": "another treatment"
+}  # fmt: skip
 _DOTTED = (0, (1, 2))
 # From so many runs on, their noise would cover them all.
 _MANY_RUNS = 13
@@ -28,6 +30,7 @@ def convergence(
     *,
     roles: Mapping[str, Role],
     ylabel: str,
+    names: Mapping[Role, str] = _ROLE_NAMES,
     chance: float | None = None,
 ) -> str:
     """Draw a loss over the steps, a thin line a run; the legend names roles, not runs.
@@ -40,6 +43,7 @@ def convergence(
         runs: (step, loss) in order, by the run's title. One without points counts in no legend.
         roles: Role of each run, by title.
         ylabel: Label of the vertical axis.
+        names: What the legend calls each role.
         chance: Loss of guessing at random, drawn as a dotted line, or None.
     """
     with page_style():
@@ -54,7 +58,7 @@ def convergence(
         smoothed = many and any(len(points) > _MEANS_OF_A_RUN for points in started.values())
         handles = [
             legend_line(f"{name} ({count})", look_of(role), marked=False)
-            for role, name in _ROLE_NAMES.items()
+            for role, name in names.items()
             if (count := sum(roles[title] == role for title in started))
         ]
         if chance is not None:

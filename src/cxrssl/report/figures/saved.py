@@ -24,14 +24,14 @@ _ARROWS = {0.0: "v", math.inf: "^"}
 def labels_saved(
     rows: Sequence[tuple[float, float, float, float]], *, least: float, most: float
 ) -> str:
-    """Draw, for each label fraction with SSL, the fraction at which the control scores the same.
+    """Draw, for each label fraction, the fraction at which the control scores the same.
 
-    Above the diagonal SSL saves labels. What lies beyond the control's curve is an arrow at its
-    end: it is more than the data can tell.
+    Above the diagonal the treatment saves labels. What lies beyond the control's curve is an arrow
+    at its end: it is more than the data can tell.
 
     Args:
-        rows: (fraction, needed, low, high): label fraction with SSL, fraction that the control
-            needs, and its interval. 0 is below the control's least fraction, inf beyond its
+        rows: (fraction, needed, low, high): label fraction of the treatment, fraction that the
+            control needs, and its interval. 0 is below the control's least fraction, inf beyond its
             greatest, and nan is not known.
         least: Smallest label fraction of the control.
         most: Greatest label fraction of the control.
@@ -56,13 +56,13 @@ def labels_saved(
             _draw(axes, fraction, needed, interval, bottom=least / 1.16, top=most * 1.16)
         if all(math.isnan(needed) for _, needed, *_ in rows):
             note_no_value(axes)
-        axes.set_xlabel("labels with SSL")
-        axes.set_ylabel("labels for the same score without SSL")
-        return svg_text(figure, "labels needed for the same score, with SSL and without")
+        axes.set_xlabel("labels seen")
+        axes.set_ylabel("labels of the control for the same score")
+        return svg_text(figure, "labels seen, and labels that the control needs for the same score")
 
 
 def _guides(axes: Axes, low: float, high: float) -> list[Line2D]:
-    """Draw where SSL saves nothing and where it saves half, and return the legend's lines."""
+    """Draw where nothing is saved and where half is, and return the legend's lines."""
     handles = []
     for factor, dashes, label in (
         (1, (0, (6, 2)), "no labels saved"),

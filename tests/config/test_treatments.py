@@ -1,5 +1,6 @@
 """Treatments of a plan: what they may change, how they are read, and their words."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,12 @@ from cxrssl.config.load import flattened, load_recipe, to_yaml
 from cxrssl.config.plan import Plan
 from cxrssl.config.schema import FinetuneRecipe
 from cxrssl.core.errors import RecipeError
-from made_runs import made_plan
+from cxrssl.reproduce.checks import check
+from cxrssl.reproduce.jobs import trainings
+from made_runs import ANY_START, made_plan
 from support import ROOT, finetune_recipe
 
+DOCS = (ROOT / "docs/experiments.md").read_text()
 SMOKE = ROOT / "recipes/plans/smoke.yaml"
 AUGMENT: dict[str, Any] = {
     "scale": [0.7, 1.4], "shift": 0.1, "rotation_degrees": 10.0, "gamma": [0.8, 1.25],
@@ -130,6 +134,19 @@ def test_a_faulty_treatment_is_refused(change: str, message: str) -> None:
 def test_lists_and_empty_mappings_keep_their_place_in_dotted_fields() -> None:
     fields = {"a": {"b": [1, 2], "c": {}, "d": None}, "e.f": []}
     assert dict(flattened(fields)) == {"a.b": [1, 2], "a.c": {}, "a.d": None, "e.f": []}
+
+
+def test_the_plan_in_the_documentation_can_be_run(tmp_path: Path) -> None:
+    (block,) = re.findall(r"^```yaml\n(treatments:.*?)^```", DOCS, flags=re.MULTILINE | re.DOTALL)
+    smoke = SMOKE.read_text()
+    start, end = smoke.index("initialisations:"), smoke.index("label_fractions:")
+    path = tmp_path / "documented.yaml"
+    path.write_text(smoke[:start] + block + smoke[end:])
+    plan = load_recipe(path, Plan, overrides=["finetuning.set.max_steps=12"])
+    assert plan.main == "aug"
+    runs = trainings(plan, tmp_path / "runs")
+    assert len(runs) == 5 + 3  # no teacher on the rest with all labels
+    check(plan, runs, ANY_START)
 
 
 def test_a_teacher_on_the_rest_has_no_arm_with_all_labels() -> None:

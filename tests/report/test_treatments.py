@@ -208,10 +208,12 @@ def test_a_dry_run_lists_the_treatments_with_their_differences(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     resources = Resources({"finetune": lambda *_: 0.01}, lambda *_: None)
-    print_costs(made_plan(*CHANGES), tmp_path / "runs", resources)
+    apart = "treatments.ema.label_fractions=[1.0]"
+    print_costs(made_plan(*CHANGES, apart), tmp_path / "runs", resources)
     printed = " ".join(capsys.readouterr().out.split())
     assert (
         "augmentation + EMA differs from plain by augmentation (scale 0.7 to 1.4, turns" in printed
     )
     assert "teacher differs from shuffled boxes by the teacher's pseudo boxes instead of" in printed
+    assert "teacher and EMA alone have no label share in common, and are not compared." in printed
     assert "EMA alone differs from plain by an average of the weights (decay 0.9)." in printed

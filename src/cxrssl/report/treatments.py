@@ -19,6 +19,7 @@ from cxrssl.report.results import Condition, Results
 from cxrssl.report.tables import role
 from cxrssl.report.wording import METRICS, label_percent, needed, needed_interval
 
+_NOT_YET = "not known before runs of both have ended and recorded their recipes"
 # Pretrainings of earlier versions, which name no method, were of this one.
 _FIRST_METHOD = {"title": "SimCLR"}
 
@@ -111,13 +112,15 @@ def treatment_section(
 
 
 def _words(plan: Plan, recipes: Recipes, known: Known) -> dict[tuple[str, str], str]:
-    """Return in what treatments differ from their controls, of those that have runs of both."""
+    """Return in what treatments differ from their controls, or why that is not known."""
     words: dict[tuple[str, str], str] = {}
     for arm, control in pairs_of(plan):
         names = arm.treatment, control.treatment
-        if names not in words and arm.name in recipes and control.name in recipes:
-            pair = recipes[arm.name], recipes[control.name]
-            words[names] = difference_text(differences(plan, names, pair, known))
+        if words.get(names, _NOT_YET) == _NOT_YET:
+            words[names] = _NOT_YET
+            if arm.name in recipes and control.name in recipes:
+                pair = recipes[arm.name], recipes[control.name]
+                words[names] = difference_text(differences(plan, names, pair, known))
     return words
 
 
@@ -135,7 +138,7 @@ def _rows(
         saving = next((entry for entry in saved if entry.fraction == fraction), None)
         texts = {
             "control": plan.treatments[control].title,
-            "differs": words.get((name, control), "not known before a run of both has ended"),
+            "differs": words.get((name, control), "they have no label share in common"),
         }
         yield first | _cells(difference, saving) | texts
 

@@ -77,14 +77,14 @@ def treatments_in_words(plan: Plan, runs: Sequence[Training], pool_images: int) 
     """
     by_name = {run.job.name: run.recipe for run in runs}
     known = Known(pool_images=pool_images or None)
-    told = set[tuple[str, str]]()
-    for arm, control in pairs_of(plan):
-        names = arm.treatment, control.treatment
-        recipe, other = by_name[arm.name], by_name[control.name]
-        if names in told or not isinstance(recipe, FinetuneRecipe):
-            continue
-        assert isinstance(other, FinetuneRecipe)  # as every arm is
-        told.add(names)
-        title, control_title = (plan.treatments[name].title for name in names)
-        text = difference_text(differences(plan, names, (recipe, other), known))
-        yield f"{title} differs from {control_title} by {text}."
+    pairs = {(arm.treatment, control.treatment): (arm, control) for arm, control in pairs_of(plan)}
+    for name, section in plan.treatments.items():
+        for control in section.controls:
+            title, other = section.title, plan.treatments[control].title
+            if (name, control) not in pairs:
+                yield f"{title} and {other} have no label share in common, and are not compared."
+                continue
+            recipes = [by_name[arm.name] for arm in pairs[name, control]]
+            first, second = (recipe for recipe in recipes if isinstance(recipe, FinetuneRecipe))
+            text = difference_text(differences(plan, (name, control), (first, second), known))
+            yield f"{title} differs from {other} by {text}."

@@ -120,6 +120,15 @@ def test_starts_are_those_at_hand(films: Path, tmp_path: Path) -> None:
             assert section.weights == weights.product
 
 
+def test_a_sized_plan_decides_its_treatments_and_drops_none(films: Path, tmp_path: Path) -> None:
+    more = "treatments={aug: {title: aug, set: {ema: {decay: 0.9}}, controls: [random]}}"
+    plan = load_recipe(recipe_path("own", "plan"), Plan, overrides=[f"data.source={films}", more])
+    with pytest.raises(
+        RecipeError, match=r"has the starts ssl and random, .* this one has aug too"
+    ):
+        sized(plan, tmp_path, machine(0.03, imagenet=False))
+
+
 def test_unread_films_are_in_the_pool(films: Path, tmp_path: Path) -> None:
     plan = sized(own(films, "2h"), tmp_path, machine(0.03, imagenet=False))
     (recipe,) = {

@@ -20,7 +20,7 @@ _READER = re.compile(r"R\d+")
 
 @dataclass(frozen=True)
 class Answer:
-    """Answer of a plan's report: how many labels pretraining saved.
+    """Answer of a plan's report: how many labels were saved, and by what.
 
     Attributes:
         plan: Name of the plan.

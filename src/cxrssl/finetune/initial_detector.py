@@ -118,9 +118,9 @@ def _transfers(detector: Detector, recipe: FinetuneRecipe) -> Iterator[TransferR
 def _body_inputs(
     detector: Detector, images: DetectionImages, batch_size: int, device: torch.device
 ) -> Iterator[Tensor]:
-    """Yield the training images, not mirrored, as they reach the body, [B, C, H, W]."""
+    """Yield the training images, not changed at random, as they reach the body, [B, C, H, W]."""
     batches = in_order(len(images.examples), batch_size)
-    plain = replace(images, flip_probability=0.0)
+    plain = replace(images, flip_probability=0.0, augment=None, paste=None)
     for pixels, _ in detection_loader(plain, batches, num_workers=0):
         on_device = detector_input([image.to(device) for image in pixels])
         yield detector.family.body_input(detector.model, on_device)

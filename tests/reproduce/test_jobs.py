@@ -64,9 +64,7 @@ def test_a_start_that_is_drawn_needs_the_weights_that_it_is_drawn_like() -> None
     recipe = by_name(runs)["of_ssl-50-seed0"].recipe
     assert isinstance(recipe, FinetuneRecipe)
     assert (recipe.init.start, recipe.init.backbone is None) == ("mean_var", False)
-    with pytest.raises(
-        RecipeError, match=r"2 run\(s\), such as drawn-100-seed0, start from imagen"
-    ):
+    with pytest.raises(RunError, match=r"2 run\(s\), such as drawn-100-seed0, start from imagen"):
         check(changed, runs, Resources({}, missing))
     assert asked == [("imagenet", "test_resnet")]
 

@@ -12,8 +12,10 @@ from cxrssl.data.shared_memory import shared_memory_faults
 from cxrssl.evaluate.original import in_original_px, write_predictions
 from cxrssl.finetune.batch import checked, on_device, seed_step, weighted
 from cxrssl.finetune.counts import label_counts
+from cxrssl.finetune.layer_rates import detector_optimizer
 from cxrssl.finetune.pseudo_boxes import summary
 from cxrssl.finetune.setup import Setup, set_up
+from cxrssl.finetune.similarity import Similarity
 from cxrssl.finetune.teacher import Teacher
 from cxrssl.finetune.validation import Validation
 from cxrssl.models.detector import detector_input
@@ -21,7 +23,6 @@ from cxrssl.models.detector_folder import load_detector, save_detector
 from cxrssl.run.average import move_average
 from cxrssl.run.log import Log, read_log
 from cxrssl.run.memory import memory_faults
-from cxrssl.run.optimizer import build_optimizer
 from cxrssl.run.processes import clip_gradients, leave_process_group
 from cxrssl.run.progress import TimedBatches, training_progress
 from cxrssl.run.schedule import set_lr
@@ -39,9 +40,10 @@ def finetune(recipe: FinetuneRecipe, out: Path, *, resume: bool) -> Path:
     accelerator, detector, model = setup.accelerator, setup.detector, setup.detector.model
     run, plan, checkpoints = setup.run, setup.batch_plan, setup.checkpoints
     rank, num_processes = accelerator.process_index, accelerator.num_processes
-    optimizer = build_optimizer(model, optim.name, optim.momentum, optim.weight_decay)
+    optimizer = detector_optimizer(detector, recipe)
     step = checkpoints.restore(model, optimizer)
     teacher = None if recipe.unlabelled is None else Teacher(setup, recipe, steps_done=step)
+    Similarity(setup.store, setup.splits.train, run).keep_start(detector, steps_done=step)
     batches = plan.batches(from_step=step, rank=rank, num_processes=num_processes)
     loading = detection_loader(setup.images, batches, num_workers=recipe.data.num_workers)
     loader = TimedBatches(loading)
@@ -98,5 +100,6 @@ def finish(setup: Setup, validation: Validation, *, keep: Literal["last", "best"
         if setup.unlabelled is not None:
             worth = {"pseudo_boxes": summary(read_log(run.path))}
             used["unlabelled"] = setup.unlabelled.as_json() | worth
-        run.finish(validation.scores(splits.test, detections) | counts | used)
+        moved = Similarity(setup.store, splits.train, run).since_start(written)
+        run.finish(validation.scores(splits.test, detections) | counts | used | moved)
     return run.detector

@@ -261,6 +261,16 @@ def test_a_start_and_a_pretraining_are_told_in_words() -> None:
     file = recipe(init=init | {"start": "imagenet", "weights": Path("/w/lite0.safetensors")})
     assert words(file, recipe()) == "ImageNet (lite0.safetensors) instead of random start"
     group = recipe().model.model_dump() | {"norm": "gn"}
+    drawn = recipe(init=init | {"start": "mean_var"}, model=group)
+    assert words(drawn, recipe(model=group)) == (
+        "random weights with mean and variance of ImageNet instead of random start"
+    )
+    kept = recipe(init=init | {"start": "imagenet", "keep_stages": 3}, model=group)
+    whole = recipe(init=init | {"start": "imagenet"}, model=group)
+    assert words(kept, whole) == "first stages whose weights are kept: 3 instead of all"
+    optim = recipe().optim.model_dump() | {"layer_decay": 0.75}
+    assert words(recipe(optim=optim), recipe()) == "layer decay 0.75 instead of none"
+    assert unequal(recipe(optim=optim), recipe()) == []
     frozen = recipe(model=group | {"frozen_stages": 1})
     assert words(frozen, recipe(model=group)) == "frozen stages 1 instead of 0"
     trained = recipe(init=init | {"backbone": Path("runs/x/pretrain-simclr-seed0/backbone")})

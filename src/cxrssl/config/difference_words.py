@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cxrssl.config.detectors import InitSection
 from cxrssl.config.label_savers import (
     AugmentSection,
     EmaSection,
@@ -129,11 +130,15 @@ def _start(
             yield f"no {before}"
         else:
             yield pretraining if keys[1] is None else f"{pretraining} instead of {before}"
-    sides = [(section.start, section.weights) for section in (init, control)]
-    if sides[0] != sides[1]:
-        start, before = (_start_text(*side) for side in sides)
+    start, before = (_start_text(section) for section in (init, control))
+    if start != before:
         yield f"{start} instead of {before} start"
-    done = {"start", "weights", *(("backbone",) if any(keys) else ())}
+    if init.keep_stages != control.keep_stages:
+        kept, before = (
+            "all" if n is None else str(n) for n in (init.keep_stages, control.keep_stages)
+        )
+        yield f"first stages whose weights are kept: {kept} instead of {before}"
+    done = {"start", "weights", "keep_stages", *(("backbone",) if any(keys) else ())}
     for name in type(init).model_fields:
         value, other = (getattr(section, name) for section in (init, control))
         if name not in done and value != other:
@@ -141,9 +146,13 @@ def _start(
             yield f"{title} {_text(value)} instead of {_text(other)}"
 
 
-def _start_text(start: str, weights: Path | None) -> str:
-    text = _STARTS.get(start, start.replace("_", " "))
-    return text if weights is None else f"{text} ({path_end(weights)})"
+def _start_text(init: InitSection) -> str:
+    """Return a start, with the file that it is from."""
+    text = _STARTS.get(init.start, init.start)
+    if init.start == "mean_var":
+        source = "ImageNet" if init.backbone is None else "the backbone"
+        text = f"random weights with mean and variance of {source}"
+    return text if init.weights is None else f"{text} ({path_end(init.weights)})"
 
 
 def _pretraining(plan: Plan, key: str | None, known: Known) -> str:

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from cxrssl.config.arms import Arm
+from cxrssl.config.difference_words import Known
 from cxrssl.config.load import to_yaml
 from cxrssl.config.plan import Plan
 from cxrssl.core.errors import RunError
 from cxrssl.core.files import write_json, write_text
 from cxrssl.report import report
 from cxrssl.report.answer import answer, saved_by_fraction
-from cxrssl.report.treatments import comparisons_note, other_answers
+from cxrssl.report.treatments import comparisons_note, other_answers, treatment_section
 from cxrssl.reproduce.costs import print_costs
 from cxrssl.reproduce.jobs import trainings
 from cxrssl.reproduce.resources import Resources
@@ -172,6 +173,15 @@ def test_the_page_tells_the_treatments_and_their_number(runs: Path) -> None:
     assert "each treatment&#39;s control (" in page
     assert not any("recipe.yaml" in caution for caution in content["cautions"])
     check_markdown((runs / "report.md").read_text())
+
+
+def test_nothing_is_said_to_be_saved_where_the_control_finds_nothing(plan: Plan) -> None:
+    results = made_results(plan, lambda arm: 0.01 + GAINS[arm.treatment] / 10)
+    section = treatment_section(plan, results, {}, Known())
+    assert section is not None
+    assert {row["needed"] for row in section["rows"]} == {""}
+    assert section["rows"][0]["value"] == pytest.approx(0.01)
+    assert other_answers(plan, results) == []
 
 
 def test_one_comparison_is_not_called_several() -> None:

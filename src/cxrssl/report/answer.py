@@ -121,16 +121,14 @@ def answer(plan: Plan, results: Results, saved: list[Saved]) -> str:
     """Return the answer in one sentence, at the label fraction and score that the plan names."""
     if plan.main is None:
         return _without_control(plan, results)
-    reason = why_no_answer(plan, results, plan.main, saved)
+    reason = why_no_answer(plan, results, plan.treatments[plan.main].controls[0], saved)
     return sentence(plan, plan.main, saved) if reason is None else reason
 
 
-def why_no_answer(
-    plan: Plan, results: Results, treatment: str, saved: Sequence[Saved]
-) -> str | None:
-    """Return why it can't be said what a treatment saved, None where it can."""
+def why_no_answer(plan: Plan, results: Results, control: str, saved: Sequence[Saved]) -> str | None:
+    """Return why it can't be said what was saved against a control, None where it can."""
     metric, fraction = METRICS[plan.answer.metric], plan.answer.label_fraction
-    all_labels = conditions_of(plan, plan.treatments[treatment].controls[0])[-1]
+    all_labels = conditions_of(plan, control)[-1]
     control_score = results.mean(all_labels, plan.answer.metric)
     if control_score is None and results.at(all_labels):
         return f"{metric} can't be computed: the test images hold no true box. Take more images."

@@ -33,8 +33,9 @@ def other_answers(plan: Plan, results: Results) -> list[str]:
     for name, section in plan.treatments.items():
         if not section.controls or name == plan.main:
             continue
-        saved = saved_against(plan, results, name, section.controls[0])
-        if why_no_answer(plan, results, name, saved) is None:
+        control = section.controls[0]
+        saved = saved_against(plan, results, name, control)
+        if why_no_answer(plan, results, control, saved) is None:
             texts.append(sentence(plan, name, saved))
     return texts
 
@@ -135,7 +136,8 @@ def _rows(
         sides = Condition(name, fraction), Condition(control, fraction)
         difference = results.difference(*sides, plan.answer.metric)
         saved = saved_against(plan, results, name, control)
-        saving = next((entry for entry in saved if entry.fraction == fraction), None)
+        is_known = why_no_answer(plan, results, control, saved) is None
+        saving = next(entry for entry in saved if entry.fraction == fraction) if is_known else None
         texts = {
             "control": plan.treatments[control].title,
             "differs": words.get((name, control), "they have no label share in common"),

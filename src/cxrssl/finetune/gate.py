@@ -30,6 +30,7 @@ from cxrssl.metrics.gate import gate_scores
 from cxrssl.models.detector import Detector, detector_input
 from cxrssl.models.gate import gate_probabilities, pooled_features, with_gate
 from cxrssl.run.processes import gather_round_robin, warn
+from cxrssl.run.progress import progress
 
 _MOST_ITERATIONS = 2_000
 _GRADIENT = 1e-6
@@ -38,6 +39,8 @@ _CONSTANT = 1e-6
 """A feature whose standard deviation is a smaller share of its mean varies by rounding alone."""
 _LEAST_TEMPERATURE, _MOST_TEMPERATURE = 0.01, 100.0
 _HALVINGS = 200
+_MANY = 1_000
+"""Images above which progress is shown."""
 
 
 @dataclass(frozen=True)
@@ -210,9 +213,12 @@ def _features(setup: Setup, detector: Detector, examples: Sequence[Example]) -> 
     batches = in_order(len(local), batch_size_on(device))
     detector.model.to(device).eval()
     rows: list[Tensor] = []
-    for pixels, _ in detection_loader(images, batches, num_workers=0):
-        on_device = detector_input([image.to(device) for image in pixels])
-        rows += pooled_features(detector, on_device).cpu()
+    shown = setup.run.writes and len(local) > _MANY
+    with progress("gate", total=len(local), unit="images", shown=shown) as meter:
+        for pixels, _ in detection_loader(images, batches, num_workers=0):
+            on_device = detector_input([image.to(device) for image in pixels])
+            rows += pooled_features(detector, on_device).cpu()
+            meter.at(len(rows))
     return torch.stack(gather_round_robin(rows, num_processes=num_processes))
 
 

@@ -70,7 +70,7 @@ def bare_content() -> dict[str, Any]:
         **_score_content(made_plan(), Results([])),
         **dict.fromkeys(("cautions", "facts", "curves", "convergence", "transfers"), ()),
         **dict.fromkeys(("provenance", "files"), ()),
-        **dict.fromkeys(("class_curves", "balance", "fusion", "gallery"), None),
+        **dict.fromkeys(("class_curves", "balance", "fusion", "gallery", "learning"), None),
         "progress": progress,
     }
 
@@ -191,6 +191,7 @@ def _text_content() -> dict[str, Any]:
         "facts": [("plan", "made"), ("runs", "12 of 12 arms"), ("test images", "75")],
         "transfers": _transfers(),
         "gallery": made_gallery(),
+        "learning": _learning(),
         "provenance": [
             ("commit", "cc07315f3a1d0c0ffee2aa1b2c3d4e5f60718293 (changed)"),
             ("versions", "cxrssl 0.4.0, torch 2.14.1, torchvision 0.29.1, numpy 2.4.6"),
@@ -204,6 +205,22 @@ def _text_content() -> dict[str, Any]:
         **dict.fromkeys(("class_curves", "balance", "fusion"), _EMPTY),
         "convergence": [_EMPTY],
     }
+
+
+def _learning() -> dict[str, Any]:
+    heads = [{"title": title, "role": role, "labels": "10 %"} for title, role in STARTS]
+    similarity = {
+        "text": "How alike the maps are before and after.",
+        "maps": ["layer1", "layer2", "layer3", "layer4"],
+        "rows": [head | {"runs": 3, "values": [0.97, 0.9, 0.71, None]} for head in heads],
+    }
+    cells = [{"step": 1250.5, "reached": 2, "of": 3}, {"step": None, "reached": 0, "of": 1}]
+    speed = {
+        "text": "The first step at which a score was reached.",
+        "goals": ["90 % of the control's last", "mAP 0.3"],
+        "rows": [head | {"cells": cells} for head in heads],
+    }
+    return {"similarity": similarity, "speed": speed}
 
 
 def made_gallery() -> dict[str, Any]:

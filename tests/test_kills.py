@@ -21,6 +21,17 @@ from support import METHOD_RECIPES, ROOT, finetune_recipe, pretrain_recipe
 
 LAUNCHERS = {1: (), 2: ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")}
 COMMON = ("checkpoint_every_steps=4", "log_every_steps=1", "data.num_workers=1")
+SAVERS = (
+    "augment={scale: [0.8, 1.2], shift: 0.1, rotation_degrees: 8, gamma: [0.8, 1.2], "
+    "contrast: [0.8, 1.2], brightness: [-0.1, 0.1], blur_sigma_px: [0, 0.5], "
+    "noise_share: [0, 0.05], cutout: {most: 2, side: [0.05, 0.2]}}",
+    "paste={largest_side: 0.3, repeats: 2, probability: 0.5, most: 2, scale: [0.8, 1.2], "
+    "rotation_degrees: 15, within: []}",
+    "ema={decay: 0.9}",
+    "unlabelled={store: null, batch_size: 2, burn_in_steps: 6, threshold: 0.1, weight: 1.0, "
+    "ramp_steps: 4, relation_weight: 0.1, known_normals: true, pseudo_boxes: shuffled}",
+    *("data.label_fraction=0.5", "max_steps=36", "epochs=20"),
+)
 CHANGES = {
     "pretrain": ("epochs=10", "optim.name=lars", "optim.peak_lr=0.1", "max_chunk_images=1"),
     "finetune": (
@@ -82,6 +93,7 @@ def forked() -> Iterator[Forks]:
         *(("pretrain", "smoke", 1, 3), ("pretrain", "smoke", 2, 3)),
         *(("pretrain", name, 1, 2) for name in METHOD_RECIPES if name != "smoke"),
         *(("finetune", "smoke", 1, 3), ("finetune", "smoke", 2, 3)),
+        ("finetune", "savers", 1, 2),
     ],
 )
 def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(
@@ -95,7 +107,8 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(
 ) -> None:
     recipe, uncut, cut = tmp_path / "recipe.yaml", tmp_path / "whole", tmp_path / "cut"
     make = {"pretrain": partial(pretrain_recipe, name=name), "finetune": finetune_recipe}[task]
-    recipe.write_text(to_yaml(make(store_folder, *COMMON, *CHANGES[task])))
+    changes = (*CHANGES[task], *(SAVERS if name == "savers" else ()))
+    recipe.write_text(to_yaml(make(store_folder, *COMMON, *changes)))
     arguments = [task, str(recipe), "--resume"]
     command = [sys.executable, *LAUNCHERS[num_processes], "-m", "cxrssl", *arguments]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}

@@ -145,15 +145,25 @@ def test_two_processes_log_the_loss_that_one_has(store_folder: Path, tmp_path: P
     assert losses[0][1:3] == pytest.approx(losses[1][1:3], abs=1e-5)
 
 
+TEACHER = (
+    "ema={decay: 0.9}", "data.label_fraction=0.5", "epochs=20", "seed=3",
+    "unlabelled={store: null, batch_size: 4, burn_in_steps: 2, threshold: 0.05, weight: 1.0, "
+    "ramp_steps: 2, relation_weight: 0.5, known_normals: true, pseudo_boxes: shuffled}",
+)  # fmt: skip
+
+
 @pytest.mark.slow
-def test_two_processes_train_a_detector_as_one_does(store_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [(), TEACHER], ids=["labels", "teacher"])
+def test_two_processes_train_a_detector_as_one_does(
+    more: tuple[str, ...], store_folder: Path, tmp_path: Path
+) -> None:
     # Norms that take no statistics of a batch. Proposals are few, so processes sample unequally.
     changes = (
         "model.backbone=test_convnext", "batch_size=4", "max_steps=6", "log_every_steps=1",
         "validate_every_epochs=1", "model.roi_samples=64", "model.score_threshold=0.0",
         "optim.name=sgd", "optim.peak_lr=0.01",  # Adam would make much of a gradient near 0
     )  # fmt: skip
-    recipe = finetune_recipe(store_folder, *changes)
+    recipe = finetune_recipe(store_folder, *changes, *more)
     done = launched(TORCHRUN, "finetune", to_yaml(recipe), tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     finetune(recipe, tmp_path / "one", resume=False)
@@ -162,7 +172,8 @@ def test_two_processes_train_a_detector_as_one_does(store_folder: Path, tmp_path
         [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
         for run in runs
     ]
-    assert len(logs[0]) == len(logs[1]) == 7  # six steps and the scores of a validation
+    # Six steps and the scores of validations, and the pseudo boxes of four steps.
+    assert len(logs[0]) == len(logs[1]) == (6 + 2 + 4 if more else 7)
     for first, second in zip(*logs, strict=True):
         assert first == pytest.approx(second, rel=1e-4, abs=1e-6)
     weights = [load_file(run / "detector" / "model.safetensors") for run in runs]

@@ -26,7 +26,7 @@ OPTIONS = {
     "--workers",
     "doctor": "source --layout --patient-from --split --json --workers",
     "pretrain": "recipe --set --out --resume --preview",
-    "finetune": "recipe --set --out --resume",
+    "finetune": "recipe --set --out --resume --preview",
     "eval": "checkpoint --data --split --fusion --normals --predictions --truth --readers "
     "--consensus-iou --against --replicates --seed --json --only --operating-points --choose-on "
     "--train-truth",

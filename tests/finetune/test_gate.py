@@ -234,7 +234,7 @@ def test_a_gate_on_the_best_detector_is_fitted_on_that(folder: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ((RTDETR,), "gate is for faster_rcnn, and model.family is rtdetr_v2"),
+        ((RTDETR,), r"gate has no place in model\.family rtdetr_v2"),
         (("data.normals=false",), r"gate needs data\.normals: true"),
         (("validate_every_epochs=null",), "gate needs validate_every_epochs"),
         (("gate.power=-1",), r"gate\.power: Input should be greater than or equal to 0"),

@@ -48,7 +48,7 @@ def test_a_family_has_the_functions_and_constants_of_the_protocol_and_no_others(
     assert len(expected) == 12
     assert functions_of(module) == expected
     constants = set(Family.__annotations__)
-    assert len(constants) == 8
+    assert len(constants) == 9
     assert constants <= set(vars(module))
 
 

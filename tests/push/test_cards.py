@@ -80,6 +80,18 @@ def test_a_detectors_card_has_the_scores_with_their_intervals() -> None:
     assert first.metric_args == {"interval_95": [0.23, 0.27]}
 
 
+def test_a_start_of_which_a_part_is_left_says_so_and_keeps_its_record() -> None:
+    run = evidence(finetune_recipe(Path("s")), result(0.25))
+    body = {"keep_stages": 2, "num_stages": 5, "kept": ["a"], "drawn": [], "random": ["b"]}
+    part = replace(run, start="imagenet", body=body)
+    card = detector_card(part, LABEL)
+    assert "start was ImageNet weights; of the backbone 2 of 5 stages kept the weights" in card
+    assert json.loads(part.files["evidence/transfer.json"])["body"] == body
+    assert "body" not in json.loads(run.files["evidence/transfer.json"])
+    drawn = detector_card(replace(run, start="mean_var", body=body | {"keep_stages": 0}), LABEL)
+    assert "random weights with the mean and variance of pretrained ones; of the" in drawn
+
+
 def test_scores_that_there_are_not_are_dashes_and_no_results() -> None:
     recipe = finetune_recipe(Path("s"))
     card = detector_card(evidence(recipe, result(None)), LABEL)

@@ -25,7 +25,16 @@ _FLAGS = [
 _HOSTILE = "</script><img src=x onerror=alert(1)>"
 _SECTIONS = [
     *("table-1", "prior", "table-2", "saved", "targets", "curves", "classes", "data"),
-    *("convergence", "images", "faults", "transfers", "gallery", "definitions", "provenance"),
+    *(
+        "convergence",
+        "learning",
+        "images",
+        "faults",
+        "transfers",
+        "gallery",
+        "definitions",
+        "provenance",
+    ),
 ]
 # Text that is seen, its contrast with what is below it, by WCAG 2's formula.
 _FAINT_TEXT = """() => {

@@ -84,6 +84,15 @@ def test_it_names_its_runs_and_where_their_weights_came_from(runs: Path) -> None
     assert "cafe (changed)" in page
 
 
+def test_a_start_of_which_a_part_was_replaced_is_marked(runs: Path) -> None:
+    path = runs / "hub-50-seed0/transfer.json"
+    record = json.loads(path.read_text())
+    record["transfers"][0]["replaced"] = ["a"]
+    write_json(path, record)
+    page = report(runs).read_text()
+    assert page.count("1 of them are random: the ablation of the start") == 1
+
+
 def test_it_tells_nothing_of_the_machines_folders(runs: Path) -> None:
     status(runs, age_s=1)
     report(runs)

@@ -13,6 +13,7 @@ from cxrssl.core.errors import RecipeError, RunError
 from cxrssl.core.files import write_text
 from cxrssl.reproduce.checks import check, write_plan
 from cxrssl.reproduce.jobs import Training, data_jobs, trainings
+from cxrssl.reproduce.resources import Resources
 from made_runs import ANY_START
 from made_runs import made_plan as plan
 from support import old_form
@@ -47,6 +48,25 @@ def test_a_command_says_all_that_its_recipe_says() -> None:
         kind = PretrainRecipe if command == "pretrain" else FinetuneRecipe
         assert load_recipe(Path(path), kind, overrides=overrides) == run.recipe
         assert shlex.split(shlex.join(run.job.arguments)) == list(run.job.arguments)
+
+
+def test_a_start_that_is_drawn_needs_the_weights_that_it_is_drawn_like() -> None:
+    asked: list[tuple[str, str]] = []
+
+    def missing(start: str, architecture: str) -> str | None:
+        asked.append((start, architecture))
+        return "not at hand"
+
+    drawn = "{title: drawn, set: {init: {start: mean_var}}}"
+    of_ssl = "{title: drawn like SSL, pretraining: simclr, set: {init: {start: mean_var}}}"
+    changed = plan(f"initialisations={{drawn: {drawn}, of_ssl: {of_ssl}}}")
+    runs = trainings(changed, Path("runs/x"))
+    recipe = by_name(runs)["of_ssl-50-seed0"].recipe
+    assert isinstance(recipe, FinetuneRecipe)
+    assert (recipe.init.start, recipe.init.backbone is None) == ("mean_var", False)
+    with pytest.raises(RunError, match=r"2 run\(s\), such as drawn-100-seed0, start from imagen"):
+        check(changed, runs, Resources({}, missing))
+    assert asked == [("imagenet", "test_resnet")]
 
 
 def test_faulty_arms_split_and_pool_as_the_published_code_does() -> None:

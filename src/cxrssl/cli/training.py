@@ -64,11 +64,22 @@ def finetune(
     set_: Set = None,
     out: Out = None,
     resume: Resume = False,
+    preview: Annotated[
+        Path | None, typer.Option(help="Write a PNG sheet of training images and stop.")
+    ] = None,
 ) -> None:
     """Train a detector on labelled images, from any start."""
     from cxrssl.config.schema import FinetuneRecipe
 
     merged, folder = _read(recipe, FinetuneRecipe, set_ or [], out, resume=resume)
+    if preview is not None:
+        from cxrssl.finetune.sheet import preview as show
+
+        path, lines = show(merged, preview)
+        for line in lines:
+            say(line, err=True)
+        say(path)
+        return
     with explain_interrupts(lambda: run_resume_advice("finetune", folder)):
         from cxrssl.finetune import finetune as run
         from cxrssl.run.processes import prepare_command

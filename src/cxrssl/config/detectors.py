@@ -103,16 +103,61 @@ DetectorSection = Annotated[FasterRcnnSection | RtDetrSection, Field(discriminat
 class InitSection(Section):
     """Initial weights of the detector."""
 
-    start: Literal["random", "imagenet", "coco"]
-    """`imagenet` fills the body, `coco` the whole detector but the prediction of classes."""
+    start: Literal["random", "imagenet", "coco", "mean_var"]
+    """`imagenet` fills the body, `coco` the whole detector but the prediction of classes; with
+    `mean_var` the body is random, each tensor with the mean and variance of ImageNet's, or of
+    those of `backbone` (see models/partial_start.py)."""
     weights: WeightsPath | None
-    """File for `imagenet` and `coco`; null for timm's and torchvision's own."""
+    """File for `imagenet`, `mean_var` and `coco`; null for timm's and torchvision's own."""
     backbone: WeightsPath | None
     """backbone/ folder of a pretraining run, or hf-hub:ORG/NAME@REVISION, put on top of `start`;
     null for the control."""
+    keep_stages: Annotated[int, Field(ge=0, le=MOST_LAYERS)] | None = None
+    """Stages of the body that keep the weights they were given, counted as `frozen_stages`; those
+    above are random, or drawn where `start` is `mean_var`. Null keeps all."""
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether tensors of the body are replaced after the weights have arrived."""
+        return self.start == "mean_var" or self.keep_stages is not None
+
+    @property
+    def random_part(self) -> str:
+        """The fields that leave norms without statistics, for messages."""
+        if self.keep_stages is not None:
+            return f"a stage above init.keep_stages: {self.keep_stages}"
+        return f"init.start: {self.start}{'' if self.is_partial else ' without init.backbone'}"
+
+    @property
+    def stages_with_statistics(self) -> int | None:
+        """How many first stages have norms that have seen images; None for all."""
+        if self.is_partial:
+            return self.keep_stages or 0
+        return 0 if self.start == "random" and self.backbone is None else None
 
     @model_validator(mode="after")
     def _weights_fit_the_start(self) -> "InitSection":
         if self.start == "random" and self.weights is not None:
             raise ValueError(f"start: random takes no weights, got {self.weights}")
+        if self.start == "mean_var" and None not in (self.weights, self.backbone):
+            raise ValueError(
+                f"start: mean_var has one source, got weights {self.weights} and backbone "
+                f"{self.backbone}. Set one of them to null"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _stages_can_be_kept(self) -> "InitSection":
+        if self.keep_stages is None:
+            return self
+        if self.start == "coco":
+            raise ValueError(
+                f"keep_stages: {self.keep_stages} is of a body, and start: coco fills the pyramid "
+                "and the heads as well. Start from imagenet, or set keep_stages to null"
+            )
+        if self.start == "random" and self.backbone is None:
+            raise ValueError(
+                f"keep_stages: {self.keep_stages} has nothing to keep: start: random without "
+                "backbone. Name a start, or set keep_stages to null"
+            )
         return self

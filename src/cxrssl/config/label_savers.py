@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from cxrssl.config.section import MOST, Fraction, Probability, Section
+from cxrssl.data.cuts.augmentation import AugmentRanges, CutoutRanges
+from cxrssl.data.cuts.paste import PasteRanges
 
 Positive = Annotated[float, Field(gt=0, le=100)]
 NotNegative = Annotated[float, Field(ge=0, le=100)]
@@ -62,6 +64,12 @@ class AugmentSection(Section):
         _check_rises(self, *names)
         return self
 
+    @property
+    def ranges(self) -> AugmentRanges:
+        """What is drawn for an image."""
+        cutout = None if self.cutout is None else CutoutRanges(**self.cutout.model_dump())
+        return AugmentRanges(**self.model_dump(exclude={"cutout"}), cutout=cutout)
+
 
 class PasteSection(Section):
     """Small findings, copied from other labelled images and pasted into a training image."""
@@ -86,6 +94,11 @@ class PasteSection(Section):
     def _range_rises(self) -> "PasteSection":
         _check_rises(self, "scale")
         return self
+
+    @property
+    def ranges(self) -> PasteRanges:
+        """What is drawn for an image."""
+        return PasteRanges(self.probability, self.most, self.scale, self.rotation_degrees)
 
 
 class EmaSection(Section):

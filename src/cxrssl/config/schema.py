@@ -179,6 +179,14 @@ class OptimSection(Section):
         return self
 
 
+class FinetuneOptimSection(OptimSection):
+    """Optimizer and learning rates of a detector."""
+
+    layer_decay: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Factor of the learning rate from one layer of the body to the one before it, as timm counts
+    layers; the pyramid and the heads have the whole rate. Null is one rate for all."""
+
+
 class Training(Section):
     """What both loops have."""
 
@@ -252,6 +260,7 @@ class FinetuneRecipe(Training):
     data: LabelSection
     model: DetectorSection
     init: InitSection
+    optim: FinetuneOptimSection
     size_px: SidePx
     """Side to which the detector resizes an image, usually the store's."""
     validate_every_epochs: Annotated[int, Field(ge=1)] | None
@@ -309,8 +318,8 @@ class FinetuneRecipe(Training):
             return
         if not self.model.takes_gate:
             raise ValueError(
-                f"gate is for faster_rcnn, and model.family is {self.model.family}, whose class in "
-                "transformers has no place for it. Set gate to null"
+                f"gate has no place in model.family {self.model.family}, whose published class is "
+                "transformers' own. Set gate to null, or choose another family"
             )
         if not self.data.normals:
             raise ValueError(
@@ -324,22 +333,23 @@ class FinetuneRecipe(Training):
             )
 
     def _check_random_start(self) -> None:
-        """Refuse to freeze the statistics of a random backbone, which has seen no images.
+        """Refuse to freeze the statistics of random stages, which have seen no images.
 
         Raises:
             ValueError: If the recipe does.
         """
-        if self.init.start != "random" or self.init.backbone is not None:
+        known = self.init.stages_with_statistics
+        if known is None:
             return
-        start = "init.start: random without init.backbone has no statistics of images yet"
+        start = f"{self.init.random_part} has no statistics of images yet"
         if self.model.norm == "frozen":
             raise ValueError(
                 f"{start}, and model.norm: frozen would keep it so. Set model.norm to "
                 "recalibrated or bn, or name a start"
             )
         stages = self.model.frozen_stages
-        if stages and self.model.norm in ("bn", "sync"):
+        if stages > known and self.model.norm in ("bn", "sync"):
             raise ValueError(
                 f"{start}, and model.frozen_stages: {stages} would keep it so in these stages. Set "
-                "frozen_stages to 0 or model.norm to recalibrated, or name a start"
+                f"frozen_stages to {known} or model.norm to recalibrated, or name a start"
             )

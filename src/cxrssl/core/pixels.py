@@ -11,6 +11,7 @@ import math
 import cv2
 import numpy as np
 
+from cxrssl.core.geometry import Geometry
 from cxrssl.core.images import Pixels, one_thread
 
 # A table of noise; 4 MiB stay in the processor's cache and repeat in no way that shows.
@@ -67,3 +68,21 @@ def _normal_table(length: int) -> Pixels:
     drawn = np.random.default_rng(0x9A55).standard_normal(length, dtype=np.float32)
     steps = np.rint(_TABLE_ZERO + _TABLE_STEPS * np.clip(drawn, -4, 4))
     return np.asarray(steps, dtype=np.uint8)
+
+
+def warped(pixels: Pixels, geometry: Geometry) -> Pixels:
+    """Move pixels [H, W] to a view of the same size, linear between them and black beyond them."""
+    one_thread()
+    height, width = pixels.shape
+    linear, offset = geometry.matrix[:, :2], geometry.matrix[:, 2]
+    # OpenCV counts from the middle of the first pixel.
+    shift = offset + linear @ (0.5, 0.5) - 0.5
+    matrix = np.concatenate([linear, shift[:, None]], axis=1)
+    view = cv2.warpAffine(pixels, matrix, (width, height), flags=cv2.INTER_LINEAR)
+    return np.asarray(view, dtype=np.uint8)
+
+
+def with_levels(pixels: Pixels, table: Pixels) -> Pixels:
+    """Replace each level of pixels [H, W] by its entry in a table [256] uint8."""
+    one_thread()
+    return np.asarray(cv2.LUT(pixels, table), dtype=np.uint8)

@@ -11,12 +11,16 @@ from typing import TypedDict
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from cxrssl.core.boxes import flipped
+from cxrssl.core.boxes import Boxes, flipped
 from cxrssl.core.images import Intensity, Pixels
 from cxrssl.data.cuts import Cut, Generators
+from cxrssl.data.cuts.augmentation import AugmentRanges, with_boxes
+from cxrssl.data.cuts.paste import Area, PasteRanges, draw_place, number_of_pastes
+from cxrssl.data.cuts.paste import paste as pasted
 from cxrssl.data.cuts.two_views import view_generator
 from cxrssl.data.detection import Example
 from cxrssl.data.sampling import Visit
@@ -82,29 +86,102 @@ def pool_item(pixels: Pixels, cut: Cut, generators: Generators, *, place: int) -
 
 
 @dataclass(frozen=True)
+class Paste:
+    """Small findings that may be pasted into images.
+
+    Attributes:
+        ranges: What is drawn.
+        findings: Example and box of each, as their places in the examples and in its boxes.
+        within: 0-based classes in whose boxes findings are pasted.
+    """
+
+    ranges: PasteRanges
+    findings: Sequence[tuple[int, int]]
+    within: Sequence[int]
+
+
+@dataclass(frozen=True)
 class DetectionImages(Dataset[tuple[Tensor, Target]]):
-    """Images [1, H, W] uint8 with their consensus boxes, mirrored at random."""
+    """Images [1, H, W] uint8 with their consensus boxes, mirrored and changed at random.
+
+    Attributes:
+        store: Store of the images.
+        examples: The images with their boxes.
+        intensity: How grey levels reach the network.
+        flip_probability: Probability of mirroring.
+        seed: Seed of the run.
+        augment: What else is drawn, None for nothing.
+        paste: Small findings that are pasted before all else, None for none.
+    """
 
     store: Store
     examples: Sequence[Example]
     intensity: Intensity
     flip_probability: float
     seed: int
+    augment: AugmentRanges | None = None
+    paste: Paste | None = None
 
     def __getitem__(self, visit: Visit) -> tuple[Tensor, Target]:
-        """Return an image and its target; the flip hangs on (seed, epoch, image, repeat) alone."""
+        """Return an image and its target, a function of (seed, epoch, image, repeat) alone."""
         example = self.examples[visit.row]
-        pixels = self.intensity.prepare(self.store.pixels(example.row))
-        boxes = example.boxes
+        pixels, boxes, labels = self._pixels(example), example.boxes, example.labels
         generator = view_generator(self.seed, visit.epoch, example.row, visit.repeat)
-        if generator.random() < self.flip_probability:
+        is_flipped = generator.random() < self.flip_probability
+        if self.paste is not None:
+            pixels, boxes, labels = self._with_findings(pixels, example, self.paste, generator)
+        if is_flipped:
             pixels = pixels[:, ::-1]
             boxes = flipped(boxes, width_px=pixels.shape[1])
+        if self.augment is not None:
+            pixels, boxes = with_boxes(
+                np.ascontiguousarray(pixels), boxes.reshape(-1, 4), self.augment, generator
+            )
         target = Target(
             boxes=torch.from_numpy(boxes.reshape(-1, 4).copy()),
-            labels=torch.from_numpy(example.labels + 1),
+            labels=torch.from_numpy(labels + 1),
         )
         return torch.from_numpy(pixels.copy())[None], target
+
+    def _pixels(self, example: Example) -> Pixels:
+        return self.intensity.prepare(self.store.pixels(example.row))
+
+    def _with_findings(
+        self, pixels: Pixels, example: Example, paste: Paste, generator: np.random.Generator
+    ) -> tuple[Pixels, Boxes, NDArray[np.int64]]:
+        """Return an image with pasted findings, its boxes [N, 4] and their classes [N]."""
+        boxes, labels = example.boxes.reshape(-1, 4), example.labels
+        areas = paste_areas(self.store, example, paste.within)
+        count = number_of_pastes(paste.ranges, generator) if len(paste.findings) else 0
+        for _ in range(count):
+            number, box_number = paste.findings[int(generator.integers(len(paste.findings)))]
+            area = areas[int(generator.integers(len(areas)))]
+            finding = self.examples[number]
+            box = finding.boxes[box_number]
+            place = draw_place(box, boxes, area, paste.ranges, generator)
+            if place is not None:
+                pixels = pasted(pixels, self._pixels(finding), box, place)
+                boxes = np.concatenate([boxes, place.box[None]])
+                labels = np.append(labels, finding.labels[box_number])
+        return pixels, boxes, labels
+
+
+def paste_areas(store: Store, example: Example, within: Sequence[int]) -> list[Area]:
+    """Return where findings may be pasted into an image, xyxy, pixels of the store.
+
+    Args:
+        store: Store of the image.
+        example: The image.
+        within: 0-based classes in whose boxes they are pasted. An image without any, and any image
+            if there are none, has the middle 80 % of it, along each side.
+    """
+    boxes = example.boxes.reshape(-1, 4)[np.isin(example.labels, within)]
+    if len(boxes):
+        return [(float(x0), float(y0), float(x1), float(y1)) for x0, y0, x1, y1 in boxes]
+    place, image = store.placement(example.row), store.images[example.row]
+    width, height = image.original_width * place.x_scale, image.original_height * place.y_scale
+    left, top = place.x_offset_px + 0.1 * width, place.y_offset_px + 0.1 * height
+    return [(left, top, left + 0.8 * width, top + 0.8 * height)]
 
 
 def pool_loader(

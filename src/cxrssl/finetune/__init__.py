@@ -4,7 +4,7 @@ Shapes: B images in this process's slice of a batch, C = 3 channels, H and W pix
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from cxrssl.config.schema import FinetuneRecipe
 from cxrssl.data.loaders import detection_loader
@@ -13,13 +13,17 @@ from cxrssl.evaluate.original import in_original_px, write_predictions
 from cxrssl.finetune.batch import checked, on_device, seed_step, weighted
 from cxrssl.finetune.counts import label_counts
 from cxrssl.finetune.gate import add_gate, with_record
+from cxrssl.finetune.layer_rates import detector_optimizer
+from cxrssl.finetune.pseudo_boxes import summary
 from cxrssl.finetune.setup import Setup, set_up
+from cxrssl.finetune.similarity import Similarity
+from cxrssl.finetune.teacher import Teacher
 from cxrssl.finetune.validation import Validation
 from cxrssl.models.detector import detector_input
 from cxrssl.models.detector_folder import load_detector, save_detector
-from cxrssl.run.log import Log
+from cxrssl.run.average import move_average
+from cxrssl.run.log import Log, read_log
 from cxrssl.run.memory import memory_faults
-from cxrssl.run.optimizer import build_optimizer
 from cxrssl.run.processes import clip_gradients, leave_process_group
 from cxrssl.run.progress import TimedBatches, training_progress
 from cxrssl.run.schedule import set_lr
@@ -37,8 +41,10 @@ def finetune(recipe: FinetuneRecipe, out: Path, *, resume: bool) -> Path:
     accelerator, detector, model = setup.accelerator, setup.detector, setup.detector.model
     run, plan, checkpoints = setup.run, setup.batch_plan, setup.checkpoints
     rank, num_processes = accelerator.process_index, accelerator.num_processes
-    optimizer = build_optimizer(model, optim.name, optim.momentum, optim.weight_decay)
+    optimizer = detector_optimizer(detector, recipe)
     step = checkpoints.restore(model, optimizer)
+    teacher = None if recipe.unlabelled is None else Teacher(setup, recipe, steps_done=step)
+    Similarity(setup.store, setup.splits.train, run).keep_start(detector, steps_done=step)
     batches = plan.batches(from_step=step, rank=rank, num_processes=num_processes)
     loading = detection_loader(setup.images, batches, num_workers=recipe.data.num_workers)
     loader = TimedBatches(loading)
@@ -57,12 +63,19 @@ def finetune(recipe: FinetuneRecipe, out: Path, *, resume: bool) -> Path:
                 losses = network(detector_input(pixels), targets)
                 losses = weighted(accelerator, detector, losses, targets)
                 accelerator.backward(sum(losses.values()))
+                if teacher is not None:
+                    losses |= teacher.backward(network, step=step)
                 clip_gradients(accelerator, network, optim.clip_norm)
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=False)  # gradients keep their place in memory
                 step += 1
+                if setup.average is not None and recipe.ema is not None:
+                    decay = recipe.ema.decay
+                    move_average(setup.average, model, decay=decay, steps_done=step)
                 losses = checked(accelerator, losses, steps_done=step)
                 log.write_losses_if_due(losses, steps_done=step, epoch=epoch, lr=lr)
+                if teacher is not None:
+                    teacher.log_if_due(log, steps_done=step, epoch=epoch)
                 validation.log_if_due(log, steps_done=step, epoch=epoch)
                 checkpoints.save_if_due(model, optimizer, losses, steps_done=step)
                 meter.at(step, f"epoch {epoch + 1}/{plan.num_epochs}")
@@ -86,7 +99,11 @@ def finish(setup: Setup, validation: Validation, *, keep: Literal["last", "best"
         boxes = in_original_px(detections, splits.test, setup.store)
         write_predictions(run.path / "predictions.json", boxes, splits.test, setup.store)
         counts = label_counts(splits.train, fusion=validation.recipe.data.fusion)
-        usage = {"usage": splits.usage.as_json()}
+        used: dict[str, Any] = {"usage": splits.usage.as_json()}
+        if setup.unlabelled is not None:
+            worth = {"pseudo_boxes": summary(read_log(run.path))}
+            used["unlabelled"] = setup.unlabelled.as_json() | worth
+        moved = Similarity(setup.store, splits.train, run).since_start(written)
         scores = with_record(validation.scores(splits.test, detections), gate)
-        run.finish(scores | counts | usage)
+        run.finish(scores | counts | used | moved)
     return run.detector

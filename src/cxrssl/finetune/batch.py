@@ -35,21 +35,31 @@ def weighted(
     detector: Detector,
     losses: Mapping[str, Tensor],
     targets: Sequence[Target],
+    *,
+    counts: bool = True,
 ) -> dict[str, Tensor]:
     """Weigh the losses of this process so that their mean over processes is the global batch's.
 
     Each is a mean over what this process sampled, and processes may have sampled more or less.
+
+    Args:
+        accelerator: This process among those of the run.
+        detector: The detector.
+        losses: Losses of this process.
+        targets: What they were computed for.
+        counts: Whether this process's images count; else its losses are zero.
     """
     if accelerator.num_processes == 1:
-        return dict(losses)
+        return {name: loss * float(counts) for name, loss in losses.items()}
     boxes = [target["boxes"] for target in targets]
-    counts = detector.family.num_samples(detector.model, boxes)
-    local = torch.stack([counts[name] for name in losses]).float()
+    num_samples = detector.family.num_samples(detector.model, boxes)
+    local = torch.stack([num_samples[name] for name in losses]).float() * float(counts)
     total = accelerator.reduce(local, reduction="sum")
     # Without any sample a loss is divided by one.
     weights = local.clamp(min=1) * accelerator.num_processes / total.clamp(min=1)
     return {
-        name: loss * weight for (name, loss), weight in zip(losses.items(), weights, strict=True)
+        name: loss * weight * float(counts)
+        for (name, loss), weight in zip(losses.items(), weights, strict=True)
     }
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, assert_never
 
 import torch
@@ -17,9 +18,10 @@ from cxrssl.models.backbone import recalibrate, sync_batch_norm
 from cxrssl.models.detector import Config, Detector, build_detector, detector_input, image_processor
 from cxrssl.models.families import family
 from cxrssl.models.initial_weights import coco_detector, imagenet_start, run_start
+from cxrssl.models.partial_start import replace_stages
 from cxrssl.models.weights import TransferRecord, transfer
 from cxrssl.run.memory import allocate_gradients, training_layout
-from cxrssl.run.seed import INITIALISATION, seed_torch
+from cxrssl.run.seed import INITIALISATION, seed_torch, tensor_seed
 
 
 def initial_detector(
@@ -53,8 +55,7 @@ def initial_detector(
     detector = Detector(model, config, processor)
     record = None
     if not is_resumed:
-        audits = [audit.as_json() for audit in _transfers(detector, recipe)]
-        record = {"start": recipe.init.start, "transfers": audits}
+        record = _load_start(detector, recipe)
     model.to(device)
     if recipe.model.norm == "recalibrated" and not is_resumed:
         recalibrate(detector.body, _body_inputs(detector, images, recipe.batch_size, device))
@@ -88,6 +89,27 @@ def config_of(recipe: FinetuneRecipe, classes: Sequence[str], *, store_px: int) 
     return family(recipe.model.family).config_of(fields, store_px=store_px, is_coco=is_coco)
 
 
+def _load_start(detector: Detector, recipe: FinetuneRecipe) -> dict[str, Any]:
+    """Load the recipe's initial weights, and return the record of what is in the network then."""
+    init, body = recipe.init, detector.body
+    fresh = {key: tensor.clone() for key, tensor in body.state_dict().items()}
+    audits = [audit.as_json() for audit in _transfers(detector, recipe)]
+    record = {"start": init.start, "transfers": audits}
+    if not init.is_partial:
+        return record
+    draws = init.start == "mean_var"
+    part = replace_stages(
+        body,
+        recipe.model.backbone,
+        fresh,
+        keep_stages=init.keep_stages or 0,
+        seed_of=partial(tensor_seed, recipe.seed) if draws else None,
+    )
+    # What arrived is not what the network starts from.
+    audits = [audit | {"replaced": part.replaced} for audit in audits]
+    return record | {"transfers": audits, "body": part.as_json()}
+
+
 def _transfers(detector: Detector, recipe: FinetuneRecipe) -> Iterator[TransferRecord]:
     """Load the recipe's initial weights, and yield the audit of each transfer."""
     init, architecture, body = recipe.init, recipe.model.backbone, detector.body
@@ -95,7 +117,9 @@ def _transfers(detector: Detector, recipe: FinetuneRecipe) -> Iterator[TransferR
     match init.start:
         case "random":
             pass
-        case "imagenet":
+        case "mean_var" if init.backbone is not None:
+            pass  # drawn like the backbone
+        case "imagenet" | "mean_var":
             weights, source = imagenet_start(architecture, file)
             yield transfer(body, weights, source=given_source or source)
         case "coco":
@@ -118,9 +142,9 @@ def _transfers(detector: Detector, recipe: FinetuneRecipe) -> Iterator[TransferR
 def _body_inputs(
     detector: Detector, images: DetectionImages, batch_size: int, device: torch.device
 ) -> Iterator[Tensor]:
-    """Yield the training images, not mirrored, as they reach the body, [B, C, H, W]."""
+    """Yield the training images, not changed at random, as they reach the body, [B, C, H, W]."""
     batches = in_order(len(images.examples), batch_size)
-    plain = replace(images, flip_probability=0.0)
+    plain = replace(images, flip_probability=0.0, augment=None, paste=None)
     for pixels, _ in detection_loader(plain, batches, num_workers=0):
         on_device = detector_input([image.to(device) for image in pixels])
         yield detector.family.body_input(detector.model, on_device)

@@ -1,7 +1,9 @@
 """What a fine-tuning run needs before its loop: processes, data, folder and first detector."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from torch import nn
 
 from cxrssl.config.load import renew_run_recipe, to_yaml
 from cxrssl.config.schema import FinetuneRecipe
@@ -11,8 +13,15 @@ from cxrssl.data.sampling import BatchPlan
 from cxrssl.data.store import Store
 from cxrssl.finetune.initial_detector import initial_detector
 from cxrssl.finetune.sheet import write_training_images
-from cxrssl.finetune.splits import LabelledSplits, labelled_splits, training_images
+from cxrssl.finetune.splits import (
+    LabelledSplits,
+    labelled_splits,
+    lines_on_changes,
+    training_images,
+)
+from cxrssl.finetune.unlabelled import Unlabelled, unlabelled_images
 from cxrssl.models.detector import Detector
+from cxrssl.run.average import average_of
 from cxrssl.run.checkpoint import Checkpoints
 from cxrssl.run.folder import RunFolder, check_run, open_run
 from cxrssl.run.processes import Accelerator, start_accelerator
@@ -33,6 +42,8 @@ class Setup:
         batch_plan: The images of each step.
         rate: The learning rate of each step.
         detector: The detector before the first step, or before a checkpoint is restored.
+        average: The average of its weights, None if the recipe has none.
+        unlabelled: The images without labels, None if the recipe has none.
         run: The run's folder.
         checkpoints: The checkpoints in it.
     """
@@ -44,8 +55,15 @@ class Setup:
     batch_plan: BatchPlan
     rate: LearningRate
     detector: Detector
+    average: nn.Module | None
+    unlabelled: Unlabelled | None
     run: RunFolder
     checkpoints: Checkpoints
+
+    @property
+    def scored_model(self) -> nn.Module:
+        """The network that is scored and kept: the average of the weights, where there is one."""
+        return self.detector.model if self.average is None else self.average
 
 
 def set_up(recipe: FinetuneRecipe, out: Path, *, resume: bool) -> Setup:
@@ -71,13 +89,32 @@ def set_up(recipe: FinetuneRecipe, out: Path, *, resume: bool) -> Setup:
         writes,
         accelerator.scaler,
     )
+    unlabelled = unlabelled_images(store, splits, recipe, num_steps=plan.num_steps)
     detector, transfers = initial_detector(
         recipe, store, images, accelerator.device, is_resumed=resume and checkpoints.exist()
     )
+    average = None if recipe.ema is None else average_of(detector.model)
+    checkpoints = replace(checkpoints, average=average)
     run = open_run(out, recipe_yaml=recipe_yaml, resume=resume, writes=writes)
     record = data_record(store, splits.ids) | {"usage": splits.usage.as_json()}
+    if unlabelled is not None:
+        record["unlabelled"] = unlabelled.record()
     run.write_provenance(transfer=transfers, provenance=provenance(accelerator, data=record))
-    for line in splits.usage.lines():
+    lines = [*splits.usage.lines(), *lines_on_changes(images)]
+    lines += [] if unlabelled is None else unlabelled.lines()
+    for line in lines:
         say(line, shown=writes)
     write_training_images(run, images, plan, recipe.size_px)
-    return Setup(accelerator, store, splits, images, plan, rate, detector, run, checkpoints)
+    return Setup(
+        accelerator,
+        store,
+        splits,
+        images,
+        plan,
+        rate,
+        detector,
+        average,
+        unlabelled,
+        run,
+        checkpoints,
+    )

@@ -3,8 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from cxrssl.config.label_savers import PasteSection
 from cxrssl.config.schema import FinetuneRecipe
 from cxrssl.core.errors import DataError
+from cxrssl.data.cuts.augmentation import share_that_keeps_its_place
+from cxrssl.data.cuts.paste import is_small
 from cxrssl.data.detection import (
     Example,
     examples_of,
@@ -14,7 +19,7 @@ from cxrssl.data.detection import (
     training_ids,
 )
 from cxrssl.data.fusion import reader_of
-from cxrssl.data.loaders import DetectionImages
+from cxrssl.data.loaders import DetectionImages, Paste
 from cxrssl.data.protocol import SPLITS, Split, labelled_ids
 from cxrssl.data.sampling import BatchPlan, repeat_factors
 from cxrssl.data.store import Store
@@ -145,11 +150,20 @@ def _usage(
 def training_images(
     store: Store, train: list[Example], recipe: FinetuneRecipe
 ) -> tuple[DetectionImages, BatchPlan]:
-    """Return the training images and the plan of their batches, with repeat-factor sampling."""
-    threshold = recipe.data.oversample_threshold
+    """Return the training images and the plan of their batches, with repeated images.
+
+    Raises:
+        DataError: If small findings are to be pasted and there are none.
+    """
+    threshold, paste = recipe.data.oversample_threshold, None
     factors = None
     if threshold is not None:
         factors = repeat_factors([example.labels for example in train], threshold=threshold)
+    if recipe.paste is not None:
+        paste = paste_of(store, train, recipe.paste)
+        repeats = np.ones(len(train))
+        repeats[[number for number, _ in paste.findings]] = recipe.paste.repeats
+        factors = repeats if factors is None else np.maximum(factors, repeats)
     plan = BatchPlan(
         len(train),
         batch_size=recipe.batch_size,
@@ -159,5 +173,62 @@ def training_images(
         factors=factors,
         rounding=recipe.data.oversample_rounding,
     )
-    intensity = recipe.intensity.treatment
-    return DetectionImages(store, train, intensity, recipe.data.flip_probability, recipe.seed), plan
+    images = DetectionImages(
+        store,
+        train,
+        recipe.intensity.treatment,
+        recipe.data.flip_probability,
+        recipe.seed,
+        augment=None if recipe.augment is None else recipe.augment.ranges,
+        paste=paste,
+    )
+    return images, plan
+
+
+def lines_on_changes(images: DetectionImages) -> list[str]:
+    """Return in words what of the random changes of images is not as the recipe says."""
+    if images.augment is None:
+        return []
+    generator = np.random.default_rng(images.seed)
+    boxes = [example.boxes.reshape(-1, 4) for example in images.examples]
+    side_px = images.store.manifest["size_px"]
+    share = share_that_keeps_its_place(boxes, images.augment, generator, side_px=side_px)
+    if share == 0:
+        return []
+    return [
+        f"augment: about {max(1, round(100 * share))} % of the training images keep their place, "
+        "for none of ten geometries shows the middle of each of their boxes. Narrow scale, shift "
+        "or rotation_degrees if that is too many."
+    ]
+
+
+def paste_of(store: Store, train: Sequence[Example], section: PasteSection) -> Paste:
+    """Return the small findings of the training images, to be pasted into others.
+
+    Raises:
+        DataError: If there is none, or the store has no class of `within`.
+    """
+    unknown = sorted(set(section.within) - set(store.classes))
+    if unknown:
+        raise DataError(
+            f"paste.within names {', '.join(unknown)}, and the classes of {store.folder} are "
+            f"{', '.join(store.classes)}. Name some of these, or none ([])."
+        )
+    side_px = store.manifest["size_px"]
+    findings = [
+        (number, int(box))
+        for number, example in enumerate(train)
+        for box in np.flatnonzero(
+            is_small(
+                example.boxes.reshape(-1, 4), side_px=side_px, largest_side=section.largest_side
+            )
+        )
+    ]
+    if not findings:
+        raise DataError(
+            f"none of the boxes of the {len(train)} training images is at most "
+            f"{section.largest_side:g} of an image's side (paste.largest_side), so that there is "
+            "nothing small to paste. Raise it, or set paste to null."
+        )
+    within = [store.classes.index(name) for name in section.within]
+    return Paste(section.ranges, findings, within)

@@ -77,7 +77,7 @@ class Validation:
         """
         detector, accelerator = self.setup.detector, self.setup.accelerator
         model = build_detector(detector.config).to(accelerator.device)
-        load_unique_tensors(model, unique_tensors(detector.model))
+        load_unique_tensors(model, unique_tensors(self.setup.scored_model))
         broadcast_from_main(accelerator, model.state_dict().values())
         return replace(detector, model=model)
 

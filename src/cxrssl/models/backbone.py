@@ -125,6 +125,15 @@ def pyramid_body(architecture: str, *, size_px: int) -> nn.Module:
         raise TransferError(f"{error}.") from error
 
 
+def body_maps(body: nn.Module, images: Tensor) -> dict[str, Tensor]:
+    """Return a body's maps [B, C, h, w] of images [B, 3, H, W], by timm's names of the modules."""
+    maps: list[Tensor] = body(images)
+    if str(getattr(body, "output_fmt", "NCHW")).endswith("NHWC"):  # Swin's maps
+        maps = [values.permute(0, 3, 1, 2) for values in maps]
+    names: list[str] = body.feature_info.module_name()  # type: ignore[union-attr, operator]
+    return dict(zip(names, maps, strict=True))
+
+
 def freeze_stages(model: nn.Module, num_stages: int) -> None:
     """Keep the parameters of an encoder's first stages as they are: 1 is the stem, 2 adds a stage.
 

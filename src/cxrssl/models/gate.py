@@ -1,4 +1,4 @@
-"""The image-level gate of a Faster R-CNN: the features it sees, and a detector that has one.
+"""The image-level gate of a detector: the features it sees, and a detector that has one.
 
 Shapes: B images, D channels of the backbone's last map.
 """
@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
-from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 
 from cxrssl.core.state import load_unique_tensors, unique_tensors
+from cxrssl.models.backbone import body_maps
 from cxrssl.models.detector import Detector, build_detector
 from cxrssl.models.published.heads_cxr_rcnn import pooled
 
@@ -24,18 +24,19 @@ def has_gate(detector: Detector) -> bool:
 def pooled_features(detector: Detector, images: list[Tensor]) -> Tensor:
     """Return what a gate sees of images: the mean over places of the backbone's last map.
 
+    In use a detector may have another layout of memory, and so another last bit.
+
     Args:
-        detector: A Faster R-CNN in use, not training.
+        detector: A detector in use, not training.
         images: [3, H, W] in [0, 1] each, on its device.
 
     Returns:
         [B, D] float32, on the device.
     """
-    model = detector.model
-    assert isinstance(model, GeneralizedRCNN)
-    assert not model.training
-    pixels = detector.family.body_input(model, images)
-    return pooled(model.backbone.maps(pixels)[-1])
+    assert not detector.model.training
+    pixels = detector.family.body_input(detector.model, images)
+    *_, last = body_maps(detector.body, pixels).values()
+    return pooled(last)
 
 
 def gate_probabilities(detector: Detector, features: Tensor) -> Tensor:
@@ -48,10 +49,10 @@ def gate_probabilities(detector: Detector, features: Tensor) -> Tensor:
 def with_gate(
     detector: Detector, weight: Tensor, bias: Tensor, *, power: float, drop_below: float
 ) -> Detector:
-    """Return a copy of a Faster R-CNN that has a gate; all else of it is the same.
+    """Return a copy of a detector that has a gate; all else of it is the same.
 
     Args:
-        detector: A detector without a gate.
+        detector: A detector without a gate, of a family that can have one.
         weight: [1, D] float32, of the logit of p.
         bias: [1] float32.
         power: See `models.published.heads_cxr_rcnn.ImageGate`, as `drop_below`.

@@ -153,13 +153,15 @@ def _check_norms(state: Mapping[str, Tensor], expected: Collection[str], *, sour
 def is_source(
     record: Mapping[str, Any], state: Mapping[str, Tensor], *, keys: Sequence[str]
 ) -> bool:
-    """Return whether a record of `transfer.json` is of these very tensors.
+    """Return whether a record of `transfer.json` is of these very tensors, and all stayed.
 
     Args:
         record: Record of a transfer into a backbone.
         state: Tensors that it may have moved.
         keys: Keys of the backbone, in its order.
     """
+    if record.get("replaced"):
+        return False
     matched = set(record["matched"])
     order = [key for key in keys if key in matched]
     offered = {_target_key(key, dict.fromkeys(order)): tensor for key, tensor in state.items()}

@@ -28,6 +28,7 @@ _START_TITLES = {
     "random": "random weights",
     "imagenet": "ImageNet weights",
     "coco": "torchvision's COCO detector",
+    "mean_var": "random weights with the mean and variance of pretrained ones",
     "run": "the backbone of another run",
 }
 
@@ -167,12 +168,20 @@ def _common_fields(evidence: Evidence, label: Label) -> dict[str, Any]:
         "run": evidence.provenance,
         "protocol": evidence.recipe.data.protocol,
         "answer": evidence.answer,
-        "start": _START_TITLES[evidence.start],
+        "start": _START_TITLES[evidence.start] + _replaced_text(evidence.body),
         "transfers": evidence.transfers,
         "recipe": to_yaml(evidence.recipe).rstrip(),
         "license": licence_text(label.licence, "weights"),
         "version": __version__,
     }
+
+
+def _replaced_text(body: Mapping[str, Any] | None) -> str:
+    """Say which part of the backbone did not keep what was loaded, for the card's sentence."""
+    if body is None:
+        return ""
+    kept = f"{body['keep_stages']} of {body['num_stages']} stages"
+    return f"; of the backbone {kept} kept the weights below, and the others are random"
 
 
 def _score_fields(evidence: Evidence, metrics_file: str) -> dict[str, Any]:

@@ -50,9 +50,11 @@ class Evidence:
         recipe: The recipe as it ran, its paths cut to their last part.
         provenance: Versions, device, data and the images of each split.
         transfers: Audit of every set of weights that was loaded at the start.
-        start: Kind of initial weights: random, imagenet, coco or run.
+        start: Kind of initial weights: random, imagenet, coco, mean_var or run.
         metrics: Final scores.
         answer: Answer of the plan whose report counts the run, None if none does.
+        body: Which tensors of the backbone are not those that were loaded, by what took their
+            place; None where all are.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Evidence:
     start: str
     metrics: Mapping[str, Any]
     answer: Answer | None
+    body: Mapping[str, Any] | None = None
 
     @property
     def method(self) -> Mapping[str, str]:
@@ -71,7 +74,8 @@ class Evidence:
     @property
     def files(self) -> dict[str, bytes]:
         """Files of the evidence, by their path in the repository."""
-        transfer = {"start": self.start, "transfers": list(self.transfers)}
+        transfer: dict[str, Any] = {"start": self.start, "transfers": list(self.transfers)}
+        transfer |= {} if self.body is None else {"body": self.body}
         files = {
             "evidence/recipe.yaml": to_yaml(self.recipe).encode(),
             "evidence/provenance.json": json_text(self.provenance).encode(),
@@ -110,6 +114,7 @@ def read_evidence(run: Path) -> Evidence:
         transfer["start"],
         _without_names(content["metrics"]),
         _answer(run),
+        transfer.get("body"),
     )
 
 

@@ -43,6 +43,7 @@ from cxrssl.report.files import as_csv, as_latex, as_markdown
 from cxrssl.report.gallery import gallery_section
 from cxrssl.report.html import render_report
 from cxrssl.report.images_used import images_used
+from cxrssl.report.learning import learning_section
 from cxrssl.report.prior import prior_section
 from cxrssl.report.results import Results, read_results
 from cxrssl.report.tables import class_table, table_1, table_2
@@ -124,6 +125,7 @@ def _texts(plan: Plan, arms: list[Arm], results: Results, saved: list[Saved]) ->
         "saved": {"text": _SAVED, "rows": rows, "figure": saved_figure(saved)} if saved else None,
         "class_table": class_table(plan, results, "AP"),
         "faults": fault_section(plan, results),
+        "learning": learning_section(plan, results),
         "images_used": images_used(results),
         "transfers": list(transfer_rows(plan, results)),
         "definitions": definition_rows(results),
@@ -264,6 +266,7 @@ def _json(
         "table1": content["table1"],
         "table2": content["table2"],
         "prior": content["prior"],
+        "learning": content["learning"],
         "faults": content["faults"],
     }
 

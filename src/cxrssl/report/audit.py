@@ -1,6 +1,6 @@
 """Where every arm's weights came from, and what the runs were made with."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +47,12 @@ def _transfer_row(transfer: Mapping[str, Any], title: str) -> dict[str, Any]:
         "source": _source(transfer["source"]),
         "arrived": transfer["arrived"],
         "sha256": transfer["loaded_sha256"],
-        "note": "",
+        "note": _note(transfer.get("replaced", ())),
     }
+
+
+def _note(replaced: Sequence[str]) -> str:
+    return f"{len(replaced)} of them are random: the ablation of the start" if replaced else ""
 
 
 def _title(plan: Plan, finished: FinishedArm, folder: Path) -> str:

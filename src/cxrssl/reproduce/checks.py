@@ -200,10 +200,11 @@ def _missing_starts(trainings: Sequence[Training], resources: Resources) -> Iter
     for run in trainings:
         recipe = run.recipe
         section = recipe.init if isinstance(recipe, FinetuneRecipe) else recipe.body
-        is_published = section.start in ("imagenet", "coco") and section.weights is None
+        is_published = section.start in ("imagenet", "coco", "mean_var") and section.weights is None
         replaced = isinstance(recipe, FinetuneRecipe) and recipe.init.backbone is not None
         if is_published and not replaced and not run.job.done:
-            starts.setdefault((section.start, recipe.backbone), []).append(run.job.name)
+            published = "imagenet" if section.start == "mean_var" else section.start
+            starts.setdefault((published, recipe.backbone), []).append(run.job.name)
     for (start, architecture), names in starts.items():
         fault = resources.fault_of_start(start, architecture)
         if fault is not None:

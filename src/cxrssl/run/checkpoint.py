@@ -38,6 +38,7 @@ class Checkpoints:
             scores of the test split, can be cut as well.
         writes: Whether this process writes them.
         scaler: The loss scaler of fp16, or None; its state is part of a checkpoint.
+        average: The average of the weights, or None; it is part of a checkpoint, too.
     """
 
     folder: Path
@@ -45,6 +46,7 @@ class Checkpoints:
     num_steps: int
     writes: bool
     scaler: GradScaler | None = None
+    average: nn.Module | None = None
 
     def save_if_due(
         self,
@@ -99,6 +101,8 @@ class Checkpoints:
         scaler = self.scaler.state_dict() if self.scaler is not None else {}
         _save_tensors(unique_tensors(model), folder / "model.safetensors")
         _save_tensors(tensors, folder / "optimizer.safetensors")
+        if self.average is not None:
+            _save_tensors(unique_tensors(self.average), folder / "average.safetensors")
         state = {"steps_done": steps_done, "optimizer": scalars, "scaler": scaler}
         write_json(folder / "state.json", state)
 
@@ -116,9 +120,10 @@ class Checkpoints:
         if not complete:
             return 0
         latest = complete[-1]
+        parts = ("model", "optimizer", *(["average"] if self.average is not None else []))
         try:
-            weights, optimizer_tensors = (
-                load_file(latest / f"{name}.safetensors") for name in ("model", "optimizer")
+            weights, optimizer_tensors, *average = (
+                load_file(latest / f"{name}.safetensors") for name in parts
             )
             state = json.loads((latest / "state.json").read_text(encoding="utf-8"))
             steps_done, scalars, scaler = (
@@ -126,12 +131,16 @@ class Checkpoints:
             )
         except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
             raise RunError(
-                f"{latest} is damaged ({error}): expected model.safetensors, optimizer.safetensors "
-                "and state.json, each complete. Restore it from a copy, or begin anew with another "
+                f"{latest} is damaged ({error}): expected "
+                f"{', '.join(f'{name}.safetensors' for name in parts)} and state.json, each "
+                "complete. Restore it from a copy, or begin anew with another "
                 "--out."
             ) from error
         try:
             load_unique_tensors(model, weights)
+            for tensors in average:
+                assert self.average is not None
+                load_unique_tensors(self.average, tensors)
         except (KeyError, RuntimeError) as error:
             raise RunError(
                 f"{latest} is of another network than the recipe's: {error.args[0]}. Was it "

@@ -60,6 +60,10 @@ class Log:
                 "copy, or begin anew with another --out."
             )
 
+    def is_due(self, steps_done: int) -> bool:
+        """Return whether losses are due after that many steps."""
+        return steps_done % self._every_steps == 0 or steps_done == self.num_steps
+
     def write_losses_if_due(
         self, losses: Mapping[str, Tensor], *, steps_done: int, epoch: int, lr: float
     ) -> None:
@@ -70,7 +74,7 @@ class Log:
         Raises:
             TrainingError: If a part is infinite or not a number.
         """
-        if steps_done % self._every_steps and steps_done != self.num_steps:
+        if not self.is_due(steps_done):
             return
         check_finite(losses, step=steps_done)
         values = {name: float(loss.detach()) for name, loss in losses.items()}

@@ -51,6 +51,6 @@ class LearningRate:
 
 
 def set_lr(optimizer: Optimizer, lr: float) -> None:
-    """Give every parameter group one learning rate."""
+    """Give every parameter group a learning rate, times its `lr_scale` where it has one."""
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group.get("lr_scale", 1.0)

@@ -10,7 +10,8 @@ import copy
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from cxrssl.core.state import move_towards
 
 _NO_IMAGE = -1
 
@@ -20,17 +21,12 @@ def follower(*parts: nn.Module) -> nn.Sequential:
     return nn.Sequential(*copy.deepcopy(parts)).requires_grad_(False)
 
 
-@torch.no_grad()
 def follow(follower: nn.Sequential, *parts: nn.Module, momentum: float) -> None:
     """Move a follower's parameters towards those of `parts`, and copy their buffers.
 
     Each parameter becomes momentum * itself + (1 - momentum) * the other; momentum is in [0, 1].
     """
-    leader = nn.ModuleList(parts)
-    move = get_ema_multi_avg_fn(momentum)  # type: ignore[no-untyped-call]
-    move(list(follower.parameters()), list(leader.parameters()), None)
-    for slow, fast in zip(follower.buffers(), leader.buffers(), strict=True):
-        slow.copy_(fast)
+    move_towards(follower, nn.ModuleList(parts), momentum=momentum)
 
 
 class Queue(nn.Module):

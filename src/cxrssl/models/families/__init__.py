@@ -29,6 +29,7 @@ class Family(Protocol):
         AUTO_MAP: Code in a detector folder that transformers' Auto classes take; empty where
             transformers has the network itself.
         KEY_PREFIX: Prefix of transformers' class before the names of the tensors of `network`.
+        CLASS_LOSSES: Names of the losses that say whether there is a finding and which, not where.
         CLASS_KEYS: Beginnings of the names of the tensors that predict classes.
         NORMALISES_INSIDE: Whether the network normalises grey levels, or the image processor.
         HAS_NMS: Whether of two detections of a class that overlap the weaker goes, above `nms_iou`
@@ -40,6 +41,7 @@ class Family(Protocol):
     ARCHITECTURE: str
     AUTO_MAP: Mapping[str, str]
     KEY_PREFIX: str
+    CLASS_LOSSES: tuple[str, ...]
     CLASS_KEYS: tuple[str, ...]
     NORMALISES_INSIDE: bool
     HAS_NMS: bool

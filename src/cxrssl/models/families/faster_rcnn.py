@@ -41,6 +41,7 @@ AUTO_MAP: Mapping[str, str] = {
     "AutoModelForObjectDetection": f"modeling_cxr_rcnn.{ARCHITECTURE}",
 }
 KEY_PREFIX = "model."
+CLASS_LOSSES: tuple[str, ...] = ("loss_objectness", "loss_classifier")
 CLASS_KEYS: tuple[str, ...] = ("roi_heads.box_predictor.",)
 NORMALISES_INSIDE = True
 HAS_NMS = True

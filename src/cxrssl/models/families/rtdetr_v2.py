@@ -42,6 +42,7 @@ MODEL_TYPE: str = RTDetrV2Config.model_type
 ARCHITECTURE: str = RTDetrV2ForObjectDetection.__name__
 AUTO_MAP: Mapping[str, str] = {}
 KEY_PREFIX = ""
+CLASS_LOSSES: tuple[str, ...] = ("loss_vfl",)
 CLASS_KEYS: tuple[str, ...] = (
     "network.class_embed.",  # transformers' second name of the next
     "network.model.decoder.class_embed.",

@@ -21,10 +21,11 @@ from cxrssl.evaluate.checkpoint import evaluate
 from cxrssl.evaluate.intervals import Bootstrap
 from cxrssl.finetune import finetune
 from cxrssl.finetune import gate as gate_module
-from cxrssl.finetune.gate import fit_logistic, fit_temperature
+from cxrssl.finetune.gate import Fit, fit_logistic, fit_temperature
 from cxrssl.finetune.splits import check_gate_images
 from cxrssl.ingest import ingest
 from cxrssl.ingest.shards import Settings
+from cxrssl.metrics.gate import gate_scores
 from cxrssl.models.detector import detector_input
 from cxrssl.models.detector_folder import load_detector
 from support import ROOT, RTDETR, finetune_recipe, run_python
@@ -229,6 +230,21 @@ def test_a_gate_on_the_best_detector_is_fitted_on_that(folder: Path, tmp_path: P
     best, kept = (load_file(run / f"{name}/model.safetensors") for name in ("best", "detector"))
     assert set(kept) - set(best) == {"model.gate.weight", "model.gate.bias"}
     assert all(torch.equal(kept[name], tensor) for name, tensor in best.items())
+
+
+def test_a_gate_that_tells_nothing_is_warned_of(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = finetune_recipe(folder, *CHANGES, GATE, "max_steps=2")
+    finetune(recipe, tmp_path / "run", resume=False)
+    auroc = metrics_of(tmp_path / "run")["gate"]["val"]["auroc"]
+    warned = "no better than chance (AUROC" in " ".join(capsys.readouterr().err.split())
+    assert warned == (auroc <= 0.5)
+    fit = Fit(torch.zeros(2), torch.tensor(0.0), 0, gradient=1.0)
+    scores = gate_scores(np.array([0.4, 0.6], np.float32), np.array([True, False]))
+    stopped, chance = gate_module._warnings(fit, scores)
+    assert "before its minimum" in stopped
+    assert "the 2 validation images" in chance
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from cxrssl.data.loaders import DetectionImages, detection_loader
 from cxrssl.data.sampling import in_order
 from cxrssl.evaluate.detect import batch_size_on
 from cxrssl.finetune.setup import Setup
-from cxrssl.metrics.gate import gate_scores
+from cxrssl.metrics.gate import GateScores, gate_scores
 from cxrssl.models.detector import Detector, detector_input
 from cxrssl.models.gate import gate_probabilities, pooled_features, with_gate
 from cxrssl.run.processes import gather_round_robin, warn
@@ -39,6 +39,7 @@ _CONSTANT = 1e-6
 """A feature whose standard deviation is a smaller share of its mean varies by rounding alone."""
 _LEAST_TEMPERATURE, _MOST_TEMPERATURE = 0.01, 100.0
 _HALVINGS = 200
+_CHANCE = 0.5
 _MANY = 1_000
 """Images above which progress is shown."""
 
@@ -86,9 +87,6 @@ def add_gate(
     seen, unseen = features[: len(train)], features[len(train) :]
     fit = fit_logistic(seen, torch.from_numpy(have_boxes(train)), section.weight_decay)
     temperature = fit_temperature(fit.logits(unseen), torch.from_numpy(have_boxes(val)))
-    if setup.run.writes:
-        for warning in _warnings(fit, temperature):
-            warn(warning)
     gated = with_gate(
         detector,
         (fit.weight / temperature).float()[None],
@@ -96,7 +94,9 @@ def add_gate(
         power=section.power,
         drop_below=section.drop_below,
     )
-    probabilities = gate_probabilities(gated, unseen).numpy()
+    scores = gate_scores(gate_probabilities(gated, unseen).numpy(), have_boxes(val))
+    for warning in _warnings(fit, scores) if setup.run.writes else []:
+        warn(warning)
     num_train_with = int(have_boxes(train).sum())
     return gated, {
         "gate": {
@@ -108,7 +108,7 @@ def add_gate(
                 "num_with_boxes": num_train_with,
                 "num_without_boxes": len(train) - num_train_with,
             },
-            "val": gate_scores(probabilities, have_boxes(val)).as_json(),
+            "val": scores.as_json(),
         }
     }
 
@@ -222,7 +222,7 @@ def _features(setup: Setup, detector: Detector, examples: Sequence[Example]) -> 
     return torch.stack(gather_round_robin(rows, num_processes=num_processes))
 
 
-def _warnings(fit: Fit, temperature: float) -> list[str]:
+def _warnings(fit: Fit, scores: GateScores) -> list[str]:
     """Return warnings of a gate that is likely to be of no use."""
     warnings = []
     if fit.gradient > _GRADIENT:
@@ -230,9 +230,11 @@ def _warnings(fit: Fit, temperature: float) -> list[str]:
             f"the gate's fit stopped after {_MOST_ITERATIONS} iterations before its minimum "
             f"(gradient {fit.gradient:.1g}). Raise gate.weight_decay."
         )
-    if temperature == _MOST_TEMPERATURE:
+    if scores.auroc is not None and scores.auroc <= _CHANCE:
+        num = scores.num_with_boxes + scores.num_without_boxes
         warnings.append(
-            "the gate can't tell validation images with boxes from those without: all have a "
-            "probability near one half. Set gate to null, or give it more labelled images."
+            f"the gate tells the {num} validation images with boxes from those without no better "
+            f"than chance (AUROC {scores.auroc:.2f}), and yet it changes scores. Set gate to null, "
+            "or give it more labelled images."
         )
     return warnings

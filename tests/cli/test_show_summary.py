@@ -1,15 +1,33 @@
 """What a training says at its end: the numbers of its own files, and commands that work."""
 
+import io
 import json
 import shutil
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from cxrssl.cli.show_gate import print_gate
 from cxrssl.cli.show_summary import print_finetuning, print_next_after_ingest, print_pretraining
 from cxrssl.core.files import write_json, write_text
 from support import ROOT
 
+GATE = {
+    "gate": {
+        "temperature": 1.5,
+        "val": {
+            **{"auroc": None, "calibration_error": None, "reason": "all 4 are with boxes"},
+            **{"num_with_boxes": 4, "num_without_boxes": 0},
+        },
+        "test": {
+            **{"auroc": 0.8761, "calibration_error": 0.1234, "reason": None},
+            **{"num_with_boxes": 13, "num_without_boxes": 8},
+            **{"num_emptied_with_boxes": 1, "num_emptied_without_boxes": 5},
+        },
+    },
+    "without_gate": {"AP": 0.4, "AP50": None},
+}
 TIMING = {"steps": 90, "seconds": 400.0, "share_waiting_for_data": 0.31}
 
 
@@ -74,6 +92,37 @@ def test_a_fine_tuning_tells_its_scores_with_intervals(
     assert "5% of it waiting for images\n" in printed
     assert f"next: cxrssl predict {tmp_path} FILES --out found\n" in printed
     assert f"all scores: cxrssl eval {tmp_path} --data stores/mine\n" in printed
+
+
+def test_a_fine_tuning_with_a_gate_tells_what_it_did(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entry = {"value": 0.4321, "low": None, "high": None}
+    metrics = {"metrics": {"AP": entry, "AP50": entry}, "n_images": 21} | GATE
+    write_json(tmp_path / "metrics.json", metrics)
+    print_finetuning(tmp_path, Path("stores/mine"))
+    printed = capsys.readouterr().err
+    assert (
+        "gate on test: AUROC 0.876, calibration error 0.123; 13 images with boxes, 8 without; it "
+        "left 1 of the former and 5 of the latter no detection\n"
+    ) in printed
+    assert (
+        "gate on validation: not defined (all 4 are with boxes); 4 images with boxes, 0 without; "
+        "temperature 1.50\n"
+    ) in printed
+    assert "without the gate: AP 0.400, AP50 -\n" in printed
+
+
+def test_eval_shows_the_scores_with_and_without_a_gate() -> None:
+    console = Console(record=True, file=io.StringIO(), highlight=False)
+    scores = ("AP", "AP50", "AP40", "froc_mean", "froc_at_0.5", "froc_at_1", "froc_at_2", "ece")
+    without = dict.fromkeys(scores, 0.4) | {"AP40": None}
+    content = {"metrics": {key: {"value": 0.45} for key in scores}, "without_gate": without}
+    print_gate(console, content | {"split": "test", "gate": GATE["gate"]})
+    lines = [line.split() for line in console.export_text().splitlines()]
+    assert ["AP", "0.450", "0.400", "+0.050"] in lines
+    assert not any(line[:1] == ["AP40"] for line in lines)
+    assert ["gate:", "AUROC", "0.876,", "calibration"] in [line[:4] for line in lines]
 
 
 @pytest.mark.parametrize("has_boxes", [True, False])

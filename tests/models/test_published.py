@@ -61,7 +61,8 @@ def saved(folder: Path, *, fit: Fit = "squash") -> dict[Path, Detector]:
     configs = {name: rcnn(backbone=name, norm="frozen") for name in ARCHITECTURES}
     # Trained with cxrssl's own pooling, which does not travel with it.
     sparse = rcnn(norm="frozen", roi_align="sparse")
-    configs |= {"sparse": sparse, "rtdetr": rtdetr()}
+    gated = rcnn(norm="frozen", gate_power=1.0, gate_drop_below=0.0)
+    configs |= {"sparse": sparse, "rtdetr": rtdetr(), "gated": gated}
     detectors = {folder / name: detector(config, fit=fit) for name, config in configs.items()}
     for path, trained in detectors.items():
         save_detector(trained, path)
@@ -76,7 +77,7 @@ def test_the_pipeline_finds_without_cxrssl_what_predict_finds_with_it(tmp_path: 
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     pipeline_results = json.loads(done.stdout)
     assert "not supported" not in done.stderr
-    assert len(pipeline_results) == len(ARCHITECTURES) + 2 == 12
+    assert len(pipeline_results) == len(ARCHITECTURES) + 3 == 13
     for folder, theirs in pipeline_results.items():
         out = tmp_path / "out" / Path(folder).name
         predict([Path(folder)], [picture], out, threshold=0.0, formats=["coco"])

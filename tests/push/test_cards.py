@@ -100,6 +100,26 @@ def test_scores_that_there_are_not_are_dashes_and_no_results() -> None:
     assert "model-index" not in card
 
 
+def test_a_gates_card_says_what_p_is_and_what_it_did() -> None:
+    recipe = finetune_recipe(Path("s"))
+    plain = result(0.25)
+    assert "image-level gate" not in detector_card(evidence(recipe, plain), LABEL)
+    counts = {"num_with_boxes": 12, "num_without_boxes": 8}
+    gate = {
+        **{"power": 1.5, "drop_below": 0.1, "weight_decay": 0.1, "temperature": 1.2},
+        "train": counts,
+        "test": counts | {"auroc": 0.875, "calibration_error": None},
+    }
+    without = dict.fromkeys(plain["metrics"], 0.2)
+    card = detector_card(evidence(recipe, plain | {"gate": gate, "without_gate": without}), LABEL)
+    assert "multiplies all of its scores as p^1.5, and an image with p below 0.1 gets" in card
+    assert "on the 12 labelled images with boxes and the 8 without" in card
+    assert "| AUROC of p (12 images with boxes, 8 without) | 0.875 |" in card
+    assert "| calibration error of p | - |" in card
+    assert "| mAP50 without the gate | 0.200 |" in card
+    assert "holds p as `finding_probability`" in card
+
+
 def test_a_run_of_before_says_that_it_has_no_record() -> None:
     recipe = finetune_recipe(Path("s"), RTDETR, "optim.name=adamw", "optim.momentum=0.9")
     run = evidence(recipe, result(0.1), data_origin=None, images=None, git=None)

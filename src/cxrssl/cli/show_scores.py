@@ -15,6 +15,7 @@ from cxrssl.cli.score_tables import (
     table_of,
 )
 from cxrssl.cli.show_baselines import print_chosen, print_prior
+from cxrssl.cli.show_gate import print_gate
 from cxrssl.core.printable import printable, printable_content
 
 _CLASS_COLUMNS = ("AP", "AP40", "AR100")
@@ -31,10 +32,7 @@ def print_scores(scores: Mapping[str, Any]) -> None:
             _print_differences(console, scores["against"])
         _print_classes(console, scores)
         _print_points(console, scores["operating_points"])
-        if "chosen_points" in scores:
-            print_chosen(console, scores["chosen_points"])
-        if "prior" in scores:
-            print_prior(console, scores["prior"])
+        _print_besides(console, scores)
     if scores["readers"] is not None:
         _print_readers(console, scores["readers"])
     console.print(_intervals_text(scores))
@@ -42,6 +40,16 @@ def print_scores(scores: Mapping[str, Any]) -> None:
         console.print("Small, medium and large are by area in pixels of the original images.")
     for note in scores["notes"]:
         console.print(f"Note: {printable(note)}", markup=False, soft_wrap=True)
+
+
+def _print_besides(console: Console, scores: Mapping[str, Any]) -> None:
+    """Print what some evaluations have: chosen thresholds, a gate, fixed boxes."""
+    if "chosen_points" in scores:
+        print_chosen(console, scores["chosen_points"])
+    if "gate" in scores:
+        print_gate(console, scores)
+    if "prior" in scores:
+        print_prior(console, scores["prior"])
 
 
 def _intervals_text(scores: Mapping[str, Any]) -> str:

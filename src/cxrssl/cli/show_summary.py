@@ -11,6 +11,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from cxrssl.cli.show_gate import gate_rows
 from cxrssl.config.catalogue import packaged_recipes
 from cxrssl.core.duration import duration
 from cxrssl.core.printable import printable
@@ -55,6 +56,7 @@ def print_finetuning(run: Path, store: Path) -> None:
         scored = [(name, _score(metrics["metrics"][name])) for name in _SCORES]
         images = f"{metrics['n_images']} test images"
         rows = [(name, f"{text}, {images}") for name, text in scored]
+        rows += gate_rows(metrics)
         if "prior" in metrics:
             rows.append(("fixed boxes", str(metrics["prior"]["verdict"])))
     load = (

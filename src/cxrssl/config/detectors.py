@@ -30,6 +30,8 @@ class FasterRcnnSection(Section):
 
     takes_coco: ClassVar[bool] = True
     """Whether `init.start: coco`, torchvision's detector, is of this family."""
+    takes_gate: ClassVar[bool] = True
+    """Whether an image-level gate travels with this family."""
     family: Literal["faster_rcnn"]
     backbone: str
     """timm architecture."""
@@ -79,6 +81,7 @@ class RtDetrSection(Section):
     """transformers' RT-DETRv2 on a convolutional timm backbone."""
 
     takes_coco: ClassVar[bool] = False
+    takes_gate: ClassVar[bool] = False
     frozen_stages: ClassVar[int] = 0
     family: Literal["rtdetr_v2"]
     backbone: str

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from cxrssl.config.body import BodySection
 from cxrssl.config.detectors import DetectorSection, InitSection, SidePx
+from cxrssl.config.gate import GateSection
 from cxrssl.config.label_savers import (
     AugmentSection,
     EmaSection,
@@ -270,6 +271,7 @@ class FinetuneRecipe(Training):
     paste: PasteSection | None = None
     ema: EmaSection | None = None
     unlabelled: UnlabelledSection | None = None
+    gate: GateSection | None = None
 
     @property
     def backbone(self) -> str:
@@ -284,6 +286,7 @@ class FinetuneRecipe(Training):
         if self.init.start == "coco" and not self.model.takes_coco:
             raise ValueError(f"init.start: coco is a Faster R-CNN, and model {self.model.family}")
         self._check_unlabelled()
+        self._check_gate()
         return self
 
     def _check_unlabelled(self) -> None:
@@ -303,6 +306,30 @@ class FinetuneRecipe(Training):
             raise ValueError(
                 f"unlabelled.burn_in_steps {burn_in} leaves none of max_steps {self.max_steps}: "
                 "no image without labels would be looked at"
+            )
+
+    def _check_gate(self) -> None:
+        """Refuse a gate that has nothing to be fitted or calibrated on, or no place to go.
+
+        Raises:
+            ValueError: If the recipe has one.
+        """
+        if self.gate is None:
+            return
+        if not self.model.takes_gate:
+            raise ValueError(
+                f"gate has no place in model.family {self.model.family}, whose published class is "
+                "transformers' own. Set gate to null, or choose another family"
+            )
+        if not self.data.normals:
+            raise ValueError(
+                "gate needs data.normals: true: it learns to tell images with boxes from those "
+                "without"
+            )
+        if self.validate_every_epochs is None:
+            raise ValueError(
+                "gate needs validate_every_epochs: its temperature is fitted on the validation "
+                "split, which a run without validation does not look at"
             )
 
     def _check_random_start(self) -> None:

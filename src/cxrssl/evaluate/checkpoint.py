@@ -13,6 +13,7 @@ from cxrssl.data.detection import Example
 from cxrssl.data.protocol import Split
 from cxrssl.data.store import Store
 from cxrssl.evaluate.detect import ImageDetections, detect_in_turn
+from cxrssl.evaluate.gate import before_gate, gate_entry
 from cxrssl.evaluate.intervals import Bootstrap
 from cxrssl.evaluate.original import in_original_px
 from cxrssl.evaluate.prior import Prior
@@ -103,14 +104,14 @@ def evaluate(
     rank, num_processes = processes.process_index, processes.num_processes
     chosen = split_store.chosen(extras.choose_on, rank=rank, num_processes=num_processes)
     to_score = images.examples
-    overlap = overlap_remarks(store, location.folder, to_score)
-    remarks += order + remarks_on(chosen, split) + overlap
+    remarks += order + remarks_on(chosen, split) + overlap_remarks(store, location.folder, to_score)
     detections = detect_in_turn(detector, store, to_score, rank=rank, num_processes=num_processes)
     leave_process_group()
     if not processes.is_main_process:
         return None
     boxes = in_original_px(detections, to_score, store)
     scores = _scored(images, boxes, bootstrap, settings, prior, remarks) | {"detector": record}
+    scores |= _of_gate(detections, to_score, store, split)
     if chosen is not None:
         scores["chosen_points"] = chosen.content(record, images.inputs, boxes)
     return scores
@@ -169,7 +170,23 @@ def scores_of(
         consensus_iou=settings.consensus_iou,
         prior=prior_of_store(store, train, seen_by_the_run(len(train)), inputs),
     )
-    return scores | asdict(settings)
+    return scores | asdict(settings) | _of_gate(detections, examples, store, settings.split)
+
+
+def _of_gate(
+    detections: Sequence[ImageDetections], examples: Sequence[Example], store: Store, split: Split
+) -> dict[str, Any]:
+    """Return what an image-level gate did on a split; nothing for a detector without one.
+
+    Returns:
+        `gate`, how well it tells the images apart, under the name of the split; `without_gate`, the
+        overall scores of the same detector's boxes before the gate.
+    """
+    before = before_gate(detections)
+    if before is None:
+        return {}
+    entry, without = gate_entry(detections, examples), values_of(before, examples, store)
+    return {"gate": {split: entry}, "without_gate": without}
 
 
 def values_of(

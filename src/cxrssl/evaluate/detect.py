@@ -1,7 +1,7 @@
 """Detections of a detector on the images of a store, distributed over processes."""
 
-from collections.abc import Sequence
-from typing import TypedDict
+from collections.abc import Mapping, Sequence
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -23,11 +23,25 @@ _BOX_DECIMALS, _SCORE_DECIMALS = 2, 6
 
 
 class ImageDetections(TypedDict):
-    """Boxes [N, 4] xyxy, scores [N] in [0, 1] and labels [N] in 1..K of one image."""
+    """Boxes [N, 4] xyxy, scores [N] in [0, 1] and labels [N] in 1..K of one image.
+
+    Of a detector with an image-level gate, they are those after it.
+    """
 
     boxes: Tensor
     scores: Tensor
     labels: Tensor
+    gate: "NotRequired[GateInput]"
+
+
+class GateInput(TypedDict):
+    """What an image-level gate was given of an image.
+
+    `finding_probability` is its p in [0, 1]; the others are the detections before the gate.
+    """
+
+    finding_probability: float
+    detections: ImageDetections
 
 
 def batch_size_on(device: torch.device) -> int:
@@ -69,16 +83,28 @@ def detect(detector: Detector, store: Store, examples: Sequence[Example]) -> lis
     with progress("detect", total=total, unit="images", shown=total > 1000) as meter:
         for pixels, _ in detection_loader(images, batches, num_workers=0):
             for result in model(detector_input([image.to(device) for image in pixels])):
-                detections.append(
-                    ImageDetections(
-                        boxes=result["boxes"].cpu(),
-                        scores=result["scores"].cpu(),
-                        labels=result["labels"].cpu(),
-                    )
-                )
+                detections.append(_on_cpu(result))
             meter.at(len(detections))
     model.train(was_training)
     return detections
+
+
+def _on_cpu(result: Mapping[str, Tensor]) -> ImageDetections:
+    """Return what a detector gives for an image, on the CPU."""
+    detections = _named(result, "")
+    if "finding_probability" in result:
+        probability = float(result["finding_probability"])
+        before = _named(result, "ungated_")
+        detections["gate"] = GateInput(finding_probability=probability, detections=before)
+    return detections
+
+
+def _named(result: Mapping[str, Tensor], prefix: str) -> ImageDetections:
+    return ImageDetections(
+        boxes=result[f"{prefix}boxes"].cpu(),
+        scores=result[f"{prefix}scores"].cpu(),
+        labels=result[f"{prefix}labels"].cpu(),
+    )
 
 
 def detections_of(detections: Sequence[ImageDetections]) -> Detections:

@@ -12,6 +12,7 @@ from cxrssl.data.shared_memory import shared_memory_faults
 from cxrssl.evaluate.original import in_original_px, write_predictions
 from cxrssl.finetune.batch import checked, on_device, seed_step, weighted
 from cxrssl.finetune.counts import label_counts
+from cxrssl.finetune.gate import add_gate, with_record
 from cxrssl.finetune.layer_rates import detector_optimizer
 from cxrssl.finetune.pseudo_boxes import summary
 from cxrssl.finetune.setup import Setup, set_up
@@ -85,8 +86,10 @@ def finish(setup: Setup, validation: Validation, *, keep: Literal["last", "best"
     """Write the detector that is kept, score what was written on the test split, end the run."""
     run, splits, accelerator = setup.run, setup.splits, setup.accelerator
     snapshot = validation.snapshot()
+    kept = load_detector(run.best) if keep == "best" else snapshot
+    kept, gate = add_gate(setup, validation.recipe.gate, kept)
     if run.writes:
-        save_detector(load_detector(run.best) if keep == "best" else snapshot, run.detector)
+        save_detector(kept, run.detector)
     accelerator.wait_for_everyone()
     written = load_detector(run.detector)
     written.model.to(accelerator.device)
@@ -101,5 +104,6 @@ def finish(setup: Setup, validation: Validation, *, keep: Literal["last", "best"
             worth = {"pseudo_boxes": summary(read_log(run.path))}
             used["unlabelled"] = setup.unlabelled.as_json() | worth
         moved = Similarity(setup.store, splits.train, run).since_start(written)
-        run.finish(validation.scores(splits.test, detections) | counts | used | moved)
+        scores = with_record(validation.scores(splits.test, detections), gate)
+        run.finish(scores | counts | used | moved)
     return run.detector

@@ -67,7 +67,8 @@ def labelled_splits(store: Store, recipe: FinetuneRecipe) -> LabelledSplits:
     """Return the examples that a run is trained, validated and tested on.
 
     Raises:
-        DataError: If a split that is needed is empty, or no image that is seen has a box.
+        DataError: If a split that is needed is empty, or no image that is seen has a box; with a
+            gate, if images with or without boxes are missing where it is fitted.
     """
     data = recipe.data
     if not store.classes:
@@ -101,8 +102,26 @@ def labelled_splits(store: Store, recipe: FinetuneRecipe) -> LabelledSplits:
             f"none of the {len(val)} validation images of {store.folder} has a box, so that no "
             "detector is the best. Set keep to last, or ingest more images."
         )
+    if recipe.gate is not None:
+        check_gate_images(store, {"training": labelled, "validation": val})
     test = in_split(examples, splits, "test")
     return LabelledSplits(labelled, val, test, _usage(store, recipe, splits, (labelled, val, test)))
+
+
+def check_gate_images(store: Store, parts: Mapping[str, Sequence[Example]]) -> None:
+    """Check that there are images of both kinds where an image-level gate is fitted.
+
+    Raises:
+        DataError: If all images of a part have boxes, or none has.
+    """
+    for name, examples in parts.items():
+        num_with = sum(len(example.boxes) > 0 for example in examples)
+        if num_with in (0, len(examples)):
+            raise DataError(
+                f"{num_with} of the {len(examples)} {name} images of {store.folder} that are seen "
+                "have a box; a gate needs images with boxes and images without. Set gate to null, "
+                "raise data.label_fraction, or ingest more images."
+            )
 
 
 def _usage(

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from transformers import PreTrainedConfig
 
-from cxrssl.core.errors import TransferError
+from cxrssl.core.errors import DataError, TransferError
 from cxrssl.models.backbone import check_known
 from cxrssl.models.config_file import UNUSED_KEYS, backbone_name, check_keys
 from cxrssl.models.published.configuration_cxr_rcnn import CxrRcnnConfig
@@ -17,6 +17,7 @@ from cxrssl.models.ranges import (
     FRACTION,
     MEAN,
     MOST_LAYERS,
+    MOST_POWER,
     MOST_RATIO,
     MOST_RATIOS,
     MOST_SIDE_PX,
@@ -69,6 +70,8 @@ _RANGES: Mapping[str, Rule] = {
     "roi_align": Literal["torchvision", "sparse"],
     "score_threshold": FRACTION,
     "detections_per_image": COUNT,
+    "gate_power": number(0, MOST_POWER) | None,
+    "gate_drop_below": FRACTION | None,
     "protocol": PROTOCOL,
 }
 
@@ -98,6 +101,13 @@ def read_config(
     """See `Family`."""
     check_keys(content, (*_RANGES, *UNUSED_KEYS), file=file)
     fields = checked(content, _RANGES, file=file)
+    power, drop_below = fields.get("gate_power"), fields.get("gate_drop_below")
+    if (power is None) != (drop_below is None):
+        raise DataError(
+            f"{file} has gate_power {power} and gate_drop_below {drop_below}; expected two numbers "
+            "for a detector with an image-level gate, and null or neither for one without. Take "
+            "the folder as it was written."
+        )
     return CxrRcnnConfig(backbone=backbone_name(content, file=file), **labels, **fields)
 
 

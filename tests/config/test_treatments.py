@@ -296,6 +296,19 @@ def test_a_start_and_a_pretraining_are_told_in_words() -> None:
     )
 
 
+def test_a_gate_is_told_in_words() -> None:
+    data = recipe().data.model_dump() | {"normals": True}
+    control = recipe(data=data, validate_every_epochs=1)
+    settings = {"power": 1.0, "drop_below": 0.1, "weight_decay": 1.0}
+    gated = recipe(data=data, validate_every_epochs=1, gate=settings)
+    assert unequal(gated, control) == []
+    assert words(gated, control) == (
+        "an image-level gate (scores times p to the power 1, no box on an image with p below 0.1)"
+    )
+    stronger = recipe(data=data, validate_every_epochs=1, gate=settings | {"power": 2.0})
+    assert words(stronger, gated) == "image-level gate with power 2 instead of 1"
+
+
 def test_what_saves_labels_is_called_pretraining_where_it_is_that_alone() -> None:
     assert subject(made_plan(), "ssl") == "pretraining"
     imagenet = "initialisations.control.set={init: {start: imagenet}}"

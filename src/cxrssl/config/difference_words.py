@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cxrssl.config.detectors import InitSection
+from cxrssl.config.gate import GateSection
 from cxrssl.config.label_savers import (
     AugmentSection,
     EmaSection,
@@ -25,7 +26,7 @@ _TITLES = {
     "paste": "pasted small findings",
     "ema": "average of the weights",
     "unlabelled": "teacher",
-    "gate": "gate of normal images",
+    "gate": "image-level gate",
 }
 _TEACHERS = {
     "teacher": "a teacher",
@@ -199,8 +200,10 @@ def _described(section: Section, name: str, images: str) -> str:
         return f"an average of the weights (decay {section.decay:g})"
     if isinstance(section, UnlabelledSection):
         return _with(f"{_TEACHERS[section.pseudo_boxes]} on {images}", _teacher(section))
+    if isinstance(section, GateSection):
+        return _with("an image-level gate", _gate(section))
     settings = [f"{key} {_text(value)}" for key, value in flattened(section.model_dump())]
-    return _with(f"a {_TITLES[name]}", settings)
+    return _with(_TITLES[name], settings)
 
 
 def _augmentation(section: AugmentSection) -> Iterator[str]:
@@ -249,6 +252,14 @@ def _teacher(section: UnlabelledSection) -> Iterator[str]:
         yield f"relation consistency with weight {section.relation_weight:g}"
     if section.known_normals:
         yield "no box on films known to be normal"
+
+
+def _gate(section: GateSection) -> Iterator[str]:
+    """Yield what a gate does with p, the probability that an image has a finding."""
+    if section.power:
+        yield f"scores times p to the power {section.power:g}"
+    if section.drop_below:
+        yield f"no box on an image with p below {section.drop_below:g}"
 
 
 def _with(title: str, settings: Iterable[str]) -> str:

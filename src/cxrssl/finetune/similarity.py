@@ -33,7 +33,7 @@ from cxrssl.models.detector import Detector, detector_input
 from cxrssl.run.folder import RunFolder
 
 _FILE = "initial_similarities.safetensors"
-_MOST_IMAGES = 64
+_MOST_IMAGES = 32
 _PARTS = 4
 """Along each side of a map."""
 
@@ -106,6 +106,6 @@ class Similarity:
 
 
 def _rows(num_images: int) -> list[int]:
-    """Return up to 64 rows of the training images, evenly spaced."""
+    """Return up to 32 rows of the training images, evenly spaced."""
     count = min(num_images, _MOST_IMAGES)
     return [int(row) for row in np.linspace(0, num_images - 1, count).round()]

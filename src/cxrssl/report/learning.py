@@ -20,7 +20,7 @@ _SHARE = 0.9
 _VALIDATED = ("AP", "AP50")
 _SIMILARITY = (
     "Linear CKA of the body's maps before the first step and in the detector that was kept, on up "
-    "to 64 training images, mean over runs: 1 is unchanged up to a rotation, about 0 unrelated. "
+    "to 32 training images, mean over runs: 1 is unchanged up to a rotation, about 0 unrelated. "
     "The maps are named as timm names them, the finest first."
 )
 

@@ -172,6 +172,15 @@ class Plan(Section):
     """How the sizes of the plan are decided from a budget of time; null for as they stand."""
 
     @property
+    def num_repeats(self) -> int:
+        """Return how often an arm is trained anew, with another seed.
+
+        That is once a seed; with `data.fresh_seeds` once a fold, on other test images each time.
+        """
+        folds = self.data.folds if self.data.fresh_seeds else None
+        return len(self.seeds) if folds is None else folds
+
+    @property
     def main(self) -> str | None:
         """Return the treatment that the answer is about: the first that has a control."""
         return next((name for name, section in self.treatments.items() if section.controls), None)

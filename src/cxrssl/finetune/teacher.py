@@ -29,6 +29,7 @@ from cxrssl.data.unlabelled import TwoViews, unlabelled_loader
 from cxrssl.finetune.batch import on_device, weighted
 from cxrssl.finetune.pseudo_boxes import PseudoBoxes, PseudoBoxLog, no_boxes
 from cxrssl.finetune.setup import Setup
+from cxrssl.models.backbone import body_maps
 from cxrssl.models.detector import detector_input
 from cxrssl.run.log import Log
 from cxrssl.run.processes import gather_round_robin
@@ -142,9 +143,9 @@ class Teacher:
         """Return the last map of a detector's body, averaged over places, [B, D]."""
         family = self._setup.detector.family
         with self._setup.accelerator.autocast():
-            maps = family.body(model)(family.body_input(model, self._inputs(images)))
-        rows: Tensor = maps[-1].float().mean(dim=(2, 3))
-        return rows
+            maps = body_maps(family.body(model), family.body_input(model, self._inputs(images)))
+        *_, last = maps.values()
+        return last.float().mean(dim=(2, 3))
 
 
 def ramp_at(section: UnlabelledSection, step: int) -> float:

@@ -48,6 +48,8 @@ class Scored:
     Attributes:
         values: [S] score of each seed's run; nan is one that can't be computed.
         replicates: [S, R] score on each draw of the images; nan for one that can't be computed.
+            Where each seed has test images of its own, `values` repeated: what other images change
+            is then part of what other seeds do.
     """
 
     values: Floats

@@ -51,7 +51,8 @@ class Saved:
         fraction: Fraction of the labels that it was fine-tuned on, in (0, 1].
         score: Mean over seeds with these labels.
         curve: The fraction with which the control reaches the same score.
-        seeds: Number of seeds behind it.
+        seeds: Number of the plan's seeds behind it.
+        repeats: Trainings with a seed of their own behind it: seeds, or folds that have one each.
         own: Films and boxes of that label fraction.
         control: Films and boxes of the control at each of its label fractions.
     """
@@ -61,6 +62,7 @@ class Saved:
     score: Estimate
     curve: LabelsNeeded
     seeds: int
+    repeats: int
     own: Amount
     control: Amounts
 
@@ -71,7 +73,7 @@ class Saved:
         With one seed it can't: where nothing is saved, the interval excludes that in 19 to 76 of
         100 simulated experiments (benchmarks/labels_saved.py).
         """
-        if self.seeds == 1:
+        if self.repeats == 1:
             return f"whether {self.subject} saves labels, one seed can't tell"
         if self.curve.low > self.fraction:
             return f"{self.subject} saved labels"
@@ -105,7 +107,9 @@ def saved_against(plan: Plan, results: Results, treatment: str, control: str) ->
         if score is None or mean is None or own is None or len(scored_points) < max(2, len(curve)):
             continue
         needs = labels_needed(score, scored_points)
-        saved.append(Saved(name, condition.label_fraction, mean, needs, len(seeds), own, amounts))
+        repeats = len(score.values)
+        share = condition.label_fraction
+        saved.append(Saved(name, share, mean, needs, len(seeds), repeats, own, amounts))
     return saved
 
 
@@ -232,7 +236,8 @@ def remarks(plan: Plan, results: Results) -> list[str]:
                     over = f"on average over {len(scored)} label shares"
                 value = f"{METRICS[metric]} {difference.value:+z.3f} {over}"
                 films = results.plain[0].result["n_images"]
-                told = _told(difference, num_seeds=len(seeds), num_films=films)
+                repeats = len(scored[0][0].values)
+                told = _told(difference, num_repeats=repeats, num_films=films)
                 texts.append(f"{subject}: {value}{told}.")
     return [*texts, *_ceiling_remarks(plan, results), *_reader_remarks(plan, results)]
 
@@ -271,7 +276,7 @@ def _reader_remarks(plan: Plan, results: Results) -> Iterator[str]:
     )
 
 
-def _told(difference: Difference, *, num_seeds: int, num_films: int) -> str:
+def _told(difference: Difference, *, num_repeats: int, num_films: int) -> str:
     """Return what follows a difference: interval, p-value and verdict, or why there are none."""
     if difference.draws_agree:
         return (
@@ -283,7 +288,7 @@ def _told(difference: Difference, *, num_seeds: int, num_films: int) -> str:
     verdict = "which is more than chance"
     if not difference.excludes_zero:
         verdict = "which may be chance"
-    elif num_seeds == 1:
+    elif num_repeats == 1:
         verdict = "which is more than other test images would change, and another seed may"
     return f" (95 % interval {difference.interval}{p_text}), {verdict}"
 

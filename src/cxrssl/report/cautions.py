@@ -34,7 +34,15 @@ def cautions(
             "The images are a made phantom. It shows that the machinery works; no number here "
             "means anything clinical."
         )
-    if len(plan.seeds) == 1:
+    if plan.data.fresh_seeds:
+        texts.append(
+            f"Scores that are compared are means over the {plan.num_repeats} folds, each on films "
+            "and with a seed of its own; intervals are of t over folds. Folds share films "
+            "that they are trained on, the more the larger the share of the labels: there, "
+            "intervals may be too narrow. Scores by class, curves over scores and pictures are of "
+            "all films together."
+        )
+    if plan.num_repeats == 1:
         texts.append(
             "One seed: the intervals are about the test images alone. Another training run would "
             "differ by more, often by a few hundredths."

@@ -53,6 +53,12 @@ def pooled_result(runs: Path, arm: Arm, folders: Sequence[Path]) -> dict[str, An
     return read_record(kept)
 
 
+def fold_values(folders: Sequence[Path]) -> dict[str, list[float | None]]:
+    """Return each score of the runs of folds, on the test images of each, by name."""
+    scores = [read_record(folder / "metrics.json", "metrics")["metrics"] for folder in folders]
+    return {name: [of_fold[name]["value"] for of_fold in scores] for name in scores[0]}
+
+
 def _scored(runs: Path, folders: Sequence[Path]) -> dict[str, Any]:
     data = load_recipe(folders[0] / "recipe.yaml", FinetuneRecipe, overrides=[]).data
     paths = [folder / "predictions.json" for folder in folders]

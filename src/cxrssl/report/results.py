@@ -15,7 +15,7 @@ from cxrssl.core.records import read_record
 from cxrssl.metrics.label_curves import Estimate, Scored, difference_of, mean_of
 from cxrssl.paper.faults import Faults
 from cxrssl.report.differences import Difference, difference_from
-from cxrssl.report.folds import pooled_result
+from cxrssl.report.folds import fold_values, pooled_result
 
 _REQUIRED_KEYS = (
     *("metrics", "per_class", "classes", "definitions", "truth_sha256", "seed", "replicates"),
@@ -34,12 +34,15 @@ class FinishedArm:
         folder: Its run.
         result: Content of its `metrics.json`; of several folds, of all together.
         fold_folders: The run of each fold, `folder` the first; () without folds.
+        fold_values: Each score in every fold, on its own images, by the name of the score; None
+            unless each fold has a seed of its own.
     """
 
     arm: Arm
     folder: Path
     result: dict[str, Any]
     fold_folders: tuple[Path, ...] = ()
+    fold_values: Mapping[str, Sequence[float | None]] | None = None
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -93,12 +96,18 @@ class Results:
     ) -> Scored | None:
         """Return scores of some seeds, None for all that have finished.
 
+        Where each fold has a seed of its own, they are scores of the folds: each on images of its
+        own, so that other images are part of what tells folds apart, and there are no draws beside.
+
         None where there is none, or a score can't be computed.
         """
         by_seed = self._at.get(condition, {})
         wanted_seeds = sorted(by_seed if seeds is None else seeds)
         if any(seed not in by_seed for seed in wanted_seeds):
             return None
+        of_folds = [by_seed[seed].fold_values for seed in wanted_seeds]
+        if of_folds and None not in of_folds:
+            return _scored_by_fold([of_seed[metric] for of_seed in of_folds if of_seed is not None])
         results = [by_seed[seed].result for seed in wanted_seeds]
         values = [result["metrics"][metric]["value"] for result in results]
         if not values or None in values:
@@ -118,6 +127,8 @@ class Results:
             by_seed[seed].result["metrics"][metric]
             for seed in (by_seed if seeds is None else seeds)
         ]
+        if any(finished.fold_values is not None for finished in by_seed.values()):
+            return mean_of(scored)
         return _exact(mean_of(scored), entries)
 
     def difference(self, first: Condition, second: Condition, metric: str) -> Difference | None:
@@ -149,6 +160,14 @@ class Results:
             )
 
 
+def _scored_by_fold(values: Sequence[Sequence[float | None]]) -> Scored | None:
+    """Return the scores of folds, means over plan seeds, of values by seed and fold."""
+    if any(value is None for of_seed in values for value in of_seed):
+        return None
+    means = np.array(values, np.float64).mean(axis=0)
+    return Scored(means, np.repeat(means[:, None], 2, axis=1))
+
+
 def _exact(estimate: Estimate, entries: Sequence[Mapping[str, Any]]) -> Estimate:
     """Return an estimate; exact ends of its runs where every draw of each gives one value.
 
@@ -176,7 +195,8 @@ def read_results(runs: Path, plan: Plan) -> Results:
             finished.append(FinishedArm(arm, folders[0], read_record(folders[0] / "metrics.json")))
         else:
             result = pooled_result(runs, arm, folders)
-            finished.append(FinishedArm(arm, folders[0], result, folders))
+            values = fold_values(folders) if plan.data.fresh_seeds else None
+            finished.append(FinishedArm(arm, folders[0], result, folders, values))
     outdated = [
         arm_result.arm.name
         for arm_result in finished

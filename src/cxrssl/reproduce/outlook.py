@@ -62,7 +62,7 @@ def outlook(plan: Plan, images: PlanImages, runs: Sequence[Training]) -> Iterato
                 "So few test images leave intervals wide: a saving may well be more than they can "
                 "tell."
             )
-    if len(plan.seeds) == 1:
+    if plan.num_repeats == 1:
         tested = "pretraining" if plan.main is None else subject(plan, plan.main)
         yield f"One seed: whether {tested} saves labels, it could not tell."
 

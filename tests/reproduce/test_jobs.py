@@ -100,6 +100,41 @@ def test_an_external_pool_has_a_store_of_its_own() -> None:
     assert "ingest-pool" not in {job.name for job in data_jobs(plan(), Path("runs/x"))}
 
 
+MADE = "{images: 40, seed: 77, normal_share: 0.1, min_side_px: 200, max_side_px: 260}"
+
+
+def test_a_made_pool_is_made_and_ingested_with_its_hidden_labels() -> None:
+    smoke = plan(f"data.pool_phantom={MADE}", "pretrainings.simclr.pool=external")
+    jobs = {job.name: job for job in data_jobs(smoke, Path("runs/x"))}
+    made, ingest = jobs["phantom-pool"], jobs["ingest-pool"]
+    assert made.arguments[:6] == (
+        "phantom",
+        "runs/x/phantom-pool",
+        "--images",
+        "40",
+        "--seed",
+        "77",
+    )
+    assert ingest.needs == ("phantom-pool",)
+    assert ingest.arguments[:3] == ("ingest", "runs/x/phantom-pool", "runs/x/pool")
+    assert ingest.arguments[-2:] == ("--layout", "kaggle")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ((f"data.pool_phantom={MADE}", "data.pool=films"), "pool and pool_phantom are both there"),
+        (
+            (f"data.pool_phantom={MADE}", "data.phantom.seed=77"),
+            "have the seed 77, and so the same",
+        ),
+    ],
+)
+def test_a_made_pool_that_can_not_be_is_refused(changes: tuple[str, ...], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        plan(*changes)
+
+
 def test_a_pretraining_after_another_starts_from_its_backbone() -> None:
     chain = (
         "pretrainings={wide: {recipe: pretrain/smoke, pool: train}, "

@@ -52,7 +52,10 @@ class PlanData(Section):
     are seen, initial weights and order differ by fold; names of runs keep the plan's seed."""
     phantom: PhantomSection | None
     pool: Path | None = None
-    """Folder of more images without labels, for all that learns from the pool `external`."""
+    """Folder of more images, whose labels are not read, for pretrainings and teachers that have the
+    pool `external`."""
+    pool_phantom: PhantomSection | None = None
+    """A made pool, whose labels are hidden, for a plan without the folder `pool`."""
     size_px: SidePx
     fit: Literal["squash", "letterbox"]
     """How an image becomes a square: stretched, as in the paper, or with black borders."""
@@ -68,6 +71,23 @@ class PlanData(Section):
         if self.folds is not None and self.split not in ("", "none"):
             raise ValueError(f"folds divide the films themselves: leave out split {self.split!r}")
         return self
+
+    @model_validator(mode="after")
+    def _has_one_pool(self) -> "PlanData":
+        if self.pool is not None and self.pool_phantom is not None:
+            raise ValueError("pool and pool_phantom are both there: leave out one of them")
+        seeds = [one.seed for one in (self.phantom, self.pool_phantom) if one is not None]
+        if self.source is None and len(set(seeds)) < len(seeds):
+            raise ValueError(
+                f"phantom and pool_phantom have the seed {seeds[0]}, and so the same images: give "
+                "them different ones"
+            )
+        return self
+
+    @property
+    def has_pool(self) -> bool:
+        """Return whether there are images beside the source's."""
+        return self.pool is not None or self.pool_phantom is not None
 
     @model_validator(mode="after")
     def _has_source_or_phantom(self) -> "PlanData":
@@ -232,7 +252,7 @@ class Plan(Section):
                 raise ValueError(
                     f"label_fractions of treatment {name} are none of the plan's: {other_fractions}"
                 )
-            if section.unlabelled_pool == "external" and self.data.pool is None:
+            if section.unlabelled_pool == "external" and not self.data.has_pool:
                 raise ValueError(
                     f"treatment {name} has unlabelled_pool external, and data.pool is null: name a "
                     "folder of images with --set data.pool"
@@ -243,7 +263,7 @@ class Plan(Section):
     def _pretraining_references_exist(self) -> "Plan":
         for name, section in self.pretrainings.items():
             self._check_pretraining(f"pretrainings.{name}.after", section.after)
-            if section.pool == "external" and self.data.pool is None:
+            if section.pool == "external" and not self.data.has_pool:
                 raise ValueError(
                     f"pretrainings.{name} needs data.pool, and it is null: name a folder of images "
                     "with --set data.pool"

@@ -26,7 +26,7 @@ from cxrssl.reproduce.resources import Resources
 from cxrssl.run.folder import check_no_file_in_path
 
 # Folders that a plan makes: without a plan.yaml beside them they are not those of a plan.
-_PLAN_FOLDERS = ("store", "pool", "phantom", "folds")
+_PLAN_FOLDERS = ("store", "pool", "phantom", "phantom-pool", "folds")
 
 
 def check_folder(out: Path, plan: Plan) -> None:

@@ -153,6 +153,8 @@ def _num_pool_images(plan: Plan, out: Path) -> int:
         return 0
     if (out / "pool" / "manifest.json").is_file():
         return len(Store(out / "pool"))
+    if plan.data.pool_phantom is not None:
+        return plan.data.pool_phantom.images
     assert plan.data.pool is not None  # the schema wants one
     return len(read_source(plan.data.pool, layout="images").files)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cxrssl.config.arms import Arm, Pretraining, pretrainings_of, run_arms_of, run_seed
 from cxrssl.config.load import flattened, load_recipe, recipe_path
-from cxrssl.config.plan import Plan, RecipeSection
+from cxrssl.config.plan import PhantomSection, Plan, RecipeSection
 from cxrssl.config.schema import FinetuneRecipe, LabelSection, PretrainRecipe
 from cxrssl.core.errors import RecipeError
 from cxrssl.data.fusion import reader_of
@@ -70,7 +70,8 @@ def data_jobs(plan: Plan, out: Path) -> Iterator[Job]:
     """Yield the jobs that make the stores."""
     data = plan.data
     if data.source is None:
-        yield _phantom(plan, out)
+        assert data.phantom is not None  # the schema wants a source or a phantom
+        yield _phantom("phantom", data.phantom, out / "phantom")
     yield _ingest(plan, "ingest", data.source or out / "phantom", out / "store", ("phantom",))
     for fold in range(1, (data.folds or 0) + 1):
         assert data.source is not None  # the schema wants one for folds
@@ -78,8 +79,7 @@ def data_jobs(plan: Plan, out: Path) -> Iterator[Job]:
         split = str(split_file(out, fold))
         yield _ingest(plan, f"ingest-fold{fold}", data.source, store, (), split=split)
     if plan.uses_pool:
-        assert data.pool is not None  # the schema wants one
-        yield _ingest(plan, "ingest-pool", data.pool, out / POOL, (), layout="images")
+        yield from _pool_jobs(plan, out)
     architecture = imagenet_architecture(plan)
     if architecture is not None:
         file = out / WEIGHTS_FILE
@@ -117,17 +117,27 @@ def _depth(run: Pretraining) -> int:
     return 0 if run.after is None else 1 + _depth(run.after)
 
 
-def _phantom(plan: Plan, out: Path) -> Job:
-    phantom = plan.data.phantom
-    assert phantom is not None  # the schema wants a source or a phantom
-    folder = out / "phantom"
+def _pool_jobs(plan: Plan, out: Path) -> Iterator[Job]:
+    """Yield the jobs that make the store of a pool."""
+    made, folder = plan.data.pool_phantom, plan.data.pool
+    if made is None:
+        assert folder is not None  # the schema wants one
+        yield _ingest(plan, "ingest-pool", folder, out / POOL, (), layout="images")
+        return
+    source = out / "phantom-pool"
+    yield _phantom("phantom-pool", made, source)
+    # With its table: what a teacher finds can then be compared with what there is.
+    yield _ingest(plan, "ingest-pool", source, out / POOL, ("phantom-pool",), layout="kaggle")
+
+
+def _phantom(name: str, phantom: PhantomSection, folder: Path) -> Job:
     options = (
         *("--images", str(phantom.images), "--seed", str(phantom.seed)),
         *("--normals", str(phantom.normal_share)),
         *("--min-side", str(phantom.min_side_px), "--max-side", str(phantom.max_side_px)),
     )
     arguments = ("phantom", str(folder), *options)
-    return Job("phantom", arguments, folder / "train.csv", not_resumable=folder)
+    return Job(name, arguments, folder / "train.csv", not_resumable=folder)
 
 
 def _ingest(

@@ -13,7 +13,7 @@ from cxrssl.evaluate.checkpoint import evaluate
 from cxrssl.evaluate.intervals import Bootstrap
 from cxrssl.finetune import finetune
 from cxrssl.pretrain import pretrain
-from cxrssl.run.processes import check_process_count, missing_processes
+from cxrssl.run.processes import check_divides, check_process_count, missing_processes
 from support import ROOT, finetune_recipe, output_of, pretrain_recipe, run_python
 
 TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m")
@@ -223,3 +223,9 @@ def test_less_than_was_asked_for_is_told_from_what_a_launcher_leaves(
 ) -> None:
     warning = missing_processes(environment, num_processes=num_processes, num_gpus=num_gpus)
     assert warning is None if expected is None else str(warning).startswith(expected)
+
+
+def test_a_batch_is_shared_out_evenly_or_refused() -> None:
+    check_divides("unlabelled.batch_size", 4, num_processes=2)
+    with pytest.raises(RunError, match=r"unlabelled\.batch_size 3 does not divide among 2"):
+        check_divides("unlabelled.batch_size", 3, num_processes=2)

@@ -24,7 +24,7 @@ from cxrssl.models.detector import Detector
 from cxrssl.run.average import average_of
 from cxrssl.run.checkpoint import Checkpoints
 from cxrssl.run.folder import RunFolder, check_run, open_run
-from cxrssl.run.processes import Accelerator, start_accelerator
+from cxrssl.run.processes import Accelerator, check_divides, start_accelerator
 from cxrssl.run.progress import say
 from cxrssl.run.provenance import provenance
 from cxrssl.run.schedule import LearningRate
@@ -73,6 +73,9 @@ def set_up(recipe: FinetuneRecipe, out: Path, *, resume: bool) -> Setup:
         CxrsslError: If the store, its boxes, the run folder or initial weights can't be used.
     """
     accelerator = start_accelerator(recipe.precision, batch_size=recipe.batch_size)
+    if recipe.unlabelled is not None:
+        name, size = "unlabelled.batch_size", recipe.unlabelled.batch_size
+        check_divides(name, size, num_processes=accelerator.num_processes)
     writes, recipe_yaml = accelerator.is_main_process, to_yaml(recipe)
     if resume and writes:
         renew_run_recipe(out, FinetuneRecipe)

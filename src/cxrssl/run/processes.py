@@ -78,11 +78,7 @@ def start_accelerator(precision: Precision, *, batch_size: int) -> Accelerator:
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
     )
     check_process_count(os.environ, num_processes=accelerator.num_processes)
-    if batch_size % accelerator.num_processes:
-        raise RunError(
-            f"batch_size {batch_size} does not divide among {accelerator.num_processes} processes. "
-            "It counts images over all processes; choose a multiple."
-        )
+    check_divides("batch_size", batch_size, num_processes=accelerator.num_processes)
     if accelerator.device.type == "cuda":
         check_architecture()
     shortfall = missing_processes(
@@ -91,6 +87,24 @@ def start_accelerator(precision: Precision, *, batch_size: int) -> Accelerator:
     if shortfall is not None and accelerator.is_main_process:
         warn(shortfall)
     return accelerator
+
+
+def check_divides(name: str, batch_size: int, *, num_processes: int) -> None:
+    """Check that every process gets as many images of a batch as the others.
+
+    Args:
+        name: The recipe's field, for the message.
+        batch_size: Images in a global batch.
+        num_processes: Number of processes that share it.
+
+    Raises:
+        RunError: If one would get fewer.
+    """
+    if batch_size % num_processes:
+        raise RunError(
+            f"{name} {batch_size} does not divide among {num_processes} processes. It counts "
+            "images over all processes; choose a multiple."
+        )
 
 
 def start_processes() -> PartialState:

@@ -13,7 +13,7 @@ from cxrssl.config.difference_words import (
     Known,
     difference_text,
     differences,
-    pool_users,
+    pool_overlap_text,
     subject,
 )
 from cxrssl.config.load import flattened, load_recipe, to_yaml
@@ -189,11 +189,18 @@ def test_a_treatment_and_its_control_are_equal_in_all_else() -> None:
 
 
 def test_pasting_needs_a_number_of_steps_as_it_makes_epochs_longer() -> None:
-    pasted, control = recipe(paste=PASTE, max_steps=8), recipe(max_steps=8)
+    steps = {"max_steps": 8, "epochs": 8}
+    pasted, control = recipe(paste=PASTE, **steps), recipe(**steps)
     assert unequal(pasted, control) == []
+    short = {"max_steps": 8, "epochs": 7}  # which may end before eight steps
+    (fault,) = unequal(recipe(paste=PASTE, **short), recipe(**short))
+    assert fault.endswith("so that both have the same labelled steps")
+    best = steps | {"keep": "best", "validate_every_epochs": 1}
+    (fault,) = unequal(recipe(paste=PASTE, **best), recipe(**best))
+    assert fault.endswith("keep: best chooses among them: set keep to last")
     (fault,) = unequal(recipe(paste=PASTE, max_steps=None), recipe(max_steps=None))
     assert fault.startswith(
-        "paste.repeats is 3 and 1, which makes epochs of other lengths, and max"
+        "paste.repeats is 3 and 1, which makes epochs of other lengths: set max_steps"
     )
     once = {**PASTE, "repeats": 1.0}
     assert unequal(recipe(paste=once, max_steps=None), recipe(max_steps=None)) == []
@@ -315,8 +322,11 @@ def test_what_saves_labels_is_called_pretraining_where_it_is_that_alone() -> Non
     assert subject(made_plan(imagenet), "ssl") == "pretraining"
     assert subject(treated(), "aug") == "strong"
     assert subject(treated("treatments.aug.pretraining=simclr"), "aug") == "strong"
-    assert pool_users(treated()) == ""
     pool = "treatments.aug.unlabelled_pool=external", "data.pool=films"
-    assert pool_users(treated(*pool)) == "the teacher"
+    assert pool_overlap_text(treated(*pool), "saw") == (
+        "the teacher leaves out those that are equal byte for byte."
+    )
     both = treated(*pool, "pretrainings.simclr.pool=external")
-    assert pool_users(both) == "pretraining and the teacher"
+    text = pool_overlap_text(both, "saw")
+    assert text.startswith("pretraining saw their pixels, if not their labels.")
+    assert text.endswith("The teacher leaves out those that are equal byte for byte.")

@@ -221,7 +221,8 @@ def test_normal_images_keep_no_pseudo_box_and_silent_ones_do_not_count(
     views = [view._replace(place=place) for view, place in zip(
         views_of(identity(), identity(), identity()), (quiet, other, other), strict=True
     )]  # fmt: skip
-    losses = teacher._losses(network, views, [box, box, no_boxes()], 3)  # type: ignore[arg-type]
+    found = teacher._counted(views, [box, box, no_boxes()])
+    losses = teacher._losses(network, views, found, 3)  # type: ignore[arg-type]
     assert seen == [[0, 1]], "the normal image is background, and the silent one is not looked at"
     assert float(losses["loss_objectness"]) == 1
     assert float(losses["loss_box_reg"]) == 0, "sides of pseudo boxes do not count"

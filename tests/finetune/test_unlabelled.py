@@ -3,12 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from cxrssl.core.errors import DataError, RecipeError
 from cxrssl.core.labels import NO_FINDING
 from cxrssl.data.detection import examples_of, splits_of
+from cxrssl.data.sampling import Visit
 from cxrssl.data.store import Store
 from cxrssl.finetune.splits import labelled_splits, lines_on_changes, training_images
 from cxrssl.finetune.unlabelled import Unlabelled, unlabelled_images
@@ -166,3 +168,62 @@ def test_an_augmentation_that_would_lose_boxes_is_said(store: Store) -> None:
     gentle = finetune_recipe(store.folder, augment, "augment.scale=[0.9, 1.0]")
     images, _ = training_images(store, labelled_splits(store, gentle).train, gentle)
     assert lines_on_changes(images) == []
+
+
+def test_copies_of_test_images_among_unread_ones_are_left_out(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = ("data.label_fraction=0.4", "data.normals=true")
+    before = unlabelled_of(store, *changes)
+    splits = splits_of(store, protocol="corrected", normals=True)
+    tested = next(name for name, split in splits.items() if split == "test")
+    copied, hashes = before.ids[0], store.source_sha256()
+    monkeypatch.setattr(Store, "source_sha256", lambda _: hashes | {copied: hashes[tested]})
+    after = unlabelled_of(store, *changes)
+    assert after.ids == before.ids[1:]
+    assert after.left_out == {"that are a validation or test image, file for file": 1}
+
+
+def test_what_could_not_be_shuffled_is_refused(store: Store) -> None:
+    few = ("data.label_fraction=0.9", "data.normals=true", "unlabelled.pseudo_boxes=shuffled")
+    with pytest.raises(DataError, match="an image would get its own boxes"):
+        unlabelled_of(store, *few)
+
+
+def test_a_threshold_that_the_detector_does_not_reach_down_to_is_refused(store: Store) -> None:
+    with pytest.raises(RecipeError, match=r"threshold 0\.5 is below model\.score_threshold 0\.6"):
+        unlabelled_of(store, "model.score_threshold=0.6")
+
+
+def test_unknown_patients_and_a_student_without_augmentation_are_said(
+    store: Store, source: Path, tmp_path: Path
+) -> None:
+    lines = " ".join(unlabelled_of(store, pool=pool_of(source, tmp_path / "pool")).lines())
+    assert "the patient is not known" in lines
+    assert "augment is null: the student sees what the teacher sees" in lines
+
+
+def test_findings_are_pasted_into_the_boxes_that_are_named(store: Store) -> None:
+    name = store.classes[int(np.bincount(np.concatenate(
+        [e.labels for e in examples_of(store, fusion="consensus", iou=0.2)]
+    )).argmax())]  # fmt: skip
+    paste = small(within=[name], largest_side=0.2, scale=[0.3, 0.3], most=5)
+    recipe = finetune_recipe(store.folder, paste, "data.flip_probability=0")
+    images, plan = training_images(store, labelled_splits(store, recipe).train, recipe)
+    label, placed = store.classes.index(name), 0
+    for visit in plan.visits(0):
+        example = images.examples[visit.row]
+        hosts = example.boxes[example.labels == label]
+        more = images[visit][1]["boxes"][len(example.boxes) :].numpy()
+        if len(hosts):
+            placed += len(more)
+            for box in more:
+                inside = np.all(box[:2] >= hosts[:, :2], axis=1)
+                inside &= np.all(box[2:] <= hosts[:, 2:], axis=1)
+                assert inside.any()
+    assert placed > 0
+    drawn = sum(images.num_drawn(Visit(0, row)) for row in range(len(images.examples)))
+    there = sum(len(images[Visit(0, row)][1]["labels"]) for row in range(len(images.examples)))
+    there -= sum(len(example.boxes) for example in images.examples)
+    (line,) = lines_on_changes(images)
+    assert f"{drawn - there} of {drawn} findings" in line

@@ -80,6 +80,19 @@ def test_a_detectors_card_has_the_scores_with_their_intervals() -> None:
     assert first.metric_args == {"interval_95": [0.23, 0.27]}
 
 
+def test_a_card_has_the_strictest_terms_of_what_taught_and_says_of_how_many_films() -> None:
+    recipe = finetune_recipe(Path("s"))
+    metrics = result(0.25) | {"unlabelled": {"images": 40}}
+    made = evidence(recipe, metrics, data_origin="phantom")
+    assert "made images" in detector_card(made, LABEL)
+    taught = evidence(
+        recipe, metrics, data_origin="phantom", unlabelled={"data_origin": "VinDr-CXR"}
+    )
+    card = detector_card(taught, LABEL)
+    assert "with a teacher on 40 films without labels" in card
+    assert "arXiv 2012.15029" in card
+
+
 def test_a_start_of_which_a_part_is_left_says_so_and_keeps_its_record() -> None:
     run = evidence(finetune_recipe(Path("s")), result(0.25))
     body = {"keep_stages": 2, "num_stages": 5, "kept": ["a"], "drawn": [], "random": ["b"]}

@@ -66,6 +66,22 @@ def test_a_pool_that_holds_test_images_is_named(
     assert cautions(made_plan(*POOLED), store, pool, tested[3:]) == []
 
 
+def test_what_no_interval_holds_is_said(store: Store) -> None:
+    folds = "data.source=films", "data.folds=3", "data.fresh_seeds=true", "protocol=corrected"
+    external = "data.pool=films2", "pretrainings.simclr.pool=external", "faults=[]"
+    texts = " ".join(cautions(made_plan(*folds, *external), None, None, []))
+    assert "start from one pretraining run: what another one would change is in no" in texts
+    own = " ".join(cautions(made_plan(*folds, "faults=[]"), None, None, []))
+    assert "start from one pretraining run" not in own
+    knows = (
+        "treatments={t: {title: taught, unlabelled_pool: rest, set: {ema: {decay: 0.9}, unlabelled: "
+        "{batch_size: 2, burn_in_steps: 1, threshold: 0.5, weight: 1.0, ramp_steps: 0, "
+        "relation_weight: 0.0, known_normals: true, pseudo_boxes: teacher}}}}"
+    )
+    (text,) = (one for one in cautions(made_plan(knows), None, None, []) if "taught" in one)
+    assert "knows which of the films without labels readers found normal" in text
+
+
 def test_a_file_is_known_by_its_bytes(source: Path, store: Store) -> None:
     hashes = store.source_sha256()
     assert set(hashes) == {image.image_id for image in store.images}

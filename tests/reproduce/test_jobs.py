@@ -263,7 +263,7 @@ def test_pairs_that_differ_in_more_than_the_treatment_are_refused(tmp_path: Path
     by_epochs = taught("rest", pasted, "finetuning.set={max_steps: null}")
     with pytest.raises(RunError, match="taught-50-seed0 can't be compared with its control ema-50"):
         check(by_epochs, trainings(by_epochs, tmp_path), ANY_START)
-    by_steps = taught("rest", pasted, "finetuning.set={max_steps: 3}")
+    by_steps = taught("rest", pasted, "finetuning.set={max_steps: 3, epochs: 3}")
     runs = trainings(by_steps, tmp_path)
     check(by_steps, runs, ANY_START)
     longer = [

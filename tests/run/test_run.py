@@ -243,8 +243,13 @@ def test_a_run_does_not_go_on_with_other_data(tmp_path: Path) -> None:
     (run.checkpoints / "step-00000004").mkdir(parents=True)
     with pytest.raises(RunError, match="other data: pool 24 images then, pool 25 images now"):
         run.write_provenance(transfer=None, provenance=begun)
-    with pytest.raises(RunError, match="pool 24 images now, with other pixels or boxes"):
+    with pytest.raises(
+        RunError, match="pool 24 images now, with other pixels, boxes or images without"
+    ):
         run.write_provenance(transfer=None, provenance=fewer | {"data_fingerprint": "g"})
+    pool = {"unlabelled": {"data_fingerprint": "p"}}
+    with pytest.raises(RunError, match="boxes or images without labels"):
+        run.write_provenance(transfer=None, provenance=fewer | pool)
     run.write_provenance(transfer=None, provenance=fewer | {"git": {"sha": "c"}})
     assert json.loads((run.path / "provenance.json").read_text())["git"] == {"sha": "c"}
 

@@ -29,10 +29,20 @@ def _other_fields(recipe: FinetuneRecipe) -> dict[str, object]:
 
 
 def _unequal_epochs(recipe: FinetuneRecipe, control: FinetuneRecipe) -> Iterator[str]:
-    """Yield that epochs are not equally long where their number ends the run."""
+    """Yield that epochs are not equally long where something counts them."""
     repeats = [1.0 if side.paste is None else side.paste.repeats for side in (recipe, control)]
-    if repeats[0] != repeats[1] and recipe.max_steps is None:
+    if repeats[0] == repeats[1]:
+        return
+    text = (
+        f"paste.repeats is {repeats[0]:g} and {repeats[1]:g}, which makes epochs of other lengths"
+    )
+    # An epoch has a step at least, so that with as many epochs as steps they never end the run.
+    if recipe.max_steps is None or recipe.epochs < recipe.max_steps:
         yield (
-            f"paste.repeats is {repeats[0]:g} and {repeats[1]:g}, which makes epochs of other "
-            "lengths, and max_steps is null: set it, so that both have the same labelled steps"
+            f"{text}: set max_steps, and epochs to as many, so that both have the same labelled "
+            "steps"
         )
+    if recipe.optim.schedule == "steps":
+        yield f"{text}, and optim.drop_epochs counts them: take the schedule cosine or constant"
+    if recipe.keep == "best":
+        yield f"{text}, and keep: best chooses among them: set keep to last"

@@ -108,12 +108,24 @@ def subject(plan: Plan, name: str) -> str:
     return "pretraining" if is_pretraining else treatment.title
 
 
-def pool_users(plan: Plan) -> str:
-    """Return what learns from the pool of a plan."""
+def pool_overlap_text(plan: Plan, verb: str) -> str:
+    """Return what follows for test images that are in the pool of a plan too.
+
+    Args:
+        plan: The plan.
+        verb: How pretraining and their pixels met, such as `saw`.
+    """
     pretrains = any(section.pool == "external" for section in plan.pretrainings.values())
     teaches = any(section.unlabelled_pool == "external" for section in plan.treatments.values())
-    users = [("pretraining", pretrains), ("the teacher", teaches)]
-    return " and ".join(name for name, uses in users if uses)
+    parts = []
+    if pretrains or not teaches:
+        parts.append(
+            f"pretraining {verb} their pixels, if not their labels. Take them out of data.pool."
+        )
+    if teaches:
+        start = "The" if parts else "the"
+        parts.append(f"{start} teacher leaves out those that are equal byte for byte.")
+    return " ".join(parts)
 
 
 def _start(

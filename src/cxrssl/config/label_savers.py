@@ -12,6 +12,7 @@ from cxrssl.config.section import MOST, Fraction, Probability, Section
 from cxrssl.data.cuts.augmentation import AugmentRanges, CutoutRanges
 from cxrssl.data.cuts.paste import PasteRanges
 
+Multiple = Annotated[float, Field(ge=0.1, le=10)]
 Positive = Annotated[float, Field(gt=0, le=100)]
 NotNegative = Annotated[float, Field(ge=0, le=100)]
 Degrees = Annotated[float, Field(ge=0, le=45)]
@@ -41,7 +42,7 @@ class CutoutSection(Section):
 class AugmentSection(Section):
     """Random changes of a training image and its boxes, on top of `data.flip_probability`."""
 
-    scale: tuple[Positive, Positive]
+    scale: tuple[Multiple, Multiple]
     """Least and largest size, as a multiple of the image's own."""
     shift: Probability
     """Largest shift along each side, as a share of the side."""
@@ -72,7 +73,7 @@ class AugmentSection(Section):
 
 
 class PasteSection(Section):
-    """Small findings, copied from other labelled images and pasted into a training image."""
+    """Small findings of the labelled images, copied and pasted into training images."""
 
     largest_side: Fraction
     """A finding is small if neither side is longer than this share of the image's."""
@@ -82,7 +83,7 @@ class PasteSection(Section):
     """Of pasting something into an image."""
     most: int = Field(ge=1, le=100)
     """So many findings an image, or fewer where there is no free place."""
-    scale: tuple[Positive, Positive]
+    scale: tuple[Multiple, Multiple]
     """Least and largest size, as a multiple of the finding's own."""
     rotation_degrees: Degrees
     """Largest turn to either side."""

@@ -54,8 +54,10 @@ class PlanData(Section):
     pool: Path | None = None
     """Folder of more images, whose labels are not read, for pretrainings and teachers that have the
     pool `external`."""
+    pool_patient_from: str = ""
+    """As `patient_from`, for the files of `pool`."""
     pool_phantom: PhantomSection | None = None
-    """A made pool, whose labels are hidden, for a plan without the folder `pool`."""
+    """A made pool for teachers, whose labels are hidden, for a plan without the folder `pool`."""
     size_px: SidePx
     fit: Literal["squash", "letterbox"]
     """How an image becomes a square: stretched, as in the paper, or with black borders."""
@@ -224,6 +226,12 @@ class Plan(Section):
         return self
 
     @model_validator(mode="after")
+    def _sizing_has_no_made_pool(self) -> "Plan":
+        if self.sizing is not None and self.data.pool_phantom is not None:
+            raise ValueError("data.pool_phantom is for plans without a section sizing")
+        return self
+
+    @model_validator(mode="after")
     def _values_are_unique(self) -> "Plan":
         texts = {
             "label_fractions": [f"{100 * fraction:g} %" for fraction in self.label_fractions],
@@ -254,7 +262,7 @@ class Plan(Section):
                 )
             if section.unlabelled_pool == "external" and not self.data.has_pool:
                 raise ValueError(
-                    f"treatment {name} has unlabelled_pool external, and data.pool is null: name a "
+                    f"treatment {name} has unlabelled_pool external, and there is no pool: name a "
                     "folder of images with --set data.pool"
                 )
         return self
@@ -263,10 +271,11 @@ class Plan(Section):
     def _pretraining_references_exist(self) -> "Plan":
         for name, section in self.pretrainings.items():
             self._check_pretraining(f"pretrainings.{name}.after", section.after)
-            if section.pool == "external" and not self.data.has_pool:
+            if section.pool == "external" and self.data.pool is None:
+                made = " (data.pool_phantom is for teachers)" if self.data.has_pool else ""
                 raise ValueError(
-                    f"pretrainings.{name} needs data.pool, and it is null: name a folder of images "
-                    "with --set data.pool"
+                    f"pretrainings.{name} needs data.pool, and it is null{made}: name a folder of "
+                    "images with --set data.pool"
                 )
         return self
 

@@ -301,6 +301,13 @@ class FinetuneRecipe(Training):
             raise ValueError(
                 "unlabelled needs ema: the teacher is the average of the weights. Set ema.decay"
             )
+        least = self.model.score_threshold
+        if self.unlabelled.threshold < least:
+            raise ValueError(
+                f"unlabelled.threshold {self.unlabelled.threshold:g} is below "
+                f"model.score_threshold {least:g}, and the teacher has no weaker boxes. Raise the "
+                "first, or lower the second"
+            )
         burn_in = self.unlabelled.burn_in_steps
         if self.max_steps is not None and burn_in >= self.max_steps:
             raise ValueError(

@@ -143,6 +143,15 @@ class DetectionImages(Dataset[tuple[Tensor, Target]]):
         )
         return torch.from_numpy(pixels.copy())[None], target
 
+    def num_drawn(self, visit: Visit) -> int:
+        """Return how many findings are drawn for an image: those without a place are left out."""
+        if self.paste is None or not len(self.paste.findings):
+            return 0
+        row = self.examples[visit.row].row
+        generator = view_generator(self.seed, visit.epoch, row, visit.repeat)
+        generator.random()  # the flip comes first
+        return number_of_pastes(self.paste.ranges, generator)
+
     def _pixels(self, example: Example) -> Pixels:
         return self.intensity.prepare(self.store.pixels(example.row))
 
@@ -152,16 +161,18 @@ class DetectionImages(Dataset[tuple[Tensor, Target]]):
         """Return an image with pasted findings, its boxes [N, 4] and their classes [N]."""
         boxes, labels = example.boxes.reshape(-1, 4), example.labels
         areas = paste_areas(self.store, example, paste.within)
+        # A lung that findings are pasted into is no box that they must not cover.
+        taken = boxes[~np.isin(labels, paste.within)]
         count = number_of_pastes(paste.ranges, generator) if len(paste.findings) else 0
         for _ in range(count):
             number, box_number = paste.findings[int(generator.integers(len(paste.findings)))]
             area = areas[int(generator.integers(len(areas)))]
             finding = self.examples[number]
             box = finding.boxes[box_number]
-            place = draw_place(box, boxes, area, paste.ranges, generator)
+            place = draw_place(box, taken, area, paste.ranges, generator)
             if place is not None:
                 pixels = pasted(pixels, self._pixels(finding), box, place)
-                boxes = np.concatenate([boxes, place.box[None]])
+                boxes, taken = (np.concatenate([one, place.box[None]]) for one in (boxes, taken))
                 labels = np.append(labels, finding.labels[box_number])
         return pixels, boxes, labels
 

@@ -102,11 +102,12 @@ class PseudoBoxLog:
                 warn(self._nothing_found())
 
     def _nothing_found(self) -> str:
+        background = " but background" if any(self._unlabelled.normal) else ""
         return (
             f"no box of the teacher's has reached unlabelled.threshold {self._threshold:g} in the "
             f"last {self._steps_without} steps: the {len(self._unlabelled.images.rows)} images "
-            "without labels teach nothing. Lower the threshold, raise unlabelled.burn_in_steps, or "
-            "leave them out (unlabelled: null)."
+            f"without labels teach nothing{background}. Lower the threshold, raise "
+            "unlabelled.burn_in_steps, or leave them out (unlabelled: null)."
         )
 
 

@@ -1,7 +1,7 @@
 """Training, validation and test images of a fine-tuning run."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,9 +21,12 @@ from cxrssl.data.detection import (
 from cxrssl.data.fusion import reader_of
 from cxrssl.data.loaders import DetectionImages, Paste
 from cxrssl.data.protocol import SPLITS, Split, labelled_ids
-from cxrssl.data.sampling import BatchPlan, repeat_factors
+from cxrssl.data.sampling import BatchPlan, Visit, repeat_factors
 from cxrssl.data.store import Store
 from cxrssl.data.usage import Usage, usage_of
+
+_MOST_TRIED = 200
+"""Images on which findings are pasted to see how many have no place."""
 
 
 @dataclass(frozen=True)
@@ -187,6 +190,28 @@ def training_images(
 
 def lines_on_changes(images: DetectionImages) -> list[str]:
     """Return in words what of the random changes of images is not as the recipe says."""
+    return [*_lines_on_places(images), *_lines_on_pastes(images)]
+
+
+def _lines_on_pastes(images: DetectionImages) -> list[str]:
+    """Say how many findings find no free place, by the first images of an epoch."""
+    if images.paste is None:
+        return []
+    visits = [Visit(0, row) for row in range(min(len(images.examples), _MOST_TRIED))]
+    drawn = sum(images.num_drawn(visit) for visit in visits)
+    there = sum(len(images.examples[visit.row].boxes) for visit in visits)
+    plain = replace(images, augment=None)
+    placed = sum(len(plain[visit][1]["labels"]) for visit in visits) - there
+    if placed >= drawn:
+        return []
+    return [
+        f"paste: {drawn - placed} of {drawn} findings that were drawn for the first {len(visits)} "
+        "images have no free place, and are left out."
+    ]
+
+
+def _lines_on_places(images: DetectionImages) -> list[str]:
+    """Say how many images keep their place, because no geometry shows all of their boxes."""
     if images.augment is None:
         return []
     generator = np.random.default_rng(images.seed)

@@ -72,6 +72,7 @@ class Teacher:
             return {}
         views = next(self._batches)
         found, teacher_rows = self._look(views)
+        found = self._counted(views, found)
         self._log.add(views, found)
         ramp = ramp_at(section, step)
         losses = {
@@ -106,16 +107,22 @@ class Teacher:
             return found, self._rows(self._teacher, weak)
         return found, torch.empty(0)
 
+    def _counted(self, views: list[TwoViews], found: list[PseudoBoxes]) -> list[PseudoBoxes]:
+        """Return the boxes that count: none on films known to be normal, others if shuffled."""
+        setup = self._setup
+        if self._section.pseudo_boxes == "shuffled":
+            rank, num_processes = setup.accelerator.process_index, setup.accelerator.num_processes
+            found = of_next_image(found, rank=rank, num_processes=num_processes)
+        normal = [self._normal[view.place] for view in views]
+        return [no_boxes() if quiet else one for one, quiet in zip(found, normal, strict=True)]
+
     def _losses(
         self, network: nn.Module, views: list[TwoViews], found: list[PseudoBoxes], step: int
     ) -> dict[str, Tensor]:
         """Return the student's losses on strong views, those of box sides times zero."""
         setup = self._setup
         rank, num_processes = setup.accelerator.process_index, setup.accelerator.num_processes
-        if self._section.pseudo_boxes == "shuffled":
-            found = of_next_image(found, rank=rank, num_processes=num_processes)
         normal = [self._normal[view.place] for view in views]
-        found = [no_boxes() if quiet else one for one, quiet in zip(found, normal, strict=True)]
         shown = [strong_view(view, one) for view, one in zip(views, found, strict=True)]
         counted = [
             place

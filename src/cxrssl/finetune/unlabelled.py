@@ -69,7 +69,22 @@ class Unlabelled:
         lines = [f"{len(self.images.rows):,} images without labels{known}."]
         if self.left_out:
             lines.append(f"Left out of them: {left_out_text(self.left_out)}.")
+        if self.is_pool and self.num_unknown_patients:
+            lines.append(
+                f"Of {self.num_unknown_patients:,} of them the patient is not known: whether they "
+                "show one with validation or test images can't be told."
+            )
+        if self.images.augment is None:
+            lines.append(
+                "augment is null: the student sees what the teacher sees, but for mirroring."
+            )
         return lines
+
+    @property
+    def num_unknown_patients(self) -> int:
+        """The number of images of which no patient is known."""
+        images = self.images.store.images
+        return sum(not images[row].patient for row in self.images.rows)
 
 
 def unlabelled_images(
@@ -97,11 +112,11 @@ def unlabelled_images(
             "steps: no image without labels would be looked at. Lower it, or train longer."
         )
     pool = store if section.store is None else Store(section.store)
+    _check_size(pool, store)
+    offered = {image.image_id for image in pool.images}
     if section.store is None:
-        chosen, left_out = _rest(store, splits, recipe), dict[str, int]()
-    else:
-        _check_size(pool, store)
-        chosen, left_out = _of_pool(pool, store, recipe)
+        offered = _rest(store, splits, recipe)
+    chosen, left_out = _not_held_out(pool, offered, store, recipe)
     rows = [row for row, image in enumerate(pool.images) if image.image_id in chosen]
     if not rows:
         reasons = f": {left_out_text(left_out)}" if left_out else ""
@@ -109,6 +124,12 @@ def unlabelled_images(
             f"none of the {len(pool)} images of {pool.folder} can be used without its label"
             f"{reasons}. Name a store of other images (unlabelled.store), or lower "
             "data.label_fraction."
+        )
+    if section.pseudo_boxes == "shuffled" and len(rows) < section.batch_size:
+        raise DataError(
+            f"there are {len(rows)} images without labels, fewer than unlabelled.batch_size "
+            f"{section.batch_size}: an image would get its own boxes. Lower it, or take more "
+            "images."
         )
     augment = None if recipe.augment is None else recipe.augment.ranges
     images = UnlabelledImages(
@@ -147,8 +168,13 @@ def _check_size(pool: Store, store: Store) -> None:
         )
 
 
-def _of_pool(pool: Store, store: Store, recipe: FinetuneRecipe) -> tuple[set[str], dict[str, int]]:
-    """Return the images of another store that show no validation or test image or patient."""
+def _not_held_out(
+    pool: Store, offered: set[str], store: Store, recipe: FinetuneRecipe
+) -> tuple[set[str], dict[str, int]]:
+    """Return the offered images of a pool that show no validation or test image or patient.
+
+    A copy of such an image counts as that image, in the store of the labelled images too.
+    """
     splits = splits_of(store, protocol=recipe.data.protocol, normals=recipe.data.normals)
     held_out = {name for name, split in splits.items() if split != "train"}
     held_out |= {image.image_id for image in store.images if image.part in ("val", "test")}
@@ -156,15 +182,15 @@ def _of_pool(pool: Store, store: Store, recipe: FinetuneRecipe) -> tuple[set[str
     held_hashes = {hashes[name] for name in held_out}
     held_patients = {patients[name] for name in held_out if name in patients}
     pool_hashes, pool_patients = pool.source_sha256(), patients_of(pool)
-    ids = {image.image_id for image in pool.images}
-    same_image = {name for name in ids if pool_hashes[name] in held_hashes}
-    same_patient = {name for name in ids if pool_patients.get(name) in held_patients} - same_image
+    same_image = {name for name in offered if pool_hashes[name] in held_hashes}
+    same_patient = {name for name in offered if pool_patients.get(name) in held_patients}
+    same_patient -= same_image
     counts = {
         "that are a validation or test image, file for file": len(same_image),
         "of a patient with validation or test images": len(same_patient),
     }
     left_out = {reason: count for reason, count in counts.items() if count}
-    return ids - same_image - same_patient, left_out
+    return offered - same_image - same_patient, left_out
 
 
 def _normal_ids(store: Store) -> set[str]:

@@ -23,6 +23,7 @@ _SCORES = {
     "AR100_agnostic": "the same, of any class (the paper's AR)",
 }
 _PRIOR_SCORES = {"froc_mean": "mean FROC sensitivity", "AP50": "mAP50", "AP": "mAP"}
+_STRICTEST_FIRST = ("VinDr-CXR", "unknown", None, "phantom")
 _CODE = "The Python files beside them are cxrssl's, under Apache-2.0."
 _START_TITLES = {
     "random": "random weights",
@@ -61,7 +62,8 @@ def detector_card(evidence: Evidence, label: Label) -> str:
         "title": f"{title} on {model.backbone} for {DATA_TITLES[origin]}",
         "summary": (
             f"A {title} with timm's `{model.backbone}` in it, fine-tuned on "
-            f"{percent(data.label_fraction)} % of the training labels ({_amount_text(metrics)}). "
+            f"{percent(data.label_fraction)} % of the training labels ({_amount_text(metrics)})"
+            f"{_unlabelled_text(metrics)}. "
             f"It started from {_start_text(evidence)}. "
             f"mAP on the test split is {_score_text(metrics['metrics']['AP'])}, mAP50 "
             f"{_score_text(metrics['metrics']['AP50'])}."
@@ -159,7 +161,7 @@ def backbone_card(evidence: Evidence, label: Label, detectors: list[Evidence]) -
 
 def _common_fields(evidence: Evidence, label: Label) -> dict[str, Any]:
     """Return the fields that both cards have."""
-    origin = evidence.provenance.get("data_origin")
+    origin = _strictest_origin(evidence.provenance)
     return {
         "repo": label.repo,
         "tag": label.tag,
@@ -174,6 +176,19 @@ def _common_fields(evidence: Evidence, label: Label) -> dict[str, Any]:
         "license": licence_text(label.licence, "weights"),
         "version": __version__,
     }
+
+
+def _strictest_origin(provenance: Mapping[str, Any]) -> Any:  # noqa: ANN401 - of a JSON file
+    """Return whose images a run was trained on: of several, those with the strictest terms."""
+    records = [provenance, *([provenance["unlabelled"]] if "unlabelled" in provenance else [])]
+    origins = [record.get("data_origin") for record in records]
+    return next((one for one in _STRICTEST_FIRST if one in origins), origins[0])
+
+
+def _unlabelled_text(metrics: Mapping[str, Any]) -> str:
+    """Say what a teacher learnt from besides; empty without one."""
+    unlabelled = metrics.get("unlabelled")
+    return f", with a teacher on {unlabelled['images']} films without labels" if unlabelled else ""
 
 
 def _replaced_text(body: Mapping[str, Any] | None) -> str:

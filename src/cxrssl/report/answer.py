@@ -132,8 +132,13 @@ def answer(plan: Plan, results: Results, saved: list[Saved]) -> str:
 def why_no_answer(plan: Plan, results: Results, control: str, saved: Sequence[Saved]) -> str | None:
     """Return why it can't be said what was saved against a control, None where it can."""
     metric, fraction = METRICS[plan.answer.metric], plan.answer.label_fraction
-    all_labels = conditions_of(plan, control)[-1]
+    conditions = conditions_of(plan, control)
+    if not conditions:
+        return f"{plan.treatments[control].title} has no arm in the plan to be compared with."
+    all_labels = conditions[-1]
     control_score = results.mean(all_labels, plan.answer.metric)
+    if control_score is None and results.at(all_labels) and plan.data.fresh_seeds:
+        return f"{metric} can't be computed in every fold: take fewer folds, or more images."
     if control_score is None and results.at(all_labels):
         return f"{metric} can't be computed: the test images hold no true box. Take more images."
     if control_score is None or all(saving.fraction != fraction for saving in saved):

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from cxrssl.config.difference_words import pool_users
+from cxrssl.config.difference_words import pool_overlap_text
+from cxrssl.config.load import flattened
 from cxrssl.config.plan import Plan
 from cxrssl.core.labels import FINDINGS
 from cxrssl.data.detection import Example
@@ -39,8 +40,19 @@ def cautions(
             f"Scores that are compared are means over the {plan.num_repeats} folds, each on films "
             "and with a seed of its own; intervals are of t over folds. Folds share films "
             "that they are trained on, the more the larger the share of the labels: there, "
-            "intervals may be too narrow. Scores by class, curves over scores and pictures are of "
-            "all films together."
+            "intervals may be too narrow. Scores by class, curves over scores, pictures and "
+            "report.csv are of all films together."
+        )
+        texts += _shared_pretrainings(plan)
+    known = [
+        section.title
+        for section in plan.treatments.values()
+        if dict(flattened(section.set)).get("unlabelled.known_normals") is True
+    ]
+    if known:
+        texts.append(
+            f"{' and '.join(known)} knows which of the films without labels readers found normal. "
+            "That is reading, too, and no count of films, boxes or minutes has it."
         )
     if plan.num_repeats == 1:
         texts.append(
@@ -59,6 +71,22 @@ def cautions(
     if store is not None and pool is not None:
         texts.append(_in_pool(plan, store, pool, test, names_images=names_images))
     return [text for text in texts if text]
+
+
+def _shared_pretrainings(plan: Plan) -> list[str]:
+    """Return a caution for treatments whose pretraining is one run for all folds."""
+    shared = [
+        section.title
+        for section in plan.treatments.values()
+        if section.pretraining is not None
+        and plan.pretrainings[section.pretraining].pool == "external"
+    ]
+    if not shared:
+        return []
+    return [
+        f"All folds of {' and of '.join(shared)} start from one pretraining run: what another one "
+        "would change is in no interval."
+    ]
 
 
 def cautions_of_own_data(plan: Plan, store: Store | None, num_test: int) -> list[str]:
@@ -107,8 +135,5 @@ def _in_pool(
         has = "has" if len(equal_names) == 1 else "have"
         counts.append(f"{len(equal_names)} {has} the name of an image of it")
     example = f" (such as {(equal_bytes + equal_names)[0]})" if names_images else ""
-    user, verb = pool_users(plan) or "pretraining", "saw" if equal_bytes else "may have seen"
-    return (
-        f"Of {len(test)} test images {' and '.join(counts)}{example}: {user} {verb} their pixels, "
-        "if not their labels. Take them out of data.pool."
-    )
+    follows = pool_overlap_text(plan, "saw" if equal_bytes else "may have seen")
+    return f"Of {len(test)} test images {' and '.join(counts)}{example}: {follows}"

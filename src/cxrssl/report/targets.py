@@ -88,7 +88,8 @@ def targets_of(plan: Plan, results: Results) -> list[Target]:
             means = {fraction: mean for fraction, mean in estimates.items() if mean is not None}
             amounts = amounts_of(results, conditions)
             labels = labels_for_target(score, curve)
-            targets.append(Target(metric, score, name, labels, amounts, curve, means, len(seeds)))
+            repeats = len(next(iter(curve.values())).values)
+            targets.append(Target(metric, score, name, labels, amounts, curve, means, repeats))
     return targets
 
 

@@ -88,10 +88,14 @@ def treatment_section(
     fraction, metric = plan.answer.label_fraction, METRICS[plan.answer.metric]
     words = _words(plan, recipes, known)
     rows = [row for name in plan.treatments for row in _rows(plan, results, name, words)]
-    adjusted = holm_adjusted([row["p"] for row in rows])
-    for row, p_holm in zip(rows, adjusted, strict=True):
-        row["p_holm"] = p_holm
-    number = sum(row["control"] != "" for row in rows)
+    compared = [row for row in rows if row["control"]]
+    # A comparison that is not there yet counts as one that may be anything.
+    adjusted = holm_adjusted([1.0 if row["p"] is None else row["p"] for row in compared])
+    for row in rows:
+        row["p_holm"] = None
+    for row, p_holm in zip(compared, adjusted, strict=True):
+        row["p_holm"] = None if row["p"] is None else p_holm
+    number = len(compared)
     labels = label_percent(fraction)
     correction = (
         f" p (Holm) is corrected for the {number} comparisons of this table; intervals are not."

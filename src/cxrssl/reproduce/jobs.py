@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cxrssl.config.arms import Arm, Pretraining, pretrainings_of, run_arms_of, run_seed
@@ -122,12 +122,20 @@ def _pool_jobs(plan: Plan, out: Path) -> Iterator[Job]:
     made, folder = plan.data.pool_phantom, plan.data.pool
     if made is None:
         assert folder is not None  # the schema wants one
-        yield _ingest(plan, "ingest-pool", folder, out / POOL, (), layout="images")
+        yield _ingest_pool(plan, folder, out)
         return
     source = out / "phantom-pool"
     yield _phantom("phantom-pool", made, source)
     # With its table: what a teacher finds can then be compared with what there is.
     yield _ingest(plan, "ingest-pool", source, out / POOL, ("phantom-pool",), layout="kaggle")
+
+
+def _ingest_pool(plan: Plan, folder: Path, out: Path) -> Job:
+    """Return the job that ingests a folder of images, with their patients if they are known."""
+    job = _ingest(plan, "ingest-pool", folder, out / POOL, (), layout="images")
+    pattern = plan.data.pool_patient_from
+    options = ("--patient-from", pattern) if pattern else ()
+    return replace(job, arguments=(*job.arguments, *options))
 
 
 def _phantom(name: str, phantom: PhantomSection, folder: Path) -> Job:

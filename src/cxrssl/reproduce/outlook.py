@@ -7,7 +7,7 @@ from cxrssl.config.difference_words import (
     Known,
     difference_text,
     differences,
-    pool_users,
+    pool_overlap_text,
     subject,
 )
 from cxrssl.config.plan import Plan
@@ -51,11 +51,9 @@ def outlook(plan: Plan, images: PlanImages, runs: Sequence[Training]) -> Iterato
         yield f"Scores would be on {len(test)} test images{of}."
         num_in_pool = images.num_in_pool(test)
         if num_in_pool:
-            user = pool_users(plan) or "pretraining"
             yield (
                 f"{num_in_pool} of these test images {'is' if num_in_pool == 1 else 'are'} in "
-                f"data.pool as well: {user} would see their pixels, if not their labels. Take "
-                "them out of data.pool."
+                f"data.pool as well: {pool_overlap_text(plan, 'would see')}"
             )
         if len(test) < _FEW_TEST_IMAGES:
             yield (

@@ -42,7 +42,7 @@ def changes_of_sources(plan: Plan, out: Path) -> list[str]:
     folds = [out / store_name(fold) for fold in range(1, (data.folds or 0) + 1)]
     return [
         *_changes(data.source, [out / store_name(None), *folds], options),
-        *_changes(data.pool, [out / POOL], ReadOptions("images")),
+        *_changes(data.pool, [out / POOL], ReadOptions("images", data.pool_patient_from)),
     ]
 
 

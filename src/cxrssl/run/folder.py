@@ -73,13 +73,13 @@ class RunFolder:
         if checkpointed_step(self.path) is None or not path.is_file():
             return
         recorded = read_record(path)
-        fields = ("images", "data_fingerprint")
+        fields = ("images", "data_fingerprint", "unlabelled")
         if any(recorded.get(field) != provenance.get(field) for field in fields):
             before, now = (_image_counts(path, record) for record in (recorded, provenance))
+            other = ", with other pixels, boxes or images without labels" if before == now else ""
             raise RunError(
-                f"{self.path} was begun with other data: {before} then, {now} now"
-                f"{', with other pixels or boxes' if before == now else ''}. Put the store back as "
-                "it was, or name another folder with --out."
+                f"{self.path} was begun with other data: {before} then, {now} now{other}. Put the "
+                "store back as it was, or name another folder with --out."
             )
 
     def write_chunk_size(self, chunk_images: int) -> None:

@@ -22,6 +22,7 @@ Range = tuple[float, float]
 Generator = np.random.Generator
 _DRAWS = 10
 """How often a geometry is drawn that loses no box."""
+_LEAST_SIDE_PX = 1.0
 _MOST_CUT = 1 / 3
 """Share of a box that squares may take."""
 _BLUR_KERNEL_PX = 63
@@ -127,7 +128,7 @@ def moves(ranges: AugmentRanges) -> bool:
 def draw_geometry(
     boxes: Boxes, ranges: AugmentRanges, generator: Generator, *, size: tuple[int, int]
 ) -> Geometry | None:
-    """Draw a map under which the middle of each box [N, 4] stays in the view.
+    """Draw a map that keeps the middle of each box [N, 4] in view, and at least a pixel of it.
 
     Args:
         boxes: [N, 4] xyxy, pixels of the image.
@@ -148,7 +149,9 @@ def draw_geometry(
             shift_px=tuple(generator.uniform(-ranges.shift, ranges.shift, size=2) * sides),
         )
         moved = geometry.points(middles)
-        if bool(np.all((moved >= 0) & (moved <= sides))):
+        shown = clipped(geometry.boxes(boxes), width_px=size[0], height_px=size[1])
+        are_seen = np.all(shown[:, 2:] - shown[:, :2] >= _LEAST_SIDE_PX)
+        if bool(are_seen and np.all((moved >= 0) & (moved <= sides))):
             return geometry
     return None
 

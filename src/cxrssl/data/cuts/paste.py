@@ -21,6 +21,7 @@ Generator = np.random.Generator
 Area = tuple[float, float, float, float]
 _TRIES = 10
 """Places that are tried for a finding before it is left out."""
+_LEAST_SIDE_PX = 1.0
 _RIM_SIGMA = 0.15
 """Sigma of the rim as a share of the box's shorter side."""
 _RIM_SIGMAS = 2.0
@@ -101,8 +102,9 @@ def draw_place(
         pasted = geometry.boxes(box)[0]
         rim = _RIM_SIGMAS * _RIM_SIGMA * scale * min(box[2] - box[0], box[3] - box[1])
         outer = pasted + np.array([-rim, -rim, rim, rim])
-        is_inside = left <= outer[0] and top <= outer[1] and outer[2] <= right
-        if is_inside and outer[3] <= bottom and not _meets(outer, taken):
+        is_inside = bool(left <= outer[0] and top <= outer[1] and outer[2] <= right)
+        is_inside &= outer[3] <= bottom and bool(np.all(pasted[2:] - pasted[:2] >= _LEAST_SIDE_PX))
+        if is_inside and not _meets(outer, taken):
             return Place(pasted, geometry)
     return None
 

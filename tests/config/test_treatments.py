@@ -122,7 +122,10 @@ def test_a_treatment_changes_what_is_listed_alone(key: str) -> None:
         ("treatments.aug.set={model: {}}", "set changes model: a treatment may change"),
         ("treatments.aug.set={unlabelled: {store: x}}", "names unlabelled.store, which the plan"),
         ("treatments.aug.unlabelled_pool=train", "unlabelled_pool: Input should be 'rest' or 'ex"),
-        ("treatments.aug.unlabelled_pool=external", "aug has unlabelled_pool external, and data.p"),
+        (
+            "treatments.aug.unlabelled_pool=external",
+            "aug has unlabelled_pool external, and there is no",
+        ),
         ("data.fresh_seeds=true", "fresh_seeds are a seed for each fold: set data.folds"),
     ],
 )

@@ -74,8 +74,8 @@ def test_what_no_interval_holds_is_said(store: Store) -> None:
     own = " ".join(cautions(made_plan(*folds, "faults=[]"), None, None, []))
     assert "start from one pretraining run" not in own
     knows = (
-        "treatments={t: {title: taught, unlabelled_pool: rest, set: {ema: {decay: 0.9}, unlabelled: "
-        "{batch_size: 2, burn_in_steps: 1, threshold: 0.5, weight: 1.0, ramp_steps: 0, "
+        "treatments={t: {title: taught, unlabelled_pool: rest, set: {ema: {decay: 0.9}, "
+        "unlabelled: {batch_size: 2, burn_in_steps: 1, threshold: 0.5, weight: 1.0, ramp_steps: 0, "
         "relation_weight: 0.0, known_normals: true, pseudo_boxes: teacher}}}}"
     )
     (text,) = (one for one in cautions(made_plan(knows), None, None, []) if "taught" in one)

@@ -104,7 +104,7 @@ MADE = "{images: 40, seed: 77, normal_share: 0.1, min_side_px: 200, max_side_px:
 
 
 def test_a_made_pool_is_made_and_ingested_with_its_hidden_labels() -> None:
-    smoke = plan(f"data.pool_phantom={MADE}", "pretrainings.simclr.pool=external")
+    smoke = taught("external", f"data.pool_phantom={MADE}")
     jobs = {job.name: job for job in data_jobs(smoke, Path("runs/x"))}
     made, ingest = jobs["phantom-pool"], jobs["ingest-pool"]
     assert made.arguments[:6] == (
@@ -128,6 +128,7 @@ def test_a_made_pool_is_made_and_ingested_with_its_hidden_labels() -> None:
             (f"data.pool_phantom={MADE}", "data.phantom.seed=77"),
             "have the seed 77, and so the same",
         ),
+        ((f"data.pool_phantom={MADE}", "pretrainings.simclr.pool=external"), "is for teachers"),
     ],
 )
 def test_a_made_pool_that_can_not_be_is_refused(changes: tuple[str, ...], message: str) -> None:

@@ -75,7 +75,8 @@ def test_steps_are_those_of_algorithm_1_with_lightlys_loss_and_moving_average() 
         assert step(method, ours, images) == pytest.approx(float(loss.detach()), rel=1e-5)
     for mine, other in zip(method.copy.parameters(), teacher.parameters(), strict=True):
         assert torch.allclose(mine, other, rtol=0, atol=1e-6)
-    assert torch.allclose(method.queue.rows, criterion.memory_bank.bank, rtol=0, atol=1e-6)
+    # BatchNorm makes more of the last bits, by how much depends on the processor: 2e-6 was seen.
+    assert torch.allclose(method.queue.rows, criterion.memory_bank.bank, rtol=0, atol=1e-5)
 
 
 def test_a_key_gets_no_gradient() -> None:

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from cxrssl.config.label_savers import UnlabelledSection
 from cxrssl.core.errors import RunError
 from cxrssl.core.geometry import Geometry, identity, turned
+from cxrssl.core.pixels import warped
 from cxrssl.data.sampling import Visit
 from cxrssl.data.store import Store
 from cxrssl.data.unlabelled import TwoViews
@@ -144,22 +146,37 @@ def test_the_teacher_follows_and_is_what_is_kept(
     del start
 
 
-def test_boxes_move_from_the_weak_view_to_the_strong_one(setup: Setup) -> None:
+def test_what_is_in_the_weak_view_is_found_in_the_strong_one_by_its_box(setup: Setup) -> None:
     assert setup.unlabelled is not None
-    images = replace(setup.unlabelled.images, flip_probability=0.5)
+    ranges = setup.unlabelled.images.augment
+    assert ranges is not None
+    same_levels = replace(
+        ranges, gamma=(1.0, 1.0), contrast=(1.0, 1.0), brightness=(0.0, 0.0),
+        blur_sigma_px=(0.0, 0.0), noise_share=(0.0, 0.0), rotation_degrees=0.0,
+    )  # fmt: skip
+    images = replace(setup.unlabelled.images, flip_probability=0.5, augment=same_levels)
     flips = 0
     for place in range(len(images.rows)):
         view = images[Visit(1, place)]
-        weak = view.weak[0].numpy().astype(float)
-        flips += view.weak_geometry.matrix[0, 0] < 0
-        # The same landmark, by the box of a bright place in either view.
+        flips += view.weak_geometry.matrix[0, 0] * view.to_strong.matrix[0, 0] < 0
+        # The weak view, moved, is the strong one.
+        moved = warped(view.weak[0].numpy(), view.to_strong).astype(float)
+        strong = view.strong[0].numpy().astype(float)
+        assert np.abs(moved - strong)[8:-8, 8:-8].mean() < 4
         box = np.array([[20, 20, 44, 44]], np.float32)
         _, target = strong_view(view, PseudoBoxes(box, np.array([1])))
-        expected = view.to_strong.points(np.array([[32.0, 32.0]]))
-        middle = (target["boxes"][:, :2] + target["boxes"][:, 2:]).numpy() / 2
-        assert np.allclose(middle, expected, atol=2.0)
-        assert weak.shape == (64, 64)
+        assert np.allclose(target["boxes"].numpy(), view.to_strong.boxes(box), atol=1e-3)
     assert flips > 0
+
+
+def test_what_is_written_is_the_average(run: Path) -> None:
+    (file,) = run.glob("checkpoints/step-*/average.safetensors")
+    average, student = load_file(file), load_file(file.with_name("model.safetensors"))
+    written = load_file(run / "detector/model.safetensors")
+    assert {name.removeprefix("model.") for name in written} == set(average)
+    for name, tensor in written.items():
+        assert torch.equal(tensor, average[name.removeprefix("model.")]), name
+    assert any(not torch.equal(average[name], student[name]) for name in average)
 
 
 def views_of(*geometries: Geometry) -> list[TwoViews]:

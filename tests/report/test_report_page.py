@@ -24,7 +24,7 @@ _FLAGS = [
 ]
 _HOSTILE = "</script><img src=x onerror=alert(1)>"
 _SECTIONS = [
-    *("table-1", "prior", "table-2", "saved", "targets", "curves", "classes", "data"),
+    *("treatments", "table-1", "prior", "table-2", "saved", "targets", "curves", "classes", "data"),
     *(
         "convergence",
         "learning",

@@ -75,7 +75,7 @@ def known_of(runs: Path, plan: Plan, pool_images: int | None) -> Known:
 def treatment_section(
     plan: Plan, results: Results, recipes: Recipes, known: Known
 ) -> dict[str, Any] | None:
-    """Return a row a treatment and control, None for a plan without a control.
+    """Return a row a treatment and control; None without a control, or before an arm has ended.
 
     Args:
         plan: The plan.
@@ -83,7 +83,7 @@ def treatment_section(
         recipes: What their runs recorded.
         known: What else is known of its runs.
     """
-    if plan.main is None:
+    if plan.main is None or not results.arms:
         return None
     fraction, metric = plan.answer.label_fraction, METRICS[plan.answer.metric]
     words = _words(plan, recipes, known)

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 
 from cxrssl.core.errors import DataError, TransferError
-from cxrssl.models.detector import Detector, build_detector
+from cxrssl.core.images import Intensity
+from cxrssl.models.detector import Detector, build_detector, image_processor
 from cxrssl.models.detector_folder import load_detector, save_detector
 from cxrssl.models.gate import gate_probabilities, has_gate, pooled_features, with_gate
 from cxrssl.predict import predict
@@ -124,16 +125,26 @@ def test_an_image_below_the_limit_has_no_box_and_the_others_keep_theirs() -> Non
         assert torch.equal(second["ungated_scores"], first["scores"])
 
 
-def test_the_least_score_is_that_after_the_gate() -> None:
+def test_the_least_score_is_that_before_the_gate_so_that_p_alone_takes_no_box_away() -> None:
     free = detector(rcnn())
-    scores = torch.cat([image["scores"] for image in found(gated(free).model, images())])
+    scores = torch.cat([image["scores"] for image in found(free.model, images())])
     threshold = float(scores.median())
     plain = detector(rcnn(score_threshold=threshold))
-    after = found(gated(plain).model, images())
-    expected = found(gated(free).model, images())
-    assert 0 < sum(len(image["scores"]) for image in after) < len(scores)
-    for first, second in zip(expected, after, strict=True):
-        assert torch.equal(second["scores"], first["scores"][first["scores"] > threshold])
+    before, after = found(plain.model, images()), found(gated(plain).model, images())
+    assert 0 < sum(len(image["scores"]) for image in before) < len(scores)
+    for first, second in zip(before, after, strict=True):
+        factor = second["finding_probability"]
+        assert torch.equal(second["scores"], first["scores"] * factor)
+    assert min(float(image["scores"].min()) for image in after if len(image["scores"])) < threshold
+
+
+def test_the_processor_of_a_detector_with_a_gate_asks_for_no_least_score() -> None:
+    plain = detector(rcnn(score_threshold=0.3))
+    for one, least in ((plain, 0.3), (gated(plain), 0.0)):
+        made = image_processor(
+            one.config, size_px=64, fit="squash", intensity=Intensity(False, 0.5, 0.25)
+        )
+        assert made.score_threshold == least
 
 
 @pytest.mark.parametrize(

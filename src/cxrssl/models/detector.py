@@ -95,6 +95,7 @@ def image_processor(
         fit: How they were laid into the square.
         intensity: Their grey levels.
     """
+    has_gate = getattr(config, "gate_power", None) is not None
     return CxrImageProcessor(
         size_px=size_px,
         fit=fit,
@@ -102,8 +103,8 @@ def image_processor(
         image_mean=intensity.mean,
         image_std=intensity.std,
         do_normalize=not family_of_config(config).NORMALISES_INSIDE,
-        # Faster R-CNN applies these itself.
-        score_threshold=config.score_threshold,
+        # Faster R-CNN applies these itself, the first before its gate.
+        score_threshold=0.0 if has_gate else config.score_threshold,
         findings_per_image=config.detections_per_image,
     )
 

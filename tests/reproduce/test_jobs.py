@@ -120,6 +120,21 @@ def test_a_made_pool_is_made_and_ingested_with_its_hidden_labels() -> None:
     assert ingest.arguments[-2:] == ("--layout", "kaggle")
 
 
+def test_a_pretraining_on_a_made_pool_takes_all_of_it_without_labels() -> None:
+    changes = f"data.pool_phantom={MADE}", "pretrainings.simclr.pool=external"
+    smoke = plan(*changes)
+    jobs = {job.name: job for job in data_jobs(smoke, Path("runs/x"))}
+    unread = jobs["ingest-pool-unread"]
+    assert unread.arguments[:3] == ("ingest", "runs/x/phantom-pool", "runs/x/pool-unread")
+    assert unread.arguments[-2:] == ("--layout", "images")
+    run = by_name(trainings(smoke, Path("runs/x")))["pretrain-simclr-seed0"]
+    assert run.job.needs == ("ingest-pool-unread",)
+    assert run.recipe.data.store == Path("runs/x/pool-unread")
+    assert run.visits(labelled=20, pool=40) == 40 * run.recipe.epochs
+    alone = {job.name for job in data_jobs(taught("external", changes[0]), Path("runs/x"))}
+    assert "ingest-pool-unread" not in alone
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -128,7 +143,6 @@ def test_a_made_pool_is_made_and_ingested_with_its_hidden_labels() -> None:
             (f"data.pool_phantom={MADE}", "data.phantom.seed=77"),
             "have the seed 77, and so the same",
         ),
-        ((f"data.pool_phantom={MADE}", "pretrainings.simclr.pool=external"), "is for teachers"),
     ],
 )
 def test_a_made_pool_that_can_not_be_is_refused(changes: tuple[str, ...], message: str) -> None:

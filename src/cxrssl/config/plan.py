@@ -57,7 +57,7 @@ class PlanData(Section):
     pool_patient_from: str = ""
     """As `patient_from`, for the files of `pool`."""
     pool_phantom: PhantomSection | None = None
-    """A made pool for teachers, whose labels are hidden, for a plan without the folder `pool`."""
+    """A made pool, whose labels are hidden, for a plan without the folder `pool`."""
     size_px: SidePx
     fit: Literal["squash", "letterbox"]
     """How an image becomes a square: stretched, as in the paper, or with black borders."""
@@ -271,10 +271,9 @@ class Plan(Section):
     def _pretraining_references_exist(self) -> "Plan":
         for name, section in self.pretrainings.items():
             self._check_pretraining(f"pretrainings.{name}.after", section.after)
-            if section.pool == "external" and self.data.pool is None:
-                made = " (data.pool_phantom is for teachers)" if self.data.has_pool else ""
+            if section.pool == "external" and not self.data.has_pool:
                 raise ValueError(
-                    f"pretrainings.{name} needs data.pool, and it is null{made}: name a folder of "
+                    f"pretrainings.{name} needs data.pool, and it is null: name a folder of "
                     "images with --set data.pool"
                 )
         return self

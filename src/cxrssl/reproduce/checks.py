@@ -21,12 +21,12 @@ from cxrssl.core.errors import CxrsslError, HubError, RecipeError, RunError
 from cxrssl.core.files import write_text
 from cxrssl.core.hub_address import is_on_hub
 from cxrssl.hub.pull import fetch
-from cxrssl.reproduce.jobs import WEIGHTS, Training
+from cxrssl.reproduce.jobs import POOLS, WEIGHTS, Training
 from cxrssl.reproduce.resources import Resources
 from cxrssl.run.folder import check_no_file_in_path
 
 # Folders that a plan makes: without a plan.yaml beside them they are not those of a plan.
-_PLAN_FOLDERS = ("store", "pool", "phantom", "phantom-pool", "folds")
+_PLAN_FOLDERS = ("store", *POOLS, "phantom", "phantom-pool", "folds")
 
 
 def check_folder(out: Path, plan: Plan) -> None:

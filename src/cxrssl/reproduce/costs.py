@@ -24,7 +24,7 @@ from cxrssl.data.tables.source import read_source
 from cxrssl.jobs.local import job_environments
 from cxrssl.reproduce.checks import check, check_folder
 from cxrssl.reproduce.images import PlanImages, check_images
-from cxrssl.reproduce.jobs import POOL, Training, data_jobs, trainings
+from cxrssl.reproduce.jobs import POOLS, Training, data_jobs, trainings
 from cxrssl.reproduce.outlook import outlook, treatments_in_words
 from cxrssl.reproduce.resources import Resources
 from cxrssl.reproduce.same_sources import check_same_sources
@@ -141,7 +141,7 @@ def _counts_text(images: PlanImages, runs: Sequence[Training]) -> str:
     counts = {
         run.recipe.data.normals: _training_images(images, run.recipe)
         for run in runs
-        if run.recipe.data.store.name != POOL
+        if run.recipe.data.store.name not in POOLS
     }
     if len(counts) == 1:
         return f"{next(iter(counts.values()))} training images"

@@ -24,7 +24,7 @@ from cxrssl.data.protocol import (
 from cxrssl.data.sampling import repeat_factors
 from cxrssl.data.store import Store
 from cxrssl.data.tables.source import Source, read_source
-from cxrssl.reproduce.jobs import POOL, Training
+from cxrssl.reproduce.jobs import POOLS, Training
 from cxrssl.reproduce.pool_overlap import files_in_both
 
 
@@ -213,7 +213,7 @@ def _missing(images: PlanImages, recipe: FinetuneRecipe) -> Iterator[str]:
 def _small_pool(images: PlanImages, run: Training) -> Iterator[str]:
     """Yield a fault if the pool of a pretraining is smaller than its batch."""
     recipe = run.recipe
-    if not isinstance(recipe, PretrainRecipe) or recipe.data.store.name == POOL:
+    if not isinstance(recipe, PretrainRecipe) or recipe.data.store.name in POOLS:
         return
     if not images.are_known:
         return

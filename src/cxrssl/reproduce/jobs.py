@@ -20,6 +20,10 @@ from cxrssl.reproduce.folds import split_file
 Recipe = PretrainRecipe | FinetuneRecipe
 POOL = "pool"
 """What the store of a pool beside the labelled source is called."""
+UNREAD_POOL = "pool-unread"
+"""The store of a made pool without its labels, for pretrainings: all of its images, not those of
+a training split."""
+POOLS = (POOL, UNREAD_POOL)
 WEIGHTS = "weights"
 WEIGHTS_FILE = "imagenet.safetensors"
 """ImageNet weights of a sized plan, a file in its folder that a job of its own writes."""
@@ -52,7 +56,7 @@ class Training:
         if isinstance(recipe, FinetuneRecipe):
             visits = recipe.data.label_fraction * labelled * recipe.epochs
         else:
-            images = pool if recipe.data.store.name == POOL else labelled
+            images = pool if recipe.data.store.name in POOLS else labelled
             visits = recipe.data.pool_fraction * images * recipe.epochs
         limit = visits if recipe.max_steps is None else recipe.max_steps * recipe.batch_size
         return max(recipe.batch_size, round(min(visits, limit)))
@@ -127,7 +131,11 @@ def _pool_jobs(plan: Plan, out: Path) -> Iterator[Job]:
     source = out / "phantom-pool"
     yield _phantom("phantom-pool", made, source)
     # With its table: what a teacher finds can then be compared with what there is.
-    yield _ingest(plan, "ingest-pool", source, out / POOL, ("phantom-pool",), layout="kaggle")
+    needs = ("phantom-pool",)
+    yield _ingest(plan, "ingest-pool", source, out / POOL, needs, layout="kaggle")
+    if any(section.pool == "external" for section in plan.pretrainings.values()):
+        store = out / UNREAD_POOL
+        yield _ingest(plan, "ingest-pool-unread", source, store, needs, layout="images")
 
 
 def _ingest_pool(plan: Plan, folder: Path, out: Path) -> Job:
@@ -176,8 +184,9 @@ def _ingest(
 def _pretraining(plan: Plan, out: Path, run: Pretraining) -> Training:
     section = plan.pretrainings[run.key]
     is_external = section.pool == "external"
+    pool = POOL if plan.data.pool_phantom is None else UNREAD_POOL
     changes: dict[str, object] = {
-        "data.store": out / (POOL if is_external else store_name(run.fold)),
+        "data.store": out / (pool if is_external else store_name(run.fold)),
         "data.protocol": "corrected" if is_external else plan.protocol,
         "data.pool_fraction": 1.0,
         "seed": run_seed(plan, run),
@@ -189,7 +198,7 @@ def _pretraining(plan: Plan, out: Path, run: Pretraining) -> Training:
         changes |= {"body.start": "run", "body.weights": out / run.after.name / "backbone"}
     if not is_external:
         changes |= FAULTY[run.faults]
-    needs = ("ingest-pool" if is_external else _ingest_name(run.fold),)
+    needs = (f"ingest-{pool}" if is_external else _ingest_name(run.fold),)
     following = () if run.after is None else (run.after.name,)
     if section.pool == "rest":
         changes |= _pairing(plan, out, run, _merged("pretrain", section, out / run.name, changes))

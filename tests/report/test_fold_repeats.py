@@ -58,6 +58,26 @@ def test_a_difference_is_that_of_a_paired_t_test_over_folds(plan: Plan) -> None:
     assert (mean.low, mean.high) == pytest.approx((ends.low + more, ends.high + more))
 
 
+def test_folds_that_all_agree_have_the_interval_of_all_their_images(plan: Plan) -> None:
+    first, second = conditions(plan)
+    metric = plan.answer.metric
+    exact = {"value": 1.0, "low": 0.95, "high": 1.0, "exact_on": 60}
+    results = by_fold(plan, {first.treatment: FIRST, second.treatment: SECOND})
+    arms = [
+        replace(
+            arm,
+            result=arm.result | {"metrics": arm.result["metrics"] | {metric: exact}},
+            fold_values={metric: [1.0] * 5},
+        )
+        for arm in results.arms
+    ]
+    mean = Results(arms).mean(first, metric)
+    assert mean is not None
+    assert (mean.value, mean.low, mean.high) == (1.0, 0.95, 1.0)
+    unlike = [replace(arm, fold_values={metric: [1.0, 1.0, 1.0, 1.0, 0.9]}) for arm in arms]
+    assert Results(unlike).mean(first, metric) != mean
+
+
 def test_seeds_of_the_plan_are_averaged_within_a_fold(plan: Plan) -> None:
     two = made_plan(*FOLDS, "seeds=[0, 1]", "faults=[]")
     first, second = conditions(two)

@@ -127,9 +127,11 @@ class Results:
             by_seed[seed].result["metrics"][metric]
             for seed in (by_seed if seeds is None else seeds)
         ]
+        mean = mean_of(scored)
         if any(finished.fold_values is not None for finished in by_seed.values()):
-            return mean_of(scored)
-        return _exact(mean_of(scored), entries)
+            # Folds that agree say nothing of other images; all their images together do.
+            return _with_ends_of(mean, entries) if mean.low == mean.high else mean
+        return _exact(mean, entries)
 
     def difference(self, first: Condition, second: Condition, metric: str) -> Difference | None:
         """Return how much greater the first condition scores, seed by seed.
@@ -175,8 +177,15 @@ def _exact(estimate: Estimate, entries: Sequence[Mapping[str, Any]]) -> Estimate
     """
     if not all("exact_on" in entry for entry in entries):
         return estimate
+    return _with_ends_of(estimate, entries)
+
+
+def _with_ends_of(estimate: Estimate, entries: Sequence[Mapping[str, Any]]) -> Estimate:
+    """Return an estimate whose interval holds those of its runs, as far as they have one."""
     low, high = (estimate.value if end is None else end for end in (estimate.low, estimate.high))
-    lows, highs = ([entry[end] for entry in entries] for end in ("low", "high"))
+    lows, highs = (
+        [entry[end] for entry in entries if entry[end] is not None] for end in ("low", "high")
+    )
     return replace(estimate, low=min(low, *lows), high=max(high, *highs))
 
 

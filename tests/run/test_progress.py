@@ -131,18 +131,18 @@ def test_the_time_that_a_loop_waits_for_images_is_measured(tmp_path: Path) -> No
             time.sleep(0.06)
             yield number
 
-    batches = TimedBatches(slow())
-    with training_progress("train", run_log(tmp_path, steps_done=5), batches, shown=False):
+    both = TimedBatches(slow()), TimedBatches(slow())
+    with training_progress("train", run_log(tmp_path, steps_done=5), *both, shown=False):
         for number in range(5):
-            assert next(batches) == number
-            time.sleep(0.02)
+            assert [next(batches) for batches in both] == [number, number]
+            time.sleep(0.04)
     timing = json.loads((tmp_path / "timing.json").read_text())
     assert timing["steps"] == 5
-    assert timing["seconds"] >= 0.4
+    assert timing["seconds"] >= 0.8
     # By the clock of a busy machine: three quarters of the sleep, more or less.
     assert 0.3 < timing["share_waiting_for_data"] < 0.95
     assert timing["share_waiting_for_data"] == pytest.approx(
-        batches.seconds / timing["seconds"], abs=0.01
+        sum(batches.seconds for batches in both) / timing["seconds"], abs=0.01
     )
 
 

@@ -46,15 +46,17 @@ def finetune(recipe: FinetuneRecipe, out: Path, *, resume: bool) -> Path:
     teacher = None if recipe.unlabelled is None else Teacher(setup, recipe, steps_done=step)
     Similarity(setup.store, setup.splits.train, run).keep_start(detector, steps_done=step)
     batches = plan.batches(from_step=step, rank=rank, num_processes=num_processes)
-    loading = detection_loader(setup.images, batches, num_workers=recipe.data.num_workers)
-    loader = TimedBatches(loading)
+    loader = TimedBatches(
+        detection_loader(setup.images, batches, num_workers=recipe.data.num_workers)
+    )
+    loaders = [loader] if teacher is None else [loader, teacher.batches]
     log = Log(run.log, every, num_steps=plan.num_steps, steps_done=step, writes=run.writes)
     network, optimizer = accelerator.prepare(model, optimizer)
     validation = Validation(setup, recipe)
     validation.check_first(steps_done=step)
     network.train()
 
-    with training_progress("finetune", log, loader, shown=run.writes) as meter:
+    with training_progress("finetune", log, *loaders, shown=run.writes) as meter:
         for epoch in plan.epochs(from_step=step):
             for _ in plan.steps_of(epoch, from_step=step):
                 set_lr(optimizer, lr := setup.rate.at(step))

@@ -33,6 +33,7 @@ from cxrssl.models.backbone import body_maps
 from cxrssl.models.detector import detector_input
 from cxrssl.run.log import Log
 from cxrssl.run.processes import gather_round_robin
+from cxrssl.run.progress import TimedBatches
 from cxrssl.run.seed import image_seeds
 from cxrssl.ssl.gather import all_processes
 
@@ -40,7 +41,11 @@ _LEAST_SIDE_PX = 1.0
 
 
 class Teacher:
-    """The average of a student's weights, and the images without labels that it looks at."""
+    """The average of a student's weights, and the images without labels that it looks at.
+
+    Attributes:
+        batches: Two views of those images, and how long the loop has waited for them.
+    """
 
     def __init__(self, setup: Setup, recipe: FinetuneRecipe, *, steps_done: int) -> None:
         section, unlabelled = recipe.unlabelled, setup.unlabelled
@@ -55,7 +60,9 @@ class Teacher:
             num_processes=setup.accelerator.num_processes,
         )
         workers = recipe.data.num_workers
-        self._batches = iter(unlabelled_loader(unlabelled.images, batches, num_workers=workers))
+        self.batches = TimedBatches(
+            unlabelled_loader(unlabelled.images, batches, num_workers=workers)
+        )
         self._log = PseudoBoxLog(unlabelled, setup.store.classes, threshold=section.threshold)
 
     def backward(self, network: nn.Module, *, step: int) -> dict[str, Tensor]:
@@ -70,7 +77,7 @@ class Teacher:
         section = self._section
         if step < section.burn_in_steps:
             return {}
-        views = next(self._batches)
+        views = next(self.batches)
         found, teacher_rows = self._look(views)
         found = self._counted(views, found)
         self._log.add(views, found)

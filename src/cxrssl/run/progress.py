@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -160,14 +160,14 @@ class StepMeter:
 
 @contextmanager
 def training_progress(
-    title: str, log: "Log", batches: TimedBatches[Batch], *, shown: bool
+    title: str, log: "Log", *batches: TimedBatches[Any], shown: bool
 ) -> Iterator[StepMeter]:
     """Show a training's steps, let Ctrl-C end it between two, and write `timing.json` at its end.
 
     Args:
         title: Name of the command.
         log: Log of the run: numbers of steps, last losses.
-        batches: The batches of the loop, with the time that it waits for them.
+        batches: The batches that the loop waits for, one or more kinds.
         shown: Whether this process shows anything.
 
     Raises:
@@ -177,4 +177,5 @@ def training_progress(
     steps = progress(title, total=log.num_steps, done=log.steps_before, shown=shown)
     with ends_between_steps(), steps as meter:
         yield StepMeter(meter, log)
-    log.write_timing(seconds=time.perf_counter() - start_s, seconds_waiting=batches.seconds)
+    waiting_s = sum(kind.seconds for kind in batches)
+    log.write_timing(seconds=time.perf_counter() - start_s, seconds_waiting=waiting_s)

@@ -239,11 +239,13 @@ def test_normal_images_keep_no_pseudo_box_and_silent_ones_do_not_count(
         views_of(identity(), identity(), identity()), (quiet, other, other), strict=True
     )]  # fmt: skip
     found = teacher._counted(views, [box, box, no_boxes()])
-    losses = teacher._losses(network, views, found, 3)  # type: ignore[arg-type]
+    shown = [strong_view(view, one) for view, one in zip(views, found, strict=True)]
+    losses = teacher._losses(network, views, shown, 3)  # type: ignore[arg-type]
     assert seen == [[0, 1]], "the normal image is background, and the silent one is not looked at"
     assert float(losses["loss_objectness"]) == 1
     assert float(losses["loss_box_reg"]) == 0, "sides of pseudo boxes do not count"
-    nothing = teacher._losses(network, views[1:], [no_boxes(), no_boxes()], 3)  # type: ignore[arg-type]
+    silent = [strong_view(view, no_boxes()) for view in views[1:]]
+    nothing = teacher._losses(network, views[1:], silent, 3)  # type: ignore[arg-type]
     assert seen[1] == [0]
     assert float(nothing["loss_objectness"]) == 0, "with no box at all there is no loss, and no NaN"
 
@@ -273,6 +275,32 @@ def test_the_weight_grows_evenly() -> None:
 def test_shuffled_boxes_are_those_of_the_next_image() -> None:
     found = [PseudoBoxes(np.empty((0, 4), np.float32), np.array([k])) for k in range(3)]
     assert [one.labels[0] for one in of_next_image(found, rank=0, num_processes=1)] == [1, 2, 0]
+
+
+def test_the_relation_loss_sees_the_strong_views_that_the_student_learns_from(
+    setup: Setup, store_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = finetune_recipe(store_folder, *CHANGES)
+    teacher = Teacher(setup, recipe, steps_done=2)
+    learned: list[torch.Tensor] = []
+    compared: list[torch.Tensor] = []
+    box = PseudoBoxes(np.array([[5, 5, 30, 30]], np.float32), np.array([1]))
+    monkeypatch.setattr(teacher, "_look", lambda views: ([box] * len(views), torch.ones(2, 3)))
+
+    def losses(_network: object, _views: object, shown: list[Any], _step: int) -> dict[str, Any]:
+        learned.extend(pixels for pixels, _ in shown)
+        return {}
+
+    def rows(_model: object, images: list[torch.Tensor]) -> torch.Tensor:
+        compared.extend(images)
+        return torch.ones(len(images), 3, requires_grad=True)
+
+    monkeypatch.setattr(teacher, "_losses", losses)
+    monkeypatch.setattr(teacher, "_rows", rows)
+    monkeypatch.setattr("cxrssl.finetune.teacher.relation_loss", lambda first, _: first.sum())
+    teacher.backward(setup.detector.model, step=3)
+    assert len(learned) == len(compared) > 0
+    assert all(torch.equal(*pair) for pair in zip(learned, compared, strict=True))
 
 
 def test_the_relation_loss_is_that_of_the_paper() -> None:

@@ -81,13 +81,15 @@ class Teacher:
         found, teacher_rows = self._look(views)
         found = self._counted(views, found)
         self._log.add(views, found)
+        shown = [strong_view(view, one) for view, one in zip(views, found, strict=True)]
         ramp = ramp_at(section, step)
         losses = {
             f"unlabelled_{name}": ramp * section.weight * loss
-            for name, loss in self._losses(network, views, found, step).items()
+            for name, loss in self._losses(network, views, shown, step).items()
         }
         if section.relation_weight > 0:
-            student_rows = self._rows(self._setup.detector.model, [view.strong for view in views])
+            student = self._setup.detector.model
+            student_rows = self._rows(student, [pixels for pixels, _ in shown])
             relation = relation_loss(all_processes(student_rows), all_processes(teacher_rows))
             losses["unlabelled_relation"] = ramp * section.relation_weight * relation
         self._setup.accelerator.backward(sum(losses.values()))
@@ -124,13 +126,23 @@ class Teacher:
         return [no_boxes() if quiet else one for one, quiet in zip(found, normal, strict=True)]
 
     def _losses(
-        self, network: nn.Module, views: list[TwoViews], found: list[PseudoBoxes], step: int
+        self,
+        network: nn.Module,
+        views: list[TwoViews],
+        shown: list[tuple[Tensor, Target]],
+        step: int,
     ) -> dict[str, Tensor]:
-        """Return the student's losses on strong views, those of box sides times zero."""
+        """Return the student's losses on strong views, those of box sides times zero.
+
+        Args:
+            network: The student as accelerate has prepared it.
+            views: Both views of the images of this process.
+            shown: Their strong views as the student sees them, with the boxes that count.
+            step: Steps that are done.
+        """
         setup = self._setup
         rank, num_processes = setup.accelerator.process_index, setup.accelerator.num_processes
         normal = [self._normal[view.place] for view in views]
-        shown = [strong_view(view, one) for view, one in zip(views, found, strict=True)]
         counted = [
             place
             for place, (_, target) in enumerate(shown)

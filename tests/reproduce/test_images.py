@@ -1,5 +1,6 @@
 """What is known of a plan's images before it begins: counts, and refusals of too few."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from cxrssl.reproduce.checks import write_plan
 from cxrssl.reproduce.costs import print_costs
 from cxrssl.reproduce.images import PlanImages, check_images
 from cxrssl.reproduce.jobs import trainings
+from cxrssl.reproduce.outlook import outlook
 from cxrssl.reproduce.resources import Resources
 from made_runs import ANY_START
 from made_runs import made_plan as plan
@@ -180,3 +182,17 @@ def test_test_images_that_are_in_the_pool_are_counted_before_anything_is_made(
     assert images.num_in_pool(test) == 2
     assert images.num_in_pool([]) == 0
     assert PlanImages(plan(f"data.source={source}"), tmp_path).num_in_pool(test) == 0
+
+
+@pytest.mark.parametrize(("changes", "says"), [({"max_steps": None}, True), ({}, False)])
+def test_a_dry_run_says_that_pasting_makes_epochs_longer(
+    changes: dict[str, int | None], says: bool, tmp_path: Path
+) -> None:
+    paste = {
+        **{"largest_side": 0.15, "repeats": 3, "probability": 0.5, "most": 2},
+        **{"scale": [0.8, 1.2], "rotation_degrees": 15, "within": []},
+    }
+    fields = json.dumps({"paste": paste, **changes})
+    smoke = plan(f"finetuning.set={fields}")
+    sentences = outlook(smoke, PlanImages(smoke, tmp_path), trainings(smoke, tmp_path))
+    assert any("paste.repeats" in sentence for sentence in sentences) == says

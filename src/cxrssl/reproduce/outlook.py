@@ -33,36 +33,53 @@ def outlook(plan: Plan, images: PlanImages, runs: Sequence[Training]) -> Iterato
             "them."
         )
     if images.are_known:
-        splits = images.splits(recipe.data.protocol, normals=recipe.data.normals)
-        boxes = images.num_boxes()
-        train = [name for name, split in splits.items() if split == "train"]
-        test = [name for name, split in splits.items() if split == "test"]
-        num_boxes = sum(boxes.get(name, 0) for name in train)
-        shares = ", ".join(
-            f"{100 * fraction:g} % (about {fraction * len(train):.0f} films, "
-            f"{fraction * num_boxes:.0f} boxes)"
-            for fraction in sorted(plan.label_fractions)
+        yield from _of_images(plan, images, recipe)
+    if any(_pastes_by_epochs(run) for run in runs):
+        yield (
+            "Epochs are longer where paste.repeats shows images with small findings more often: "
+            "the time does not count that (set max_steps for steps that are the same for all)."
         )
-        yield f"Shares of the labels: {shares}."
-        if plan.data.folds is not None:
-            test = list(splits)
-        patients = {images.patients.get(name) or name for name in test}
-        of = f" of {len(patients)} patients" if len(patients) < len(test) else ""
-        yield f"Scores would be on {len(test)} test images{of}."
-        num_in_pool = images.num_in_pool(test)
-        if num_in_pool:
-            yield (
-                f"{num_in_pool} of these test images {'is' if num_in_pool == 1 else 'are'} in "
-                f"data.pool as well: {pool_overlap_text(plan, 'would see')}"
-            )
-        if len(test) < _FEW_TEST_IMAGES:
-            yield (
-                "So few test images leave intervals wide: a saving may well be more than they can "
-                "tell."
-            )
     if plan.num_repeats == 1:
         tested = "pretraining" if plan.main is None else subject(plan, plan.main)
         yield f"One seed: whether {tested} saves labels, it could not tell."
+
+
+def _of_images(plan: Plan, images: PlanImages, recipe: FinetuneRecipe) -> Iterator[str]:
+    """Yield sentences on the images that the labels and the scores would be of."""
+    splits = images.splits(recipe.data.protocol, normals=recipe.data.normals)
+    boxes = images.num_boxes()
+    train = [name for name, split in splits.items() if split == "train"]
+    test = [name for name, split in splits.items() if split == "test"]
+    num_boxes = sum(boxes.get(name, 0) for name in train)
+    shares = ", ".join(
+        f"{100 * fraction:g} % (about {fraction * len(train):.0f} films, "
+        f"{fraction * num_boxes:.0f} boxes)"
+        for fraction in sorted(plan.label_fractions)
+    )
+    yield f"Shares of the labels: {shares}."
+    if plan.data.folds is not None:
+        test = list(splits)
+    patients = {images.patients.get(name) or name for name in test}
+    of = f" of {len(patients)} patients" if len(patients) < len(test) else ""
+    yield f"Scores would be on {len(test)} test images{of}."
+    num_in_pool = images.num_in_pool(test)
+    if num_in_pool:
+        yield (
+            f"{num_in_pool} of these test images {'is' if num_in_pool == 1 else 'are'} in "
+            f"data.pool as well: {pool_overlap_text(plan, 'would see')}"
+        )
+    if len(test) < _FEW_TEST_IMAGES:
+        yield (
+            "So few test images leave intervals wide: a saving may well be more than they can tell."
+        )
+
+
+def _pastes_by_epochs(run: Training) -> bool:
+    """Return whether a run's length depends on how many of its images have small findings."""
+    recipe = run.recipe
+    if not isinstance(recipe, FinetuneRecipe) or recipe.paste is None:
+        return False
+    return recipe.max_steps is None and recipe.paste.repeats > 1
 
 
 def treatments_in_words(plan: Plan, runs: Sequence[Training], pool_images: int) -> Iterator[str]:

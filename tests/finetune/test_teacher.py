@@ -250,13 +250,14 @@ def test_normal_images_keep_no_pseudo_box_and_silent_ones_do_not_count(
     assert float(nothing["loss_objectness"]) == 0, "with no box at all there is no loss, and no NaN"
 
 
+@pytest.mark.parametrize("norm", ["bn", "recalibrated"])
 def test_a_real_step_without_any_box_is_finite_and_moves_nothing(
-    store_folder: Path, tmp_path: Path
+    norm: str, store_folder: Path, tmp_path: Path
 ) -> None:
     silent = UNLABELLED.replace("threshold: 0.0", "threshold: 1.0")
     changes = (*CHANGES, silent.replace("relation_weight: 0.1", "relation_weight: 0.0"))
     without = [c for c in CHANGES if c != UNLABELLED]
-    norm = "model.norm=recalibrated"  # which counts nothing of a batch
+    norm = f"model.norm={norm}"
     finetune(
         finetune_recipe(store_folder, *changes, norm, "unlabelled.known_normals=false"),
         tmp_path / "a",

@@ -30,6 +30,7 @@ from cxrssl.finetune.batch import on_device, weighted
 from cxrssl.finetune.pseudo_boxes import PseudoBoxes, PseudoBoxLog, no_boxes
 from cxrssl.finetune.setup import Setup
 from cxrssl.models.backbone import body_maps
+from cxrssl.models.batch_norm import statistics_kept
 from cxrssl.models.detector import detector_input
 from cxrssl.run.log import Log
 from cxrssl.run.processes import gather_round_robin
@@ -89,7 +90,8 @@ class Teacher:
         }
         if section.relation_weight > 0:
             student = self._setup.detector.model
-            student_rows = self._rows(student, [pixels for pixels, _ in shown])
+            with statistics_kept(student):
+                student_rows = self._rows(student, [pixels for pixels, _ in shown])
             relation = relation_loss(all_processes(student_rows), all_processes(teacher_rows))
             losses["unlabelled_relation"] = ramp * section.relation_weight * relation
         self._setup.accelerator.backward(sum(losses.values()))
@@ -157,7 +159,9 @@ class Teacher:
         setup.detector.family.seed_samples(setup.detector.model, seeds)
         batch = [shown[place][0] for place in places], [shown[place][1] for place in places]
         pixels, targets = on_device(batch, setup.accelerator.device)
-        losses = network(detector_input(pixels), targets)
+        # An image that does not count moves no statistics of BatchNorm either.
+        with statistics_kept(setup.detector.model, kept=not counted):
+            losses = network(detector_input(pixels), targets)
         losses = weighted(setup.accelerator, setup.detector, losses, targets, counts=bool(counted))
         kinds = setup.detector.family.CLASS_LOSSES
         return {name: loss if name in kinds else 0 * loss for name, loss in losses.items()}

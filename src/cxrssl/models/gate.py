@@ -63,4 +63,6 @@ def with_gate(
     model = build_detector(config)
     gate = {"gate.weight": weight, "gate.bias": bias}
     load_unique_tensors(model, unique_tensors(detector.model) | gate)
-    return replace(detector, model=model, config=config)
+    processor = deepcopy(detector.processor)
+    processor.score_threshold = 0.0  # the detector's own is applied before the gate
+    return replace(detector, model=model, config=config, processor=processor)

@@ -94,6 +94,35 @@ def test_a_fine_tuning_tells_its_scores_with_intervals(
     assert f"all scores: cxrssl eval {tmp_path} --data stores/mine\n" in printed
 
 
+@pytest.mark.parametrize(
+    ("found", "text"),
+    [
+        (
+            {"images": 60, "boxes_per_image": 1.25, "precision": 0.533, "recall": 0.127},
+            "1.25 an image in 60 images of the steps that were logged; against hidden boxes "
+            "precision 0.53, recall 0.13\n",
+        ),
+        (
+            {"images": 60, "boxes_per_image": 0.0, "precision": None, "recall": 0.0},
+            "none in 60 images of the steps that were logged: images without labels taught "
+            "nothing but background, if that\n",
+        ),
+        (
+            {"images": 8, "boxes_per_image": 2.0, "precision": None, "recall": None},
+            "2.00 an image in 8 images of the steps that were logged\n",
+        ),
+    ],
+)
+def test_a_fine_tuning_with_a_teacher_tells_what_its_boxes_were_worth(
+    found: dict[str, float | None], text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entry = {"value": 0.4321, "low": None, "high": None}
+    metrics = {"metrics": {"AP": entry, "AP50": entry}, "n_images": 21}
+    write_json(tmp_path / "metrics.json", metrics | {"unlabelled": {"pseudo_boxes": found}})
+    print_finetuning(tmp_path, Path("stores/mine"))
+    assert f"pseudo boxes: {text}" in capsys.readouterr().err
+
+
 def test_a_fine_tuning_with_a_gate_tells_what_it_did(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -95,6 +95,21 @@ def test_runs_of_folds_count_one_by_one(tmp_path: Path) -> None:
     assert section["speed"]["rows"][0]["cells"] == [{"step": 70, "reached": 4, "of": 4}]
 
 
+def test_what_pseudo_boxes_were_worth_is_the_mean_over_runs(tmp_path: Path) -> None:
+    plan, results = made(tmp_path)
+    assert learning_section(plan, results)["teachers"] is None
+    for finished in results.arms:
+        if finished.arm.treatment == "ssl":
+            seed = finished.arm.seed
+            worth = {"boxes_per_image": 0.5 + seed, "precision": 0.4, "recall": None}
+            if seed:
+                worth["precision"] = None  # no box of this run could be compared
+            finished.result["unlabelled"] = {"images": 40, "pseudo_boxes": worth}
+    (row,) = learning_section(plan, results)["teachers"]["rows"]
+    assert (row["title"], row["images"], row["runs"]) == ("SSL", 40, 2)
+    assert row["values"] == [1.0, 0.4, None]
+
+
 def test_without_validation_or_measurement_there_is_nothing(tmp_path: Path) -> None:
     plan, results = made(tmp_path, validated=False)
     assert learning_section(plan, results)["speed"] is None
@@ -119,14 +134,16 @@ def test_the_first_step_counts_and_nothing_is_reached_by_zero(
 def test_the_page_shows_both_tables_or_no_section() -> None:
     page = render_report(made_content())
     section = page.split('<section id="learning">')[1].split("</section>")[0]
-    assert section.count("<table") == 2
+    assert section.count("<table") == 3
+    assert "2,000" in section
+    assert "0.530" in section
     assert "1250.5" in section
     assert "2 of 3 runs" in section
     assert "0 of 1 run<" in section
     assert "0.710" in section
     assert 'id="learning"' not in render_report(bare_content())
     content = made_content()
-    content["learning"]["speed"] = None
+    content["learning"]["speed"] = content["learning"]["teachers"] = None
     assert (
         render_report(content).split('id="learning"')[1].split("</section>")[0].count("<table") == 1
     )

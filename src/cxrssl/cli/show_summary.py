@@ -57,6 +57,8 @@ def print_finetuning(run: Path, store: Path) -> None:
         images = f"{metrics['n_images']} test images"
         rows = [(name, f"{text}, {images}") for name, text in scored]
         rows += gate_rows(metrics)
+        if "unlabelled" in metrics:
+            rows.append(("pseudo boxes", _pseudo_boxes(metrics["unlabelled"]["pseudo_boxes"])))
         if "prior" in metrics:
             rows.append(("fixed boxes", str(metrics["prior"]["verdict"])))
     load = (
@@ -87,6 +89,18 @@ def _score(entry: Mapping[str, Any]) -> str:
     if entry["low"] is not None:
         interval = f" [{entry['low']:.3f}, {entry['high']:.3f}] (95 %)"
     return f"{entry['value']:.3f}{interval}"
+
+
+def _pseudo_boxes(found: Mapping[str, Any]) -> str:
+    """Return what a teacher's boxes were worth, in words."""
+    seen = f"in {found['images']} images of the steps that were logged"
+    if not found["boxes_per_image"]:
+        return f"none {seen}: images without labels taught nothing but background, if that"
+    text = f"{found['boxes_per_image']:.2f} an image {seen}"
+    if found["precision"] is None:
+        return text
+    recall = "" if found["recall"] is None else f", recall {found['recall']:.2f}"
+    return f"{text}; against hidden boxes precision {found['precision']:.2f}{recall}"
 
 
 def _time(run: Path) -> Rows:

@@ -12,6 +12,7 @@ from cxrssl.config.plan import Plan
 from cxrssl.core.records import read_record
 from cxrssl.report.results import Condition, FinishedArm, Results
 from cxrssl.report.tables import conditions_shown, role
+from cxrssl.report.teachers import teachers_section
 from cxrssl.report.wording import METRICS, label_percent
 from cxrssl.run.log import read_log
 
@@ -26,11 +27,13 @@ _SIMILARITY = (
 
 
 def learning_section(plan: Plan, results: Results) -> dict[str, Any] | None:
-    """Return both tables of a plan; None where no run measured or validated anything."""
-    similarity, speed = _similarity(plan, results), _speed(plan, results)
-    if similarity is None and speed is None:
-        return None
-    return {"similarity": similarity, "speed": speed}
+    """Return the tables of a plan; None where no run measured, validated or taught anything."""
+    section = {
+        "teachers": teachers_section(plan, results),
+        "similarity": _similarity(plan, results),
+        "speed": _speed(plan, results),
+    }
+    return section if any(table is not None for table in section.values()) else None
 
 
 def _similarity(plan: Plan, results: Results) -> dict[str, Any] | None:

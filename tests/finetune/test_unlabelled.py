@@ -68,13 +68,17 @@ def pool_of(source: Path, folder: Path, *, size_px: int = 64, fit: str = "squash
 def test_a_pool_loses_the_test_images_that_it_holds_and_says_so(
     store: Store, source: Path, tmp_path: Path
 ) -> None:
-    pool = unlabelled_of(store, pool=pool_of(source, tmp_path / "pool"))
+    few = "data.label_fraction=0.4"
+    pool = unlabelled_of(store, few, pool=pool_of(source, tmp_path / "pool"))
     splits = splits_of(store, protocol="corrected", normals=True)
     held_out = {name for name, split in splits.items() if split != "train"}
     assert not held_out & set(pool.ids)
-    assert len(pool.ids) == len(store) - len(held_out)
+    recipe = finetune_recipe(store.folder, few)
+    labelled = {example.image_id for example in labelled_splits(store, recipe).train}
+    assert set(pool.ids) == {image.image_id for image in store.images} - held_out - labelled
     (line,) = (text for text in pool.lines() if "Left out" in text)
     assert f"{len(held_out)} that are a validation or test image, file for file" in line
+    assert f"{len(labelled)} that are a labelled training image, file for file" in line
     assert pool.as_json()["left_out"] == dict(pool.left_out)
 
 
@@ -170,6 +174,42 @@ def test_an_augmentation_that_would_lose_boxes_is_said(store: Store) -> None:
     assert lines_on_changes(images) == []
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "augment.brightness=[1, 1]",
+        "augment.contrast=[0, 0]",
+        "augment.cutout={most: 100, side: [1, 1]}",
+    ],
+)
+def test_an_augmentation_that_empties_films_is_said(change: str, store: Store) -> None:
+    augment = (
+        "augment={scale: [1, 1], shift: 0.0, rotation_degrees: 0, gamma: [1, 1], "
+        "contrast: [1, 1], brightness: [0, 0], blur_sigma_px: [0, 0], noise_share: [0, 0], "
+        "cutout: null}"
+    )
+    changes = augment, change, "data.normals=true"
+    recipe = finetune_recipe(store.folder, *changes)
+    images, _ = training_images(store, labelled_splits(store, recipe).train, recipe)
+    (line,) = lines_on_changes(images)
+    assert "next to nothing can be seen" in line
+
+
+def test_the_rest_has_no_normal_images_where_labels_have_none_and_that_is_said(
+    store: Store,
+) -> None:
+    with_normals = unlabelled_of(store, "data.label_fraction=0.4", "data.normals=true")
+    rest = unlabelled_of(store, "data.label_fraction=0.4", "data.normals=false")
+    splits = splits_of(store, protocol="corrected", normals=True)
+    rows = store.findings
+    drawn = set(rows.loc[rows["category"].ne(NO_FINDING), "image_id"])
+    normal = [name for name, split in splits.items() if split == "train" and name not in drawn]
+    reason = "that readers found normal, as data.normals is false"
+    assert rest.left_out == {reason: len(normal)}
+    assert with_normals.left_out == {}
+    assert any(reason in line for line in rest.lines())
+
+
 def test_copies_of_test_images_among_unread_ones_are_left_out(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,7 +238,8 @@ def test_a_threshold_that_the_detector_does_not_reach_down_to_is_refused(store: 
 def test_unknown_patients_and_a_student_without_augmentation_are_said(
     store: Store, source: Path, tmp_path: Path
 ) -> None:
-    lines = " ".join(unlabelled_of(store, pool=pool_of(source, tmp_path / "pool")).lines())
+    pool = pool_of(source, tmp_path / "pool")
+    lines = " ".join(unlabelled_of(store, "data.label_fraction=0.4", pool=pool).lines())
     assert "the patient is not known" in lines
     assert "augment is null: the student sees what the teacher sees" in lines
 

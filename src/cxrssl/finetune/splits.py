@@ -26,7 +26,9 @@ from cxrssl.data.store import Store
 from cxrssl.data.usage import Usage, usage_of
 
 _MOST_TRIED = 200
-"""Images on which findings are pasted to see how many have no place."""
+"""Images that are changed to see how many findings have no place, how many images are empty."""
+_EMPTY_SHARE = 0.05
+"""Of its contrast, below which an image counts as empty."""
 
 
 @dataclass(frozen=True)
@@ -190,7 +192,27 @@ def training_images(
 
 def lines_on_changes(images: DetectionImages) -> list[str]:
     """Return in words what of the random changes of images is not as the recipe says."""
-    return [*_lines_on_places(images), *_lines_on_pastes(images)]
+    return [*_lines_on_places(images), *_lines_on_levels(images), *_lines_on_pastes(images)]
+
+
+def _lines_on_levels(images: DetectionImages) -> list[str]:
+    """Say in how many of the first images of an epoch next to nothing can be seen."""
+    if images.augment is None:
+        return []
+    visits = [Visit(0, row) for row in range(min(len(images.examples), _MOST_TRIED))]
+    plain = replace(images, augment=None, paste=None)
+    changed = replace(images, paste=None)
+    contrasts = [
+        [float(side[visit][0].float().std()) for side in (plain, changed)] for visit in visits
+    ]
+    empty = sum(after < _EMPTY_SHARE * before for before, after in contrasts)
+    if not empty:
+        return []
+    return [
+        f"augment: in {empty} of the first {len(visits)} images next to nothing can be seen, for "
+        "less than a twentieth of their contrast is left. Narrow contrast, brightness, gamma, "
+        "shift or cutout."
+    ]
 
 
 def _lines_on_pastes(images: DetectionImages) -> list[str]:

@@ -117,6 +117,10 @@ def unlabelled_images(
     if section.store is None:
         offered = _rest(store, splits, recipe)
     chosen, left_out = _not_held_out(pool, offered, store, recipe)
+    if section.store is None:
+        left_out |= _normal_left_out(store, recipe)
+    else:
+        chosen, left_out = _not_labelled(pool, chosen, left_out, store, splits)
     rows = [row for row, image in enumerate(pool.images) if image.image_id in chosen]
     if not rows:
         reasons = f": {left_out_text(left_out)}" if left_out else ""
@@ -191,6 +195,35 @@ def _not_held_out(
     }
     left_out = {reason: count for reason, count in counts.items() if count}
     return offered - same_image - same_patient, left_out
+
+
+def _not_labelled(
+    pool: Store,
+    offered: set[str],
+    left_out: dict[str, int],
+    store: Store,
+    splits: LabelledSplits,
+) -> tuple[set[str], dict[str, int]]:
+    """Return the offered images of a pool that are no labelled training image of the run."""
+    hashes, pool_hashes = store.source_sha256(), pool.source_sha256()
+    labelled_hashes = {hashes[example.image_id] for example in splits.train}
+    labelled = {name for name in offered if pool_hashes[name] in labelled_hashes}
+    if labelled:
+        reason = "that are a labelled training image, file for file"
+        left_out = left_out | {reason: len(labelled)}
+    return offered - labelled, left_out
+
+
+def _normal_left_out(store: Store, recipe: FinetuneRecipe) -> dict[str, int]:
+    """Return how many normal training images are not among the rest, by the reason."""
+    if recipe.data.normals:
+        return {}
+    protocol = recipe.data.protocol
+    with_normals = splits_of(store, protocol=protocol, normals=True)
+    without = splits_of(store, protocol=protocol, normals=False)
+    train = {name for name, split in with_normals.items() if split == "train"}
+    normal = len(train - set(without) - set(unread_ids(store, without)))
+    return {"that readers found normal, as data.normals is false": normal} if normal else {}
 
 
 def _normal_ids(store: Store) -> set[str]:

@@ -201,6 +201,12 @@ def test_pasting_needs_a_number_of_steps_as_it_makes_epochs_longer() -> None:
     best = steps | {"keep": "best", "validate_every_epochs": 1}
     (fault,) = unequal(recipe(paste=PASTE, **best), recipe(**best))
     assert fault.endswith("keep: best chooses among them: set keep to last")
+    larger = recipe(paste=PASTE | {"largest_side": 0.4}, max_steps=None)
+    (fault,) = unequal(larger, recipe(paste=PASTE, max_steps=None))
+    assert fault.startswith("paste.largest_side is 0.4 and ")
+    once = PASTE | {"repeats": 1}
+    larger_once = recipe(paste=once | {"largest_side": 0.4}, max_steps=None)
+    assert unequal(larger_once, recipe(paste=once, max_steps=None)) == []
     (fault,) = unequal(recipe(paste=PASTE, max_steps=None), recipe(max_steps=None))
     assert fault.startswith(
         "paste.repeats is 3 and 1, which makes epochs of other lengths: set max_steps"

@@ -234,7 +234,10 @@ def test_the_plan_decides_where_a_teachers_images_are() -> None:
             [f"finetuning.set={{{EMA}, unlabelled: {TEACHER}}}"],
             "set treatments.ema.unl",
         ),
-        (["treatments.taught.set={unlabelled: {weight: 1.0}}"], "unlabelled.batch_size: Field req"),
+        (
+            ["treatments.taught.set={unlabelled: {weight: 1.0}}"],
+            r"treatment taught, as the plan changes it: [^\n]*\n  unlabelled\.batch_size: F",
+        ),
         (["treatments.ema.set={ema: {}}"], "ema.decay: Field required"),
         (["treatments.ema.set={gates: {}}"], "set changes gates: a treatment may change init"),
     ],

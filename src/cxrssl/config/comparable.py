@@ -30,12 +30,9 @@ def _other_fields(recipe: FinetuneRecipe) -> dict[str, object]:
 
 def _unequal_epochs(recipe: FinetuneRecipe, control: FinetuneRecipe) -> Iterator[str]:
     """Yield that epochs are not equally long where something counts them."""
-    repeats = [1.0 if side.paste is None else side.paste.repeats for side in (recipe, control)]
-    if repeats[0] == repeats[1]:
+    text = _unequal_repeats(recipe, control)
+    if text is None:
         return
-    text = (
-        f"paste.repeats is {repeats[0]:g} and {repeats[1]:g}, which makes epochs of other lengths"
-    )
     # An epoch has a step at least, so that with as many epochs as steps they never end the run.
     if recipe.max_steps is None or recipe.epochs < recipe.max_steps:
         yield (
@@ -46,3 +43,22 @@ def _unequal_epochs(recipe: FinetuneRecipe, control: FinetuneRecipe) -> Iterator
         yield f"{text}, and optim.drop_epochs counts them: take the schedule cosine or constant"
     if recipe.keep == "best":
         yield f"{text}, and keep: best chooses among them: set keep to last"
+
+
+def _unequal_repeats(recipe: FinetuneRecipe, control: FinetuneRecipe) -> str | None:
+    """Return why their epochs are not equally long, None if they are."""
+    repeats = [1.0 if side.paste is None else side.paste.repeats for side in (recipe, control)]
+    if repeats[0] != repeats[1]:
+        return (
+            f"paste.repeats is {repeats[0]:g} and {repeats[1]:g}, which makes epochs of other "
+            "lengths"
+        )
+    if recipe.paste is None or control.paste is None or repeats[0] == 1:
+        return None
+    sides = recipe.paste.largest_side, control.paste.largest_side
+    if sides[0] == sides[1]:
+        return None
+    return (
+        f"paste.largest_side is {sides[0]:g} and {sides[1]:g}, so that other images are repeated "
+        "and epochs are of other lengths"
+    )

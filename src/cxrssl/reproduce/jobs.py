@@ -261,7 +261,10 @@ def _finetuning(plan: Plan, out: Path, arm: Arm) -> Training:
         update={"set": dict(flattened(plan.finetuning.set)) | dict(flattened(treatment.set))}
     )
     changes |= _unlabelled_store(plan, out, arm, section)
-    return _training("finetune", section, out / arm.name, changes, needs)
+    try:
+        return _training("finetune", section, out / arm.name, changes, needs)
+    except RecipeError as error:
+        raise RecipeError(f"treatment {arm.treatment}, as the plan changes it: {error}") from error
 
 
 def _unlabelled_store(plan: Plan, out: Path, arm: Arm, section: RecipeSection) -> dict[str, object]:

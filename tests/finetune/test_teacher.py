@@ -372,6 +372,32 @@ def test_no_box_for_long_is_said_once(
     assert "unlabelled.threshold 0.9 in the last 500 steps" in lines_said(setup, counted)
 
 
+def test_hidden_boxes_are_mirrored_with_the_image_that_the_teacher_sees(
+    store: Store, setup: Setup, tmp_path: Path
+) -> None:
+    from cxrssl.finetune.pseudo_boxes import PseudoBoxLog
+    from cxrssl.run.log import Log
+
+    assert setup.unlabelled is not None
+    mirrored, seen = replace(setup.unlabelled.images, flip_probability=1.0), 0
+    for place, truth in setup.unlabelled.truth.items():
+        width, boxes = store.manifest["size_px"], truth.boxes.reshape(-1, 4)
+        there = boxes.copy()
+        there[:, 0], there[:, 2] = width - boxes[:, 2], width - boxes[:, 0]
+        log = Log(tmp_path / f"{place}.jsonl", 1, num_steps=9, steps_done=0, writes=True)
+        counted = PseudoBoxLog(setup.unlabelled, store.classes, threshold=0.1)
+        counted.add([mirrored[Visit(0, place)]], [PseudoBoxes(there, truth.labels + 1)])
+        counted.write_if_due(setup.accelerator, log, steps_done=1, epoch=0)
+        (line,) = [json.loads(one) for one in log_lines(tmp_path / f"{place}.jsonl")]
+        assert line["pseudo_boxes_true"] == line["hidden_boxes"] == len(boxes)
+        seen += len(boxes)
+    assert seen > 5
+
+
+def log_lines(path: Path) -> list[str]:
+    return path.read_text().splitlines()
+
+
 def lines_said(_setup: Setup, counted: Any) -> str:  # noqa: ANN401
     counted._steps_without = 500
     return str(counted._nothing_found())

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from cxrssl.core.images import Intensity
 from cxrssl.data.cuts.paste import PasteRanges, Place, draw_place, is_small, number_of_pastes, paste
@@ -104,8 +105,43 @@ def test_pasted_findings_have_boxes_and_classes_in_the_batch(store: Store) -> No
             assert int(label) == examples[with_boxes].labels[0] + 1
             assert overlap(box.numpy(), true["boxes"].numpy()) == 0
             more += 1
+        for box in true["boxes"].numpy():  # the rim stays off them, too, but for a pixel's part
+            x0, y0, x1, y1 = *np.ceil(box[:2]).astype(int), *np.floor(box[2:]).astype(int)
+            assert torch.equal(pixels[:, y0:y1, x0:x1], before[:, y0:y1, x0:x1])
         assert bool((pixels != before).any()) == (len(target["labels"]) > count)
     assert more > 10
+
+
+def test_pasted_findings_lie_on_no_other_pasted_one(store: Store) -> None:
+    examples = examples_of(store, fusion="consensus", iou=0.2)
+    with_boxes = next(number for number, example in enumerate(examples) if len(example.boxes))
+    many = Paste(replace(RANGES, most=8), [(with_boxes, 0)], [])
+    images = DetectionImages(store, examples, INTENSITY, 0.0, 0, paste=many)
+    pairs = 0
+    for row, example in enumerate(examples):
+        boxes = images[Visit(0, row)][1]["boxes"][len(example.boxes) :].numpy()
+        for number in range(1, len(boxes)):
+            assert overlap(boxes[number], boxes[:number]) == 0
+            pairs += 1
+    assert pairs > 10
+
+
+def test_a_pasted_finding_keeps_its_own_class_among_those_of_its_film(store: Store) -> None:
+    examples = examples_of(store, fusion="consensus", iou=0.2)
+    number, box = next(
+        (number, box)
+        for number, example in enumerate(examples)
+        for box in range(1, len(example.boxes))
+        if example.labels[box] != example.labels[0]
+    )
+    paste_one = Paste(RANGES, [(number, box)], [])
+    images = DetectionImages(store, examples, INTENSITY, 0.0, 0, paste=paste_one)
+    labels = {
+        int(label)
+        for row, example in enumerate(examples)
+        for label in images[Visit(0, row)][1]["labels"][len(example.boxes) :]
+    }
+    assert labels == {int(examples[number].labels[box]) + 1}
 
 
 def test_findings_go_into_the_boxes_of_a_class_where_an_image_has_them(store: Store) -> None:

@@ -105,6 +105,21 @@ def test_every_other_treatment_with_a_control_has_a_sentence_of_the_same_form(pl
     assert ema.endswith(": whether EMA alone saves labels, this experiment can't tell.")
 
 
+def test_a_verdict_that_does_not_outlast_the_correction_says_so(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = made_results(plan, score)
+    assert "taken by itself" not in " ".join(other_answers(plan, results))
+    monkeypatch.setattr(
+        "cxrssl.report.treatments.holm_adjusted", lambda p_values: [0.2 for _ in p_values]
+    )
+    taught, shuffled, ema = other_answers(plan, results)
+    clause = ", taken by itself: among 5 comparisons it may be chance (p = 0.200 after Holm)."
+    assert taught.endswith(f": teacher saved labels{clause}")
+    assert shuffled.endswith(f": shuffled boxes cost labels{clause}")
+    assert ema.endswith("this experiment can't tell."), "what gives no verdict needs no more doubt"
+
+
 def closed_testing(p_values: list[float]) -> list[float]:
     """Return p-values adjusted by Bonferroni in every set of hypotheses: Holm's procedure.
 

@@ -113,14 +113,7 @@ def unlabelled_images(
         )
     pool = store if section.store is None else Store(section.store)
     _check_size(pool, store)
-    offered = {image.image_id for image in pool.images}
-    if section.store is None:
-        offered = _rest(store, splits, recipe)
-    chosen, left_out = _not_held_out(pool, offered, store, recipe)
-    if section.store is None:
-        left_out |= _normal_left_out(store, recipe)
-    else:
-        chosen, left_out = _not_labelled(pool, chosen, left_out, store, splits)
+    chosen, left_out = _chosen(pool, store, splits, recipe)
     rows = [row for row, image in enumerate(pool.images) if image.image_id in chosen]
     if not rows:
         reasons = f": {left_out_text(left_out)}" if left_out else ""
@@ -150,6 +143,19 @@ def unlabelled_images(
     normal = [pool.images[row].image_id in normal_ids for row in rows]
     truth = _truth(pool, rows, store, recipe)
     return Unlabelled(images, plan, normal, truth, left_out, is_pool=section.store is not None)
+
+
+def _chosen(
+    pool: Store, store: Store, splits: LabelledSplits, recipe: FinetuneRecipe
+) -> tuple[set[str], dict[str, int]]:
+    """Return the images that may be used without their labels, and how many may not, by reason."""
+    assert recipe.unlabelled is not None
+    if recipe.unlabelled.store is None:
+        chosen, left_out = _not_held_out(pool, _rest(store, splits, recipe), store, recipe)
+        return chosen, left_out | _normal_left_out(store, recipe)
+    offered = {image.image_id for image in pool.images}
+    chosen, left_out = _not_held_out(pool, offered, store, recipe)
+    return _not_labelled(pool, chosen, left_out, store, splits)
 
 
 def _rest(store: Store, splits: LabelledSplits, recipe: FinetuneRecipe) -> set[str]:

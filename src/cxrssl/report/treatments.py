@@ -20,6 +20,7 @@ from cxrssl.report.tables import role
 from cxrssl.report.wording import METRICS, label_percent, needed, needed_interval
 
 _NOT_YET = "not known before runs of both have ended and recorded their recipes"
+_MAY_BE_CHANCE = 0.05
 # Pretrainings of earlier versions, which name no method, were of this one.
 _FIRST_METHOD = {"title": "SimCLR"}
 
@@ -27,17 +28,42 @@ _FIRST_METHOD = {"title": "SimCLR"}
 def other_answers(plan: Plan, results: Results) -> list[str]:
     """Return the answer's sentence for every other treatment that has a control, where it has one.
 
-    Treatments whose runs are not all there are in the table.
+    Treatments whose runs are not all there are in the table. A verdict that does not outlast the
+    correction for the number of comparisons says so.
     """
-    texts = []
+    texts, corrected = [], _corrected(plan, results)
     for name, section in plan.treatments.items():
         if not section.controls or name == plan.main:
             continue
         control = section.controls[0]
         saved = saved_against(plan, results, name, control)
         if why_no_answer(plan, results, control, saved) is None:
-            texts.append(sentence(plan, name, saved))
+            text, p = sentence(plan, name, saved), corrected[name, control]
+            is_verdict = text.endswith((" saved labels.", " cost labels."))
+            if is_verdict and len(corrected) > 1 and p is not None and p >= _MAY_BE_CHANCE:
+                text = (
+                    f"{text[:-1]}, taken by itself: among {len(corrected)} comparisons it may be "
+                    f"chance (p = {p:.3f} after Holm)."
+                )
+            texts.append(text)
     return texts
+
+
+def _corrected(plan: Plan, results: Results) -> dict[tuple[str, str], float | None]:
+    """Return p of every treatment and control at the answer's labels, corrected for their number.
+
+    A comparison that is not there yet counts as one that may be anything.
+    """
+    p_values: dict[tuple[str, str], float | None] = {}
+    for name, section in plan.treatments.items():
+        for control in section.controls:
+            fraction = plan.answer.label_fraction
+            sides = Condition(name, fraction), Condition(control, fraction)
+            difference = results.difference(*sides, plan.answer.metric)
+            p_values[name, control] = None if difference is None else difference.p
+    adjusted = holm_adjusted([1.0 if p is None else p for p in p_values.values()])
+    pairs = zip(p_values.items(), adjusted, strict=True)
+    return {pair: None if p is None else p_holm for (pair, p), p_holm in pairs}
 
 
 def comparisons_note(plan: Plan) -> list[str]:
@@ -89,12 +115,10 @@ def treatment_section(
     words = _words(plan, recipes, known)
     rows = [row for name in plan.treatments for row in _rows(plan, results, name, words)]
     compared = [row for row in rows if row["control"]]
-    # A comparison that is not there yet counts as one that may be anything.
-    adjusted = holm_adjusted([1.0 if row["p"] is None else row["p"] for row in compared])
     for row in rows:
         row["p_holm"] = None
-    for row, p_holm in zip(compared, adjusted, strict=True):
-        row["p_holm"] = None if row["p"] is None else p_holm
+    for row, p_holm in zip(compared, _corrected(plan, results).values(), strict=True):
+        row["p_holm"] = p_holm
     number = len(compared)
     labels = label_percent(fraction)
     correction = (

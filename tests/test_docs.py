@@ -16,7 +16,7 @@ def test_every_command_in_the_readme_parses() -> None:
     joined = CODE.replace("\\\n", " ")
     lines = re.findall(r"^(?:.* -m )?(cxrssl [a-z]+ .*)$", joined, flags=re.MULTILINE)
     group = typer.main.get_command(commands.app)
-    assert len(lines) == 36
+    assert len(lines) == 37
     for line in lines:
         name, *arguments = shlex.split(line)[1:]
         command = group.commands[name]  # type: ignore[attr-defined]
@@ -25,7 +25,7 @@ def test_every_command_in_the_readme_parses() -> None:
 
 def test_every_recipe_and_file_that_is_named_exists() -> None:
     named = re.findall(r"recipes/[a-z]+/\w+\.yaml|docs/\w+\.(?:png|md)|\b(?<!/)\w+\.md\b", README)
-    assert len(named) == 26
+    assert len(named) == 29
     assert [path for path in named if not (ROOT / path).is_file()] == []
 
 

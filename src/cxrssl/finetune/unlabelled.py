@@ -221,14 +221,13 @@ def _not_labelled(
 
 
 def _normal_left_out(store: Store, recipe: FinetuneRecipe) -> dict[str, int]:
-    """Return how many normal training images are not among the rest, by the reason."""
+    """Return how many images without findings take no part, and so are not of the rest."""
     if recipe.data.normals:
         return {}
-    protocol = recipe.data.protocol
-    with_normals = splits_of(store, protocol=protocol, normals=True)
-    without = splits_of(store, protocol=protocol, normals=False)
-    train = {name for name, split in with_normals.items() if split == "train"}
-    normal = len(train - set(without) - set(unread_ids(store, without)))
+    rows = store.findings
+    drawn = set(rows.loc[rows["category"].ne(NO_FINDING), "image_id"])
+    held_out = {image.image_id for image in store.images if image.part in ("val", "test")}
+    normal = len(set(rows["image_id"]) - drawn - held_out)
     return {"that readers found normal, as data.normals is false": normal} if normal else {}
 
 

@@ -29,6 +29,7 @@ from cxrssl.finetune.teacher import (
     strong_view,
 )
 from cxrssl.run.checkpoint import Checkpoints
+from cxrssl.run.seed import image_seeds
 from support import RTDETR, finetune_recipe
 
 AUGMENT = (
@@ -226,7 +227,8 @@ def test_normal_images_keep_no_pseudo_box_and_silent_ones_do_not_count(
     quiet, other = normal.index(True), normal.index(False)
     seen: list[list[int]] = []
     family = setup.detector.family
-    monkeypatch.setattr(family, "seed_samples", lambda *_: None)
+    seeds: list[Any] = []
+    monkeypatch.setattr(family, "seed_samples", lambda _, drawn: seeds.append(drawn))
 
     def network(images: list[torch.Tensor], targets: list[dict[str, torch.Tensor]]) -> Any:  # noqa: ANN401
         seen.append([len(target["labels"]) for target in targets])
@@ -244,6 +246,8 @@ def test_normal_images_keep_no_pseudo_box_and_silent_ones_do_not_count(
     assert seen == [[0, 1]], "the normal image is background, and the silent one is not looked at"
     assert float(losses["loss_objectness"]) == 1
     assert float(losses["loss_box_reg"]) == 0, "sides of pseudo boxes do not count"
+    # Samples are drawn for the places after those of the labelled images, and not like theirs.
+    assert list(seeds[0]) == list(image_seeds(recipe.seed, 3, [recipe.batch_size, 5]))
     silent = [strong_view(view, no_boxes()) for view in views[1:]]
     nothing = teacher._losses(network, views[1:], silent, 3)  # type: ignore[arg-type]
     assert seen[1] == [0]

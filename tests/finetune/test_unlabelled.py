@@ -1,5 +1,6 @@
 """Images without labels: which they are, which are left out, and what is refused."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,25 @@ def test_known_normals_are_those_in_which_readers_found_nothing(store: Store) ->
     drawn = set(rows.loc[rows["category"].ne(NO_FINDING), "image_id"])
     assert rest.normal == [name not in drawn for name in rest.ids]
     assert any(rest.normal)
+
+
+def test_an_image_with_another_finding_is_no_known_normal(store: Store) -> None:
+    changes = "data.label_fraction=0.3", "data.normals=true"
+    before = unlabelled_of(store, *changes, normals=True)
+    name = before.ids[before.normal.index(True)]
+
+    class WithKind(Store):
+        def __init__(self, folder: Path) -> None:
+            super().__init__(folder)
+            self.images = [
+                replace(image, kind="other finding") if image.image_id == name else image
+                for image in self.images
+            ]
+
+    after = unlabelled_of(WithKind(store.folder), *changes, normals=True)
+    known = [one for one, normal in zip(after.ids, after.normal, strict=True) if normal]
+    assert name not in known
+    assert known
 
 
 def pool_of(source: Path, folder: Path, *, size_px: int = 64, fit: str = "squash") -> Path:

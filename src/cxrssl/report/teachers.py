@@ -15,7 +15,7 @@ _TEXT = (
     "precision and recall against hidden boxes (IoU 0.5, same class), where readers have looked. "
     "Means over runs. Without any box, those images taught nothing but background, if that."
 )
-COLUMNS = ("boxes an image", "precision", "recall")
+_COLUMNS = ("boxes an image", "precision", "recall")
 
 
 def teachers_section(plan: Plan, results: Results) -> dict[str, Any] | None:
@@ -37,7 +37,7 @@ def teachers_section(plan: Plan, results: Results) -> dict[str, Any] | None:
                 "runs": len(entries),
             }
         )
-    return {"text": _TEXT, "columns": list(COLUMNS), "rows": rows} if rows else None
+    return {"text": _TEXT, "columns": list(_COLUMNS), "rows": rows} if rows else None
 
 
 def _entries(arm: FinishedArm) -> list[dict[str, Any]]:

@@ -95,7 +95,7 @@ def _pseudo_boxes(found: Mapping[str, Any]) -> str:
     """Return what a teacher's boxes were worth, in words."""
     seen = f"in {found['images']} images of the steps that were logged"
     if not found["boxes_per_image"]:
-        return f"none {seen}: images without labels taught nothing but background, if that"
+        return f"none {seen}: images without labels taught at most what background is"
     text = f"{found['boxes_per_image']:.2f} an image {seen}"
     if found["precision"] is None:
         return text

@@ -67,6 +67,12 @@ class Saved:
     control: Amounts
 
     @property
+    def is_told(self) -> bool:
+        """Whether the verdict says that labels were saved, or cost."""
+        curve = self.curve
+        return self.repeats > 1 and (curve.low > self.fraction or curve.high < self.fraction)
+
+    @property
     def verdict(self) -> str:
         """Say whether labels were saved, as far as can be told.
 

@@ -11,9 +11,9 @@ from cxrssl.report.tables import conditions_shown, role
 from cxrssl.report.wording import label_percent
 
 _TEXT = (
-    "Boxes of the teacher that counted, an image without labels, over the steps that were logged; "
+    "Boxes of the teacher that counted, per image without labels, over the steps that were logged; "
     "precision and recall against hidden boxes (IoU 0.5, same class), where readers have looked. "
-    "Means over runs. Without any box, those images taught nothing but background, if that."
+    "Means over runs. Where there is no box, those images taught at most what background is."
 )
 _COLUMNS = ("boxes an image", "precision", "recall")
 

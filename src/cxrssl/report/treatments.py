@@ -39,8 +39,9 @@ def other_answers(plan: Plan, results: Results) -> list[str]:
         saved = saved_against(plan, results, name, control)
         if why_no_answer(plan, results, control, saved) is None:
             text, p = sentence(plan, name, saved), corrected[name, control]
-            is_verdict = text.endswith((" saved labels.", " cost labels."))
-            if is_verdict and len(corrected) > 1 and p is not None and p >= _MAY_BE_CHANCE:
+            fraction = plan.answer.label_fraction
+            is_told = any(saving.is_told for saving in saved if saving.fraction == fraction)
+            if is_told and len(corrected) > 1 and p is not None and p >= _MAY_BE_CHANCE:
                 text = (
                     f"{text[:-1]}, taken by itself: among {len(corrected)} comparisons it may be "
                     f"chance (p = {p:.3f} after Holm)."

@@ -21,6 +21,11 @@ Momentum = Annotated[float, Field(ge=0, lt=1)]
 class Method(Section):
     """Fields and checks that methods have in common."""
 
+    @property
+    def further_sizes_px(self) -> dict[str, int]:
+        """Sides, by their fields, of what the backbone sees while training, if not a view."""
+        return {}
+
     def cut(self, views: ViewRanges) -> Cut:
         """Return how the method's inputs are cut from an image, given the section `views`."""
         return TwoViews(views)
@@ -107,6 +112,11 @@ class JigsawSection(Method):
     num_orders: int = Field(ge=2, le=1000)
     """Into how many orders the nine tiles may be shuffled."""
     classifier_hidden: Width
+
+    @property
+    def further_sizes_px(self) -> dict[str, int]:
+        """The side of a tile."""
+        return {"method.tile_px": self.tile_px}
 
     def cut(self, views: ViewRanges) -> Cut:
         """Return the shuffled tiles of a view."""

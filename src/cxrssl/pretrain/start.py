@@ -6,33 +6,22 @@ import torch
 from torch import Tensor, nn
 
 from cxrssl.config.body import BodySection
-from cxrssl.config.methods import ByolSection, JigsawSection, MocoSection, SimclrSection
 from cxrssl.config.schema import PretrainRecipe
 from cxrssl.core.errors import RecipeError
 from cxrssl.core.images import Intensity
 from cxrssl.core.printable import printable
-from cxrssl.data.cuts.tiles import NUM_TILES
 from cxrssl.hub.pull import fetch, fetch_weights
 from cxrssl.models.backbone import (
     SIZE_FAULTS,
     check_sizes,
     encoder,
     freeze_stages,
-    num_features,
 )
 from cxrssl.models.initial_weights import coco_start, imagenet_start, run_start
 from cxrssl.models.weights import transfer
+from cxrssl.pretrain.methods import AnyMethod, method_on
 from cxrssl.run.memory import is_out_of_memory
 from cxrssl.run.seed import INITIALISATION, seed_torch
-from cxrssl.ssl.byol import BYOL
-from cxrssl.ssl.followers import Queue
-from cxrssl.ssl.heads import normalised_head, projection_head
-from cxrssl.ssl.jigsaw import Jigsaw
-from cxrssl.ssl.moco import MoCo
-from cxrssl.ssl.simclr import SimCLR
-
-AnyMethod = SimCLR | MoCo | BYOL | Jigsaw
-"""Each is an `nn.Module` and a `Pretext`."""
 
 
 def build_pretext(
@@ -54,7 +43,7 @@ def build_pretext(
     if loaded is not None:  # before a method copies the backbone
         audits = [transfer(backbone, loaded[0], source=loaded[1]).as_json()]
     freeze_stages(backbone, body.frozen_stages)
-    pretext = _method(recipe, backbone)
+    pretext = method_on(backbone, recipe.method)
     pretext.to(memory_format=torch.channels_last)  # measured: a quarter less time for a small one
     return pretext, None if is_resumed else {"start": body.start, "transfers": audits}
 
@@ -65,9 +54,9 @@ def _encoder(recipe: PretrainRecipe) -> nn.Module:
     Raises:
         RecipeError: If it can't take one of them.
     """
-    name, sizes = recipe.body.backbone, {"views.size_px": recipe.views.size_px}  # measured on views
-    if isinstance(recipe.method, JigsawSection):
-        sizes["method.tile_px"] = recipe.method.tile_px
+    name = recipe.body.backbone
+    sizes = {"views.size_px": recipe.views.size_px}  # on views it is measured
+    sizes |= recipe.method.further_sizes_px
     try:
         backbone = encoder(name, sizes_px=sizes.values())
         check_sizes(backbone, sizes.values(), saved_px=recipe.views.size_px)
@@ -82,50 +71,6 @@ def _encoder(recipe: PretrainRecipe) -> nn.Module:
             "any size, such as resnet50."
         ) from error
     return backbone
-
-
-def _method(recipe: PretrainRecipe, backbone: nn.Module) -> AnyMethod:
-    """Put the recipe's method on a backbone; all its other weights are random."""
-    features = num_features(backbone)
-    match recipe.method:
-        case SimclrSection() as method:
-            head = projection_head(
-                features,
-                hidden=method.projector_hidden,
-                num_outputs=method.projector_outputs,
-                num_layers=method.projector_layers,
-                batch_norm=method.projector_batch_norm,
-            )
-            return SimCLR(backbone, head, temperature=method.temperature)
-        case MocoSection() as method:
-            outputs = method.projector_outputs
-            head = projection_head(
-                features,
-                hidden=method.projector_hidden,
-                num_outputs=outputs,
-                num_layers=2,
-                batch_norm=False,
-            )
-            queue = Queue(method.queue_images, outputs)
-            return MoCo(
-                backbone, head, queue, temperature=method.temperature, momentum=method.momentum
-            )
-        case ByolSection() as method:
-            hidden, outputs = method.heads_hidden, method.heads_outputs
-            projector = normalised_head(features, hidden=hidden, num_outputs=outputs)
-            predictor = normalised_head(outputs, hidden=hidden, num_outputs=outputs)
-            return BYOL(backbone, projector, predictor, momentum=method.momentum)
-        case JigsawSection() as method:
-            classifier = projection_head(
-                NUM_TILES * features,
-                hidden=method.classifier_hidden,
-                num_outputs=method.num_orders,
-                num_layers=2,
-                batch_norm=False,
-            )
-            return Jigsaw(backbone, classifier, num_orders=method.num_orders)
-        case _:
-            assert_never(recipe.method)
 
 
 def _weights(body: BodySection, intensity: Intensity) -> tuple[dict[str, Tensor], str] | None:

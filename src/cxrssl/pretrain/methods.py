@@ -1,0 +1,81 @@
+"""The recipe's method on a backbone: its heads, copies and queues, at their start."""
+
+from typing import assert_never
+
+from torch import nn
+
+from cxrssl.config.methods import (
+    ByolSection,
+    JigsawSection,
+    MethodSection,
+    MocoSection,
+    SimclrSection,
+)
+from cxrssl.data.cuts.tiles import NUM_TILES
+from cxrssl.models.backbone import num_features
+from cxrssl.ssl.byol import BYOL
+from cxrssl.ssl.followers import Queue
+from cxrssl.ssl.heads import normalised_head, projection_head
+from cxrssl.ssl.jigsaw import Jigsaw
+from cxrssl.ssl.moco import MoCo
+from cxrssl.ssl.simclr import SimCLR
+
+AnyMethod = SimCLR | MoCo | BYOL | Jigsaw
+"""Each is an `nn.Module` and a `Pretext`."""
+
+
+def method_on(backbone: nn.Module, method: MethodSection) -> AnyMethod:
+    """Put a method on a backbone; all its other weights are random."""
+    match method:
+        case SimclrSection():
+            return _simclr(backbone, method)
+        case MocoSection():
+            return _moco(backbone, method)
+        case ByolSection():
+            return _byol(backbone, method)
+        case JigsawSection():
+            return _jigsaw(backbone, method)
+        case _:
+            assert_never(method)
+
+
+def _simclr(backbone: nn.Module, method: SimclrSection) -> SimCLR:
+    head = projection_head(
+        num_features(backbone),
+        hidden=method.projector_hidden,
+        num_outputs=method.projector_outputs,
+        num_layers=method.projector_layers,
+        batch_norm=method.projector_batch_norm,
+    )
+    return SimCLR(backbone, head, temperature=method.temperature)
+
+
+def _moco(backbone: nn.Module, method: MocoSection) -> MoCo:
+    outputs = method.projector_outputs
+    head = projection_head(
+        num_features(backbone),
+        hidden=method.projector_hidden,
+        num_outputs=outputs,
+        num_layers=2,
+        batch_norm=False,
+    )
+    queue = Queue(method.queue_images, outputs)
+    return MoCo(backbone, head, queue, temperature=method.temperature, momentum=method.momentum)
+
+
+def _byol(backbone: nn.Module, method: ByolSection) -> BYOL:
+    hidden, outputs = method.heads_hidden, method.heads_outputs
+    projector = normalised_head(num_features(backbone), hidden=hidden, num_outputs=outputs)
+    predictor = normalised_head(outputs, hidden=hidden, num_outputs=outputs)
+    return BYOL(backbone, projector, predictor, momentum=method.momentum)
+
+
+def _jigsaw(backbone: nn.Module, method: JigsawSection) -> Jigsaw:
+    classifier = projection_head(
+        NUM_TILES * num_features(backbone),
+        hidden=method.classifier_hidden,
+        num_outputs=method.num_orders,
+        num_layers=2,
+        batch_norm=False,
+    )
+    return Jigsaw(backbone, classifier, num_orders=method.num_orders)

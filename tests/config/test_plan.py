@@ -93,7 +93,7 @@ def test_a_treatment_may_have_arms_at_some_shares_alone() -> None:
     assert sum(arm.treatment == "ssl" for arm in arms) == 9
 
 
-NUM_RUNS = {"smoke": 4, "demo": 16, "paper": 19, "described": 28, "published": 10, "corrected": 102}
+NUM_RUNS = {"smoke": 4, "demo": 16, "paper": 19, "described": 38, "published": 10, "corrected": 132}
 
 
 @pytest.mark.parametrize(("name", "num_runs"), NUM_RUNS.items())

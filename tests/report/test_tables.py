@@ -44,10 +44,16 @@ def test_the_papers_numbers_stand_where_it_has_some() -> None:
     plan = made_plan("data.source=.", name="corrected")
     rows = table_1(plan, made_results(plan, score))["rows"]
     paper = {(row["title"], row["labels"]): row["cells"][0]["paper"] for row in rows}
-    assert paper[("no SSL", "100 %")] == 0.129  # its baseline
+    assert paper[("no SSL: COCO", "100 %")] == 0.129  # its baseline
+    assert paper[("no SSL: ImageNet", "100 %")] is None
     assert paper[("SSL", "90 %")] == 0.142  # its SSL 10 %
     assert paper[("SSL", "10 %")] == 0.060
-    assert paper[("no SSL", "90 %")] is None  # it has no control
+    assert paper[("no SSL: COCO", "90 %")] is None  # it has no control
+    described = made_plan("data.source=.", name="described")  # COCO is what its recipe starts from
+    rows = table_1(described, made_results(described, score))["rows"]
+    paper = {(row["title"], row["labels"]): row["cells"][0]["paper"] for row in rows}
+    assert paper[("no SSL: COCO", "100 %")] == 0.129
+    assert paper[("no SSL: ImageNet", "100 %")] is None
     published = made_plan("data.source=.", name="published")
     rows = table_1(published, made_results(published, score))["rows"]
     assert [row["cells"][1]["paper"] for row in rows][:3] == [0.278, 0.284, 0.292]

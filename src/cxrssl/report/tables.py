@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from cxrssl.config.arms import percent
+from cxrssl.config.load import flattened
 from cxrssl.config.plan import Plan
 from cxrssl.drawing.looks import Role
 from cxrssl.metrics.label_curves import Estimate
@@ -120,10 +121,22 @@ def _paper_row(plan: Plan, name: str, fraction: float) -> Sequence[float | None]
     nothing = (None,) * len(paper.COLUMNS)
     if not plan.paper:
         return nothing
-    is_baseline = fraction == 1 and role(plan, name) in ("control", "other")
+    is_baseline = fraction == 1 and name in _baselines(plan)
     if is_baseline or (fraction < 1 and (plan.main is None or role(plan, name) == "ssl")):
         return paper.TABLE_1.get(percent(fraction), nothing)
     return nothing
+
+
+def _baselines(plan: Plan) -> list[str]:
+    """Return the treatments that are the paper's baseline: from COCO, if a treatment says so."""
+    if plan.main is None:
+        return list(plan.treatments)
+    set_to_coco = [
+        name
+        for name, section in plan.treatments.items()
+        if section.pretraining is None and dict(flattened(section.set)).get("init.start") == "coco"
+    ]
+    return set_to_coco or [plan.treatments[plan.main].controls[0]]
 
 
 def _cell(mean: Estimate | None, difference: Difference | None) -> dict[str, Any]:

@@ -16,6 +16,8 @@ import pytest
 METHODS = {
     "simclr": "SimCLR(encoder, head(5), temperature=0.3)",
     "byol": "BYOL(encoder, head(5), nn.Linear(5, 5), momentum=0.9)",
+    "simsiam": "SimSiam(encoder, head(5), nn.Linear(5, 5))",
+    "vicreg": "VICReg(encoder, head(5), invariance=25.0, variance=25.0, covariance=1.0)",
     "jigsaw": "Jigsaw(encoder, nn.Linear(54, 4), num_orders=4)",
     "moco": "MoCo(encoder, head(5), Queue(24, 5), temperature=0.3, momentum=0.9)",
 }
@@ -27,7 +29,7 @@ from functools import partial
 import torch
 from accelerate import Accelerator
 from torch import nn
-from cxrssl.ssl.chunks import backward_in_chunks
+from cxrssl.ssl.chunks import backward_in_chunks, total
 {imports}
 
 chunk_images, out = int(sys.argv[1]), sys.argv[2]
@@ -61,7 +63,7 @@ for step in range(3):
     optimizer.step()
     optimizer.zero_grad()
     method.after_step((step + 1) / 3)
-    losses.append(float(accelerator.gather(found["loss"][None]).mean()))
+    losses.append(float(accelerator.gather(total(found)[None]).mean()))
 state = dict(method.state_dict())
 queued = [name.removesuffix("images") for name in state if name.endswith("queue.images")]
 for queue in queued:  # its order is that of the processes
@@ -82,6 +84,8 @@ from cxrssl.ssl.followers import Queue
 from cxrssl.ssl.jigsaw import Jigsaw
 from cxrssl.ssl.moco import MoCo
 from cxrssl.ssl.simclr import SimCLR
+from cxrssl.ssl.simsiam import SimSiam
+from cxrssl.ssl.vicreg import VICReg
 """
 
 

@@ -16,6 +16,7 @@ Width = Annotated[int, Field(gt=0, le=MOST)]
 # Cosines lie in [-1, 1]: divided by less, a loss is of thousands, and its gradient noise.
 Temperature = Annotated[float, Field(ge=0.001)]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
+Weight = Annotated[float, Field(ge=0)]
 
 
 class Method(Section):
@@ -103,6 +104,33 @@ class ByolSection(Method):
     """Fraction of itself that the slow copy keeps in the first step; it rises to 1."""
 
 
+class SimsiamSection(Method):
+    """SimSiam, arXiv 2011.10566."""
+
+    name: Literal["simsiam"]
+    projector_hidden: Width
+    """Both hidden layers of the projector, which has three."""
+    projector_outputs: Width
+    """Outputs of the projector and of the predictor."""
+    predictor_hidden: Width
+    """Hidden layer of the predictor; narrower than its outputs in the paper."""
+
+
+class VicregSection(Method):
+    """VICReg, arXiv 2105.04906."""
+
+    name: Literal["vicreg"]
+    expander_hidden: Width
+    """Both hidden layers of the expander, which has three."""
+    expander_outputs: Width
+    invariance: Weight
+    """Weight of the distance of an image's two views."""
+    variance: Weight
+    """Weight of what the deviation of each output lacks of 1 over the batch."""
+    covariance: Weight
+    """Weight of the squared covariances of different outputs over the batch."""
+
+
 class JigsawSection(Method):
     """Jigsaw, arXiv 1603.09246."""
 
@@ -138,5 +166,6 @@ class JigsawSection(Method):
 
 
 MethodSection = Annotated[
-    SimclrSection | MocoSection | ByolSection | JigsawSection, Field(discriminator="name")
+    SimclrSection | MocoSection | ByolSection | SimsiamSection | VicregSection | JigsawSection,
+    Field(discriminator="name"),
 ]

@@ -10,17 +10,21 @@ from cxrssl.config.methods import (
     MethodSection,
     MocoSection,
     SimclrSection,
+    SimsiamSection,
+    VicregSection,
 )
 from cxrssl.data.cuts.tiles import NUM_TILES
 from cxrssl.models.backbone import num_features
 from cxrssl.ssl.byol import BYOL
 from cxrssl.ssl.followers import Queue
-from cxrssl.ssl.heads import normalised_head, projection_head
+from cxrssl.ssl.heads import expander, normalised_head, projection_head
 from cxrssl.ssl.jigsaw import Jigsaw
 from cxrssl.ssl.moco import MoCo
 from cxrssl.ssl.simclr import SimCLR
+from cxrssl.ssl.simsiam import SimSiam
+from cxrssl.ssl.vicreg import VICReg
 
-AnyMethod = SimCLR | MoCo | BYOL | Jigsaw
+AnyMethod = SimCLR | MoCo | BYOL | SimSiam | VICReg | Jigsaw
 """Each is an `nn.Module` and a `Pretext`."""
 
 
@@ -33,6 +37,10 @@ def method_on(backbone: nn.Module, method: MethodSection) -> AnyMethod:
             return _moco(backbone, method)
         case ByolSection():
             return _byol(backbone, method)
+        case SimsiamSection():
+            return _simsiam(backbone, method)
+        case VicregSection():
+            return _vicreg(backbone, method)
         case JigsawSection():
             return _jigsaw(backbone, method)
         case _:
@@ -68,6 +76,35 @@ def _byol(backbone: nn.Module, method: ByolSection) -> BYOL:
     projector = normalised_head(num_features(backbone), hidden=hidden, num_outputs=outputs)
     predictor = normalised_head(outputs, hidden=hidden, num_outputs=outputs)
     return BYOL(backbone, projector, predictor, momentum=method.momentum)
+
+
+def _simsiam(backbone: nn.Module, method: SimsiamSection) -> SimSiam:
+    outputs = method.projector_outputs
+    projector = projection_head(
+        num_features(backbone),
+        hidden=method.projector_hidden,
+        num_outputs=outputs,
+        num_layers=3,
+        batch_norm=True,
+        scales_outputs=False,
+    )
+    predictor = normalised_head(outputs, hidden=method.predictor_hidden, num_outputs=outputs)
+    return SimSiam(backbone, projector, predictor)
+
+
+def _vicreg(backbone: nn.Module, method: VicregSection) -> VICReg:
+    head = expander(
+        num_features(backbone),
+        hidden=method.expander_hidden,
+        num_outputs=method.expander_outputs,
+    )
+    return VICReg(
+        backbone,
+        head,
+        invariance=method.invariance,
+        variance=method.variance,
+        covariance=method.covariance,
+    )
 
 
 def _jigsaw(backbone: nn.Module, method: JigsawSection) -> Jigsaw:

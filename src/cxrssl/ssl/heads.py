@@ -7,27 +7,36 @@ from torch import nn
 
 
 def projection_head(
-    num_features: int, *, hidden: int, num_outputs: int, num_layers: int, batch_norm: bool
+    num_features: int,
+    *,
+    hidden: int,
+    num_outputs: int,
+    num_layers: int,
+    batch_norm: bool,
+    scales_outputs: bool = True,
 ) -> nn.Sequential:
     """Return an MLP from features [B, F] to embeddings [B, D].
 
     Source: two layers as in SimCLR, arXiv 2002.05709, section 2.1, and in MoCo v2, arXiv
-    2003.04297; three as in SimCLR v2, arXiv 2006.10029.
+    2003.04297; three as in SimCLR v2, arXiv 2006.10029, and in SimSiam, arXiv 2011.10566.
 
     Args:
         num_features: F.
         hidden: Width of the layers between.
         num_outputs: D.
-        num_layers: Linear layers, >= 1; 2 in SimCLR, 3 in SimCLR v2.
+        num_layers: Linear layers, >= 1; 2 in SimCLR, 3 in SimCLR v2 and SimSiam.
         batch_norm: Whether each linear layer is followed by a batch norm instead of having a bias,
             as in the authors' code; the paper's text has none.
+        scales_outputs: Whether the last batch norm has a scale and a shift; in the code of
+            SimSiam's authors it has none.
     """
     widths = [num_features, *[hidden] * (num_layers - 1), num_outputs]
     layers: list[nn.Module] = []
     for index in range(num_layers):
         layers.append(nn.Linear(widths[index], widths[index + 1], bias=not batch_norm))
         if batch_norm:
-            layers.append(nn.BatchNorm1d(widths[index + 1]))
+            affine = scales_outputs or index < num_layers - 1
+            layers.append(nn.BatchNorm1d(widths[index + 1], affine=affine))
         if index < num_layers - 1:
             layers.append(nn.ReLU(inplace=True))
     return nn.Sequential(*layers)
@@ -43,4 +52,21 @@ def normalised_head(num_features: int, *, hidden: int, num_outputs: int) -> nn.S
         nn.BatchNorm1d(hidden),
         nn.ReLU(inplace=True),
         nn.Linear(hidden, num_outputs),
+    )
+
+
+def expander(num_features: int, *, hidden: int, num_outputs: int) -> nn.Sequential:
+    """Return an MLP [B, F] -> [B, D] of three layers; both hidden ones are normalised.
+
+    Source: VICReg, arXiv 2105.04906, section 4.2. The last layer has no bias, as in the authors'
+    code: no term of the loss would see it.
+    """
+    return nn.Sequential(
+        nn.Linear(num_features, hidden, bias=False),  # the norm has one
+        nn.BatchNorm1d(hidden),
+        nn.ReLU(inplace=True),
+        nn.Linear(hidden, hidden, bias=False),
+        nn.BatchNorm1d(hidden),
+        nn.ReLU(inplace=True),
+        nn.Linear(hidden, num_outputs, bias=False),
     )

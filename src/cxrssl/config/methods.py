@@ -16,6 +16,8 @@ Width = Annotated[int, Field(gt=0, le=MOST)]
 # Cosines lie in [-1, 1]: divided by less, a loss is of thousands, and its gradient noise.
 Temperature = Annotated[float, Field(ge=0.001)]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
+# Of 2 x 2 places each is a quarter of the view: there is next to nothing to match.
+LEAST_MAP_SIDE = 3
 
 
 class Method(Section):
@@ -25,6 +27,11 @@ class Method(Section):
     def further_sizes_px(self) -> dict[str, int]:
         """Sides, by their fields, of what the backbone sees while training, if not a view."""
         return {}
+
+    @property
+    def least_map_side(self) -> int | None:
+        """Least side of the backbone's last map of a view, None if the method does not use it."""
+        return None
 
     def cut(self, views: ViewRanges) -> Cut:
         """Return how the method's inputs are cut from an image, given the section `views`."""
@@ -57,10 +64,10 @@ class SimclrSection(Method):
     """Divides the cosine similarities."""
 
 
-class MocoSection(Method):
-    """MoCo v2, arXiv 2003.04297."""
+class QueueMethod(Method):
+    """MoCo v2 and what is built on it: fields and checks of a queue of keys."""
 
-    name: Literal["moco"]
+    name: str
     projector_hidden: Width
     projector_outputs: Width
     temperature: Temperature
@@ -89,6 +96,27 @@ class MocoSection(Method):
                 f"batches of {batch_size} the pool holds, or take more images."
             )
         return None
+
+
+class MocoSection(QueueMethod):
+    """MoCo v2, arXiv 2003.04297."""
+
+    name: Literal["moco"]
+
+
+class DenseclSection(QueueMethod):
+    """DenseCL, arXiv 2011.09157."""
+
+    name: Literal["densecl"]
+    dense_hidden: Width
+    dense_outputs: Width
+    dense_weight: float = Field(ge=0, le=1)
+    """Weight of the loss of places; that of whole views has the rest of 1."""
+
+    @property
+    def least_map_side(self) -> int:
+        """Least side of the map whose places are matched."""
+        return LEAST_MAP_SIDE
 
 
 class ByolSection(Method):
@@ -138,5 +166,6 @@ class JigsawSection(Method):
 
 
 MethodSection = Annotated[
-    SimclrSection | MocoSection | ByolSection | JigsawSection, Field(discriminator="name")
+    SimclrSection | MocoSection | DenseclSection | ByolSection | JigsawSection,
+    Field(discriminator="name"),
 ]

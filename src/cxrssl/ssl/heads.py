@@ -44,3 +44,15 @@ def normalised_head(num_features: int, *, hidden: int, num_outputs: int) -> nn.S
         nn.ReLU(inplace=True),
         nn.Linear(hidden, num_outputs),
     )
+
+
+def dense_head(num_channels: int, *, hidden: int, num_outputs: int) -> nn.Sequential:
+    """Return an MLP on each place of a map by itself: [B, C, h, w] -> [B, D, h, w].
+
+    Source: DenseCL, arXiv 2011.09157, section 3.2: two 1x1 convolutions with a ReLU between.
+    """
+    return nn.Sequential(
+        nn.Conv2d(num_channels, hidden, kernel_size=1),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(hidden, num_outputs, kernel_size=1),
+    )

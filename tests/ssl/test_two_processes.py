@@ -12,12 +12,15 @@ from pathlib import Path
 
 import pytest
 
-# What builds each method on `encoder`, features of length 6. `head(n)` is a linear layer 6 -> n.
+# What builds each method on `encoder`, features of length 6 and, for views, maps [8, 8, 8].
+# `head(n)` is a linear layer 6 -> n.
 METHODS = {
     "simclr": "SimCLR(encoder, head(5), temperature=0.3)",
     "byol": "BYOL(encoder, head(5), nn.Linear(5, 5), momentum=0.9)",
     "jigsaw": "Jigsaw(encoder, nn.Linear(54, 4), num_orders=4)",
     "moco": "MoCo(encoder, head(5), Queue(24, 5), temperature=0.3, momentum=0.9)",
+    "densecl": "DenseCL(encoder, (head(5), dense_head(8, hidden=7, num_outputs=4)), "
+    "(Queue(24, 5), Queue(24, 4)), temperature=0.3, momentum=0.9, dense_weight=0.4)",
 }
 
 # Runs as a script under torchrun. Its arguments: method, images a chunk, file for what it finds.
@@ -27,15 +30,22 @@ from functools import partial
 import torch
 from accelerate import Accelerator
 from torch import nn
-from cxrssl.ssl.chunks import backward_in_chunks
+from cxrssl.ssl.chunks import backward_in_chunks, total
 {imports}
 
 chunk_images, out = int(sys.argv[1]), sys.argv[2]
 accelerator = Accelerator(cpu=True)
 rank, count = accelerator.process_index, accelerator.num_processes
 torch.manual_seed(0)
-encoder = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(2))
-encoder = nn.Sequential(encoder, nn.Flatten(), nn.Linear(32, 6))
+class Encoder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU())
+        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 6))
+    def forward_features(self, images): return self.body(images)
+    def forward_head(self, values): return self.head(values)
+    def forward(self, images): return self.head(self.body(images))
+encoder = Encoder()
 head = lambda outputs: nn.Linear(6, outputs)
 method = {build}.double()
 optimizer = torch.optim.SGD([p for p in method.parameters() if p.requires_grad], lr=0.5)
@@ -61,7 +71,7 @@ for step in range(3):
     optimizer.step()
     optimizer.zero_grad()
     method.after_step((step + 1) / 3)
-    losses.append(float(accelerator.gather(found["loss"][None]).mean()))
+    losses.append(float(accelerator.gather(total(found)[None]).mean()))
 state = dict(method.state_dict())
 queued = [name.removesuffix("images") for name in state if name.endswith("queue.images")]
 for queue in queued:  # its order is that of the processes
@@ -78,7 +88,9 @@ os._exit(0)
 """
 IMPORTS = """
 from cxrssl.ssl.byol import BYOL
+from cxrssl.ssl.densecl import DenseCL
 from cxrssl.ssl.followers import Queue
+from cxrssl.ssl.heads import dense_head
 from cxrssl.ssl.jigsaw import Jigsaw
 from cxrssl.ssl.moco import MoCo
 from cxrssl.ssl.simclr import SimCLR

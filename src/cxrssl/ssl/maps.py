@@ -70,6 +70,6 @@ def _as_map(encoder: nn.Module, unpooled: object) -> Tensor:
         tokens = unpooled[:, prefix:]
         side = math.isqrt(tokens.shape[1])
         if side * side == tokens.shape[1]:
-            return tokens.transpose(1, 2).unflatten(2, (side, side))
+            return tokens.transpose(1, 2).reshape(len(tokens), -1, side, side)
         raise ValueError(f"its last map is {tokens.shape[1]} tokens, no square grid")
     raise ValueError("its last map is none of [B, C, h, w], [B, h, w, C] and [B, tokens, C]")

@@ -11,7 +11,6 @@ Source: MoCo, arXiv 1911.05722, algorithm 1 and "Shuffling BN" in section 3.3; v
 
 import math
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 

@@ -28,7 +28,10 @@ def densecl(dense_weight: float = 0.5) -> DenseCL:
     torch.manual_seed(0)  # the same weights each time
     return DenseCL(
         MapEncoder(CHANNELS),
-        (nn.Linear(CHANNELS, LENGTH), dense_head(CHANNELS, hidden=7, num_outputs=LENGTH)),
+        (
+            nn.Linear(CHANNELS, LENGTH),
+            dense_head(CHANNELS, hidden=7, num_outputs=LENGTH, batch_norm=False),
+        ),
         (Queue(QUEUE, LENGTH), Queue(QUEUE, LENGTH)),
         temperature=TEMPERATURE,
         momentum=0.9,

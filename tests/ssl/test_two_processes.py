@@ -13,14 +13,16 @@ from pathlib import Path
 import pytest
 
 # What builds each method on `encoder`, features of length 6 and, for views, maps [8, 8, 8].
-# `head(n)` is a linear layer 6 -> n.
+# `head(n)` is a linear layer 6 -> n, `on_places` a head on maps.
 METHODS = {
     "simclr": "SimCLR(encoder, head(5), temperature=0.3)",
     "byol": "BYOL(encoder, head(5), nn.Linear(5, 5), momentum=0.9)",
     "jigsaw": "Jigsaw(encoder, nn.Linear(54, 4), num_orders=4)",
     "moco": "MoCo(encoder, head(5), Queue(24, 5), temperature=0.3, momentum=0.9)",
-    "densecl": "DenseCL(encoder, (head(5), dense_head(8, hidden=7, num_outputs=4)), "
+    "densecl": "DenseCL(encoder, (head(5), on_places(num_outputs=4, batch_norm=False)), "
     "(Queue(24, 5), Queue(24, 4)), temperature=0.3, momentum=0.9, dense_weight=0.4)",
+    "pixpro": "PixPro(encoder, on_places(num_outputs=5, batch_norm=False), "
+    "Propagation(5, sharpness=2.0), momentum=0.9, pair_distance=0.7)",
 }
 
 # Runs as a script under torchrun. Its arguments: method, images a chunk, file for what it finds.
@@ -47,6 +49,7 @@ class Encoder(nn.Module):
     def forward(self, images): return self.head(self.body(images))
 encoder = Encoder()
 head = lambda outputs: nn.Linear(6, outputs)
+on_places = partial(dense_head, 8, hidden=7)
 method = {build}.double()
 optimizer = torch.optim.SGD([p for p in method.parameters() if p.requires_grad], lr=0.5)
 network = accelerator.prepare(method)
@@ -57,6 +60,7 @@ for step in range(3):
         "views": torch.randn(12, 2, 3, 16, 16, generator=drawn, dtype=torch.float64),
         "tiles": torch.randn(12, 9, 3, 8, 8, generator=drawn, dtype=torch.float64),
         "order": torch.randint(4, (12,), generator=drawn),
+        "places": torch.rand(12, 2, 4, generator=drawn) + torch.tensor([0.0, 0.0, 1.0, 1.0]),
         "image": torch.randperm(24, generator=drawn)[:12],
     }}
     batch = {{name: part[rank::count] for name, part in whole.items()}}
@@ -93,6 +97,7 @@ from cxrssl.ssl.followers import Queue
 from cxrssl.ssl.heads import dense_head
 from cxrssl.ssl.jigsaw import Jigsaw
 from cxrssl.ssl.moco import MoCo
+from cxrssl.ssl.pixpro import PixPro, Propagation
 from cxrssl.ssl.simclr import SimCLR
 """
 

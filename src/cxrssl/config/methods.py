@@ -9,6 +9,7 @@ from pydantic import Field
 
 from cxrssl.config.section import MOST, Section
 from cxrssl.data.cuts import Cut
+from cxrssl.data.cuts.placed_views import PlacedViews
 from cxrssl.data.cuts.tiles import GRID, Tiles
 from cxrssl.data.cuts.two_views import TwoViews, ViewRanges
 
@@ -131,6 +132,31 @@ class ByolSection(Method):
     """Fraction of itself that the slow copy keeps in the first step; it rises to 1."""
 
 
+class PixproSection(Method):
+    """PixPro, arXiv 2011.10043."""
+
+    name: Literal["pixpro"]
+    projector_hidden: Width
+    projector_outputs: Width
+    momentum: Momentum
+    """Fraction of itself that the slow copy keeps in the first step; it rises to 1."""
+    pair_distance: float = Field(gt=0, le=10)
+    """How near two places of the views must be in the image to be a pair, in diagonals of the
+    larger of their cells."""
+    sharpness: float = Field(ge=1, le=10)
+    """Exponent of the similarities by which places of a view are summed; below 1 the gradient of
+    a similarity of 0 would be infinite."""
+
+    @property
+    def least_map_side(self) -> int:
+        """Least side of the map whose places are paired."""
+        return LEAST_MAP_SIDE
+
+    def cut(self, views: ViewRanges) -> Cut:
+        """Return two views, and where they lie."""
+        return PlacedViews(views)
+
+
 class JigsawSection(Method):
     """Jigsaw, arXiv 1603.09246."""
 
@@ -166,6 +192,6 @@ class JigsawSection(Method):
 
 
 MethodSection = Annotated[
-    SimclrSection | MocoSection | DenseclSection | ByolSection | JigsawSection,
+    SimclrSection | MocoSection | DenseclSection | ByolSection | PixproSection | JigsawSection,
     Field(discriminator="name"),
 ]

@@ -10,6 +10,7 @@ from cxrssl.config.methods import (
     JigsawSection,
     MethodSection,
     MocoSection,
+    PixproSection,
     SimclrSection,
 )
 from cxrssl.data.cuts.tiles import NUM_TILES
@@ -20,9 +21,10 @@ from cxrssl.ssl.followers import Queue
 from cxrssl.ssl.heads import dense_head, normalised_head, projection_head
 from cxrssl.ssl.jigsaw import Jigsaw
 from cxrssl.ssl.moco import MoCo
+from cxrssl.ssl.pixpro import PixPro, Propagation
 from cxrssl.ssl.simclr import SimCLR
 
-AnyMethod = SimCLR | MoCo | DenseCL | BYOL | Jigsaw
+AnyMethod = SimCLR | MoCo | DenseCL | BYOL | PixPro | Jigsaw
 """Each is an `nn.Module` and a `Pretext`."""
 
 
@@ -37,6 +39,8 @@ def method_on(backbone: nn.Module, method: MethodSection) -> AnyMethod:
             return _densecl(backbone, method)
         case ByolSection():
             return _byol(backbone, method)
+        case PixproSection():
+            return _pixpro(backbone, method)
         case JigsawSection():
             return _jigsaw(backbone, method)
         case _:
@@ -72,7 +76,10 @@ def _moco_head(backbone: nn.Module, method: MocoSection | DenseclSection) -> nn.
 
 def _densecl(backbone: nn.Module, method: DenseclSection) -> DenseCL:
     dense_projector = dense_head(
-        num_map_channels(backbone), hidden=method.dense_hidden, num_outputs=method.dense_outputs
+        num_map_channels(backbone),
+        hidden=method.dense_hidden,
+        num_outputs=method.dense_outputs,
+        batch_norm=False,
     )
     lengths = method.projector_outputs, method.dense_outputs
     queue, dense_queue = (Queue(method.queue_images, length) for length in lengths)
@@ -91,6 +98,24 @@ def _byol(backbone: nn.Module, method: ByolSection) -> BYOL:
     projector = normalised_head(num_features(backbone), hidden=hidden, num_outputs=outputs)
     predictor = normalised_head(outputs, hidden=hidden, num_outputs=outputs)
     return BYOL(backbone, projector, predictor, momentum=method.momentum)
+
+
+def _pixpro(backbone: nn.Module, method: PixproSection) -> PixPro:
+    outputs = method.projector_outputs
+    projector = dense_head(
+        num_map_channels(backbone),
+        hidden=method.projector_hidden,
+        num_outputs=outputs,
+        batch_norm=True,
+    )
+    propagation = Propagation(outputs, sharpness=method.sharpness)
+    return PixPro(
+        backbone,
+        projector,
+        propagation,
+        momentum=method.momentum,
+        pair_distance=method.pair_distance,
+    )
 
 
 def _jigsaw(backbone: nn.Module, method: JigsawSection) -> Jigsaw:

@@ -117,7 +117,7 @@ class DenseCL(nn.Module):
 def most_similar(first: Tensor, second: Tensor) -> Tensor:
     """Return [B, N] int64: for each place of a map, the place of the other of largest cosine.
 
-    Source: arXiv 2011.09157, equation 3.
+    Source: arXiv 2011.09157, section 3.4.
 
     Args:
         first: [B, C, h, w], any scale.

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-# What builds each method on `encoder`, features of length 6. `head(n)` is a linear layer 6 -> n.
+# What builds each method on `encoder`, features of length 6 and, for views, maps [8, 8, 8].
+# `head(n)` is a linear layer 6 -> n, `on_places` a head on maps.
 METHODS = {
     "simclr": "SimCLR(encoder, head(5), temperature=0.3)",
     "byol": "BYOL(encoder, head(5), nn.Linear(5, 5), momentum=0.9)",
@@ -20,6 +21,10 @@ METHODS = {
     "vicreg": "VICReg(encoder, head(5), invariance=25.0, variance=25.0, covariance=1.0)",
     "jigsaw": "Jigsaw(encoder, nn.Linear(54, 4), num_orders=4)",
     "moco": "MoCo(encoder, head(5), Queue(24, 5), temperature=0.3, momentum=0.9)",
+    "densecl": "DenseCL(encoder, (head(5), on_places(num_outputs=4, batch_norm=False)), "
+    "(Queue(24, 5), Queue(24, 4)), temperature=0.3, momentum=0.9, dense_weight=0.4)",
+    "pixpro": "PixPro(encoder, on_places(num_outputs=5, batch_norm=False), "
+    "Propagation(5, sharpness=2.0), momentum=0.9, pair_distance=0.7)",
 }
 
 # Runs as a script under torchrun. Its arguments: method, images a chunk, file for what it finds.
@@ -36,9 +41,17 @@ chunk_images, out = int(sys.argv[1]), sys.argv[2]
 accelerator = Accelerator(cpu=True)
 rank, count = accelerator.process_index, accelerator.num_processes
 torch.manual_seed(0)
-encoder = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(2))
-encoder = nn.Sequential(encoder, nn.Flatten(), nn.Linear(32, 6))
+class Encoder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU())
+        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 6))
+    def forward_features(self, images): return self.body(images)
+    def forward_head(self, values): return self.head(values)
+    def forward(self, images): return self.head(self.body(images))
+encoder = Encoder()
 head = lambda outputs: nn.Linear(6, outputs)
+on_places = partial(dense_head, 8, hidden=7)
 method = {build}.double()
 optimizer = torch.optim.SGD([p for p in method.parameters() if p.requires_grad], lr=0.5)
 network = accelerator.prepare(method)
@@ -49,6 +62,7 @@ for step in range(3):
         "views": torch.randn(12, 2, 3, 16, 16, generator=drawn, dtype=torch.float64),
         "tiles": torch.randn(12, 9, 3, 8, 8, generator=drawn, dtype=torch.float64),
         "order": torch.randint(4, (12,), generator=drawn),
+        "places": torch.rand(12, 2, 4, generator=drawn) + torch.tensor([0.0, 0.0, 1.0, 1.0]),
         "image": torch.randperm(24, generator=drawn)[:12],
     }}
     batch = {{name: part[rank::count] for name, part in whole.items()}}
@@ -80,9 +94,12 @@ os._exit(0)
 """
 IMPORTS = """
 from cxrssl.ssl.byol import BYOL
+from cxrssl.ssl.densecl import DenseCL
 from cxrssl.ssl.followers import Queue
+from cxrssl.ssl.heads import dense_head
 from cxrssl.ssl.jigsaw import Jigsaw
 from cxrssl.ssl.moco import MoCo
+from cxrssl.ssl.pixpro import PixPro, Propagation
 from cxrssl.ssl.simclr import SimCLR
 from cxrssl.ssl.simsiam import SimSiam
 from cxrssl.ssl.vicreg import VICReg

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from cxrssl.config.section import MOST, Section
 from cxrssl.data.cuts import Cut
+from cxrssl.data.cuts.placed_views import PlacedViews
 from cxrssl.data.cuts.tiles import GRID, Tiles
 from cxrssl.data.cuts.two_views import TwoViews, ViewRanges
 
@@ -17,6 +18,8 @@ Width = Annotated[int, Field(gt=0, le=MOST)]
 Temperature = Annotated[float, Field(ge=0.001)]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 Weight = Annotated[float, Field(ge=0)]
+# Of 2 x 2 places each is a quarter of the view: there is next to nothing to match.
+LEAST_MAP_SIDE = 3
 
 
 class Method(Section):
@@ -26,6 +29,11 @@ class Method(Section):
     def further_sizes_px(self) -> dict[str, int]:
         """Sides, by their fields, of what the backbone sees while training, if not a view."""
         return {}
+
+    @property
+    def least_map_side(self) -> int | None:
+        """Least side of the backbone's last map of a view, None if the method does not use it."""
+        return None
 
     def cut(self, views: ViewRanges) -> Cut:
         """Return how the method's inputs are cut from an image, given the section `views`."""
@@ -58,10 +66,10 @@ class SimclrSection(Method):
     """Divides the cosine similarities."""
 
 
-class MocoSection(Method):
-    """MoCo v2, arXiv 2003.04297."""
+class QueueMethod(Method):
+    """MoCo v2 and what is built on it: fields and checks of a queue of keys."""
 
-    name: Literal["moco"]
+    name: str
     projector_hidden: Width
     projector_outputs: Width
     temperature: Temperature
@@ -90,6 +98,27 @@ class MocoSection(Method):
                 f"batches of {batch_size} the pool holds, or take more images."
             )
         return None
+
+
+class MocoSection(QueueMethod):
+    """MoCo v2, arXiv 2003.04297."""
+
+    name: Literal["moco"]
+
+
+class DenseclSection(QueueMethod):
+    """DenseCL, arXiv 2011.09157."""
+
+    name: Literal["densecl"]
+    dense_hidden: Width
+    dense_outputs: Width
+    dense_weight: float = Field(ge=0, le=1)
+    """Weight of the loss of places; that of whole views has the rest of 1."""
+
+    @property
+    def least_map_side(self) -> int:
+        """Least side of the map whose places are matched."""
+        return LEAST_MAP_SIDE
 
 
 class ByolSection(Method):
@@ -131,6 +160,31 @@ class VicregSection(Method):
     """Weight of the squared covariances of different outputs over the batch."""
 
 
+class PixproSection(Method):
+    """PixPro, arXiv 2011.10043."""
+
+    name: Literal["pixpro"]
+    projector_hidden: Width
+    projector_outputs: Width
+    momentum: Momentum
+    """Fraction of itself that the slow copy keeps in the first step; it rises to 1."""
+    pair_distance: float = Field(gt=0, le=10)
+    """How near two places of the views must be in the image to be a pair, in diagonals of the
+    larger of their cells."""
+    sharpness: float = Field(ge=1, le=10)
+    """Exponent of the similarities by which places of a view are summed; below 1 the gradient of
+    a similarity of 0 would be infinite."""
+
+    @property
+    def least_map_side(self) -> int:
+        """Least side of the map whose places are paired."""
+        return LEAST_MAP_SIDE
+
+    def cut(self, views: ViewRanges) -> Cut:
+        """Return two views, and where they lie."""
+        return PlacedViews(views)
+
+
 class JigsawSection(Method):
     """Jigsaw, arXiv 1603.09246."""
 
@@ -166,6 +220,13 @@ class JigsawSection(Method):
 
 
 MethodSection = Annotated[
-    SimclrSection | MocoSection | ByolSection | SimsiamSection | VicregSection | JigsawSection,
+    SimclrSection
+    | MocoSection
+    | DenseclSection
+    | ByolSection
+    | PixproSection
+    | SimsiamSection
+    | VicregSection
+    | JigsawSection,
     Field(discriminator="name"),
 ]

@@ -110,6 +110,12 @@ def num_features(model: nn.Module) -> int:
     return int(features)
 
 
+def num_map_channels(model: nn.Module) -> int:
+    """Return C, the channels of an encoder's last map, which may differ from F."""
+    channels: Any = model.num_features
+    return int(channels)
+
+
 def pyramid_body(architecture: str, *, size_px: int) -> nn.Module:
     """Return a timm backbone with random weights that gives the maps of a pyramid.
 

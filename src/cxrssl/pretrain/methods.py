@@ -6,41 +6,49 @@ from torch import nn
 
 from cxrssl.config.methods import (
     ByolSection,
+    DenseclSection,
     JigsawSection,
     MethodSection,
     MocoSection,
+    PixproSection,
     SimclrSection,
     SimsiamSection,
     VicregSection,
 )
 from cxrssl.data.cuts.tiles import NUM_TILES
-from cxrssl.models.backbone import num_features
+from cxrssl.models.backbone import num_features, num_map_channels
 from cxrssl.ssl.byol import BYOL
+from cxrssl.ssl.densecl import DenseCL
 from cxrssl.ssl.followers import Queue
-from cxrssl.ssl.heads import expander, normalised_head, projection_head
+from cxrssl.ssl.heads import dense_head, expander, normalised_head, projection_head
 from cxrssl.ssl.jigsaw import Jigsaw
 from cxrssl.ssl.moco import MoCo
+from cxrssl.ssl.pixpro import PixPro, Propagation
 from cxrssl.ssl.simclr import SimCLR
 from cxrssl.ssl.simsiam import SimSiam
 from cxrssl.ssl.vicreg import VICReg
 
-AnyMethod = SimCLR | MoCo | BYOL | SimSiam | VICReg | Jigsaw
+AnyMethod = SimCLR | MoCo | DenseCL | BYOL | PixPro | SimSiam | VICReg | Jigsaw
 """Each is an `nn.Module` and a `Pretext`."""
 
 
-def method_on(backbone: nn.Module, method: MethodSection) -> AnyMethod:
+def method_on(backbone: nn.Module, method: MethodSection) -> AnyMethod:  # noqa: C901 - flat
     """Put a method on a backbone; all its other weights are random."""
     match method:
         case SimclrSection():
             return _simclr(backbone, method)
         case MocoSection():
             return _moco(backbone, method)
+        case DenseclSection():
+            return _densecl(backbone, method)
         case ByolSection():
             return _byol(backbone, method)
         case SimsiamSection():
             return _simsiam(backbone, method)
         case VicregSection():
             return _vicreg(backbone, method)
+        case PixproSection():
+            return _pixpro(backbone, method)
         case JigsawSection():
             return _jigsaw(backbone, method)
         case _:
@@ -59,16 +67,38 @@ def _simclr(backbone: nn.Module, method: SimclrSection) -> SimCLR:
 
 
 def _moco(backbone: nn.Module, method: MocoSection) -> MoCo:
-    outputs = method.projector_outputs
-    head = projection_head(
+    head = _moco_head(backbone, method)
+    queue = Queue(method.queue_images, method.projector_outputs)
+    return MoCo(backbone, head, queue, temperature=method.temperature, momentum=method.momentum)
+
+
+def _moco_head(backbone: nn.Module, method: MocoSection | DenseclSection) -> nn.Sequential:
+    return projection_head(
         num_features(backbone),
         hidden=method.projector_hidden,
-        num_outputs=outputs,
+        num_outputs=method.projector_outputs,
         num_layers=2,
         batch_norm=False,
     )
-    queue = Queue(method.queue_images, outputs)
-    return MoCo(backbone, head, queue, temperature=method.temperature, momentum=method.momentum)
+
+
+def _densecl(backbone: nn.Module, method: DenseclSection) -> DenseCL:
+    dense_projector = dense_head(
+        num_map_channels(backbone),
+        hidden=method.dense_hidden,
+        num_outputs=method.dense_outputs,
+        batch_norm=False,
+    )
+    lengths = method.projector_outputs, method.dense_outputs
+    queue, dense_queue = (Queue(method.queue_images, length) for length in lengths)
+    return DenseCL(
+        backbone,
+        (_moco_head(backbone, method), dense_projector),
+        (queue, dense_queue),
+        temperature=method.temperature,
+        momentum=method.momentum,
+        dense_weight=method.dense_weight,
+    )
 
 
 def _byol(backbone: nn.Module, method: ByolSection) -> BYOL:
@@ -104,6 +134,24 @@ def _vicreg(backbone: nn.Module, method: VicregSection) -> VICReg:
         invariance=method.invariance,
         variance=method.variance,
         covariance=method.covariance,
+    )
+
+
+def _pixpro(backbone: nn.Module, method: PixproSection) -> PixPro:
+    outputs = method.projector_outputs
+    projector = dense_head(
+        num_map_channels(backbone),
+        hidden=method.projector_hidden,
+        num_outputs=outputs,
+        batch_norm=True,
+    )
+    propagation = Propagation(outputs, sharpness=method.sharpness)
+    return PixPro(
+        backbone,
+        projector,
+        propagation,
+        momentum=method.momentum,
+        pair_distance=method.pair_distance,
     )
 
 

@@ -22,6 +22,7 @@ from cxrssl.models.weights import transfer
 from cxrssl.pretrain.methods import AnyMethod, method_on
 from cxrssl.run.memory import is_out_of_memory
 from cxrssl.run.seed import INITIALISATION, seed_torch
+from cxrssl.ssl.maps import map_side
 
 
 def build_pretext(
@@ -39,6 +40,7 @@ def build_pretext(
     loaded = None if is_resumed else _weights(body, intensity)
     seed_torch(recipe.seed, INITIALISATION)
     backbone = _encoder(recipe)
+    _check_map(backbone, recipe)
     audits = []
     if loaded is not None:  # before a method copies the backbone
         audits = [transfer(backbone, loaded[0], source=loaded[1]).as_json()]
@@ -71,6 +73,32 @@ def _encoder(recipe: PretrainRecipe) -> nn.Module:
             "any size, such as resnet50."
         ) from error
     return backbone
+
+
+def _check_map(backbone: nn.Module, recipe: PretrainRecipe) -> None:
+    """Check that a backbone's last map of a view is what the recipe's method learns from.
+
+    Raises:
+        RecipeError: If there is none, or it has too few places.
+    """
+    least = recipe.method.least_map_side
+    if least is None:
+        return
+    size_px, method = recipe.views.size_px, recipe.method.name
+    try:
+        side = map_side(backbone, size_px)
+    except ValueError as error:
+        raise RecipeError(
+            f"method {method} learns from the places of the backbone's last map, and body.backbone "
+            f"{recipe.backbone} has none that it can use: {error}. Set body.backbone to one that "
+            "has, such as resnet50."
+        ) from error
+    if side < least:
+        raise RecipeError(
+            f"views.size_px is {size_px}: the last map of body.backbone {recipe.backbone} is then "
+            f"{side} x {side}, and method {method} matches places of maps of at least {least} x "
+            f"{least}. Set views.size_px to at least {least * -(-size_px // side)}."
+        )
 
 
 def _weights(body: BodySection, intensity: Intensity) -> tuple[dict[str, Tensor], str] | None:

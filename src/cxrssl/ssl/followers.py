@@ -6,6 +6,7 @@ Shapes: K rows in a queue, B rows of a batch over all processes, D their length.
 """
 
 import copy
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from torch.nn import functional
 from cxrssl.core.state import move_towards
 
 _NO_IMAGE = -1
+_NUM_GROUPS = 2
 
 
 def follower(*parts: nn.Module) -> nn.Sequential:
@@ -27,6 +29,20 @@ def follow(follower: nn.Sequential, *parts: nn.Module, momentum: float) -> None:
     Each parameter becomes momentum * itself + (1 - momentum) * the other; momentum is in [0, 1].
     """
     move_towards(follower, nn.ModuleList(parts), momentum=momentum)
+
+
+@torch.no_grad()
+def in_random_groups(
+    embed: Callable[[Tensor], tuple[Tensor, ...]], images: Tensor
+) -> tuple[Tensor, ...]:
+    """Return what `embed` makes of images [B, C, H, W], in their order, one random half at a time.
+
+    A follower's BatchNorm then normalises each half by itself: see `cxrssl.ssl.moco`.
+    """
+    order = torch.randperm(len(images))
+    groups = [embed(images[group]) for group in order.chunk(_NUM_GROUPS)]
+    in_order = order.argsort()
+    return tuple(torch.cat(rows)[in_order] for rows in zip(*groups, strict=True))
 
 
 class Queue(nn.Module):

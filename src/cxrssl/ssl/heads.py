@@ -70,3 +70,26 @@ def expander(num_features: int, *, hidden: int, num_outputs: int) -> nn.Sequenti
         nn.ReLU(inplace=True),
         nn.Linear(hidden, num_outputs, bias=False),
     )
+
+
+def dense_head(
+    num_channels: int, *, hidden: int, num_outputs: int, batch_norm: bool
+) -> nn.Sequential:
+    """Return an MLP on each place of a map by itself: [B, C, h, w] -> [B, D, h, w].
+
+    Source: DenseCL, arXiv 2011.09157, section 3.2, without a norm; PixPro, arXiv 2011.10043,
+    section 3.1, with one.
+
+    Args:
+        num_channels: C.
+        hidden: Width of the layer between.
+        num_outputs: D.
+        batch_norm: Whether that layer is normalised, over all places of the batch.
+    """
+    norm = [nn.BatchNorm2d(hidden)] if batch_norm else []
+    return nn.Sequential(
+        nn.Conv2d(num_channels, hidden, kernel_size=1, bias=not batch_norm),
+        *norm,
+        nn.ReLU(inplace=True),
+        nn.Conv2d(hidden, num_outputs, kernel_size=1),
+    )

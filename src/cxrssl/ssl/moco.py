@@ -11,17 +11,14 @@ Source: MoCo, arXiv 1911.05722, algorithm 1 and "Shuffling BN" in section 3.3; v
 
 import math
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cxrssl.ssl.followers import Queue, follow, follower
+from cxrssl.ssl.followers import Queue, follow, follower, in_random_groups
 from cxrssl.ssl.gather import all_processes
 from cxrssl.ssl.losses import at_least_float32
 from cxrssl.ssl.losses.info_nce import info_nce
 from cxrssl.ssl.pretext import Batch, Couples, Losses, Outputs
-
-_NUM_GROUPS = 2
 
 
 class MoCo(nn.Module):
@@ -57,27 +54,19 @@ class MoCo(nn.Module):
     def forward(self, batch: Batch) -> Outputs:
         """Return queries [B, D] of the first views and keys [B, D] of the second."""
         queries: Tensor = self.projector(self.encoder(batch["views"][:, 0]))
-        return queries, self._keys(batch["views"][:, 1])
-
-    @torch.no_grad()
-    def _keys(self, images: Tensor) -> Tensor:
-        """Return keys [B, D] of images [B, C, H, W], normalised in two random groups."""
-        order = torch.randperm(len(images))
-        keys = torch.cat([self.copy(images[group]) for group in order.chunk(_NUM_GROUPS)])
-        return keys[order.argsort()]
+        (keys,) = in_random_groups(lambda images: (self.copy(images),), batch["views"][:, 1])
+        return queries, keys
 
     def losses(self, outputs: Outputs, batch: Batch) -> Losses:
         """Return InfoNCE against the queue, and keep the keys for it."""
         queries, keys = outputs[0], outputs[1].detach()
-        self._new = functional.normalize(at_least_float32(keys), dim=1), batch["image"]
-        loss = info_nce(
-            queries,
-            keys,
-            self.queue.rows,
-            temperature=self.temperature,
-            excluded=batch["image"][:, None] == self.queue.images,
-        )
-        return {"loss": loss}
+        images = batch["image"]
+        self._new = functional.normalize(at_least_float32(keys), dim=1), images
+        return {
+            "loss": against_queue(
+                self.queue, queries, keys, images=images, temperature=self.temperature
+            )
+        }
 
     def after_step(self, _done: float) -> None:
         """Put the keys of all processes into the queue, and move the copy."""
@@ -89,3 +78,26 @@ class MoCo(nn.Module):
     def chance_loss(self, _batch_size: int) -> float:
         """Return the loss of picking one of the key and the queue at random."""
         return math.log(1 + len(self.queue.rows))
+
+
+def against_queue(
+    queue: Queue, queries: Tensor, keys: Tensor, *, images: Tensor, temperature: float
+) -> Tensor:
+    """Return the mean InfoNCE of queries [B, D], each with its key in keys [B, D], any scale.
+
+    Keys of a query's own image, queued in an earlier epoch, are no negatives of it.
+
+    Args:
+        queue: The negatives.
+        queries: The queries.
+        keys: The key of each.
+        images: [B] the image of each query.
+        temperature: Divides the cosine similarity, > 0.
+    """
+    return info_nce(
+        queries,
+        keys,
+        queue.rows,
+        temperature=temperature,
+        excluded=images[:, None] == queue.images,
+    )

@@ -17,6 +17,7 @@ METHODS = {
     "simclr": "SimCLR(encoder, head(5), temperature=0.3)",
     "byol": "BYOL(encoder, head(5), nn.Linear(5, 5), momentum=0.9)",
     "jigsaw": "Jigsaw(encoder, nn.Linear(54, 4), num_orders=4)",
+    "position": "Position(encoder, head(4), num_cells=4)",
     "moco": "MoCo(encoder, head(5), Queue(24, 5), temperature=0.3, momentum=0.9)",
 }
 
@@ -46,6 +47,8 @@ for step in range(3):
     whole = {{
         "views": torch.randn(12, 2, 3, 16, 16, generator=drawn, dtype=torch.float64),
         "tiles": torch.randn(12, 9, 3, 8, 8, generator=drawn, dtype=torch.float64),
+        "patches": torch.randn(12, 1, 3, 8, 8, generator=drawn, dtype=torch.float64),
+        "cell": torch.randint(4, (12,), generator=drawn),
         "order": torch.randint(4, (12,), generator=drawn),
         "image": torch.randperm(24, generator=drawn)[:12],
     }}
@@ -81,6 +84,7 @@ from cxrssl.ssl.byol import BYOL
 from cxrssl.ssl.followers import Queue
 from cxrssl.ssl.jigsaw import Jigsaw
 from cxrssl.ssl.moco import MoCo
+from cxrssl.ssl.position import Position
 from cxrssl.ssl.simclr import SimCLR
 """
 

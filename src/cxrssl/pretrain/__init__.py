@@ -19,7 +19,7 @@ from cxrssl.data.store import Store
 from cxrssl.models.backbone import save_backbone, sync_batch_norm
 from cxrssl.pretrain.gradient import Gradient, chunk_that_fits
 from cxrssl.pretrain.health import health_check
-from cxrssl.pretrain.pool import assumption, pool_images, pool_usage
+from cxrssl.pretrain.pool import assumption, notes, pool_images, pool_usage
 from cxrssl.pretrain.preview import write_training_images
 from cxrssl.pretrain.start import build_pretext
 from cxrssl.run.checkpoint import Checkpoints
@@ -122,7 +122,7 @@ def write_record(
     usage = pool_usage(images.store, recipe, images.ids)
     data = data_record(images.store, {"pool": images.ids}) | {"usage": usage.as_json()}
     run.write_provenance(transfer=transfers, provenance=provenance(accelerator, data=data))
-    for line in usage.lines():
+    for line in [*usage.lines(), *notes(images.store, recipe)]:
         say(line, shown=run.writes)
 
 

@@ -9,6 +9,7 @@ from cxrssl.config.methods import (
     JigsawSection,
     MethodSection,
     MocoSection,
+    PositionSection,
     SimclrSection,
 )
 from cxrssl.data.cuts.tiles import NUM_TILES
@@ -18,9 +19,10 @@ from cxrssl.ssl.followers import Queue
 from cxrssl.ssl.heads import normalised_head, projection_head
 from cxrssl.ssl.jigsaw import Jigsaw
 from cxrssl.ssl.moco import MoCo
+from cxrssl.ssl.position import Position
 from cxrssl.ssl.simclr import SimCLR
 
-AnyMethod = SimCLR | MoCo | BYOL | Jigsaw
+AnyMethod = SimCLR | MoCo | BYOL | Jigsaw | Position
 """Each is an `nn.Module` and a `Pretext`."""
 
 
@@ -35,6 +37,8 @@ def method_on(backbone: nn.Module, method: MethodSection) -> AnyMethod:
             return _byol(backbone, method)
         case JigsawSection():
             return _jigsaw(backbone, method)
+        case PositionSection():
+            return _position(backbone, method)
         case _:
             assert_never(method)
 
@@ -79,3 +83,15 @@ def _jigsaw(backbone: nn.Module, method: JigsawSection) -> Jigsaw:
         batch_norm=False,
     )
     return Jigsaw(backbone, classifier, num_orders=method.num_orders)
+
+
+def _position(backbone: nn.Module, method: PositionSection) -> Position:
+    num_cells = method.grid**2
+    classifier = projection_head(
+        num_features(backbone),
+        hidden=method.classifier_hidden,
+        num_outputs=num_cells,
+        num_layers=2,
+        batch_norm=False,
+    )
+    return Position(backbone, classifier, num_cells=num_cells)

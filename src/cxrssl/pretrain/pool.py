@@ -29,6 +29,9 @@ def pool_images(store: Store, recipe: PretrainRecipe) -> tuple[PoolImages, Batch
     fault = recipe.method.pool_fault(len(rows), recipe.batch_size)
     if fault is not None:
         raise DataError(f"the pool holds {len(rows)} images, and {fault}")
+    store_fault = recipe.method.store_fault(store.manifest["size_px"], recipe.views.ranges)
+    if store_fault is not None:
+        raise DataError(f"{store_fault}.")
     plan = BatchPlan(
         len(rows),
         batch_size=recipe.batch_size,
@@ -76,6 +79,24 @@ def _pool_ids(store: Store, recipe: PretrainRecipe) -> list[str]:
         labelled_of=labelled_of,
         patients=patients_of(store),
     )
+
+
+def notes(store: Store, recipe: PretrainRecipe) -> list[str]:
+    """Return what a recipe asks of a store that it has not, or that its method does not use."""
+    lines = []
+    size_px, store_px = recipe.views.size_px, store.manifest["size_px"]
+    if size_px > store_px:
+        lines.append(
+            f"views.size_px is {size_px} and the store has {store_px} px: every view is enlarged, "
+            "and shows no more detail for it. Ingest with a larger --size for more."
+        )
+    unused = recipe.method.unused()
+    if unused is not None:
+        lines.append(
+            f"{unused} change nothing of what {recipe.method.name} trains on; the state of the "
+            "representation in metrics.jsonl is measured on views that have them."
+        )
+    return lines
 
 
 def assumption(recipe: PretrainRecipe) -> str | None:

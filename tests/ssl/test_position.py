@@ -24,34 +24,35 @@ def position() -> Position:
 
 def batch() -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(0)
-    patches = torch.randn(4, 1, 3, 4, 4, generator=generator, dtype=torch.float64)
-    return {"patches": patches, "cell": torch.tensor([3, 0, 8, 3])}
+    patches = torch.randn(3, 2, 3, 4, 4, generator=generator, dtype=torch.float64)
+    return {"patches": patches, "cell": torch.tensor([[3, 0], [8, 3], [1, 2]])}
 
 
 def test_scores_and_loss_are_those_of_a_loop_over_patches() -> None:
     method, losses = position(), []
     (scores,) = method(batch())
-    for row, (patches, cell) in enumerate(zip(*batch().values(), strict=True)):
-        levels = (patches - patches.mean()) / patches.std(correction=0)
-        expected = method.classifier(method.encoder(levels))[0]
-        assert torch.allclose(scores[row], expected, rtol=0, atol=1e-12)
-        shares = [math.exp(float(score.detach())) for score in expected]
-        losses.append(-math.log(shares[int(cell)] / sum(shares)))
+    for row, (patches, cells) in enumerate(zip(*batch().values(), strict=True)):
+        for number, (patch, cell) in enumerate(zip(patches, cells, strict=True)):
+            levels = (patch - patch.mean()) / patch.std(correction=0)
+            expected = method.classifier(method.encoder(levels[None]))[0]
+            assert torch.allclose(scores[row, number], expected, rtol=0, atol=1e-12)
+            shares = [math.exp(float(score.detach())) for score in expected]
+            losses.append(-math.log(shares[int(cell)] / sum(shares)))
     (loss,) = method.losses((scores,), batch()).values()
     assert float(loss.detach()) == pytest.approx(sum(losses) / len(losses), abs=1e-12)
 
 
 def test_equal_scores_have_the_loss_of_chance() -> None:
     method = position()
-    (loss,) = method.losses((torch.zeros(4, 9),), batch()).values()
+    (loss,) = method.losses((torch.zeros(3, 2, 9),), batch()).values()
     assert float(loss) == pytest.approx(method.chance_loss(4), abs=1e-6)
 
 
 def test_the_classifier_has_a_score_a_cell(store_folder: Path) -> None:
     changes = ("method.grid=4", "method.patch_px=24")
     method, _ = build_pretext(pretrain_recipe(store_folder, *changes, name="position_smoke"))
-    (scores,) = method.eval()({"patches": torch.randn(2, 1, 3, 24, 24)})
-    assert scores.shape == (2, 16)
+    (scores,) = method.eval()({"patches": torch.randn(2, 4, 3, 24, 24)})
+    assert scores.shape == (2, 4, 16)
     assert method.chance_loss(2) == math.log(16)
 
 
@@ -60,6 +61,8 @@ def test_the_classifier_has_a_score_a_cell(store_folder: Path) -> None:
     [
         (["method.patch_px=43"], r"patch_px is 43, more than two of 3 cells .* at most 42"),
         (["views.flip_probability=0.5"], r"views\.flip_probability is 0\.5: .* Set it to 0"),
+        (["method.num_patches=10"], r"num_patches is 10, and method\.grid 3 has 9 cells.* most 9"),
+        (["method.num_patches=1"], r"method\.num_patches: Input should be greater than"),
         (["method.grid=1"], r"method\.grid: Input should be greater than"),
         (["method.jitter=1.1"], r"method\.jitter: Input should be less than"),
     ],

@@ -47,8 +47,8 @@ for step in range(3):
     whole = {{
         "views": torch.randn(12, 2, 3, 16, 16, generator=drawn, dtype=torch.float64),
         "tiles": torch.randn(12, 9, 3, 8, 8, generator=drawn, dtype=torch.float64),
-        "patches": torch.randn(12, 1, 3, 8, 8, generator=drawn, dtype=torch.float64),
-        "cell": torch.randint(4, (12,), generator=drawn),
+        "patches": torch.randn(12, 2, 3, 8, 8, generator=drawn, dtype=torch.float64),
+        "cell": torch.randint(4, (12, 2), generator=drawn),
         "order": torch.randint(4, (12,), generator=drawn),
         "image": torch.randperm(24, generator=drawn)[:12],
     }}

@@ -159,6 +159,8 @@ class PositionSection(Method):
     name: Literal["position"]
     patch_px: int = Field(ge=8, le=MOST)
     """Side of a patch of the image at `views.size_px`; at most two cells."""
+    num_patches: int = Field(ge=2, le=256)
+    """Patches of an image, each of another cell; at least two, which BatchNorm needs."""
     grid: int = Field(ge=2, le=16)
     """Cells along each side of the image: 3 for nine cells."""
     jitter: Probability
@@ -171,8 +173,8 @@ class PositionSection(Method):
         return {"method.patch_px": self.patch_px}
 
     def cut(self, views: ViewRanges) -> Cut:
-        """Return a patch and its cell."""
-        return PatchPlace(views, self.patch_px, self.grid, self.jitter)
+        """Return patches and their cells."""
+        return PatchPlace(views, self.patch_px, self.num_patches, self.grid, self.jitter)
 
     def fault(self, batch_size: int, views: ViewRanges) -> str | None:
         """Return a fault also if a patch is too large for its cell, or views are flipped."""
@@ -182,6 +184,11 @@ class PositionSection(Method):
                 f"method.patch_px is {self.patch_px}, more than two of {self.grid} cells of "
                 f"views.size_px {views.size_px}: in the outer cells no patch inside the image has "
                 f"its middle. Set it to at most {most}"
+            )
+        if self.num_patches > self.grid**2:
+            return (
+                f"method.num_patches is {self.num_patches}, and method.grid {self.grid} has "
+                f"{self.grid**2} cells. Set the first to at most {self.grid**2}"
             )
         return _flip_fault(views) or super().fault(batch_size, views)
 

@@ -1,6 +1,6 @@
-"""Position: the network sees one patch of an image, and tells from which cell of a grid it is.
+"""Position: the network sees a patch of an image, and tells from which cell of a grid it is.
 
-Shapes: B images, p the side of a patch, F the encoder's features, N cells.
+Shapes: B images, V patches of each, p the side of a patch, F the encoder's features, N cells.
 Source: Bai et al., MICCAI 2019, arXiv 1907.02757, section 2.
 """
 
@@ -21,8 +21,8 @@ class Position(nn.Module):
     would how dark films are there on average.
 
     Attributes:
-        encoder: Patches [B, C, p, p] -> features [B, F].
-        classifier: Features [B, F] -> scores [B, N].
+        encoder: Patches [VB, C, p, p] -> features [VB, F].
+        classifier: Features [VB, F] -> scores [VB, N].
         num_cells: Number of cells, N.
     """
 
@@ -34,15 +34,17 @@ class Position(nn.Module):
         self.encoder, self.classifier, self.num_cells = encoder, classifier, num_cells
 
     def forward(self, batch: Batch) -> Outputs:
-        """Return the scores [B, N] of the cells that `patches` [B, 1, C, p, p] may be of."""
-        patches = normalised_per_tile(view_major(batch["patches"]))
-        scores: Tensor = self.classifier(self.encoder(patches))
-        return (scores,)
+        """Return the scores [B, V, N] of the cells that `patches` [B, V, C, p, p] may be of."""
+        patches = batch["patches"]
+        num_images, num_patches = patches.shape[:2]
+        scores: Tensor = self.classifier(self.encoder(normalised_per_tile(view_major(patches))))
+        return (scores.view(num_patches, num_images, -1).transpose(0, 1),)
 
     def losses(self, outputs: Outputs, batch: Batch) -> Losses:
-        """Return the cross-entropy of each patch's cell."""
+        """Return the mean cross-entropy of the patches' cells [B, V]."""
         (scores,) = outputs
-        return {"loss": functional.cross_entropy(at_least_float32(scores), batch["cell"])}
+        rows = at_least_float32(scores).flatten(0, 1)
+        return {"loss": functional.cross_entropy(rows, batch["cell"].flatten())}
 
     def after_step(self, _done: float) -> None:
         """Do nothing: gradients update all there is."""

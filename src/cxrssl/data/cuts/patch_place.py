@@ -1,9 +1,9 @@
-"""A patch of an image and the cell of a grid that it comes from. Grey uint8 in, grey uint8 out.
+"""Patches of an image and the cells of a grid that they come from. Grey uint8 in, grey uint8 out.
 
 Chests are much alike in where their parts lie, so that a part tells its place. The whole image is
 brought to the size of a view, blurred and given noise, and never cropped: the place is the label.
 
-Shapes: G cells along each side, S the side of a view and p that of a patch in pixels.
+Shapes: G cells along each side, V patches of an image, p the side of a patch in pixels.
 Source: Bai et al., MICCAI 2019, arXiv 1907.02757, section 2: there nine boxes whose places follow
 from the planes of a cardiac scan; here the cells of a grid.
 """
@@ -24,11 +24,12 @@ Generator = np.random.Generator
 
 @dataclass(frozen=True)
 class PatchPlace:
-    """A patch of an image, whose cell a network is to find.
+    """Patches of an image, each of another cell, which a network is to find.
 
     Attributes:
         ranges: What is drawn for the view; its crops are not used, and it must not be mirrored.
         patch_px: Side of a patch, at most the view's and at most two cells.
+        num_patches: Patches of an image, at most as many as cells.
         grid: Cells along each side, G.
         jitter: How far the middle of a patch strays, as a share of the cell's side: 0 is the
             middle of the cell, 1 all of the cell.
@@ -36,43 +37,50 @@ class PatchPlace:
 
     ranges: ViewRanges
     patch_px: int
+    num_patches: int
     grid: int
     jitter: float
-    title: str = "a patch of each image, whose place is to be found"
+    title: str = "patches of each image, whose places are to be found"
 
     def __call__(self, pixels: Pixels, generators: Generators) -> dict[str, NDArray[Any]]:
-        """Return `patches` [1, 1, p, p] uint8, and `cell`, counted row by row, int64."""
-        patch, _, cell = self._cut(pixels, generators)
-        return {"patches": patch[None, None], "cell": np.asarray(cell, dtype=np.int64)}
+        """Return `patches` [V, 1, p, p] uint8, and `cell` [V], counted row by row, int64."""
+        patches, cells, _ = self._cut(pixels, generators)
+        return {"patches": patches[:, None], "cell": cells}
 
     def preview(self, pixels: Pixels, generators: Generators) -> tuple[CutImage, CutImage]:
-        """Return the patch of an image [H, W] uint8, and its cell without blur and noise."""
-        patch, (top, left), cell = self._cut(pixels, generators)
-        height, width = pixels.shape
-        row, column = divmod(cell, self.grid)
-        text = f"patch in row {row + 1}, column {column + 1}\nof {self.grid} x {self.grid} cells"
-        y, x = height / self.ranges.size_px, width / self.ranges.size_px
-        place = (
-            round(left * x),
-            round(top * y),
-            round(self.patch_px * x),
-            round(self.patch_px * y),
+        """Return the first two patches of an image [H, W] uint8."""
+        patches, cells, starts = self._cut(pixels, generators)
+        y, x = (side / self.ranges.size_px for side in pixels.shape)
+        first, second = (
+            CutImage(
+                patches[index],
+                left_px=round(starts[index][1] * x),
+                top_px=round(starts[index][0] * y),
+                width_px=round(self.patch_px * x),
+                height_px=round(self.patch_px * y),
+                caption=self._caption(int(cells[index])),
+            )
+            for index in (0, 1)
         )
-        rows, columns = (
-            [round(number * side / self.grid) for number in (index, index + 1)]
-            for index, side in ((row, height), (column, width))
-        )
-        shown = pixels[slice(*rows), slice(*columns)]
-        box = (columns[0], rows[0], columns[1] - columns[0], rows[1] - rows[0])
-        return CutImage(patch, *place, text), CutImage(shown, *box, "its cell")
+        return first, second
 
-    def _cut(self, pixels: Pixels, generators: Generators) -> tuple[Pixels, tuple[int, int], int]:
-        """Return a patch [p, p], its first row and column in the view, and its cell."""
+    def _caption(self, cell: int) -> str:
+        row, column = divmod(cell, self.grid)
+        return f"row {row + 1}, column {column + 1}\nof {self.grid} x {self.grid} cells"
+
+    def _cut(
+        self, pixels: Pixels, generators: Generators
+    ) -> tuple[Pixels, NDArray[np.int64], list[tuple[int, int]]]:
+        """Return patches [V, p, p], their cells [V], and first row and column of each."""
         whole = replace(self.ranges, crop_area=(1.0, 1.0), crop_aspect=(1.0, 1.0))
-        view = random_view(pixels, whole, generators[0])
-        cell = int(generators[1].integers(self.grid**2))
-        top, left = (self._start(index, generators[1]) for index in divmod(cell, self.grid))
-        return view[top : top + self.patch_px, left : left + self.patch_px], (top, left), cell
+        view, side = random_view(pixels, whole, generators[0]), self.patch_px
+        cells = generators[1].permutation(self.grid**2)[: self.num_patches]
+        starts = []
+        for cell in cells.tolist():
+            row, column = divmod(cell, self.grid)
+            starts.append((self._start(row, generators[1]), self._start(column, generators[1])))
+        patches = [view[top : top + side, left : left + side] for top, left in starts]
+        return np.stack(patches), cells, starts
 
     def _start(self, index: int, generator: Generator) -> int:
         """Draw where a patch in the index-th row or column of cells begins, in pixels.

@@ -17,6 +17,8 @@ from cxrssl.data.cuts.two_views import TwoViews, ViewRanges
 Width = Annotated[int, Field(gt=0, le=MOST)]
 # Cosines lie in [-1, 1]: divided by less, a loss is of thousands, and its gradient noise.
 Temperature = Annotated[float, Field(ge=0.001)]
+# For less, torch's draws from a beta distribution underflow, and come out as one half.
+MixAlpha = Annotated[float, Field(ge=0.1, le=100)]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -79,6 +81,8 @@ class MocoSection(Method):
     """Fraction of itself that the slow copy of the network keeps in a step."""
     queue_images: Width
     """Images whose keys a query is told from; a multiple of the batch, at most the pool."""
+    mix_alpha: MixAlpha | None = None
+    """Mixes images by shares from Beta(alpha, alpha), as C2L does (1 there); null is MoCo v2."""
 
     def fault(self, batch_size: int, views: ViewRanges) -> str | None:
         """Return a fault also if batches do not fill the queue evenly."""

@@ -64,7 +64,14 @@ def _moco(backbone: nn.Module, method: MocoSection) -> MoCo:
         batch_norm=False,
     )
     queue = Queue(method.queue_images, outputs)
-    return MoCo(backbone, head, queue, temperature=method.temperature, momentum=method.momentum)
+    return MoCo(
+        backbone,
+        head,
+        queue,
+        temperature=method.temperature,
+        momentum=method.momentum,
+        mix_alpha=method.mix_alpha,
+    )
 
 
 def _byol(backbone: nn.Module, method: ByolSection) -> BYOL:

@@ -4,12 +4,22 @@ Where BatchNorm takes its statistics from the batch, a query could recognise its
 both share. The authors shuffle the keys' images among GPUs against that; here each process splits
 them at random into two groups, and each group is normalised by itself.
 
+C2L, an option, adds two terms with mixed images. As in the authors' code: a share and an order of
+the images are drawn once a call and serve both views, the image itself having the larger share;
+mixed queries meet the keys of equally mixed images (homogeneous pairs), and the equally mixed keys
+of the unmixed images (heterogeneous ones); the loss is the mean of the three terms. Left out: their
+cutout, turns and colour changes of views, and their putting mixed keys into the queue as well. Here
+it holds keys of single images, of which those of both images of a mixed query are left out.
+
 Shapes: B images, D the embedding's length, K rows in the queue.
 Source: MoCo, arXiv 1911.05722, algorithm 1 and "Shuffling BN" in section 3.3; version 2, arXiv
-2003.04297, section 3 (its head).
+2003.04297, section 3 (its head). C2L: Zhou et al., "Comparing to Learn", MICCAI 2020, arXiv
+2007.07423, section 2.
 """
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +34,29 @@ from cxrssl.ssl.pretext import Batch, Couples, Losses, Outputs
 _NUM_GROUPS = 2
 
 
+@dataclass(frozen=True)
+class Mix:
+    """How the images of a batch are mixed.
+
+    Attributes:
+        share: Share of the image itself, in [0.5, 1], a tensor of one number.
+        order: [B] the image that is mixed into each.
+    """
+
+    share: Tensor
+    order: Tensor
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """Return rows [B, ...], each mixed with its partner."""
+        return self.share * rows + (1 - self.share) * rows[self.order]
+
+
+def random_mix(num_images: int, alpha: float) -> Mix:
+    """Draw a share from Beta(alpha, alpha), or the rest if that is more, and partners."""
+    drawn = torch.distributions.Beta(alpha, alpha).sample()
+    return Mix(torch.maximum(drawn, 1 - drawn), torch.randperm(num_images))
+
+
 class MoCo(nn.Module):
     """An encoder and a head, a slow copy of both, and a queue of the copy's embeddings.
 
@@ -34,6 +67,7 @@ class MoCo(nn.Module):
         queue: The last K keys.
         temperature: Divides the cosine similarity.
         momentum: Fraction of itself that the copy keeps in a step.
+        mix_alpha: Images are mixed by shares from Beta(alpha, alpha); None for plain MoCo.
     """
 
     title, paper = "MoCo v2", "arXiv 2003.04297"
@@ -47,37 +81,60 @@ class MoCo(nn.Module):
         *,
         temperature: float,
         momentum: float,
+        mix_alpha: float | None = None,
     ) -> None:
         super().__init__()
         self.encoder, self.projector, self.queue = encoder, projector, queue
         self.copy = follower(encoder, projector)
-        self.temperature, self.momentum = temperature, momentum
+        self.temperature, self.momentum, self.mix_alpha = temperature, momentum, mix_alpha
+        if mix_alpha is not None:
+            self.title, self.paper = "C2L", "arXiv 2007.07423"
         self._new: tuple[Tensor, Tensor] | None = None
 
     def forward(self, batch: Batch) -> Outputs:
-        """Return queries [B, D] of the first views and keys [B, D] of the second."""
-        queries: Tensor = self.projector(self.encoder(batch["views"][:, 0]))
-        return queries, self._keys(batch["views"][:, 1])
+        """Return queries [B, D] of the first views and keys [B, D] of the second.
+
+        With mixing also queries and keys of mixed images, mixed keys, all [B, D], and the number
+        [B] of the image that was mixed into each, as float64: outputs have gradients.
+        """
+        first, second = batch["views"].unbind(1)
+        queries: Tensor = self.projector(self.encoder(first))
+        groups = torch.randperm(len(second)).chunk(_NUM_GROUPS)
+        keys = self._keys(second, groups)
+        if self.mix_alpha is None:
+            return queries, keys
+        mix = random_mix(len(first), self.mix_alpha)
+        mixed_queries: Tensor = self.projector(self.encoder(mix(first)))
+        mixed_keys = self._keys(mix(second), groups)
+        partners = batch["image"][mix.order].double()
+        return queries, keys, mixed_queries, mixed_keys, mix(keys), partners
 
     @torch.no_grad()
-    def _keys(self, images: Tensor) -> Tensor:
-        """Return keys [B, D] of images [B, C, H, W], normalised in two random groups."""
-        order = torch.randperm(len(images))
-        keys = torch.cat([self.copy(images[group]) for group in order.chunk(_NUM_GROUPS)])
-        return keys[order.argsort()]
+    def _keys(self, images: Tensor, groups: Sequence[Tensor]) -> Tensor:
+        """Return keys [B, D] of images [B, C, H, W], each group normalised by itself."""
+        keys = torch.cat([self.copy(images[group]) for group in groups])
+        return keys[torch.cat(list(groups)).argsort()]
 
     def losses(self, outputs: Outputs, batch: Batch) -> Losses:
-        """Return InfoNCE against the queue, and keep the keys for it."""
+        """Return InfoNCE against the queue, with mixing its three parts, and keep the keys."""
         queries, keys = outputs[0], outputs[1].detach()
         self._new = functional.normalize(at_least_float32(keys), dim=1), batch["image"]
-        loss = info_nce(
-            queries,
-            keys,
-            self.queue.rows,
-            temperature=self.temperature,
-            excluded=batch["image"][:, None] == self.queue.images,
+        own = batch["image"][:, None] == self.queue.images
+        loss = self._contrast(queries, keys, own)
+        if self.mix_alpha is None:
+            return {"loss": loss}
+        mixed_queries, mixed_keys, keys_mixed, partners = outputs[2:]
+        either = own | (partners.detach().long()[:, None] == self.queue.images)
+        return {
+            "single": loss / 3,
+            "homogeneous": self._contrast(mixed_queries, mixed_keys.detach(), either) / 3,
+            "heterogeneous": self._contrast(mixed_queries, keys_mixed.detach(), either) / 3,
+        }
+
+    def _contrast(self, queries: Tensor, keys: Tensor, excluded: Tensor) -> Tensor:
+        return info_nce(
+            queries, keys, self.queue.rows, temperature=self.temperature, excluded=excluded
         )
-        return {"loss": loss}
 
     def after_step(self, _done: float) -> None:
         """Put the keys of all processes into the queue, and move the copy."""

@@ -102,10 +102,14 @@ def test_a_store_with_too_few_pixels_is_refused(
 def test_views_that_are_enlarged_and_fields_without_use_are_said(
     store: Store, store_folder: Path
 ) -> None:
-    assert notes(store, pretrain_recipe(store_folder)) == []
-    (enlarged,) = notes(store, pretrain_recipe(store_folder, "views.size_px=65"))
+    def said(*changes: str, name: str = "smoke") -> list[str]:
+        recipe = pretrain_recipe(store_folder, *changes, name=name)
+        return notes(pool_images(store, recipe)[0], recipe)
+
+    assert said() == []
+    (enlarged,) = said("views.size_px=65")
     assert "views.size_px is 65 and the store has 64 px: every view is enlarged" in enlarged
-    (unused,) = notes(store, pretrain_recipe(store_folder, name="position_smoke"))
+    (unused,) = said(name="position_smoke")
     assert "views.crop_area and views.crop_aspect change nothing" in unused
 
 

@@ -19,6 +19,7 @@ Width = Annotated[int, Field(gt=0, le=MOST)]
 Temperature = Annotated[float, Field(ge=0.001)]
 # For less, torch's draws from a beta distribution underflow, and come out as one half.
 MixAlpha = Annotated[float, Field(ge=0.1, le=100)]
+Positives = Literal["image", "patient"]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -67,6 +68,8 @@ class SimclrSection(Method):
     """Whether BatchNorm follows the head's linear layers: in SimCLR's code, not in its text."""
     temperature: Temperature
     """Divides the cosine similarities."""
+    positives: Positives = "image"
+    """Whether both views are of one image or, where a patient has several, of two (MICLe)."""
 
 
 class MocoSection(Method):
@@ -83,6 +86,8 @@ class MocoSection(Method):
     """Images whose keys a query is told from; a multiple of the batch, at most the pool."""
     mix_alpha: MixAlpha | None = None
     """Mixes images by shares from Beta(alpha, alpha), as C2L does (1 there); null is MoCo v2."""
+    positives: Positives = "image"
+    """Whether both views are of one image or, where a patient has several, of two (MICLe)."""
 
     def fault(self, batch_size: int, views: ViewRanges) -> str | None:
         """Return a fault also if batches do not fill the queue evenly."""
@@ -115,6 +120,8 @@ class ByolSection(Method):
     """Outputs of both."""
     momentum: Momentum
     """Fraction of itself that the slow copy keeps in the first step; it rises to 1."""
+    positives: Positives = "image"
+    """Whether both views are of one image or, where a patient has several, of two (MICLe)."""
 
 
 class JigsawSection(Method):
@@ -224,3 +231,12 @@ MethodSection = Annotated[
     SimclrSection | MocoSection | ByolSection | JigsawSection | PositionSection,
     Field(discriminator="name"),
 ]
+
+
+def pairs_patients(method: MethodSection) -> bool:
+    """Return whether the two views of an item are to come from two films of a patient."""
+    match method:
+        case SimclrSection() | MocoSection() | ByolSection():
+            return method.positives == "patient"
+        case _:
+            return False

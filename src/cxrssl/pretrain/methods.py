@@ -11,6 +11,7 @@ from cxrssl.config.methods import (
     MocoSection,
     PositionSection,
     SimclrSection,
+    pairs_patients,
 )
 from cxrssl.data.cuts.tiles import NUM_TILES
 from cxrssl.models.backbone import num_features
@@ -28,6 +29,14 @@ AnyMethod = SimCLR | MoCo | BYOL | Jigsaw | Position
 
 def method_on(backbone: nn.Module, method: MethodSection) -> AnyMethod:
     """Put a method on a backbone; all its other weights are random."""
+    pretext = _on(backbone, method)
+    if pairs_patients(method):
+        pretext.title += " with two films of a patient as positives (MICLe)"
+        pretext.paper += ", 2101.05224"
+    return pretext
+
+
+def _on(backbone: nn.Module, method: MethodSection) -> AnyMethod:
     match method:
         case SimclrSection():
             return _simclr(backbone, method)

@@ -1,7 +1,7 @@
 """Two films of a patient as the two views of an item, for `positives: patient`.
 
 Shapes: N images of a pool, counted from 0.
-Source: MICLe, arXiv 2101.05224, section 3.2: positive pairs are crops of two distinct images of a
+Source: MICLe, arXiv 2101.05224: positive pairs are crops of two distinct images of a
 patient, and of one image where there is no other.
 """
 

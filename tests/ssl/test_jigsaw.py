@@ -63,7 +63,8 @@ def test_equal_scores_have_the_loss_of_chance() -> None:
 
 
 def test_what_a_run_is_given_can_be_put_together_again(store: Store, store_folder: Path) -> None:
-    changes = ("method.tile_px=24", "views.noise_share=[0, 0]")  # a whole cell of 72 px
+    # Tiles are whole cells.
+    changes = ("views.size_px=63", "method.tile_px=21", "views.noise_share=[0, 0]")
     recipe = pretrain_recipe(store_folder, *changes, name="jigsaw_smoke")
     images, _ = pool_images(store, recipe)
     item = images[Visit(0, 2)]
@@ -71,13 +72,13 @@ def test_what_a_run_is_given_can_be_put_together_again(store: Store, store_folde
     tiles = item["tiles"][:, 0].float()
     straight = torch.empty_like(tiles)
     straight[torch.from_numpy(order)] = tiles
-    rows = straight.view(3, 3, 24, 24).transpose(1, 2).reshape(72, 72)
-    shuffled = tiles.view(3, 3, 24, 24).transpose(1, 2).reshape(72, 72)
+    rows = straight.view(3, 3, 21, 21).transpose(1, 2).reshape(63, 63)
+    shuffled = tiles.view(3, 3, 21, 21).transpose(1, 2).reshape(63, 63)
 
     def seams(picture: Tensor) -> float:
         """Return how much grey levels jump where tiles meet."""
-        jumps = [(picture[at - 1] - picture[at]).abs().mean() for at in (24, 48)]
-        jumps += [(picture[:, at - 1] - picture[:, at]).abs().mean() for at in (24, 48)]
+        jumps = [(picture[at - 1] - picture[at]).abs().mean() for at in (21, 42)]
+        jumps += [(picture[:, at - 1] - picture[:, at]).abs().mean() for at in (21, 42)]
         return float(torch.stack(jumps).mean())
 
     assert seams(rows) < 0.5 * seams(shuffled)

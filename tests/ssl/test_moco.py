@@ -1,4 +1,7 @@
-"""MoCo: its steps are algorithm 1 with lightly's parts, and its queue is filled by hand."""
+"""MoCo: its steps are algorithm 1 with lightly's parts, and its queue is filled by hand.
+
+C2L's mixing is compared with loops over images, and with MoCo where nothing is mixed.
+"""
 
 import copy
 import math
@@ -15,17 +18,22 @@ from cxrssl.core.errors import DataError, RecipeError
 from cxrssl.data.store import Store
 from cxrssl.pretrain.pool import pool_images
 from cxrssl.ssl.followers import Queue
-from cxrssl.ssl.moco import MoCo
+from cxrssl.ssl.moco import Mix, MoCo, random_mix
 from support import pretrain_recipe
 
 BATCH, LENGTH, QUEUE = 4, 5, 8
 
 
-def moco(momentum: float = 0.9) -> MoCo:
+def moco(momentum: float = 0.9, mix_alpha: float | None = None) -> MoCo:
     torch.manual_seed(0)  # the same weights each time
     encoder = nn.Sequential(nn.Flatten(), nn.Linear(48, 8), nn.BatchNorm1d(8), nn.ReLU())
     queue = Queue(QUEUE, LENGTH)
-    method = MoCo(encoder, nn.Linear(8, LENGTH), queue, temperature=0.2, momentum=momentum)
+    method = MoCo(
+        *(encoder, nn.Linear(8, LENGTH), queue),
+        temperature=0.2,
+        momentum=momentum,
+        mix_alpha=mix_alpha,
+    )
     return method.train()
 
 
@@ -120,3 +128,92 @@ def test_a_queue_fits_batches_and_the_pool(store: Store, store_folder: Path) -> 
     assert images is not None
     assert 20 <= int(images["images"]) < 24  # batches of 4
     pool_images(store, pretrain_recipe(store_folder, "method.queue_images=20", name="moco_smoke"))
+
+
+def contrast(query: Tensor, key: Tensor, negatives: list[Tensor]) -> float:
+    """Return InfoNCE of one query, by hand."""
+    cosines = [float(torch.cosine_similarity(query, other, dim=0)) for other in (key, *negatives)]
+    exponentials = [math.exp(cosine / 0.2) for cosine in cosines]
+    return -math.log(exponentials[0] / sum(exponentials))
+
+
+def test_mixed_images_and_mixed_keys_are_contrasted_as_loops_say() -> None:
+    method = moco(mix_alpha=1.0)
+    method.queue.images[:] = torch.tensor([0, 1, 2, 3, 70, 71, 72, 73])
+    first, second = batch(0)["views"].unbind(1)
+    torch.manual_seed(7)
+    groups = torch.randperm(BATCH).chunk(2)
+    mix = random_mix(BATCH, 1.0)
+    share, order = float(mix.share), mix.order.tolist()
+    assert 0.5 < share < 1
+    assert order != list(range(BATCH))
+    network = nn.Sequential(method.encoder, method.projector)
+
+    def mixed(rows: Tensor) -> Tensor:
+        pairs = zip(rows, (rows[index] for index in order), strict=True)
+        return torch.stack([share * own + (1 - share) * other for own, other in pairs])
+
+    def keys_of(images: Tensor) -> Tensor:
+        keys = torch.empty(BATCH, LENGTH)
+        for group in groups:
+            keys[group] = method.copy(images[group])
+        return keys
+
+    with torch.no_grad():
+        expected = {"single": 0.0, "homogeneous": 0.0, "heterogeneous": 0.0}
+        terms = {
+            "single": (network(first), keys_of(second)),
+            "homogeneous": (network(mixed(first)), keys_of(mixed(second))),
+            "heterogeneous": (network(mixed(first)), mixed(keys_of(second))),
+        }
+        for name, (queries, keys) in terms.items():
+            for image in range(BATCH):
+                own = {image} if name == "single" else {image, order[image]}
+                queued = zip(method.queue.images.tolist(), method.queue.rows, strict=True)
+                negatives = [row for number, row in queued if number not in own]
+                expected[name] += contrast(queries[image], keys[image], negatives) / BATCH / 3
+    torch.manual_seed(7)
+    outputs = method(batch(0))
+    losses = method.losses(outputs, batch(0))
+    assert {name: float(loss.detach()) for name, loss in losses.items()} == pytest.approx(
+        expected, rel=1e-5
+    )
+    method.after_step(0.5)
+    assert method.queue.images[:BATCH].tolist() == [0, 1, 2, 3]  # single images alone
+    keys = nn.functional.normalize(outputs[1], dim=1)
+    assert torch.equal(method.queue.rows[:BATCH], keys)
+
+
+def test_where_nothing_is_mixed_every_part_is_that_of_plain_moco(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plain, mixing = moco(), moco(mix_alpha=1.0)
+    monkeypatch.setattr(
+        "cxrssl.ssl.moco.random_mix",
+        lambda num_images, _alpha: Mix(torch.tensor(1.0), torch.arange(num_images)),
+    )
+    torch.manual_seed(7)
+    (loss,) = plain.losses(plain(batch(0)), batch(0)).values()
+    torch.manual_seed(7)
+    outputs = mixing(batch(0))
+    parts = mixing.losses(outputs, batch(0)).values()
+    assert len(parts) == 3
+    assert all(torch.equal(part, loss / 3) for part in parts)
+    assert torch.equal(outputs[0], outputs[2])
+    assert torch.equal(outputs[1], outputs[3])
+    assert torch.equal(outputs[1], outputs[4])
+
+
+def test_shares_and_partners_are_drawn_anew_and_the_image_itself_has_the_larger_share() -> None:
+    torch.manual_seed(0)
+    mixes = [random_mix(6, 1.0) for _ in range(400)]
+    shares = torch.stack([mix.share for mix in mixes])
+    assert 0.5 <= float(shares.min()) < 0.51
+    assert 0.99 < float(shares.max()) <= 1
+    assert float(shares.mean()) == pytest.approx(0.75, abs=0.03)  # uniform in [0.5, 1]
+    assert all(sorted(mix.order.tolist()) == list(range(6)) for mix in mixes)
+    assert {int(mix.order[0]) for mix in mixes} == set(range(6))
+
+
+def test_mixing_says_its_own_name() -> None:
+    assert (moco().title, moco(mix_alpha=1.0).title) == ("MoCo v2", "C2L")

@@ -20,6 +20,7 @@ METHODS = {
     "simsiam": "SimSiam(encoder, head(5), nn.Linear(5, 5))",
     "vicreg": "VICReg(encoder, head(5), invariance=25.0, variance=25.0, covariance=1.0)",
     "jigsaw": "Jigsaw(encoder, nn.Linear(54, 4), num_orders=4)",
+    "position": "Position(encoder, head(4), num_cells=4)",
     "moco": "MoCo(encoder, head(5), Queue(24, 5), temperature=0.3, momentum=0.9)",
     "densecl": "DenseCL(encoder, (head(5), on_places(num_outputs=4, batch_norm=False)), "
     "(Queue(24, 5), Queue(24, 4)), temperature=0.3, momentum=0.9, dense_weight=0.4)",
@@ -61,6 +62,8 @@ for step in range(3):
     whole = {{
         "views": torch.randn(12, 2, 3, 16, 16, generator=drawn, dtype=torch.float64),
         "tiles": torch.randn(12, 9, 3, 8, 8, generator=drawn, dtype=torch.float64),
+        "patches": torch.randn(12, 2, 3, 8, 8, generator=drawn, dtype=torch.float64),
+        "cell": torch.randint(4, (12, 2), generator=drawn),
         "order": torch.randint(4, (12,), generator=drawn),
         "places": torch.rand(12, 2, 4, generator=drawn) + torch.tensor([0.0, 0.0, 1.0, 1.0]),
         "image": torch.randperm(24, generator=drawn)[:12],
@@ -100,6 +103,7 @@ from cxrssl.ssl.heads import dense_head
 from cxrssl.ssl.jigsaw import Jigsaw
 from cxrssl.ssl.moco import MoCo
 from cxrssl.ssl.pixpro import PixPro, Propagation
+from cxrssl.ssl.position import Position
 from cxrssl.ssl.simclr import SimCLR
 from cxrssl.ssl.simsiam import SimSiam
 from cxrssl.ssl.vicreg import VICReg

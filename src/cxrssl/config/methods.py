@@ -3,12 +3,14 @@
 The methods themselves are in `cxrssl.ssl`.
 """
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from cxrssl.config.section import MOST, Section
+from cxrssl.config.section import MOST, Probability, Section
 from cxrssl.data.cuts import Cut
+from cxrssl.data.cuts.patch_place import PatchPlace
 from cxrssl.data.cuts.placed_views import PlacedViews
 from cxrssl.data.cuts.tiles import GRID, Tiles
 from cxrssl.data.cuts.two_views import TwoViews, ViewRanges
@@ -16,6 +18,9 @@ from cxrssl.data.cuts.two_views import TwoViews, ViewRanges
 Width = Annotated[int, Field(gt=0, le=MOST)]
 # Cosines lie in [-1, 1]: divided by less, a loss is of thousands, and its gradient noise.
 Temperature = Annotated[float, Field(ge=0.001)]
+# For less, torch's draws from a beta distribution underflow, and come out as one half.
+MixAlpha = Annotated[float, Field(ge=0.1, le=100)]
+Positives = Literal["image", "patient"]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 Weight = Annotated[float, Field(ge=0)]
 # Of 2 x 2 places each is a quarter of the view: there is next to nothing to match.
@@ -52,6 +57,14 @@ class Method(Section):
         """Return why the method can't work with a pool that fills at least a batch, or None."""
         return None
 
+    def store_fault(self, store_px: int, views: ViewRanges) -> str | None:  # noqa: ARG002 - some do
+        """Return why images of the store's side are too small for the method, or None."""
+        return None
+
+    def unused(self) -> str | None:
+        """Return which fields of `views` the method's inputs do without, None if it uses all."""
+        return None
+
 
 class SimclrSection(Method):
     """SimCLR, arXiv 2002.05709."""
@@ -64,6 +77,8 @@ class SimclrSection(Method):
     """Whether BatchNorm follows the head's linear layers: in SimCLR's code, not in its text."""
     temperature: Temperature
     """Divides the cosine similarities."""
+    positives: Positives = "image"
+    """Whether both views are of one image or, where a patient has several, of two (MICLe)."""
 
 
 class QueueMethod(Method):
@@ -104,6 +119,10 @@ class MocoSection(QueueMethod):
     """MoCo v2, arXiv 2003.04297."""
 
     name: Literal["moco"]
+    mix_alpha: MixAlpha | None = None
+    """Mixes images by shares from Beta(alpha, alpha), as C2L does (1 there); null is MoCo v2."""
+    positives: Positives = "image"
+    """Whether both views are of one image or, where a patient has several, of two (MICLe)."""
 
 
 class DenseclSection(QueueMethod):
@@ -131,6 +150,8 @@ class ByolSection(Method):
     """Outputs of both."""
     momentum: Momentum
     """Fraction of itself that the slow copy keeps in the first step; it rises to 1."""
+    positives: Positives = "image"
+    """Whether both views are of one image or, where a patient has several, of two (MICLe)."""
 
 
 class SimsiamSection(Method):
@@ -211,12 +232,81 @@ class JigsawSection(Method):
                 f"method.tile_px is {self.tile_px}, more than a third of views.size_px "
                 f"{views.size_px}: nine tiles do not fit. Set it to at most {views.size_px // GRID}"
             )
-        if views.flip_probability > 0:
+        return _flip_fault(views) or super().fault(batch_size, views)
+
+    def store_fault(self, store_px: int, views: ViewRanges) -> str | None:
+        """Return a fault if no crop of an image has the pixels of nine tiles."""
+        crop_px = math.floor(store_px * math.sqrt(views.crop_area[1]))
+        if GRID * self.tile_px > crop_px:
             return (
-                f"views.flip_probability is {views.flip_probability:g}: where an image may be "
-                "mirrored, left and right can't be told. Set it to 0"
+                f"method.tile_px is {self.tile_px}: three tiles beside each other have more pixels "
+                f"than the {crop_px} of the largest crop of the store's {store_px} px. Set it to "
+                f"at most {crop_px // GRID}, or ingest with a larger --size"
             )
-        return super().fault(batch_size, views)
+        return None
+
+
+class PositionSection(Method):
+    """Position, Bai et al., arXiv 1907.02757."""
+
+    name: Literal["position"]
+    patch_px: int = Field(ge=8, le=MOST)
+    """Side of a patch of the image at `views.size_px`; at most two cells."""
+    num_patches: int = Field(ge=2, le=256)
+    """Patches of an image, each of another cell; at least two, which BatchNorm needs."""
+    grid: int = Field(ge=2, le=16)
+    """Cells along each side of the image: 3 for nine cells."""
+    jitter: Probability
+    """How far a patch's middle strays from the cell's, as a share of the cell: 1 is all of it."""
+    classifier_hidden: Width
+
+    @property
+    def further_sizes_px(self) -> dict[str, int]:
+        """The side of a patch."""
+        return {"method.patch_px": self.patch_px}
+
+    def cut(self, views: ViewRanges) -> Cut:
+        """Return patches and their cells."""
+        return PatchPlace(views, self.patch_px, self.num_patches, self.grid, self.jitter)
+
+    def fault(self, batch_size: int, views: ViewRanges) -> str | None:
+        """Return a fault also if a patch is too large for its cell, or views are flipped."""
+        most = 2 * views.size_px // self.grid
+        if self.patch_px > most:
+            return (
+                f"method.patch_px is {self.patch_px}, more than two of {self.grid} cells of "
+                f"views.size_px {views.size_px}: in the outer cells no patch inside the image has "
+                f"its middle. Set it to at most {most}"
+            )
+        if self.num_patches > self.grid**2:
+            return (
+                f"method.num_patches is {self.num_patches}, and method.grid {self.grid} has "
+                f"{self.grid**2} cells. Set the first to at most {self.grid**2}"
+            )
+        return _flip_fault(views) or super().fault(batch_size, views)
+
+    def store_fault(self, store_px: int, views: ViewRanges) -> str | None:
+        """Return a fault if a patch has more pixels than the stored image."""
+        if self.patch_px > store_px:
+            return (
+                f"method.patch_px is {self.patch_px}, more than the store's {store_px} px. Set it "
+                f"to at most {store_px}, views.size_px with it, or ingest with a larger --size"
+            )
+        return super().store_fault(store_px, views)
+
+    def unused(self) -> str | None:
+        """Return the fields of crops."""
+        return "views.crop_area and views.crop_aspect"
+
+
+def _flip_fault(views: ViewRanges) -> str | None:
+    """Return why a method that asks for places can't have mirrored views, None if it has none."""
+    if views.flip_probability > 0:
+        return (
+            f"views.flip_probability is {views.flip_probability:g}: where an image may be "
+            "mirrored, left and right can't be told. Set it to 0"
+        )
+    return None
 
 
 MethodSection = Annotated[
@@ -227,6 +317,16 @@ MethodSection = Annotated[
     | PixproSection
     | SimsiamSection
     | VicregSection
-    | JigsawSection,
+    | JigsawSection
+    | PositionSection,
     Field(discriminator="name"),
 ]
+
+
+def pairs_patients(method: MethodSection) -> bool:
+    """Return whether the two views of an item are to come from two films of a patient."""
+    match method:
+        case SimclrSection() | MocoSection() | ByolSection():
+            return method.positives == "patient"
+        case _:
+            return False

@@ -7,7 +7,7 @@ Shapes: B images in this process's slice of a batch, H and W pixels of the store
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from cxrssl.data.cuts.paste import Area, PasteRanges, draw_place, number_of_past
 from cxrssl.data.cuts.paste import paste as pasted
 from cxrssl.data.cuts.two_views import view_generator
 from cxrssl.data.detection import Example
+from cxrssl.data.patient_pairs import PatientPairs
 from cxrssl.data.sampling import Visit
 from cxrssl.data.shared_memory import check_shared_memory
 from cxrssl.data.store import Store
@@ -48,6 +49,7 @@ class PoolImages(Dataset[dict[str, Tensor]]):
         cut: What an item holds.
         intensity: How grey levels reach the network.
         seed: Seed of the run.
+        pairs: Films of one patient, whose views make an item; None for views of one image.
     """
 
     store: Store
@@ -55,10 +57,26 @@ class PoolImages(Dataset[dict[str, Tensor]]):
     cut: Cut
     intensity: Intensity
     seed: int
+    pairs: PatientPairs | None = None
 
     def __getitem__(self, visit: Visit) -> dict[str, Tensor]:
-        """Return `pool_item` of an image; a function of (seed, epoch, image, repeat)."""
-        return pool_item(self.image(visit.row), self.cut, self.generators(visit), place=visit.row)
+        """Return `pool_item` of an image; a function of (seed, epoch, image, repeat).
+
+        With pairs, the second view is one of the image's partner, and `image` is the number of
+        their patient, so that films of one patient are not told apart.
+        """
+        generators = self.generators(visit)
+        if self.pairs is None:
+            return pool_item(self.image(visit.row), self.cut, generators, place=visit.row)
+        first, second = (self.image(place) for place in self.films(visit))
+        arrays = self.pairs.cut.of_films(first, second, generators)
+        return _item(arrays, place=self.pairs.patients[visit.row])
+
+    def films(self, visit: Visit) -> tuple[int, int]:
+        """Return the images of the first view and of the second, as their places in the pool."""
+        if self.pairs is None:
+            return visit.row, visit.row
+        return visit.row, self.pairs.partner(visit, seed=self.seed)
 
     def generators(self, visit: Visit) -> Generators:
         """Return the randomness of a visit."""
@@ -80,7 +98,10 @@ class PoolImages(Dataset[dict[str, Tensor]]):
 
 def pool_item(pixels: Pixels, cut: Cut, generators: Generators, *, place: int) -> dict[str, Tensor]:
     """Return what is cut from an image [H, W] uint8, and as `image` its place in the pool."""
-    arrays = cut(pixels, generators)
+    return _item(cut(pixels, generators), place=place)
+
+
+def _item(arrays: Mapping[str, NDArray[Any]], *, place: int) -> dict[str, Tensor]:
     item = {name: torch.from_numpy(np.asarray(array)) for name, array in arrays.items()}
     return item | {"image": torch.tensor(place)}
 

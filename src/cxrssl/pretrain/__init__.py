@@ -19,7 +19,7 @@ from cxrssl.data.store import Store
 from cxrssl.models.backbone import save_backbone, sync_batch_norm
 from cxrssl.pretrain.gradient import Gradient, chunk_that_fits
 from cxrssl.pretrain.health import health_check
-from cxrssl.pretrain.pool import assumption, pool_images, pool_usage
+from cxrssl.pretrain.pool import assumption, notes, pool_images, pool_usage
 from cxrssl.pretrain.preview import write_training_images
 from cxrssl.pretrain.start import build_pretext
 from cxrssl.run.checkpoint import Checkpoints
@@ -122,7 +122,7 @@ def write_record(
     usage = pool_usage(images.store, recipe, images.ids)
     data = data_record(images.store, {"pool": images.ids}) | {"usage": usage.as_json()}
     run.write_provenance(transfer=transfers, provenance=provenance(accelerator, data=data))
-    for line in usage.lines():
+    for line in [*usage.lines(), *notes(images, recipe)]:
         say(line, shown=run.writes)
 
 
@@ -191,6 +191,7 @@ def finish(
                 **({} if chance is None else {"chance_loss": chance}),
                 "rankme_start": start,
                 "rankme": end,
+                **({} if images.pairs is None else {"positives": images.pairs.as_json()}),
                 "num_images": len(images.rows),
                 "num_steps": log.num_steps,
                 "chunk_images": chunk_images,

@@ -115,5 +115,5 @@ def health_check(
     order = np.random.default_rng((recipe.seed, _DRAWN)).permutation(len(images.rows))
     rows = sorted(int(row) for row in order[: recipe.health_images])
     findings = findings_of(images.store, [images.rows[row] for row in rows])
-    views = replace(images, cut=TwoViews(recipe.views.ranges))
+    views = replace(images, cut=TwoViews(recipe.views.ranges), pairs=None)
     return HealthCheck(views, recipe.views.size_px, rows, findings, plan, measures)

@@ -11,9 +11,11 @@ from cxrssl.config.methods import (
     MethodSection,
     MocoSection,
     PixproSection,
+    PositionSection,
     SimclrSection,
     SimsiamSection,
     VicregSection,
+    pairs_patients,
 )
 from cxrssl.data.cuts.tiles import NUM_TILES
 from cxrssl.models.backbone import num_features, num_map_channels
@@ -24,16 +26,25 @@ from cxrssl.ssl.heads import dense_head, expander, normalised_head, projection_h
 from cxrssl.ssl.jigsaw import Jigsaw
 from cxrssl.ssl.moco import MoCo
 from cxrssl.ssl.pixpro import PixPro, Propagation
+from cxrssl.ssl.position import Position
 from cxrssl.ssl.simclr import SimCLR
 from cxrssl.ssl.simsiam import SimSiam
 from cxrssl.ssl.vicreg import VICReg
 
-AnyMethod = SimCLR | MoCo | DenseCL | BYOL | PixPro | SimSiam | VICReg | Jigsaw
+AnyMethod = SimCLR | MoCo | DenseCL | BYOL | PixPro | SimSiam | VICReg | Jigsaw | Position
 """Each is an `nn.Module` and a `Pretext`."""
 
 
-def method_on(backbone: nn.Module, method: MethodSection) -> AnyMethod:  # noqa: C901 - flat
+def method_on(backbone: nn.Module, method: MethodSection) -> AnyMethod:
     """Put a method on a backbone; all its other weights are random."""
+    pretext = _on(backbone, method)
+    if pairs_patients(method):
+        pretext.title += " with two films of a patient as positives (MICLe)"
+        pretext.paper += ", 2101.05224"
+    return pretext
+
+
+def _on(backbone: nn.Module, method: MethodSection) -> AnyMethod:  # noqa: C901 - flat
     match method:
         case SimclrSection():
             return _simclr(backbone, method)
@@ -51,6 +62,8 @@ def method_on(backbone: nn.Module, method: MethodSection) -> AnyMethod:  # noqa:
             return _pixpro(backbone, method)
         case JigsawSection():
             return _jigsaw(backbone, method)
+        case PositionSection():
+            return _position(backbone, method)
         case _:
             assert_never(method)
 
@@ -69,7 +82,14 @@ def _simclr(backbone: nn.Module, method: SimclrSection) -> SimCLR:
 def _moco(backbone: nn.Module, method: MocoSection) -> MoCo:
     head = _moco_head(backbone, method)
     queue = Queue(method.queue_images, method.projector_outputs)
-    return MoCo(backbone, head, queue, temperature=method.temperature, momentum=method.momentum)
+    return MoCo(
+        backbone,
+        head,
+        queue,
+        temperature=method.temperature,
+        momentum=method.momentum,
+        mix_alpha=method.mix_alpha,
+    )
 
 
 def _moco_head(backbone: nn.Module, method: MocoSection | DenseclSection) -> nn.Sequential:
@@ -164,3 +184,15 @@ def _jigsaw(backbone: nn.Module, method: JigsawSection) -> Jigsaw:
         batch_norm=False,
     )
     return Jigsaw(backbone, classifier, num_orders=method.num_orders)
+
+
+def _position(backbone: nn.Module, method: PositionSection) -> Position:
+    num_cells = method.grid**2
+    classifier = projection_head(
+        num_features(backbone),
+        hidden=method.classifier_hidden,
+        num_outputs=num_cells,
+        num_layers=2,
+        batch_norm=False,
+    )
+    return Position(backbone, classifier, num_cells=num_cells)

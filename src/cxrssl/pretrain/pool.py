@@ -2,14 +2,19 @@
 
 from collections.abc import Collection
 
+from cxrssl.config.methods import pairs_patients
 from cxrssl.config.schema import PretrainRecipe
 from cxrssl.core.errors import DataError
+from cxrssl.data.cuts.two_views import TwoViews
 from cxrssl.data.detection import patients_of, splits_of, training_ids, unread_ids
 from cxrssl.data.loaders import PoolImages
+from cxrssl.data.patient_pairs import patient_pairs
 from cxrssl.data.protocol import order_of, pool_ids
 from cxrssl.data.sampling import BatchPlan
 from cxrssl.data.store import Store
 from cxrssl.data.usage import Usage, usage_of
+
+_TWO_FILMS = "a view each of two films of a patient, to be recognised as one"
 
 
 def pool_images(store: Store, recipe: PretrainRecipe) -> tuple[PoolImages, BatchPlan]:
@@ -29,6 +34,9 @@ def pool_images(store: Store, recipe: PretrainRecipe) -> tuple[PoolImages, Batch
     fault = recipe.method.pool_fault(len(rows), recipe.batch_size)
     if fault is not None:
         raise DataError(f"the pool holds {len(rows)} images, and {fault}")
+    store_fault = recipe.method.store_fault(store.manifest["size_px"], recipe.views.ranges)
+    if store_fault is not None:
+        raise DataError(f"{store_fault}.")
     plan = BatchPlan(
         len(rows),
         batch_size=recipe.batch_size,
@@ -38,7 +46,11 @@ def pool_images(store: Store, recipe: PretrainRecipe) -> tuple[PoolImages, Batch
         drop_last=True,
     )
     cut, intensity = recipe.method.cut(recipe.views.ranges), recipe.intensity.treatment
-    return PoolImages(store, rows, cut, intensity, recipe.seed), plan
+    if not pairs_patients(recipe.method):
+        return PoolImages(store, rows, cut, intensity, recipe.seed), plan
+    films = TwoViews(recipe.views.ranges, title=_TWO_FILMS)
+    pairs = patient_pairs([store.images[row].patient for row in rows], films)
+    return PoolImages(store, rows, films, intensity, recipe.seed, pairs), plan
 
 
 def pool_usage(store: Store, recipe: PretrainRecipe, ids: Collection[str]) -> Usage:
@@ -76,6 +88,24 @@ def _pool_ids(store: Store, recipe: PretrainRecipe) -> list[str]:
         labelled_of=labelled_of,
         patients=patients_of(store),
     )
+
+
+def notes(images: PoolImages, recipe: PretrainRecipe) -> list[str]:
+    """Return whose films are paired, and what the store has not or the method does not use."""
+    lines = [] if images.pairs is None else [images.pairs.line()]
+    size_px, store_px = recipe.views.size_px, images.store.manifest["size_px"]
+    if size_px > store_px:
+        lines.append(
+            f"views.size_px is {size_px} and the store has {store_px} px: every view is enlarged, "
+            "and shows no more detail for it. Ingest with a larger --size for more."
+        )
+    unused = recipe.method.unused()
+    if unused is not None:
+        lines.append(
+            f"{unused} change nothing of what {recipe.method.name} trains on; the state of the "
+            "representation in metrics.jsonl is measured on views that have them."
+        )
+    return lines
 
 
 def assumption(recipe: PretrainRecipe) -> str | None:

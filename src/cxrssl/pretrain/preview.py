@@ -1,8 +1,11 @@
 """A sheet of pretraining images and what is cut from them, for `--preview` and the run's folder."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from cxrssl.config.schema import PretrainRecipe
+from cxrssl.data.cuts import CutImage
+from cxrssl.data.cuts.two_views import view_image
 from cxrssl.data.loaders import PoolImages
 from cxrssl.data.sampling import BatchPlan, Visit
 from cxrssl.data.store import Store
@@ -56,15 +59,41 @@ def _rows(
 
 
 def _row(images: PoolImages, index: int, *, is_named: bool) -> list[Panel]:
-    """Return the image with what is cut from it outlined, and each cut."""
-    pixels = images.image(index)
-    cuts = images.cut.preview(pixels, images.generators(Visit(0, index)))
+    """Return the image with what is cut from it outlined, and each cut.
+
+    Of two films of a patient each comes with its own view, and is outlined by itself.
+    """
+    visit = Visit(0, index)
+    films, generators = images.films(visit), images.generators(visit)
+    if images.pairs is None or films[0] == films[1]:
+        cuts = images.cut.preview(images.image(index), generators)
+        return [_film(images, index, cuts, COLOURS, is_named=is_named), *_shown(cuts, COLOURS)]
+    panels, ranges = [], images.pairs.cut.ranges
+    for film, generator, colour in zip(films, generators, COLOURS, strict=False):
+        cut = view_image(images.image(film), ranges, generator)
+        panels.append(_film(images, film, [cut], [colour], is_named=is_named))
+        panels += _shown([cut], [colour])
+    return panels
+
+
+def _film(
+    images: PoolImages,
+    index: int,
+    cuts: Sequence[CutImage],
+    colours: Sequence[str],
+    *,
+    is_named: bool,
+) -> Panel:
+    """Return an image of the pool with its cuts outlined."""
     outlines = tuple(
         Outline((c.left_px, c.top_px, c.left_px + c.width_px, c.top_px + c.height_px), colour)
-        for c, colour in zip(cuts, COLOURS, strict=False)
+        for c, colour in zip(cuts, colours, strict=False)
     )
     name = images.store.images[images.rows[index]].image_id if is_named else ""
-    shown = [
-        Panel(c.pixels, c.caption, frame=o.colour) for c, o in zip(cuts, outlines, strict=True)
-    ]
-    return [Panel(pixels, name, outlines), *shown]
+    return Panel(images.image(index), name, outlines)
+
+
+def _shown(cuts: Sequence[CutImage], colours: Sequence[str]) -> list[Panel]:
+    """Return the cuts themselves."""
+    pairs = zip(cuts, colours, strict=False)
+    return [Panel(cut.pixels, cut.caption, frame=colour) for cut, colour in pairs]

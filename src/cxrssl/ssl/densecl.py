@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cxrssl.ssl.followers import Queue, follow, follower, in_random_groups
+from cxrssl.ssl.followers import Queue, follow, follower, in_groups, random_groups
 from cxrssl.ssl.gather import all_processes
 from cxrssl.ssl.losses import at_least_float32
 from cxrssl.ssl.maps import as_rows, features_and_map
@@ -68,7 +68,10 @@ class DenseCL(nn.Module):
         features, values = features_and_map(self.encoder, batch["views"][:, 0])
         queries = self.projector(features)
         dense_queries = as_rows(self.dense_projector(values))
-        keys, other_values, dense_keys = in_random_groups(self._embedded, batch["views"][:, 1])
+        second = batch["views"][:, 1]
+        keys, other_values, dense_keys = in_groups(
+            self._embedded, second, random_groups(len(second))
+        )
         places = most_similar(values, other_values)
         matched = dense_keys.take_along_dim(places[:, :, None], dim=1)
         return queries, keys, dense_queries, matched, dense_keys.mean(dim=1)

@@ -6,7 +6,7 @@ Shapes: K rows in a queue, B rows of a batch over all processes, D their length.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -31,18 +31,22 @@ def follow(follower: nn.Sequential, *parts: nn.Module, momentum: float) -> None:
     move_towards(follower, nn.ModuleList(parts), momentum=momentum)
 
 
-@torch.no_grad()
-def in_random_groups(
-    embed: Callable[[Tensor], tuple[Tensor, ...]], images: Tensor
-) -> tuple[Tensor, ...]:
-    """Return what `embed` makes of images [B, C, H, W], in their order, one random half at a time.
+def random_groups(num_images: int) -> tuple[Tensor, ...]:
+    """Return the numbers of images, split at random into two groups: see `in_groups`."""
+    return torch.randperm(num_images).chunk(_NUM_GROUPS)
 
-    A follower's BatchNorm then normalises each half by itself: see `cxrssl.ssl.moco`.
+
+@torch.no_grad()
+def in_groups(
+    embed: Callable[[Tensor], tuple[Tensor, ...]], images: Tensor, groups: Sequence[Tensor]
+) -> tuple[Tensor, ...]:
+    """Return what `embed` makes of images [B, C, H, W], in their order, a group at a time.
+
+    A follower's BatchNorm then normalises each group by itself: see `cxrssl.ssl.moco`.
     """
-    order = torch.randperm(len(images))
-    groups = [embed(images[group]) for group in order.chunk(_NUM_GROUPS)]
-    in_order = order.argsort()
-    return tuple(torch.cat(rows)[in_order] for rows in zip(*groups, strict=True))
+    parts = [embed(images[group]) for group in groups]
+    in_order = torch.cat(list(groups)).argsort()
+    return tuple(torch.cat(rows)[in_order] for rows in zip(*parts, strict=True))
 
 
 class Queue(nn.Module):

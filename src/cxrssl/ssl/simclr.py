@@ -33,14 +33,18 @@ class SimCLR(nn.Module):
         embeddings: Tensor = self.projector(self.encoder(view_major(batch["views"])))
         return embeddings.chunk(2)
 
-    def losses(self, outputs: Outputs, _batch: Batch) -> Losses:
-        """Return NT-Xent over the global batch."""
+    def losses(self, outputs: Outputs, batch: Batch) -> Losses:
+        """Return NT-Xent over the global batch; what has an anchor's `image` is no negative."""
         first, second = outputs
-        return {"loss": nt_xent(first, second, temperature=self.temperature)}
+        temperature, images = self.temperature, batch["image"]
+        return {"loss": nt_xent(first, second, temperature=temperature, images=images)}
 
     def after_step(self, _done: float) -> None:
         """Do nothing: gradients update all there is."""
 
     def chance_loss(self, batch_size: int) -> float:
-        """Return the loss of picking one of the other views at random."""
+        """Return the loss of picking one of the other views at random.
+
+        Where a patient has several films in a batch, it is a little less.
+        """
         return math.log(2 * batch_size - 1)

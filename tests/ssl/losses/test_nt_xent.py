@@ -51,6 +51,23 @@ def test_loss_and_gradients_are_lightlys(temperature: float, num_images: int) ->
         assert torch.allclose(mine.grad, other.grad, rtol=0, atol=1e-6)
 
 
+def test_views_of_one_patient_are_no_negatives_of_each_other() -> None:
+    first, second = embeddings()
+    patients = [4, 7, 4, 1, 7, 4]
+    z, number = [*first, *second], patients * 2
+    cosine = [[float(a @ b / (a.norm() * b.norm())) for b in z] for a in z]
+    losses = []
+    for anchor in range(12):
+        partner = (anchor + 6) % 12
+        others = [k for k in range(12) if k == partner or number[k] != number[anchor]]
+        below = sum(math.exp(cosine[anchor][k] / 0.3) for k in others)
+        losses.append(-math.log(math.exp(cosine[anchor][partner] / 0.3) / below))
+    loss = float(nt_xent(first, second, temperature=0.3, images=torch.tensor(patients)))
+    assert loss == pytest.approx(sum(losses) / 12, abs=1e-12)
+    different = nt_xent(first, second, temperature=0.3, images=torch.arange(6))
+    assert torch.equal(different, nt_xent(first, second, temperature=0.3))
+
+
 def test_equal_embeddings_have_the_loss_of_chance() -> None:
     equal_rows = torch.ones(4, 3)
     assert float(nt_xent(equal_rows, equal_rows, temperature=0.5)) == pytest.approx(

@@ -84,7 +84,14 @@ class TwoViews:
 
     def __call__(self, pixels: Pixels, generators: Generators) -> dict[str, NDArray[Any]]:
         """Return `views` [2, 1, size_px, size_px] uint8 of an image [H, W] uint8."""
-        views = [random_view(pixels, self.ranges, generator) for generator in generators]
+        return self.of_films(pixels, pixels, generators)
+
+    def of_films(
+        self, first: Pixels, second: Pixels, generators: Generators
+    ) -> dict[str, NDArray[Any]]:
+        """Return `views` as for a call, one each of two images [H, W] uint8."""
+        films = zip((first, second), generators, strict=True)
+        views = [random_view(pixels, self.ranges, generator) for pixels, generator in films]
         return {"views": np.stack(views)[:, None]}
 
     def preview(self, pixels: Pixels, generators: Generators) -> tuple[CutImage, CutImage]:

@@ -12,13 +12,17 @@ from cxrssl.ssl.gather import all_processes, rank
 from cxrssl.ssl.losses import at_least_float32
 
 
-def nt_xent(first: Tensor, second: Tensor, *, temperature: float) -> Tensor:
+def nt_xent(
+    first: Tensor, second: Tensor, *, temperature: float, images: Tensor | None = None
+) -> Tensor:
     """Contrast every view with its partner against all other views of the global batch.
 
     Args:
         first: [B, D] embeddings of one view of each image, any scale.
         second: [B, D] embeddings of the other view, same order.
         temperature: Divides the cosine similarity, > 0.
+        images: [B] int64 number of each image, or of the patient whom it shows; views with an
+            anchor's number are no negatives of it. None if all are different.
 
     Returns:
         The mean over this process's 2B anchors; the mean of that over processes, which is what
@@ -35,5 +39,9 @@ def nt_xent(first: Tensor, second: Tensor, *, temperature: float) -> Tensor:
     own_column = torch.cat([image, image + num_images])
     partner_column = torch.cat([image + num_images, image])
     logits = logits.scatter(1, own_column[:, None], float("-inf"))
+    if images is not None:
+        is_own = (images[:, None] == all_processes(images)).repeat(2, 2)  # [2B, 2BW]
+        is_own = is_own.scatter(1, partner_column[:, None], value=False)
+        logits = logits.masked_fill(is_own, float("-inf"))
     # Reducing inside the loss would round differently.
     return functional.cross_entropy(logits, partner_column, reduction="none").mean()

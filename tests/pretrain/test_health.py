@@ -24,7 +24,7 @@ recipe = pretrain_recipe(Path(sys.argv[1]), f"precision={sys.argv[2]}", "health_
 accelerator = start_accelerator(recipe.precision, batch_size=4)
 images, plan = pool_images(Store(Path(sys.argv[1])), recipe)
 pretext, _ = build_pretext(recipe)
-health = health_check(images, plan, recipe, measures=True)
+health = health_check(images, plan, recipe, pretext.couples, rank=0, num_processes=1)
 accelerator.prepare(pretext)
 print(json.dumps(health.measure(pretext.encoder).as_json()))
 """

@@ -6,6 +6,7 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 Statistics = dict[str, Tensor]
@@ -49,11 +50,12 @@ def batch_statistics(model: nn.Module, images: Tensor) -> Statistics:
     statistics: Statistics = {}
 
     def take(name: str, norm: _BatchNorm, inputs: tuple[Tensor]) -> None:
-        values = inputs[0].transpose(0, 1).flatten(1)  # [C, places]
-        variance, mean = torch.var_mean(values, dim=1, correction=0)
-        places = values.shape[1]
-        statistics[name] = torch.stack([mean, variance * (places / (places - 1))])
-        _set(norm, mean, variance)
+        (values,) = inputs
+        mean, unbiased = values.new_zeros(2, values.shape[1])
+        functional.batch_norm(values, mean, unbiased, training=True, momentum=1.0)
+        statistics[name] = torch.stack([mean, unbiased])
+        places = values.numel() // values.shape[1]
+        _set(norm, mean, unbiased * ((places - 1) / places))
 
     model.eval()
     hooks = [

@@ -48,8 +48,8 @@ _BATCH = 16
 _DRAWN, _HALVES = 0x4EA1, 0x4A1F
 # A random network begins with all features nearly alike; it has this long to change that.
 _STEPS_TO_SPREAD = 50
-# An image of the sample takes as long as one in a step (8.4 and 9.0 ms, demo recipe on one core): so
-# measuring takes less than a twentieth of the time.
+# An image of the sample takes as long as one of a step (8.4 and 9.0 ms, demo recipe on one core):
+# so measuring takes less than a twentieth of the time.
 _TRAINED_TO_MEASURED = 20
 # Training narrows features somewhat: from 34 to 20 in the demo plan, to 14 with BYOL.
 _NARROWED = 1 / 8
@@ -65,8 +65,8 @@ class HealthCheck:
         rows: [N] the sample, as indices into the pool.
         labels: Findings of the sample, for the log alone; None without labels.
         plan: Plan of the batches, for the ends of epochs.
-        every_epochs: Epochs from one measurement to the next, beginning after the first; the last is
-            always measured.
+        every_epochs: Epochs from one measurement to the next, beginning after the first epoch; the
+            last is always measured.
         advice: What to change if the representation collapses.
         rank: Number of this process.
         num_processes: Processes that share the sample.

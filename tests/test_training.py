@@ -54,6 +54,11 @@ def test_pretraining_leaves_a_whole_run_folder(pretrained: Path) -> None:
         metrics["rankme"],
     ]
     assert all(0 <= line["knn_findings"] <= 1 for line in health)
+    assert all(0 <= line["probe_auroc"] <= 1 for line in health)
+    assert [health[0]["probe_auroc"], health[-1]["probe_auroc"], health[-1]["probe_findings"]] == [
+        metrics[name] for name in ("probe_auroc_start", "probe_auroc", "probe_findings")
+    ]
+    assert health[0]["rankme"] > 5  # settled: without statistics it is 2
     provenance = json.loads((pretrained / "provenance.json").read_text())
     assert provenance["versions"]["torch"] == torch.__version__.split("+")[0]
 

@@ -42,7 +42,8 @@ def pretrained(folder: Path, **metrics: object) -> Path:
 def test_a_pretraining_tells_its_loss_against_chance_its_time_and_what_is_next(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = pretrained(tmp_path / "my run", chance_loss=5.5)
+    probe = {"probe_auroc_start": 0.634, "probe_auroc": 0.712, "probe_findings": 6}
+    run = pretrained(tmp_path / "my run", chance_loss=5.5, **probe)
     write_json(run / "timing.json", TIMING)
     store = tmp_path / "store"
     store.mkdir()
@@ -55,6 +56,7 @@ def test_a_pretraining_tells_its_loss_against_chance_its_time_and_what_is_next(
     assert lines["pretrained"] == str(run)
     assert lines["loss"] == "3.215 (a representation without information: 5.5)"
     assert lines["RankMe"] == "41.7 dimensions, 2.0 at the start"
+    assert lines["probe AUROC"] == "0.712, 0.634 at the start (chance: 0.5; findings counted: 6)"
     assert lines["time"] == (
         "7 min for 90 steps, 31% of it waiting for images (more data.num_workers may help)"
     )
@@ -73,6 +75,7 @@ def test_a_method_without_chance_a_pool_without_boxes_and_an_old_run(
     printed = capsys.readouterr().err
     assert "loss: 3.215\n" in printed
     assert "time:" not in printed
+    assert "probe" not in printed
     assert "next: cxrssl finetune RECIPE --set data.store=STORE " in printed
 
 

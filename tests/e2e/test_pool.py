@@ -27,9 +27,7 @@ def test_real_radiographs_are_told_apart_better_than_by_chance(tmp_path: Path) -
     assert metrics["num_images"] == 1025
     # log(2B - 1) is what embeddings come to that tell nothing apart.
     assert max(last_epoch) < metrics["chance_loss"] - 0.3
-    # The start has no BatchNorm statistics, and so a rank that is far too low: this shows that the
-    # encoder works as it is exported, not that training has made its features richer.
     health = [line for line in lines if "rankme" in line]
-    assert len(health) == 6
-    assert health[-1]["rankme"] > 3 * health[0]["rankme"]
+    assert [line["step"] for line in health] == [0, 16, 64, 80]  # a twentieth of the time
+    assert health[-1]["rankme"] > 10  # RANKNOTE
     assert health[-1]["uniformity"] < health[0]["uniformity"] - 0.5  # measured: -0.035 to -0.893

@@ -21,11 +21,12 @@ from cxrssl.evaluate.checkpoint import evaluate
 from cxrssl.evaluate.intervals import Bootstrap
 from cxrssl.finetune import finetune
 from cxrssl.finetune import gate as gate_module
-from cxrssl.finetune.gate import Fit, fit_logistic, fit_temperature
+from cxrssl.finetune.gate import fit_temperature
 from cxrssl.finetune.splits import check_gate_images
 from cxrssl.ingest import ingest
 from cxrssl.ingest.shards import Settings
 from cxrssl.metrics.gate import gate_scores
+from cxrssl.metrics.logistic import Fit, fit_logistic
 from cxrssl.models.detector import detector_input
 from cxrssl.models.detector_folder import load_detector
 from support import ROOT, RTDETR, finetune_recipe, run_python

@@ -6,12 +6,15 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import minimize
 
 from cxrssl.metrics.representation import (
     Health,
+    Labels,
     alignment,
     health_of,
     knn_consistency,
+    linear_probe,
     rankme,
     uniformity,
 )
@@ -88,20 +91,65 @@ def test_a_healthy_representation_is_not_called_collapsed() -> None:
     ("features", "embeddings"),
     [(normal(50, 32), torch.ones(50, 16)), (torch.ones(50, 32), normal(50, 16))],
 )
-def test_a_collapse_is_named_with_what_to_change(
-    features: torch.Tensor, embeddings: torch.Tensor
-) -> None:
+def test_a_collapse_is_named(features: torch.Tensor, embeddings: torch.Tensor) -> None:
     health = health_of(features, embeddings, embeddings, None)
     assert "has collapsed" in str(health.collapse)
-    assert "Lower optim.peak_lr" in str(health.collapse)
     assert f"RankMe {health.rankme:.1f}" in str(health.collapse)
 
 
 def test_health_is_plain_numbers() -> None:
-    assert Health(1.0, -2.0, 3.0, None, None).as_json() == {
+    assert Health(1.0, -2.0, 3.0, None, None, None, 0).as_json() == {
         "alignment": 1.0,
         "uniformity": -2.0,
         "rankme": 3.0,
         "knn_findings": None,
         "knn_chance": None,
+        "probe_auroc": None,
+        "probe_findings": 0,
     }
+
+
+def auroc_by_pairs(scores: torch.Tensor, has_finding: np.ndarray) -> float:
+    pairs = [
+        1.0 if a > b else 0.5 if a == b else 0.0
+        for a in scores[has_finding].tolist()
+        for b in scores[~has_finding].tolist()
+    ]
+    return sum(pairs) / len(pairs)
+
+
+def test_a_probe_is_the_mean_auroc_of_ridge_logistic_regressions_on_the_other_half() -> None:
+    features, drawn = normal(60, 9), np.random.default_rng(0)
+    findings = drawn.random((60, 4)) < [0.5, 0.3, 0.02, 1.0]  # one is too rare, one has no contrast
+    findings[:, 0] |= (features[:, 0] > 1).numpy()
+    in_first = drawn.permutation(60) < 30
+    expected = []
+    for finding in findings.T[:2]:
+        for seen in (in_first, ~in_first):
+            inputs = features[seen].double().numpy()
+            mean, std = inputs.mean(0), inputs.std(0)
+            inputs, sign = (inputs - mean) / std, np.where(finding[seen], 1, -1)
+
+            def loss(w: np.ndarray, inputs: np.ndarray = inputs, sign: np.ndarray = sign) -> float:
+                nll = np.logaddexp(0, -sign * (inputs @ w[:-1] + w[-1])).mean()
+                return float(nll + (w[:-1] ** 2).sum() / 2)
+
+            weights = minimize(loss, np.zeros(10), tol=1e-10).x
+            scores = torch.from_numpy(
+                (features[~seen].double().numpy() - mean) / std @ weights[:-1]
+            )
+            expected.append(auroc_by_pairs(scores, finding[~seen]))
+    auroc, counted = linear_probe(features, Labels(findings, in_first))
+    assert counted == 2
+    assert auroc == pytest.approx(np.mean(expected), abs=1e-6)
+    assert len(set(expected)) > 2
+
+
+def test_a_probe_reads_what_is_there_and_nothing_where_nothing_is() -> None:
+    findings = (np.arange(200) % 2 == 0)[:, None]
+    labels = Labels(findings, np.arange(200) < 100)
+    known, _ = linear_probe(normal(200, 16) + 5 * torch.from_numpy(findings), labels)
+    unknown, _ = linear_probe(normal(200, 16), labels)
+    assert known == 1.0
+    assert 0.35 < unknown < 0.65
+    assert linear_probe(normal(200, 16), Labels(~findings & findings, labels.in_first)) == (None, 0)

@@ -183,6 +183,13 @@ def test_a_backbones_card_tells_of_the_detector_with_most_labels() -> None:
     assert "| method | SimCLR, arXiv 2002.05709 |" in alone  # the run names none: it is an old one
     assert "| loss at the end | 2.500 |" in alone
     assert "| the same by chance | 3.850 |" in alone
+    assert "| RankMe at the end | 21.6 |" in alone
+    assert "at the start |" not in alone  # an old run's start had no statistics
+    probe = {"probe_auroc_start": 0.634, "probe_auroc": 0.712, "probe_findings": 6}
+    probed = backbone_card(evidence(recipe, SSL | probe), LABEL, [])
+    assert "| RankMe at the start | 1.8 |\n| RankMe at the end | 21.6 |" in probed
+    assert "| probe AUROC at the start | 0.634 |\n| probe AUROC at the end | 0.712 |" in probed
+    assert "| findings that it counts | 6 |" in probed
     assert ModelCard(alone).data.library_name == "timm"
     assert ModelCard(alone).data.eval_results is None
     detectors = [evidence(finetune_recipe(Path("s")), result(value)) for value in (0.4, 0.2)]

@@ -38,6 +38,8 @@ def print_pretraining(run: Path, store: Path) -> None:
         against = "" if chance is None else f" (a representation without information: {chance:.4g})"
         rank = f"{metrics['rankme']:.1f} dimensions, {metrics['rankme_start']:.1f} at the start"
         rows = [("loss", f"{metrics['loss']:.4g}{against}"), ("RankMe", rank)]
+        if "probe_auroc" in metrics:
+            rows.append(("probe AUROC", _probe(metrics)))
     load = f'timm.create_model("local-dir:{backbone}", pretrained=True)'
     architecture = str(read_record(backbone / "config.json")["architecture"])
     name = _finetuning_for(architecture, _most_similar_packaged(run / "recipe.yaml"))
@@ -89,6 +91,16 @@ def _score(entry: Mapping[str, Any]) -> str:
     if entry["low"] is not None:
         interval = f" [{entry['low']:.3f}, {entry['high']:.3f}] (95 %)"
     return f"{entry['value']:.3f}{interval}"
+
+
+def _probe(metrics: Mapping[str, Any]) -> str:
+    """Return how well findings can be read off the features, in words."""
+    start = metrics.get("probe_auroc_start")  # a run that an earlier version began has none
+    before = "" if start is None else f", {start:.3f} at the start"
+    return (
+        f"{metrics['probe_auroc']:.3f}{before} (chance: 0.5; findings counted: "
+        f"{metrics['probe_findings']})"
+    )
 
 
 def _pseudo_boxes(found: Mapping[str, Any]) -> str:

@@ -238,7 +238,7 @@ class PretrainRecipe(Training):
     compile: bool
     """Whether torch.compile fuses the network; starts slowly, and rounds a little differently."""
     health_images: int = Field(default=128, ge=8)
-    """Images of the pool on which the representation is measured at each epoch's end."""
+    """Images of the pool on which the representation is measured, at the start and after epochs."""
 
     @property
     def backbone(self) -> str:

@@ -11,14 +11,12 @@ Shapes: N images, D features.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from cxrssl.config.gate import GateSection
 from cxrssl.data.detection import Example
@@ -27,42 +25,17 @@ from cxrssl.data.sampling import in_order
 from cxrssl.evaluate.detect import batch_size_on
 from cxrssl.finetune.setup import Setup
 from cxrssl.metrics.gate import GateScores, gate_scores
+from cxrssl.metrics.logistic import GRADIENT, MOST_ITERATIONS, Fit, fit_logistic
 from cxrssl.models.detector import Detector, detector_input
 from cxrssl.models.gate import gate_probabilities, pooled_features, with_gate
 from cxrssl.run.processes import gather_round_robin, warn
 from cxrssl.run.progress import progress
 
-_MOST_ITERATIONS = 2_000
-_GRADIENT = 1e-6
-"""Largest part of the gradient of a fit that has ended; features have variance 1."""
-_CONSTANT = 1e-6
-"""A feature whose standard deviation is a smaller share of its mean varies by rounding alone."""
 _LEAST_TEMPERATURE, _MOST_TEMPERATURE = 0.01, 100.0
 _HALVINGS = 200
 _CHANCE = 0.5
 _MANY = 1_000
 """Images above which progress is shown."""
-
-
-@dataclass(frozen=True)
-class Fit:
-    """A logistic regression: the logit of an image is `weight @ features + bias`.
-
-    Attributes:
-        weight: [D] float64, of features as they are; 0 for those that do not vary.
-        bias: A float64 number.
-        num_constant: Features that do not vary.
-        gradient: Largest part of the gradient at the end, 0 at the minimum.
-    """
-
-    weight: Tensor
-    bias: Tensor
-    num_constant: int
-    gradient: float
-
-    def logits(self, features: Tensor) -> Tensor:
-        """Return [N] float64 of features [N, D]."""
-        return features.double() @ self.weight + self.bias
 
 
 def add_gate(
@@ -125,48 +98,6 @@ def have_boxes(examples: Sequence[Example]) -> NDArray[np.bool_]:
     return np.array([len(example.boxes) > 0 for example in examples], bool)
 
 
-def fit_logistic(features: Tensor, has_boxes: Tensor, weight_decay: float) -> Fit:
-    """Fit a logistic regression by L-BFGS, on standardised features, from weights of 0.
-
-    Its loss is the mean over images of the negative log likelihood, and `weight_decay` times half
-    the squared norm of the weights, without the bias. It has one minimum.
-
-    Args:
-        features: [N, D].
-        has_boxes: [N] bool.
-        weight_decay: Above 0.
-    """
-    features, target = features.double(), has_boxes.double()
-    mean, std = features.mean(dim=0), features.std(dim=0, correction=0)
-    varies = std > _CONSTANT * mean.abs()
-    scale = torch.where(varies, 1 / torch.where(varies, std, 1.0), 0.0)
-    inputs = (features - mean) * scale
-    weight = torch.zeros(features.shape[1], dtype=torch.float64, requires_grad=True)
-    bias = torch.zeros((), dtype=torch.float64, requires_grad=True)
-    solver = torch.optim.LBFGS(
-        [weight, bias],
-        max_iter=_MOST_ITERATIONS,
-        tolerance_grad=_GRADIENT / 100,
-        tolerance_change=0.0,
-        line_search_fn="strong_wolfe",
-    )
-
-    def loss() -> Tensor:
-        solver.zero_grad()
-        nll = functional.binary_cross_entropy_with_logits(inputs @ weight + bias, target)
-        total = nll + weight_decay / 2 * weight.square().sum()
-        total.backward()  # type: ignore[no-untyped-call]
-        return total
-
-    solver.step(loss)  # type: ignore[no-untyped-call]
-    loss()
-    assert weight.grad is not None
-    assert bias.grad is not None
-    gradient = float(torch.cat([weight.grad, bias.grad[None]]).abs().max())
-    folded = weight.detach() * scale
-    return Fit(folded, bias.detach() - folded @ mean, int((~varies).sum()), gradient)
-
-
 def fit_temperature(logits: Tensor, has_boxes: Tensor) -> float:
     """Return the temperature T > 0 by which logits are divided so that their sigmoid is calibrated.
 
@@ -225,9 +156,9 @@ def _features(setup: Setup, detector: Detector, examples: Sequence[Example]) -> 
 def _warnings(fit: Fit, scores: GateScores) -> list[str]:
     """Return warnings of a gate that is likely to be of no use."""
     warnings = []
-    if fit.gradient > _GRADIENT:
+    if fit.gradient > GRADIENT:
         warnings.append(
-            f"the gate's fit stopped after {_MOST_ITERATIONS} iterations before its minimum "
+            f"the gate's fit stopped after {MOST_ITERATIONS} iterations before its minimum "
             f"(gradient {fit.gradient:.1g}). Raise gate.weight_decay."
         )
     if scores.auroc is not None and scores.auroc <= _CHANCE:

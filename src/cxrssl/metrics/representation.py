@@ -1,4 +1,4 @@
-"""Quality of a representation: alignment, uniformity, rank and k-NN consistency.
+"""Quality of a representation: alignment, uniformity, rank, k-NN consistency, a linear probe.
 
 Shapes: N images, F features of the encoder, D a vector's length, K findings.
 """
@@ -12,11 +12,33 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from cxrssl.metrics.logistic import fit_logistic
+
 NEIGHBOURS = 5
+PROBE_CHANCE = 0.5
+"""AUROC of scores that know nothing."""
+_PROBE_WEIGHT_DECAY = 1.0
+_PROBE_GRADIENT = 1e-4
+_PROBE_LEAST = 3
+"""Images with a finding, and images without, that a half must have for the finding to count."""
 # The same features for all images come to 0; those of a random ResNet to -0.03, of a trained one to
 # -0.1 and less, for they are not negative and so never far apart.
 _COLLAPSED_UNIFORMITY = -0.01
 _COLLAPSED_RANK = 1.5
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What is known of a sample, for numbers in a log alone.
+
+    Attributes:
+        findings: [N, K] whether an image has a finding.
+        in_first: [N] whether an image is in the first of the two halves of the probe; those of one
+            patient are in the same half.
+    """
+
+    findings: NDArray[np.bool_]
+    in_first: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -32,6 +54,9 @@ class Health:
         knn_findings: Fraction of an image's nearest neighbours with a finding in common, over
             images that have findings; None where there are no labels.
         knn_chance: The same for neighbours picked at random.
+        probe_auroc: AUROC of a linear probe, the mean over findings, in [0, 1], .5 by chance; None
+            where no finding counts.
+        probe_findings: Findings that count for it: enough images of the sample with and without.
     """
 
     alignment: float
@@ -39,6 +64,8 @@ class Health:
     rankme: float
     knn_findings: float | None
     knn_chance: float | None
+    probe_auroc: float | None
+    probe_findings: int
 
     def as_json(self) -> dict[str, float | None]:
         """Return the values by name."""
@@ -46,30 +73,30 @@ class Health:
 
     @property
     def collapse(self) -> str | None:
-        """Return what has collapsed and what to change, or None."""
+        """Return what has collapsed, or None."""
         if self.uniformity <= _COLLAPSED_UNIFORMITY and self.rankme >= _COLLAPSED_RANK:
             return None
         return (
             f"the representation has collapsed: uniformity {self.uniformity:.3f} (0 is one point), "
-            f"RankMe {self.rankme:.1f} (1 is one direction). Lower optim.peak_lr or lengthen "
-            "optim.warmup_steps; if it stays, raise batch_size or the method's temperature."
+            f"RankMe {self.rankme:.1f} (1 is one direction)"
         )
 
 
-def health_of(
-    features: Tensor, first: Tensor, second: Tensor, findings: NDArray[np.bool_] | None
-) -> Health:
+def health_of(features: Tensor, first: Tensor, second: Tensor, labels: Labels | None) -> Health:
     """Measure a representation.
 
     Args:
         features: [N, F] of the encoder, of images as they are.
         first: [N, F] of one random view of each image, any scale.
         second: [N, F] of another.
-        findings: [N, K] whether an image has a finding, or None.
+        labels: Findings of the images, None where they are not known.
     """
-    knn, chance = (None, None) if findings is None else knn_consistency(features, findings)
+    knn, chance, auroc, counted = None, None, None, 0
+    if labels is not None:
+        knn, chance = knn_consistency(features, labels.findings)
+        auroc, counted = linear_probe(features, labels)
     spread = (uniformity(first) + uniformity(second)) / 2
-    return Health(alignment(first, second), spread, rankme(features), knn, chance)
+    return Health(alignment(first, second), spread, rankme(features), knn, chance, auroc, counted)
 
 
 def alignment(first: Tensor, second: Tensor) -> float:
@@ -132,3 +159,43 @@ def knn_consistency(
         ranks.flatten(), torch.from_numpy(share_finding[with_findings]).flatten(), queries
     )
     return float(hits), float(share_finding[with_findings].sum(axis=1).mean() / (len(findings) - 1))
+
+
+def linear_probe(features: Tensor, labels: Labels) -> tuple[float | None, int]:
+    """Return how well findings can be read off features [N, F] linearly, and how many count.
+
+    Each finding has a logistic regression of its own (`metrics.logistic`, weight decay 1), fitted
+    on one half of the images and scored by AUROC on the other, then the other way round. A finding
+    counts if each half has 3 images with it and 3 without.
+
+    Source: linear classifier probes, arXiv 1610.01644.
+
+    Returns:
+        Mean over the findings that count and both ways, None where none does; their number.
+    """
+    halves = np.flatnonzero(labels.in_first), np.flatnonzero(~labels.in_first)
+    fewest = [_fewest_of_a_kind(labels.findings[half]) for half in halves]
+    counted = torch.from_numpy(labels.findings[:, np.minimum(*fewest) >= _PROBE_LEAST])
+    if not counted.shape[1]:
+        return None, 0
+    from torchmetrics.functional.classification import binary_auroc
+
+    aurocs = []
+    for seen, unseen in (halves, halves[::-1]):
+        fit = fit_logistic(
+            features[seen],
+            counted[seen],
+            _PROBE_WEIGHT_DECAY,
+            end_gradient=_PROBE_GRADIENT,
+        )
+        scores = fit.logits(features[unseen]).sigmoid()
+        pairs = zip(scores.T, counted[unseen].long().T, strict=True)
+        aurocs += [float(binary_auroc(p, has_finding)) for p, has_finding in pairs]
+    return sum(aurocs) / len(aurocs), counted.shape[1]
+
+
+def _fewest_of_a_kind(findings: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return [K] the images of [N, K] with a finding, or without it, whichever are fewer."""
+    with_finding = findings.sum(axis=0, dtype=np.int64)
+    fewest: NDArray[np.int64] = np.minimum(with_finding, len(findings) - with_finding)
+    return fewest

@@ -18,13 +18,13 @@ from cxrssl.data.shared_memory import shared_memory_faults
 from cxrssl.data.store import Store
 from cxrssl.models.backbone import save_backbone, sync_batch_norm
 from cxrssl.pretrain.gradient import Gradient, chunk_that_fits
-from cxrssl.pretrain.health import health_check
+from cxrssl.pretrain.health import ends_of, health_check
 from cxrssl.pretrain.pool import assumption, notes, pool_images, pool_usage
 from cxrssl.pretrain.preview import write_training_images
 from cxrssl.pretrain.start import build_pretext
 from cxrssl.run.checkpoint import Checkpoints
 from cxrssl.run.folder import RunFolder, check_run, open_run
-from cxrssl.run.log import Log
+from cxrssl.run.log import Log, read_log
 from cxrssl.run.memory import allocate_gradients, memory_faults
 from cxrssl.run.optimizer import build_optimizer
 from cxrssl.run.processes import Accelerator, clip_gradients, leave_process_group, start_accelerator
@@ -69,7 +69,9 @@ def pretrain(recipe: PretrainRecipe, out: Path, *, resume: bool) -> Path:
         pool_loader(images, batches, recipe.data.num_workers, pin=device.type == "cuda")
     )
     log = Log(run.log, every, num_steps=num_steps, steps_done=step, writes=is_main)
-    health = health_check(images, plan, recipe, measures=is_main)
+    health = health_check(
+        images, plan, recipe, pretext.couples, rank=rank, num_processes=num_processes
+    )
     network, optimizer = accelerator.prepare(model, optimizer)
     gradient = Gradient(
         accelerator, network, pretext, images.intensity, recipe.seed, chunk, run.write_chunk_size
@@ -183,14 +185,12 @@ def finish(
             intensity=images.intensity,
             fit=images.store.manifest["fit"],
         )
-        start, end = log.history("rankme")[0], log.history("rankme")[-1]
         run.finish(
             {
                 "method": {"name": name, "title": pretext.title, "paper": pretext.paper},
                 "loss": log.history("loss")[-1],
                 **({} if chance is None else {"chance_loss": chance}),
-                "rankme_start": start,
-                "rankme": end,
+                **ends_of(read_log(run.log.parent)),
                 **({} if images.pairs is None else {"positives": images.pairs.as_json()}),
                 "num_images": len(images.rows),
                 "num_steps": log.num_steps,

@@ -140,7 +140,7 @@ def backbone_card(evidence: Evidence, label: Label, detectors: list[Evidence]) -
             ("method", f"{method['title']}, {method['paper']}"),
             ("loss at the end", f"{metrics['loss']:.3f}"),
             *_chance_rows(metrics),
-            ("RankMe at the end", f"{metrics['rankme']:.1f}"),
+            *_representation_rows(metrics),
             ("steps", metrics["num_steps"]),
             ("images a batch", recipe.batch_size),
         ],
@@ -215,6 +215,19 @@ def _chance_rows(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the row of the loss at chance level, if the method has one."""
     if "chance_loss" in metrics:
         yield "the same by chance", f"{metrics['chance_loss']:.3f}"
+
+
+def _representation_rows(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the rows of the features' state, as far as the run's version has measured it."""
+    # Without this count, BatchNorm had no statistics at the start, and ranks of it mean nothing.
+    if "probe_findings" in metrics:
+        yield "RankMe at the start", f"{metrics['rankme_start']:.1f}"
+    yield "RankMe at the end", f"{metrics['rankme']:.1f}"
+    if "probe_auroc_start" in metrics:
+        yield "probe AUROC at the start", f"{metrics['probe_auroc_start']:.3f}"
+    if "probe_auroc" in metrics:
+        yield "probe AUROC at the end", f"{metrics['probe_auroc']:.3f}"
+        yield "findings that it counts", str(metrics["probe_findings"])
 
 
 def _intensity_rows(intensity: IntensitySection) -> list[tuple[str, str]]:

@@ -29,5 +29,6 @@ def test_real_radiographs_are_told_apart_better_than_by_chance(tmp_path: Path) -
     assert max(last_epoch) < metrics["chance_loss"] - 0.3
     health = [line for line in lines if "rankme" in line]
     assert [line["step"] for line in health] == [0, 16, 64, 80]  # a twentieth of the time
-    assert health[-1]["rankme"] > 10  # RANKNOTE
-    assert health[-1]["uniformity"] < health[0]["uniformity"] - 0.5  # measured: -0.035 to -0.893
+    # A random network spreads noise, too: measured 38.7 at the start and 30.4 at the end.
+    assert health[-1]["rankme"] > 0.5 * health[0]["rankme"]
+    assert health[-1]["uniformity"] < health[0]["uniformity"] - 0.4  # measured: -0.146 to -0.714

@@ -51,7 +51,7 @@ _STEPS_TO_SPREAD = 50
 # An image of the sample takes as long as one of a step (8.4 and 9.0 ms, demo recipe on one core):
 # so measuring takes less than a twentieth of the time.
 _TRAINED_TO_MEASURED = 20
-# Training narrows features somewhat: from 34 to 20 in the demo plan, to 14 with BYOL.
+# Healthy runs narrow features somewhat: from a RankMe of 34 to 20 in the demo plan.
 _NARROWED = 1 / 8
 
 

@@ -1,13 +1,15 @@
-"""A training step of every method with a ResNet-50, against lightly's parts on the same backbone and views.
+"""A training step of every method with a ResNet-50, against lightly's parts on the same views.
 
-    python benchmarks/methods.py [--rounds 7] [--batch 16] [--size 224] [--recipes moco_r50 byol_r50]
+    python benchmarks/methods.py [--rounds 7] [--batch 16] [--size 224] [--recipes moco_r50]
 
-Method by method three processes step in turns, two threads each: lightly's heads and losses on timm's ResNet-50;
-the step of `cxrssl pretrain` with the recipe NAME_r50; and ours with SimCLR. What lightly lacks is plain torch, as
-the paper has it. All get the same uint8 views, the same layout in memory, heads of the same size, and SGD.
+Method by method three processes step in turns, two threads each: lightly's heads and losses on
+timm's ResNet-50; the step of `cxrssl pretrain` with the recipe NAME_r50; and ours with SimCLR. What
+lightly lacks is plain torch, as the paper has it. All get the same uint8 views, the same layout in
+memory, heads of the same size, and SGD.
 
-Bars: at most 1.1 of the peer's time; and at most 1.1 of SimCLR's but for what a method must compute, counted in
-passes of the backbone over as many pixels: a view costs 3 with its gradient, and 1 without.
+Bars: at most 1.1 of the peer's time; and at most 1.1 of SimCLR's but for what a method must
+compute, counted in passes of the backbone over as many pixels: a view costs 3 with its gradient,
+and 1 without.
 """
 
 import argparse
@@ -77,11 +79,14 @@ class SimclrPeer(Peer):
         self.criterion = NTXentLoss(method["temperature"])
 
     def forward(self, batch: Batch) -> Tensor:
+        """Return the loss of a batch."""
         first, second = batch["views"].transpose(0, 1)
         return self.criterion(self.head(self.backbone(first)), self.head(self.backbone(second)))
 
 
 class MocoPeer(Peer):
+    """MoCo v2, without shuffled keys."""
+
     def __init__(self, method: dict[str, Any]) -> None:
         super().__init__(method)
         from lightly.loss import NTXentLoss
@@ -94,6 +99,7 @@ class MocoPeer(Peer):
         self.criterion = NTXentLoss(method["temperature"], memory_bank_size=queue)
 
     def forward(self, batch: Batch) -> Tensor:
+        """Return the loss of a batch."""
         first, second = batch["views"].transpose(0, 1)
         with torch.no_grad():
             keys = self.slow[1](self.slow[0](second))
@@ -101,6 +107,8 @@ class MocoPeer(Peer):
 
 
 class ByolPeer(Peer):
+    """BYOL."""
+
     def __init__(self, method: dict[str, Any]) -> None:
         super().__init__(method)
         from lightly.loss import NegativeCosineSimilarity
@@ -113,6 +121,7 @@ class ByolPeer(Peer):
         self.criterion = NegativeCosineSimilarity()
 
     def forward(self, batch: Batch) -> Tensor:
+        """Return the loss of a batch."""
         first, second = batch["views"].transpose(0, 1)
         predictions = [self.predictor(self.head(self.backbone(view))) for view in (first, second)]
         with torch.no_grad():
@@ -121,6 +130,8 @@ class ByolPeer(Peer):
 
 
 class SimsiamPeer(Peer):
+    """SimSiam."""
+
     def __init__(self, method: dict[str, Any]) -> None:
         super().__init__(method)
         from lightly.loss import NegativeCosineSimilarity
@@ -132,6 +143,7 @@ class SimsiamPeer(Peer):
         self.criterion = NegativeCosineSimilarity()
 
     def forward(self, batch: Batch) -> Tensor:
+        """Return the loss of a batch."""
         outputs = [self.head(self.backbone(view)) for view in batch["views"].transpose(0, 1)]
         predictions = map(self.predictor, outputs)
         targets = [rows.detach() for rows in reversed(outputs)]
@@ -139,6 +151,8 @@ class SimsiamPeer(Peer):
 
 
 class VicregPeer(Peer):
+    """VICReg."""
+
     def __init__(self, method: dict[str, Any]) -> None:
         super().__init__(method)
         from lightly.loss import VICRegLoss
@@ -150,11 +164,14 @@ class VicregPeer(Peer):
         self.criterion = VICRegLoss()
 
     def forward(self, batch: Batch) -> Tensor:
+        """Return the loss of a batch."""
         first, second = batch["views"].transpose(0, 1)
         return self.criterion(self.head(self.backbone(first)), self.head(self.backbone(second)))
 
 
 class DenseclPeer(Peer):
+    """DenseCL, without shuffled keys."""
+
     def __init__(self, method: dict[str, Any]) -> None:
         super().__init__(method)
         from lightly.loss import NTXentLoss
@@ -173,10 +190,12 @@ class DenseclPeer(Peer):
 
     @staticmethod
     def maps(backbone: nn.Module, head: nn.Module, dense_head: nn.Module, view: Tensor) -> Any:  # noqa: ANN401
+        """Return places of the last map, and both heads' outputs."""
         places = backbone.forward_features(view).flatten(2).transpose(1, 2)
         return places, head(places.mean(1)), dense_head(places)
 
     def forward(self, batch: Batch) -> Tensor:
+        """Return the loss of a batch."""
         from lightly.models.utils import select_most_similar
 
         first, second = batch["views"].transpose(0, 1)
@@ -187,6 +206,54 @@ class DenseclPeer(Peer):
         dense = self.dense_criterion(dense_query.flatten(0, 1), matched)
         weight = self.method["dense_weight"]
         return (1 - weight) * self.criterion(query, key) + weight * dense
+
+
+class PixproPeer(Peer):
+    """PixPro in plain torch, since lightly has no such method."""
+
+    def __init__(self, method: dict[str, Any]) -> None:
+        super().__init__(method)
+        hidden, outputs = method["projector_hidden"], method["projector_outputs"]
+        self.head = nn.Sequential(
+            nn.Conv2d(FEATURES, hidden, 1, bias=False),
+            nn.BatchNorm2d(hidden),
+            nn.ReLU(),
+            nn.Conv2d(hidden, outputs, 1),
+        )
+        self.transform = nn.Conv2d(outputs, outputs, 1)
+        self.follow(self.backbone, self.head)
+
+    def propagated(self, values: Tensor) -> Tensor:
+        """Return [B, N, D]: each place as the sum of all that are like it."""
+        unit = functional.normalize(values.flatten(2), dim=1)
+        likeness = (unit.transpose(1, 2) @ unit).clamp(min=0) ** self.method["sharpness"]
+        return likeness @ self.transform(values).flatten(2).transpose(1, 2)
+
+    def near(self, places: Tensor, side: int) -> Tensor:
+        """Return [B, N, N] whether places of both views are near each other in the image."""
+        steps = (torch.arange(side) + 0.5) / side
+        low, high = places[..., :2], places[..., 2:]  # [B, 2, 2]
+        along = low[..., None] + (high - low)[..., None] * steps  # [B, 2, 2, side]
+        x, y = along[:, :, 0], along[:, :, 1]
+        middles = torch.stack(
+            [x[:, :, None].expand(-1, -1, side, -1), y[..., None].expand(-1, -1, -1, side)], -1
+        ).flatten(2, 3)
+        diagonal = ((high - low).abs() / side).norm(dim=-1).amax(1)
+        distances = torch.cdist(middles[:, 0], middles[:, 1])
+        return distances < self.method["pair_distance"] * diagonal[:, None, None]
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return the loss of a batch."""
+        views = batch["views"].transpose(0, 1)
+        maps = [self.head(self.backbone.forward_features(view)) for view in views]
+        predictions = [functional.normalize(self.propagated(values), dim=2) for values in maps]
+        with torch.no_grad():
+            slow = [self.slow[1](self.slow[0].forward_features(view)) for view in views]
+        targets = [functional.normalize(v.flatten(2).transpose(1, 2), dim=2) for v in slow]
+        near = self.near(batch["places"].float(), maps[0].shape[-1])
+        cosines = predictions[0] @ targets[1].transpose(1, 2)
+        cosines = cosines + (predictions[1] @ targets[0].transpose(1, 2)).transpose(1, 2)
+        return -((cosines * near).sum((1, 2)) / near.sum((1, 2)).clamp(min=1)).mean()
 
 
 class PartsPeer(Peer):
@@ -201,6 +268,7 @@ class PartsPeer(Peer):
         self.classifier = nn.Sequential(*layers)
 
     def forward(self, batch: Batch) -> Tensor:
+        """Return the loss of a batch."""
         parts = batch["tiles" if self.is_jigsaw else "patches"]
         labels = batch["order" if self.is_jigsaw else "cell"].flatten()
         images = parts.flatten(0, 1)
@@ -214,6 +282,7 @@ PEERS: dict[str, type[Peer]] = {
     "moco": MocoPeer,
     "densecl": DenseclPeer,
     "byol": ByolPeer,
+    "pixpro": PixproPeer,
     "simsiam": SimsiamPeer,
     "vicreg": VicregPeer,
     "jigsaw": PartsPeer,
@@ -340,6 +409,7 @@ def compare(name: str, rounds: int, batch: int, size_px: int) -> bool:
     for side, build in sides.items():
         pipes[side], there = context.Pipe()
         context.Process(target=serve, args=(build, there), daemon=True).start()
+        there.close()  # so that a side that fails ends the comparison
     seconds: dict[str, list[float]] = {side: [] for side in pipes}
     skipped = min(2, rounds - 1)  # the first steps find their memory
     for number in range(rounds + skipped):

@@ -53,6 +53,9 @@ class Limited(nn.Module):
         size = (first * batch["weight"][:, None]).square().mean()
         return {"distance": distance, "size": size}
 
+    def compared(self, outputs: Outputs) -> Tensor:
+        return outputs[0]
+
     def after_step(self, _done: float) -> None:
         pass
 

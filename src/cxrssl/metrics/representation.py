@@ -99,6 +99,18 @@ def health_of(features: Tensor, first: Tensor, second: Tensor, labels: Labels | 
     return Health(alignment(first, second), spread, rankme(features), knn, chance, auroc, counted)
 
 
+def spread(rows: Tensor) -> Tensor:
+    """Return how far the directions of rows [R, D] differ: 0 if equal, about 1 if isotropic.
+
+    That is the deviation of each number of rows of unit length, averaged, times sqrt(D).
+
+    Source: SimSiam, arXiv 2011.10566, section 4.1.
+    """
+    unit = functional.normalize(rows.float(), dim=1)
+    deviation: Tensor = unit.std(dim=0, correction=0).mean()
+    return deviation * math.sqrt(rows.shape[1])
+
+
 def alignment(first: Tensor, second: Tensor) -> float:
     """Return the mean squared distance of positive pairs [N, D] on the unit sphere.
 

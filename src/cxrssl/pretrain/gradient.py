@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from cxrssl.core.errors import TrainingError
 from cxrssl.core.images import Intensity
 from cxrssl.data.loaders import method_input
+from cxrssl.metrics.representation import spread
 from cxrssl.models.backbone import NUM_CHANNELS
 from cxrssl.run.memory import is_out_of_memory
 from cxrssl.run.processes import Accelerator, mean_over_processes, warn
@@ -55,6 +56,7 @@ class Gradient:
         self._accelerator, self._network, self._pretext = accelerator, network, pretext
         self._intensity, self._seed = intensity, seed
         self.chunk_images, self._remember_chunk = chunk_images, remember_chunk
+        self._spread = dict[str, Tensor]()
 
     def backward(self, batch: Batch, *, step: int) -> Losses:
         """Add a batch's gradient to the parameters and return its loss over all processes.
@@ -64,7 +66,8 @@ class Gradient:
             step: Step of the run; dropout is a function of it.
 
         Returns:
-            `loss`, and its parts by name where the method has several.
+            `loss`, its parts by name where the method has several, and `spread` of what it compares
+            if it compares any: the mean over processes and chunks (see `metrics.representation`).
 
         Raises:
             TrainingError: If memory runs out and no smaller chunk can be taken.
@@ -87,24 +90,35 @@ class Gradient:
                     ) from error
             else:
                 means = mean_over_processes(self._accelerator, losses)
-                return means if len(means) == 1 else means | {"loss": total(means)}
+                if len(means) > 1:
+                    means["loss"] = total(means)
+                return means | mean_over_processes(self._accelerator, self._spread)
             # Outside of `except`, whose traceback still holds the graph that did not fit.
             undo_pass(network, before)
             warn_of_chunk(smaller, ran_out_at=min(self.chunk_images, num_images))
             self.chunk_images = smaller
 
     def _backward_in_chunks(self, batch: Batch, step: int) -> Losses:
-        accelerator, network, pretext = self._accelerator, self._network, self._pretext
+        accelerator, network = self._accelerator, self._network
+        self._spread.clear()
         return backward_in_chunks(
             partial(self._outputs, batch, step),
-            lambda outputs, chunk: pretext.losses(outputs, part_of(batch, chunk)),
-            couples=pretext.couples,
+            partial(self._losses, batch),
+            couples=self._pretext.couples,
             num_images=images_in(batch),
             chunk_images=self.chunk_images,
             backward=accelerator.backward,
             unsynced=partial(accelerator.no_sync, network),
             buffers=network.buffers(),
         )
+
+    def _losses(self, batch: Batch, outputs: Outputs, chunk: slice) -> Losses:
+        rows = self._pretext.compared(outputs)
+        if rows is not None:
+            fraction = (chunk.stop - chunk.start) / images_in(batch)
+            share = fraction * spread(rows.detach())
+            self._spread["spread"] = self._spread.get("spread", 0) + share
+        return self._pretext.losses(outputs, part_of(batch, chunk))
 
     def _outputs(self, batch: Batch, step: int, chunk: slice) -> Outputs:
         seed_torch(self._seed, STEP, step, self._accelerator.process_index, chunk.start)

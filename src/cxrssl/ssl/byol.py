@@ -51,6 +51,10 @@ class BYOL(nn.Module):
         distance = _distance(first, second_target) + _distance(second, first_target)
         return {"loss": distance.mean()}
 
+    def compared(self, outputs: Outputs) -> Tensor:
+        """Return the predictions [B, D] of the first views."""
+        return outputs[0]
+
     def after_step(self, done: float) -> None:
         """Move the copy towards the encoder, the less the more of the run is done."""
         follow(self.copy, self.encoder, self.projector, momentum=momentum_at(self.momentum, done))

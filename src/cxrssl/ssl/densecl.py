@@ -102,6 +102,10 @@ class DenseCL(nn.Module):
             "loss_dense": self.dense_weight * of_places,
         }
 
+    def compared(self, outputs: Outputs) -> Tensor:
+        """Return the queries [B, D] of the first views."""
+        return outputs[0]
+
     def after_step(self, _done: float) -> None:
         """Put the keys of all processes into the queues, and move the copy."""
         assert self._new is not None  # a step has asked for losses

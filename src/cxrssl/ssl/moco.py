@@ -131,6 +131,10 @@ class MoCo(nn.Module):
     def _contrast(self, queries: Tensor, keys: Tensor, images: Tensor) -> Tensor:
         return against_queue(self.queue, queries, keys, images=images, temperature=self.temperature)
 
+    def compared(self, outputs: Outputs) -> Tensor:
+        """Return the queries [B, D] of the first views."""
+        return outputs[0]
+
     def after_step(self, _done: float) -> None:
         """Put the keys of all processes into the queue, and move the copy."""
         assert self._new is not None  # a step has asked for losses

@@ -1,6 +1,7 @@
 """The interface of a self-supervised method for the pretraining loop; no method inherits from it.
 
-Shapes: B images in this process, V cuts of each, C channels, H and W pixels of a cut.
+Shapes: B images in this process, V cuts of each, C channels, H and W pixels of a cut, R rows of
+length D.
 """
 
 from collections.abc import Mapping
@@ -39,6 +40,13 @@ class Pretext(Protocol):
 
         No weights take part, and other processes may be asked. Each is the mean over this
         process's images. Pixels in `batch` are the uint8 levels that `forward` got normalised.
+        """
+        ...
+
+    def compared(self, outputs: Outputs, /) -> Tensor | None:
+        """Return the rows [R, D] whose directions the loss compares, None where it compares none.
+
+        They point in one direction if the method collapses, which a loss can take for success.
         """
         ...
 

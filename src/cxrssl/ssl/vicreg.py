@@ -54,6 +54,10 @@ class VICReg(nn.Module):
             "covariance": self.covariance * terms.covariance,
         }
 
+    def compared(self, outputs: Outputs) -> Tensor:
+        """Return the embeddings [B, D] of the first views."""
+        return outputs[0]
+
     def after_step(self, _done: float) -> None:
         """Do nothing: gradients update all there is."""
 

@@ -1,5 +1,6 @@
 """A tiny encoder with a map, for the tests of dense methods."""
 
+import torch
 from torch import Tensor, nn
 
 
@@ -25,3 +26,11 @@ class MapEncoder(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return features."""
         return self.forward_head(self.forward_features(images))
+
+
+def apart(copy: nn.Module) -> None:
+    """Give a slow copy weights of its own, as it has after some steps."""
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for parameter in copy.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator))

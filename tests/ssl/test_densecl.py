@@ -17,7 +17,7 @@ from cxrssl.ssl.densecl import DenseCL, most_similar
 from cxrssl.ssl.followers import Queue
 from cxrssl.ssl.heads import dense_head
 from cxrssl.ssl.moco import MoCo
-from map_encoder import MapEncoder
+from map_encoder import MapEncoder, apart
 from support import pretrain_recipe
 
 BATCH, CHANNELS, LENGTH, QUEUE, TEMPERATURE = 4, 6, 5, 8, 0.2
@@ -81,6 +81,7 @@ def test_matches_are_made_in_full_precision_where_half_of_it_could_not_tell() ->
 
 def test_keys_are_those_of_lightlys_matching_and_its_head() -> None:
     method, images = densecl(), batch()
+    apart(method.copy)
     torch.manual_seed(7)
     _, _, _, matched, means = method(images)
     peer = DenseCLProjectionHead(CHANNELS, 7, LENGTH)

@@ -12,7 +12,7 @@ from torch.nn import functional
 from cxrssl.ssl.byol import momentum_at
 from cxrssl.ssl.heads import dense_head
 from cxrssl.ssl.pixpro import PixPro, Propagation, pairs_of
-from map_encoder import MapEncoder
+from map_encoder import MapEncoder, apart
 
 BATCH, CHANNELS, LENGTH, SIDE = 4, 6, 5, 3
 PLACES = SIDE * SIDE
@@ -126,6 +126,7 @@ def test_the_loss_is_that_of_loops_and_no_pair_is_no_weight() -> None:
 
 def test_targets_are_the_copys_maps_without_propagation_and_get_no_gradient() -> None:
     method, images = pixpro(), batch()
+    apart(method.copy)
     peer = copy.deepcopy(method)
     outputs = method(images)
     views = torch.cat([images["views"][:, 0], images["views"][:, 1]])

@@ -73,7 +73,7 @@ METHOD_RECIPES = sorted(path.stem for path in (ROOT / "recipes/pretrain").glob("
 def old_form(recipe: str) -> str:
     """Return a pretraining recipe as it was written when SimCLR was the only method."""
     named = recipe.replace("body:\n", "model:\n").replace("  name: simclr\n", "")
-    return named.replace("method:\n", "")
+    return named.replace("method:\n", "").replace("  positives: image\n", "")
 
 
 class DeadlyPath(PosixPath):

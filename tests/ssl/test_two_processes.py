@@ -15,6 +15,7 @@ import pytest
 # What builds each method on `encoder`, features of length 6. `head(n)` is a linear layer 6 -> n.
 METHODS = {
     "simclr": "SimCLR(encoder, head(5), temperature=0.3)",
+    "simclr of patients": "OfPatients(encoder, head(5), temperature=0.3)",
     "byol": "BYOL(encoder, head(5), nn.Linear(5, 5), momentum=0.9)",
     "jigsaw": "Jigsaw(encoder, nn.Linear(54, 4), num_orders=4)",
     "position": "Position(encoder, head(4), num_cells=4)",
@@ -86,6 +87,11 @@ from cxrssl.ssl.jigsaw import Jigsaw
 from cxrssl.ssl.moco import MoCo
 from cxrssl.ssl.position import Position
 from cxrssl.ssl.simclr import SimCLR
+
+class OfPatients(SimCLR):
+    # Six patients of four films each.
+    def losses(self, outputs, batch):
+        return super().losses(outputs, {"image": batch["image"] % 6})
 """
 
 

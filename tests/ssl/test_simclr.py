@@ -5,6 +5,7 @@ import torch
 
 from cxrssl.models.backbone import encoder, num_features
 from cxrssl.ssl.heads import projection_head
+from cxrssl.ssl.losses.nt_xent import nt_xent
 from cxrssl.ssl.simclr import SimCLR
 
 
@@ -37,3 +38,11 @@ def test_a_row_depends_on_its_image_alone_and_permuting_images_permutes_rows() -
     changed[2] += 1
     rows = (model({"views": changed})[0] - rows_before).abs().amax(dim=1) > 1e-6
     assert rows.tolist() == [False, False, True, False, False, False]
+
+
+def test_films_of_one_patient_are_no_negatives() -> None:
+    model, outputs = simclr("test_resnet"), tuple(torch.randn(2, 4, 16))
+    for images in (torch.tensor([3, 5, 3, 6]), torch.arange(4)):
+        (loss,) = model.losses(outputs, {"image": images}).values()
+        assert torch.equal(loss, nt_xent(*outputs, temperature=0.5, images=images))
+    assert float(loss) > float(model.losses(outputs, {"image": torch.zeros(4)})["loss"])

@@ -16,6 +16,7 @@ import pytest
 # `head(n)` is a linear layer 6 -> n, `on_places` a head on maps.
 METHODS = {
     "simclr": "SimCLR(encoder, head(5), temperature=0.3)",
+    "simclr of patients": "OfPatients(encoder, head(5), temperature=0.3)",
     "byol": "BYOL(encoder, head(5), nn.Linear(5, 5), momentum=0.9)",
     "simsiam": "SimSiam(encoder, head(5), nn.Linear(5, 5))",
     "vicreg": "VICReg(encoder, head(5), invariance=25.0, variance=25.0, covariance=1.0)",
@@ -107,6 +108,11 @@ from cxrssl.ssl.position import Position
 from cxrssl.ssl.simclr import SimCLR
 from cxrssl.ssl.simsiam import SimSiam
 from cxrssl.ssl.vicreg import VICReg
+
+class OfPatients(SimCLR):
+    # Six patients of four films each.
+    def losses(self, outputs, batch):
+        return super().losses(outputs, {"image": batch["image"] % 6})
 """
 
 

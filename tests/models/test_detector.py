@@ -215,7 +215,7 @@ def test_a_pyramid_has_five_levels_at_strides_4_to_64() -> None:
     ("changes", "message"),
     [
         ({"backbone": "resnet5"}, r"no model called 'resnet5'.*resnet50"),
-        ({"backbone": "vit_small_patch14_dinov2"}, r"strides \[14, .*a pyramid needs 4, 8, 16, 32"),
+        ({"backbone": "vit_small_patch8_224"}, r"strides \[8, .*a pyramid needs 4, 8, 16, 32"),
         ({"frozen_stages": 9}, r"frozen_stages is 9, and this backbone has \d+ stages"),
     ],
 )

@@ -20,7 +20,7 @@ from cxrssl.config.section import Section
 from cxrssl.config.treatments import FIELDS, SECTIONS
 
 NOTHING = "nothing: their recipes are equal"
-_STARTS = {"imagenet": "ImageNet", "coco": "COCO"}
+_STARTS = {"imagenet": "ImageNet", "coco": "COCO", "published": "published weights"}
 _TITLES = {
     "augment": "augmentation",
     "paste": "pasted small findings",

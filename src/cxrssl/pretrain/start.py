@@ -17,8 +17,14 @@ from cxrssl.models.backbone import (
     encoder,
     freeze_stages,
 )
-from cxrssl.models.initial_weights import coco_start, imagenet_start, run_start
-from cxrssl.models.weights import transfer
+from cxrssl.models.initial_weights import (
+    coco_start,
+    imagenet_start,
+    published_start,
+    run_start,
+    stated_terms,
+)
+from cxrssl.models.weights import NOT_STATED, Terms, transfer
 from cxrssl.pretrain.methods import AnyMethod, method_on
 from cxrssl.run.memory import is_out_of_memory
 from cxrssl.run.seed import INITIALISATION, seed_torch
@@ -41,7 +47,8 @@ def build_pretext(
     backbone = _encoder(recipe)
     audits = []
     if loaded is not None:  # before a method copies the backbone
-        audits = [transfer(backbone, loaded[0], source=loaded[1]).as_json()]
+        weights, source, terms = loaded
+        audits = [transfer(backbone, weights, source=source, terms=terms).as_json()]
     freeze_stages(backbone, body.frozen_stages)
     pretext = method_on(backbone, recipe.method)
     pretext.to(memory_format=torch.channels_last)  # measured: a quarter less time for a small one
@@ -73,16 +80,15 @@ def _encoder(recipe: PretrainRecipe) -> nn.Module:
     return backbone
 
 
-def _weights(body: BodySection, intensity: Intensity) -> tuple[dict[str, Tensor], str] | None:
-    """Return the weights of the recipe's start and their source; None for random ones."""
+def _weights(
+    body: BodySection, intensity: Intensity
+) -> tuple[dict[str, Tensor], str, Terms] | None:
+    """Return the weights of the recipe's start, their source and terms; None for random ones."""
     match body.start:
         case "random":
             return None
-        case "imagenet" | "coco":
-            file, given_source = fetch_weights(body.weights)
-            start = imagenet_start if body.start == "imagenet" else coco_start
-            weights, source = start(body.backbone, file)
-            return weights, given_source or source
+        case "imagenet" | "coco" | "published":
+            return _published(body)
         case "run":
             assert body.weights is not None  # the schema wants one
             location = fetch(body.weights)
@@ -92,6 +98,20 @@ def _weights(body: BodySection, intensity: Intensity) -> tuple[dict[str, Tensor]
                 architecture=body.backbone,
                 intensity=intensity,
             )
-            return weights, location.source
+            return weights, location.source, NOT_STATED
         case _:
             assert_never(body.start)
+
+
+def _published(body: BodySection) -> tuple[dict[str, Tensor], str, Terms]:
+    """Return weights that others trained, their source and terms."""
+    named = fetch_weights(body.weights)
+    terms = stated_terms(body.start, body.backbone, named.file, named.licence)
+    if body.start == "published":
+        assert named.file is not None  # the schema wants one
+        assert named.source is not None
+        weights = published_start(body.backbone, named.file, source=named.source)
+        return weights, named.source, terms
+    start = coco_start if body.start == "coco" else imagenet_start
+    weights, source = start(body.backbone, named.file)
+    return weights, named.source or source, terms

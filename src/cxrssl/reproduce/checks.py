@@ -20,7 +20,7 @@ from cxrssl.config.schema import FinetuneRecipe, PretrainRecipe
 from cxrssl.core.errors import CxrsslError, HubError, RecipeError, RunError
 from cxrssl.core.files import write_text
 from cxrssl.core.hub_address import is_on_hub
-from cxrssl.hub.pull import fetch
+from cxrssl.hub.pull import fetch, fetch_weights
 from cxrssl.reproduce.jobs import POOLS, WEIGHTS, Training
 from cxrssl.reproduce.resources import Resources
 from cxrssl.run.folder import check_no_file_in_path
@@ -219,7 +219,7 @@ def _missing_initial_weights(run: Training) -> Iterator[str]:
         is_file = recipe.body.start != "run"
     for source in (weights, backbone):
         if source is not None and is_on_hub(source):
-            fault = _hub_fault(source)
+            fault = _hub_fault(source, is_file=is_file and source == weights)
             if fault is not None:
                 yield f"{source} is to be started from: {fault}"
     is_made = WEIGHTS in run.job.needs
@@ -249,10 +249,13 @@ def _is_missing(weights: Path) -> bool:
 
 
 @cache
-def _hub_fault(address: Path) -> str | None:
+def _hub_fault(address: Path, *, is_file: bool) -> str | None:
     """Fetch a repository of the Hub, once for all runs, and return the error if it fails."""
     try:
-        fetch(address)
+        if is_file:
+            fetch_weights(address)
+        else:
+            fetch(address)
     except HubError as error:
         return str(error)
     return None

@@ -71,7 +71,10 @@ FAULTY_CHANGES = {
         ("views.noise_draw=normal", "views.noise_draw: Input should be 'uniform' or 'divisor'"),
         ("body.weights=a.safetensors", "start: random takes no weights, got a.safetensors"),
         ("body.start=run", "start: run needs weights: the backbone/ folder"),
-        ("body.start=moco", "body.start: Input should be 'random', 'imagenet', 'coco' or 'run'"),
+        (
+            "body.start=moco",
+            "body.start: Input should be 'random', 'imagenet', 'published', 'coco' or 'run'",
+        ),
         ("method.projector_layers=4", "method.projector_layers: Input should be 2 or 3"),
         ("method.temperature=1e-30", "method.temperature: Input should be greater than or equal"),
         ("max_chunk_images=0", "max_chunk_images: Input should be greater than or equal to 1"),

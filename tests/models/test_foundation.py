@@ -23,7 +23,7 @@ from transformers import (
 
 from cxrssl.core.errors import DataError, TransferError
 from cxrssl.models.backbone import pyramid_body
-from cxrssl.models.dinov2_names import with_timm_names
+from cxrssl.models.foundation_names import with_timm_names
 from cxrssl.models.initial_weights import published_start, stated_terms
 from cxrssl.models.patches import with_patches_of
 from cxrssl.models.weights import transfer

@@ -31,7 +31,7 @@ from cxrssl.models.backbone import (
     load_backbone,
     timm_weights,
 )
-from cxrssl.models.dinov2_names import check_architecture, with_timm_names
+from cxrssl.models.foundation_names import check_architecture, with_timm_names
 from cxrssl.models.untrusted_config import read_mapping
 from cxrssl.models.weights import Terms
 
@@ -68,13 +68,23 @@ def published_start(architecture: str, file: Path, *, source: str) -> dict[str, 
         TransferError: If it is of another architecture, can't be read, or has parts of tensors.
         DataError: If the config.json is not JSON.
     """
+    check_published(architecture, file, source=source)
+    return with_timm_names(read_tensors(file), source=source)
+
+
+def check_published(architecture: str, file: Path, *, source: str) -> None:
+    """Check, without reading the tensors, that a file's `config.json` is of an architecture.
+
+    Raises:
+        TransferError: If it is of another one, or of a kind that is not known here.
+        DataError: If it is not JSON.
+    """
     check_known(architecture)
     config_file = file.parent / "config.json"
     if file.name == "model.safetensors" and config_file.is_file():
         expected = "Expected the config.json of a timm repository or of transformers' DINOv2."
         config = read_mapping(config_file, source=source, expected=expected)
         _check_architecture(architecture, config, source=source)
-    return with_timm_names(read_tensors(file), source=source)
 
 
 def _check_architecture(architecture: str, config: Mapping[str, Any], *, source: str) -> None:

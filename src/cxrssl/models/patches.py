@@ -65,6 +65,13 @@ def with_patches_of(
     return {**state, **new}, changed
 
 
+def patch_px(model: nn.Module) -> int | None:
+    """Return the side of a network's square patches in pixels, None for one without patches."""
+    patches = getattr(model, "patch_embed", None)
+    sides = getattr(patches, "patch_size", None)
+    return int(sides[0]) if isinstance(sides, tuple) else None
+
+
 def _positions(network: nn.Module, positions: Tensor, *, source: str) -> Tensor:
     """Return positions [1, N, F] on the grid of a network, those of its tokens before the grid's.
 

@@ -1,5 +1,6 @@
 """The method of a pretraining run at its start, and the audit of its initial weights."""
 
+from collections.abc import Mapping
 from typing import Any, assert_never
 
 import torch
@@ -24,6 +25,7 @@ from cxrssl.models.initial_weights import (
     run_start,
     stated_terms,
 )
+from cxrssl.models.patches import patch_px
 from cxrssl.models.weights import NOT_STATED, Terms, transfer
 from cxrssl.pretrain.methods import AnyMethod, method_on
 from cxrssl.run.memory import is_out_of_memory
@@ -64,6 +66,7 @@ def _encoder(recipe: PretrainRecipe) -> nn.Module:
     name = recipe.body.backbone
     sizes = {"views.size_px": recipe.views.size_px}  # on views it is measured
     sizes |= recipe.method.further_sizes_px
+    backbone = None
     try:
         backbone = encoder(name, sizes_px=sizes.values())
         check_sizes(backbone, sizes.values(), saved_px=recipe.views.size_px)
@@ -74,10 +77,23 @@ def _encoder(recipe: PretrainRecipe) -> nn.Module:
         reason = printable(str(error)).rstrip(".")
         raise RecipeError(
             f"body.backbone {name} can't take images of {listed} px: {reason}. Set "
-            f"{' and '.join(sizes)} to what it takes, or body.backbone to one that takes images of "
-            "any size, such as resnet50."
+            f"{' and '.join(sizes)} to what it takes{_nearest(backbone, sizes)}, or body.backbone "
+            "to one that takes images of any size, such as resnet50."
         ) from error
     return backbone
+
+
+def _nearest(backbone: nn.Module | None, sizes: Mapping[str, int]) -> str:
+    """Return the sizes nearest to those of the recipe that fill whole patches, for a message."""
+    side = None if backbone is None else patch_px(backbone)
+    if side is None:
+        return ""
+    texts = []
+    for field, size_px in sizes.items():
+        below = size_px // side * side
+        if size_px != below:
+            texts.append(f"{field} {f'{below} or ' if below else ''}{below + side}")
+    return f", multiples of its patch of {side} px ({', '.join(texts)})" if texts else ""
 
 
 def _weights(

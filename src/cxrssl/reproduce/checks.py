@@ -21,6 +21,7 @@ from cxrssl.core.errors import CxrsslError, HubError, RecipeError, RunError
 from cxrssl.core.files import write_text
 from cxrssl.core.hub_address import is_on_hub
 from cxrssl.hub.pull import fetch, fetch_weights
+from cxrssl.models.initial_weights import check_published
 from cxrssl.reproduce.jobs import POOLS, WEIGHTS, Training
 from cxrssl.reproduce.resources import Resources
 from cxrssl.run.folder import check_no_file_in_path
@@ -225,6 +226,30 @@ def _missing_initial_weights(run: Training) -> Iterator[str]:
     is_made = WEIGHTS in run.job.needs
     if weights is not None and is_file and not is_made and _is_missing(weights):
         yield f"{run.job.name} starts from {weights}, and there is no such file."
+    elif weights is not None and is_file:
+        fault = _published_fault(_start_of(recipe), recipe.backbone, weights)
+        if fault is not None:
+            yield f"{run.job.name}: {fault}"
+
+
+def _start_of(recipe: PretrainRecipe | FinetuneRecipe) -> str:
+    return recipe.init.start if isinstance(recipe, FinetuneRecipe) else recipe.body.start
+
+
+@cache
+def _published_fault(start: str, architecture: str, weights: Path) -> str | None:
+    """Return why published weights are not those of an architecture, as far as they say it."""
+    if start != "published":
+        return None
+    try:
+        named = fetch_weights(weights)
+        assert named.file is not None  # as one is named
+        check_published(architecture, named.file, source=str(named.source))
+    except HubError:
+        return None  # which is told with the address
+    except CxrsslError as error:
+        return str(error)
+    return None
 
 
 def _missing_starts(trainings: Sequence[Training], resources: Resources) -> Iterator[str]:

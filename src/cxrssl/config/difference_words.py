@@ -33,7 +33,12 @@ _TEACHERS = {
     "shuffled": "shuffled pseudo boxes (control) of a teacher",
 }
 _BOXES = {"teacher": "the teacher's pseudo boxes", "shuffled": "shuffled pseudo boxes (control)"}
-_FIELD_TITLES = {"optim.layer_decay": "layer decay", "model.frozen_stages": "frozen stages"}
+_FIELD_TITLES = {
+    "optim.layer_decay": "layer decay",
+    "model.frozen_stages": "frozen stages",
+    "intensity.mean": "grey levels normalised by mean",
+    "intensity.std": "grey levels normalised by standard deviation",
+}
 
 
 @dataclass(frozen=True)

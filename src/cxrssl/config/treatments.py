@@ -17,8 +17,15 @@ Pool = Literal["rest", "external"]
 
 SECTIONS = ("init", "augment", "paste", "ema", "unlabelled", "gate")
 """Sections of a fine-tuning recipe that a treatment may set, entire or field by field."""
-FIELDS = ("model.backbone", "optim.layer_decay", "model.frozen_stages")
-"""Single fields that it may set; another backbone brings its own widths and pyramid with it."""
+FIELDS = (
+    "model.backbone",
+    "optim.layer_decay",
+    "model.frozen_stages",
+    "intensity.mean",
+    "intensity.std",
+)
+"""Single fields that it may set. Another backbone brings its own widths and pyramid with it; mean
+and standard deviation are those of the images that its weights were trained on."""
 STARTS = "initialisations"
 """What a plan may call its treatments that change `init` alone."""
 

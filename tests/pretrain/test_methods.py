@@ -96,8 +96,8 @@ def test_a_transformer_is_trained_at_the_sizes_of_the_recipe(
         ("jigsaw_smoke", "mvitv2_tiny", "method.tile_px 20 px: Requested image size"),
         (
             *("jigsaw_smoke", "vit_tiny_patch16_224"),
-            r"72.* divisible by patch size .* multiples of its patch of 16 px \(views\.size_px 64 or "
-            r"80, method\.tile_px 16 or 32\), or body\.backbone",
+            r"72.* divisible by patch size .* multiples of its patch of 16 px \(views\.size_px 64 "
+            r"or 80, method\.tile_px 16 or 32\), or body\.backbone",
         ),
     ],
 )

@@ -26,7 +26,7 @@ from cxrssl.models.backbone import pyramid_body
 from cxrssl.models.foundation_names import with_timm_names
 from cxrssl.models.initial_weights import published_start, stated_terms
 from cxrssl.models.patches import with_patches_of
-from cxrssl.models.weights import transfer
+from cxrssl.models.weights import is_source, transfer
 
 ARCHITECTURE = "vit_small_patch14_dinov2"
 TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 70}
@@ -155,6 +155,10 @@ def test_a_published_dinov2_arrives_whole_in_a_body_of_16_px(published: Path) ->
         "classifier.bias", "classifier.weight", "mask_token", "norm.bias", "norm.weight",
     }  # fmt: skip
     assert [change.after for change in record.resampled] == [(384, 3, 16, 16), (1, 1025, 384)]
+    # The card of a backbone finds the detectors that started from it, resampled or not.
+    keys, (resampled, _) = list(body.state_dict()), with_patches_of(body, state, source="test")
+    assert is_source(record.as_json(), resampled, keys=keys)
+    assert not is_source(record.as_json(), state, keys=keys)
     # timm's own reading of the same tensors into a network of 16-px patches.
     plain = timm.create_model(ARCHITECTURE, patch_size=16, dynamic_img_size=True)
     of_network = {key: tensor for key, tensor in state.items() if "classifier" not in key}

@@ -85,12 +85,14 @@ class Hub:
 
     Attributes:
         repos: Repositories by kind, `models` or `datasets`, and name.
+        gated: Models whose terms nobody has accepted: their files are refused.
         requests: Method and path of every request.
         faults: What goes wrong.
         address: Where it answers.
     """
 
     repos: dict[tuple[str, str], Repo] = field(default_factory=dict)
+    gated: set[str] = field(default_factory=set)
     requests: list[str] = field(default_factory=list)
     faults: Faults = field(default_factory=Faults)
     address: str = ""
@@ -309,6 +311,8 @@ class Handler(BaseHTTPRequestHandler):
     ) -> object:
         """GET or HEAD a file."""
         _, sha, files = self.revision(kind, name, revision)
+        if name in self.hub.gated:
+            raise RefusedError(403, "GatedRepo", f"Access to model {name} is restricted")
         if path not in files:
             raise RefusedError(404, "EntryNotFound", "Entry not found")
         content, entry = files[path], _entry(path, files[path])

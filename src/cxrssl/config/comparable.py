@@ -1,6 +1,7 @@
 """Whether two fine-tunings differ in nothing but what treatments may differ in.
 
-A treatment and its control are compared at equal data, labels, seeds, detector and labelled steps.
+A treatment and its control are compared at equal data, labels, seeds, detector and labelled steps;
+of the detector the backbone alone may be another one.
 """
 
 from collections.abc import Iterator

@@ -7,7 +7,13 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from cxrssl.config.section import Fraction, Probability, Section, WeightsPath
+from cxrssl.config.section import (
+    NO_PUBLISHED_WEIGHTS,
+    Fraction,
+    Probability,
+    Section,
+    WeightsPath,
+)
 from cxrssl.models.ranges import (
     MOST_COUNT,
     MOST_LAYERS,
@@ -103,12 +109,14 @@ DetectorSection = Annotated[FasterRcnnSection | RtDetrSection, Field(discriminat
 class InitSection(Section):
     """Initial weights of the detector."""
 
-    start: Literal["random", "imagenet", "coco", "mean_var"]
-    """`imagenet` fills the body, `coco` the whole detector but the prediction of classes; with
-    `mean_var` the body is random, each tensor with the mean and variance of ImageNet's, or of
-    those of `backbone` (see models/partial_start.py)."""
+    start: Literal["random", "imagenet", "published", "coco", "mean_var"]
+    """`imagenet` fills the body, and so does `published` with weights that are not ImageNet's, such
+    as a foundation model's; `coco` fills the whole detector but the prediction of classes; with
+    `mean_var` the body is random, each tensor with the mean and variance of ImageNet's, of those in
+    `weights`, or of those of `backbone` (see models/partial_start.py)."""
     weights: WeightsPath | None
-    """File for `imagenet`, `mean_var` and `coco`; null for timm's and torchvision's own."""
+    """File for `imagenet`, `published`, `mean_var` and `coco`, or hf-hub:ORG/NAME@REVISION; null
+    for timm's and torchvision's own, which `published` has not."""
     backbone: WeightsPath | None
     """backbone/ folder of a pretraining run, or hf-hub:ORG/NAME@REVISION, put on top of `start`;
     null for the control."""
@@ -139,6 +147,8 @@ class InitSection(Section):
     def _weights_fit_the_start(self) -> "InitSection":
         if self.start == "random" and self.weights is not None:
             raise ValueError(f"start: random takes no weights, got {self.weights}")
+        if self.start == "published" and self.weights is None:
+            raise ValueError(NO_PUBLISHED_WEIGHTS)
         if self.start == "mean_var" and None not in (self.weights, self.backbone):
             raise ValueError(
                 f"start: mean_var has one source, got weights {self.weights} and backbone "

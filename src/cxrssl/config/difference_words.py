@@ -20,7 +20,7 @@ from cxrssl.config.section import Section
 from cxrssl.config.treatments import FIELDS, SECTIONS
 
 NOTHING = "nothing: their recipes are equal"
-_STARTS = {"imagenet": "ImageNet", "coco": "COCO"}
+_STARTS = {"imagenet": "ImageNet", "coco": "COCO", "published": "published weights"}
 _TITLES = {
     "augment": "augmentation",
     "paste": "pasted small findings",
@@ -33,7 +33,12 @@ _TEACHERS = {
     "shuffled": "shuffled pseudo boxes (control) of a teacher",
 }
 _BOXES = {"teacher": "the teacher's pseudo boxes", "shuffled": "shuffled pseudo boxes (control)"}
-_FIELD_TITLES = {"optim.layer_decay": "layer decay", "model.frozen_stages": "frozen stages"}
+_FIELD_TITLES = {
+    "optim.layer_decay": "layer decay",
+    "model.frozen_stages": "frozen stages",
+    "intensity.mean": "grey levels normalised by mean",
+    "intensity.std": "grey levels normalised by standard deviation",
+}
 
 
 @dataclass(frozen=True)
@@ -43,10 +48,12 @@ class Known:
     Attributes:
         methods: Title of the method of each pretraining, by its key in the plan.
         pool_images: Number of images in the pool; None where it is not known.
+        parameters: Number of parameters of a backbone as the detector has it, by timm's name.
     """
 
     methods: Mapping[str, str] = field(default_factory=dict)
     pool_images: int | None = None
+    parameters: Mapping[str, int] = field(default_factory=dict)
 
 
 def differences(
@@ -75,11 +82,26 @@ def differences(
             if name == "unlabelled" and pools[0] != pools[1]:
                 phrases.append(f"teacher on {pools[0]} instead of {pools[1]}")
             phrases += _changes(name, section, control)
+    return [*_of_fields(recipes, known), *phrases]
+
+
+def _of_fields(recipes: tuple[FinetuneRecipe, FinetuneRecipe], known: Known) -> Iterator[str]:
+    """Yield differences in the single fields that treatments may set."""
     for name in FIELDS:
         value, before = (_field(recipe, name) for recipe in recipes)
-        if value != before:
-            phrases.append(f"{_FIELD_TITLES[name]} {_text(value)} instead of {_text(before)}")
-    return phrases
+        if value == before:
+            continue
+        if name == "model.backbone":
+            texts = [_backbone(str(field), known) for field in (value, before)]
+            yield f"another backbone: {texts[0]} instead of {texts[1]}"
+        else:
+            yield f"{_FIELD_TITLES[name]} {_text(value)} instead of {_text(before)}"
+
+
+def _backbone(architecture: str, known: Known) -> str:
+    """Return a backbone with its size."""
+    number = known.parameters.get(architecture)
+    return architecture if number is None else f"{architecture} ({number / 1e6:.1f} M parameters)"
 
 
 def difference_text(phrases: list[str]) -> str:

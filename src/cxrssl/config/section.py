@@ -105,3 +105,8 @@ def _check_pinned(path: Path) -> Path:
 
 WeightsPath = Annotated[Path, AfterValidator(_check_pinned)]
 """A file or folder, or `hf-hub:ORG/NAME@REVISION`."""
+
+NO_PUBLISHED_WEIGHTS = (
+    "start: published needs weights: a safetensors file, or hf-hub:ORG/NAME@REVISION such as "
+    "hf-hub:timm/vit_small_patch14_dinov2.lvd142m@main"
+)

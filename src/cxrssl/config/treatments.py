@@ -17,8 +17,15 @@ Pool = Literal["rest", "external"]
 
 SECTIONS = ("init", "augment", "paste", "ema", "unlabelled", "gate")
 """Sections of a fine-tuning recipe that a treatment may set, entire or field by field."""
-FIELDS = ("optim.layer_decay", "model.frozen_stages")
-"""Single fields that it may set."""
+FIELDS = (
+    "model.backbone",
+    "optim.layer_decay",
+    "model.frozen_stages",
+    "intensity.mean",
+    "intensity.std",
+)
+"""Single fields that it may set. Another backbone brings its own widths and pyramid with it; mean
+and standard deviation are those of the images that its weights were trained on."""
 STARTS = "initialisations"
 """What a plan may call its treatments that change `init` alone."""
 
@@ -31,7 +38,8 @@ def is_settable(key: str) -> bool:
 class TreatmentSection(Section):
     """A named set of changes to pretraining and fine-tuning: a start, an augmentation, a teacher.
 
-    In all else, treatments of a plan are the same: data, labels, seeds, detector, labelled steps.
+    In all else, treatments of a plan are the same: data, labels, seeds, the rest of the detector,
+    labelled steps.
     """
 
     title: Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,60}$")]
@@ -57,8 +65,8 @@ class TreatmentSection(Section):
         if others:
             raise ValueError(
                 f"set changes {', '.join(others)}: a treatment may change {', '.join(SECTIONS)}, "
-                f"{' and '.join(FIELDS)}, so that scores can be compared. Set other fields in "
-                "finetuning.set, for all"
+                f"{', '.join(FIELDS[:-1])} and {FIELDS[-1]}, so that scores can be compared. Set "
+                "other fields in finetuning.set, for all"
             )
         if "unlabelled.store" in keys:
             raise ValueError(

@@ -13,11 +13,17 @@ from cxrssl.core.errors import RunError
 from cxrssl.data.loaders import DetectionImages, detection_loader
 from cxrssl.data.sampling import in_order
 from cxrssl.data.store import Store
-from cxrssl.hub.pull import fetch, fetch_weights
+from cxrssl.hub.pull import FetchedWeights, fetch, fetch_weights
 from cxrssl.models.backbone import recalibrate, sync_batch_norm
 from cxrssl.models.detector import Config, Detector, build_detector, detector_input, image_processor
 from cxrssl.models.families import family
-from cxrssl.models.initial_weights import coco_detector, imagenet_start, run_start
+from cxrssl.models.initial_weights import (
+    coco_detector,
+    imagenet_start,
+    published_start,
+    run_start,
+    stated_terms,
+)
 from cxrssl.models.partial_start import replace_stages
 from cxrssl.models.weights import TransferRecord, transfer
 from cxrssl.run.memory import allocate_gradients, training_layout
@@ -113,19 +119,25 @@ def _load_start(detector: Detector, recipe: FinetuneRecipe) -> dict[str, Any]:
 def _transfers(detector: Detector, recipe: FinetuneRecipe) -> Iterator[TransferRecord]:
     """Load the recipe's initial weights, and yield the audit of each transfer."""
     init, architecture, body = recipe.init, recipe.model.backbone, detector.body
-    file, given_source = fetch_weights(init.weights)
+    named = fetch_weights(init.weights)
+    terms = stated_terms(init.start, architecture, named.file, named.licence)
     match init.start:
         case "random":
             pass
         case "mean_var" if init.backbone is not None:
             pass  # drawn like the backbone
-        case "imagenet" | "mean_var":
-            weights, source = imagenet_start(architecture, file)
-            yield transfer(body, weights, source=given_source or source)
+        case "imagenet" | "mean_var" | "published":
+            weights, source = _body_weights(init.start, architecture, named)
+            yield transfer(body, weights, source=source, terms=terms)
         case "coco":
-            weights, source = coco_detector(architecture, file)
-            new = detector.family.CLASS_KEYS
-            yield transfer(detector.model, weights, source=given_source or source, new=new)
+            weights, source = coco_detector(architecture, named.file)
+            yield transfer(
+                detector.model,
+                weights,
+                source=named.source or source,
+                new=detector.family.CLASS_KEYS,
+                terms=terms,
+            )
         case _:
             assert_never(init.start)
     if init.backbone is not None:
@@ -137,6 +149,17 @@ def _transfers(detector: Detector, recipe: FinetuneRecipe) -> Iterator[TransferR
             intensity=detector.intensity,
         )
         yield transfer(body, weights, source=location.source)
+
+
+def _body_weights(
+    start: str, architecture: str, named: FetchedWeights
+) -> tuple[dict[str, Tensor], str]:
+    """Return the weights of a body that others trained, and their source."""
+    if named.file is None or start == "imagenet":
+        weights, source = imagenet_start(architecture, named.file)
+        return weights, named.source or source
+    assert named.source is not None
+    return published_start(architecture, named.file, source=named.source), named.source
 
 
 def _body_inputs(

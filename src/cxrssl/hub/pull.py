@@ -1,7 +1,8 @@
 """Pulling repositories of the Hugging Face Hub into the cache, and explaining its errors.
 
 `hf-hub:ORG/NAME` or `hf-hub:ORG/NAME@REVISION` stands wherever a folder does. Only the three files
-that describe a network are fetched, at one commit: no code and no pickle reaches this machine.
+that describe a network are fetched, at one commit, and of initial weights the card as well, for its
+licence: no code and no pickle reaches this machine.
 This module and `hub.publish` are the doors to huggingface_hub.
 """
 
@@ -33,10 +34,14 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from cxrssl.core.errors import HubError
+from cxrssl.core.errors import CxrsslError, HubError
 from cxrssl.core.hub_address import PREFIX, is_on_hub, parse_address, without_secrets
+from cxrssl.core.printable import printable
+from cxrssl.core.yaml_text import parse_yaml
 
 FILES = ("config.json", "preprocessor_config.json", "model.safetensors")
+WEIGHTS_FILE = "model.safetensors"
+CARD_FILE = "README.md"
 
 Result = TypeVar("Result")
 
@@ -52,6 +57,9 @@ _TRANSIENT: tuple[type[Exception], ...] = (
     json.JSONDecodeError,  # a proxy's page where the Hub's answer should be
 )
 _ASK_S = 5.0
+_MOST_OF_CARD_BYTES = 1 << 16
+_MOST_LETTERS = 80
+_HEADER = re.compile(r"---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|$)", re.DOTALL)
 _LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
 
 
@@ -68,10 +76,29 @@ class Fetched:
     source: str
 
 
-def fetch(path: Path) -> Fetched:
+@dataclass(frozen=True)
+class FetchedWeights:
+    """A file of weights that a recipe names.
+
+    Attributes:
+        file: The file, or None for none.
+        source: Its name in records: the path, or the address on the Hub with the commit.
+        licence: What the repository's card says; None if it says nothing, or there is no card.
+    """
+
+    file: Path | None = None
+    source: str | None = None
+    licence: str | None = None
+
+
+def fetch(path: Path, *, files: tuple[str, ...] = FILES) -> Fetched:
     """Return the folder that a path names, fetched if it is `hf-hub:ORG/NAME[@REVISION]`.
 
     Without a revision it is what `main` is now. A branch or tag is looked up at each call.
+
+    Args:
+        path: A folder, or an address on the Hub.
+        files: Names of the files that are fetched, where the repository has them.
 
     Raises:
         HubError: If there is no such repository or revision, the Hub can't be reached, or a file in
@@ -81,26 +108,62 @@ def fetch(path: Path) -> Fetched:
         return Fetched(path, str(path))
     repo, revision = parse_address(path)
     branch = revision or constants.DEFAULT_REVISION
-    folder = ask_hub(lambda: _snapshot(repo, branch), f"{repo}@{branch}")
-    for name in FILES:
+    folder = ask_hub(lambda: _snapshot(repo, branch, files), f"{repo}@{branch}")
+    for name in files:
         _check_cached(folder / name)
     return Fetched(folder, f"{PREFIX}{repo}@{folder.name}")
 
 
-def fetch_weights(path: Path | None) -> tuple[Path | None, str | None]:
-    """Return the file of weights that a recipe names, and its name in records.
+def fetch_weights(path: Path | None) -> FetchedWeights:
+    """Return the file of weights that a recipe names, fetched if it is on the Hub.
 
     Args:
         path: A file, `hf-hub:ORG/NAME@REVISION`, or None for none.
 
     Raises:
-        HubError: See `fetch`.
+        HubError: See `fetch`; and if the repository has no such file, as one of pickles alone.
     """
     if path is None:
-        return None, None
-    snapshot = fetch(path)
-    file = snapshot.folder / "model.safetensors" if is_on_hub(path) else path
-    return file, snapshot.source
+        return FetchedWeights()
+    if not is_on_hub(path):
+        return FetchedWeights(path, str(path))
+    snapshot = fetch(path, files=(*FILES, CARD_FILE))
+    file = snapshot.folder / WEIGHTS_FILE
+    if not file.is_file():
+        raise HubError(
+            f"{snapshot.source} has no {WEIGHTS_FILE}, and no other file of weights is fetched: a "
+            "pickle can run any code when it is read. Convert it where you trust it, "
+            "safetensors.torch.save_file(torch.load(FILE, weights_only=True), "
+            "'weights.safetensors'), and name that file."
+        )
+    return FetchedWeights(file, snapshot.source, card_licence(snapshot.folder / CARD_FILE))
+
+
+def card_licence(card: Path) -> str | None:
+    """Return the licence that a repository's card states, as text on one line; None if none.
+
+    Args:
+        card: Its README.md, which may come from anyone; a file that is missing states none.
+    """
+    if not card.is_file():
+        return None
+    with card.open("rb") as stream:
+        text = stream.read(_MOST_OF_CARD_BYTES).decode("utf-8", errors="replace")
+    header = _HEADER.match(text.removeprefix("\ufeff"))
+    if header is None:
+        return None
+    try:
+        fields = parse_yaml(header[1], source=CARD_FILE, kind="YAML")
+    except CxrsslError:
+        return None  # of a card that can't be read nothing is known
+    if not isinstance(fields, dict):
+        return None
+    licence = fields.get("license")
+    if licence == "other":  # the Hub's word for one with a name of its own
+        licence = fields.get("license_name", licence)
+    if isinstance(licence, list):
+        licence = ", ".join(map(str, licence))
+    return printable(licence)[:_MOST_LETTERS] if licence and isinstance(licence, str) else None
 
 
 def cached_file(repo: str, name: str) -> Path | None:
@@ -183,14 +246,14 @@ def redacted(text: str) -> str:
     return without_secrets(text.replace(token, "hf_***") if token else text)
 
 
-def _snapshot(repo: str, revision: str) -> Path:
+def _snapshot(repo: str, revision: str, files: tuple[str, ...]) -> Path:
     """Return the folder in the cache that holds a revision; its name is the commit."""
-    folder = Path(snapshot_download(repo, revision=revision, allow_patterns=list(FILES)))
+    folder = Path(snapshot_download(repo, revision=revision, allow_patterns=list(files)))
     if folder.name != revision and not constants.is_offline_mode():
         # If the Hub does not answer, snapshot_download returns what a branch was once.
         commit = str(HfApi().model_info(repo, revision=revision).sha)
         if folder.name != commit:
-            folder = Path(snapshot_download(repo, revision=commit, allow_patterns=list(FILES)))
+            folder = Path(snapshot_download(repo, revision=commit, allow_patterns=list(files)))
     return folder
 
 

@@ -1,18 +1,20 @@
 """Initial weights of a network, read from elsewhere; `models.weights` loads them.
 
-Sources are timm's ImageNet weights, torchvision's COCO detector, safetensors files, and the
-`backbone/` of another run. A pickle is read from nowhere but torchvision's own hub, whose file is
-checked against its hash, or from a publisher that names files so too (`cxrssl weights`).
+Sources are timm's ImageNet weights, torchvision's COCO detector, safetensors files, repositories of
+the Hub with such a file, and the `backbone/` of another run. A pickle is read from nowhere but
+torchvision's own hub, whose file is checked against its hash, or from a publisher that names files
+so too (`cxrssl weights`).
 """
 
 import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.request import Request, urlopen
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 from torchvision.models.detection import (
@@ -22,10 +24,21 @@ from torchvision.models.detection import (
 
 from cxrssl.core.errors import TransferError
 from cxrssl.core.images import Intensity
-from cxrssl.models.backbone import imagenet_weights, load_backbone
+from cxrssl.core.printable import printable
+from cxrssl.models.backbone import (
+    check_known,
+    imagenet_weights,
+    load_backbone,
+    timm_weights,
+)
+from cxrssl.models.foundation_names import check_architecture, with_timm_names
+from cxrssl.models.untrusted_config import read_mapping
+from cxrssl.models.weights import Terms
 
 _ASK_S = 5.0
+_MOST_LETTERS = 200
 _COCO_BODY = "backbone.body."
+_NOT_NAMED = ("none named", "")
 _HASH = re.compile(r"[0-9a-f]{8,64}")
 
 
@@ -40,6 +53,91 @@ def imagenet_start(architecture: str, file: Path | None) -> tuple[dict[str, Tens
         TransferError: If they are not to be had.
     """
     return imagenet_weights(architecture) if file is None else (read_tensors(file), str(file))
+
+
+def published_start(architecture: str, file: Path, *, source: str) -> dict[str, Tensor]:
+    """Return the published weights of a timm architecture that a file holds, under timm's names.
+
+    Args:
+        architecture: timm's name.
+        file: A safetensors file with timm's keys, or DINOv2's as Meta or transformers names them.
+            A `config.json` beside a `model.safetensors` has to be of the same architecture.
+        source: Its name in messages.
+
+    Raises:
+        TransferError: If it is of another architecture, can't be read, or has parts of tensors.
+        DataError: If the config.json is not JSON.
+    """
+    check_published(architecture, file, source=source)
+    return with_timm_names(read_tensors(file), source=source)
+
+
+def check_published(architecture: str, file: Path, *, source: str) -> None:
+    """Check, without reading the tensors, that a file's `config.json` is of an architecture.
+
+    Raises:
+        TransferError: If it is of another one, or of a kind that is not known here.
+        DataError: If it is not JSON.
+    """
+    check_known(architecture)
+    config_file = file.parent / "config.json"
+    if file.name == "model.safetensors" and config_file.is_file():
+        expected = "Expected the config.json of a timm repository or of transformers' DINOv2."
+        config = read_mapping(config_file, source=source, expected=expected)
+        _check_architecture(architecture, config, source=source)
+
+
+def _check_architecture(architecture: str, config: Mapping[str, Any], *, source: str) -> None:
+    """Check that a configuration of timm's or transformers' is of an architecture.
+
+    Raises:
+        TransferError: If it is of another one, or of a kind that is not known here.
+    """
+    if "architecture" in config:
+        found = printable(str(config["architecture"]))[:_MOST_LETTERS].partition(".")[0]
+        if found != architecture.partition(".")[0]:
+            raise TransferError(
+                f"{source} is a {found}; the recipe has a {architecture}. Set body.backbone "
+                f"(pretrain) or model.backbone (finetune) to {found}."
+            )
+    elif config.get("model_type") in ("dinov2", "dinov2_with_registers"):
+        check_architecture(architecture, config, source=source)
+    else:
+        kind = printable(str(config.get("model_type")))[:_MOST_LETTERS]
+        raise TransferError(
+            f"{source} is of the kind {kind}, whose names of tensors are not known here. Expected "
+            "a repository of timm's (such as timm/vit_small_patch16_dinov3.lvd1689m for DINOv3), "
+            "or transformers' dinov2 or dinov2_with_registers."
+        )
+
+
+def stated_terms(start: str, architecture: str, file: Path | None, licence: str | None) -> Terms:
+    """Return what their publisher says of initial weights: where they come from, their licence.
+
+    Args:
+        start: The recipe's start.
+        architecture: timm's name.
+        file: The file that they are read from, None for timm's or torchvision's own.
+        licence: What is known of their licence beside the file, None for nothing.
+    """
+    if file is None:
+        named = timm_weights(architecture).licence if start in ("imagenet", "mean_var") else None
+        return Terms(None, named or None)
+    if file.suffix != ".safetensors":
+        return Terms(None, licence)
+    header = _header(file)
+    origin, own = header.get("source"), header.get("license")
+    return Terms(origin, licence or (None if own in _NOT_NAMED else own))
+
+
+def _header(file: Path) -> dict[str, str]:
+    """Return the texts in the header of a safetensors file, each on one line and not long."""
+    try:
+        with safe_open(file, "pt") as content:
+            header = content.metadata() or {}
+    except (OSError, SafetensorError):
+        return {}  # what reads its tensors says so
+    return {key: printable(text)[:_MOST_LETTERS] for key, text in header.items()}
 
 
 def coco_start(architecture: str, file: Path | None) -> tuple[dict[str, Tensor], str]:

@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from cxrssl.core.errors import TransferError
-from cxrssl.models.published.pyramid_cxr_rcnn import body_names
+from cxrssl.models.published.pyramid_cxr_rcnn import body_names, pyramid_body
 
+_ANY_PX = 224  # of a body of a fixed size; it changes no number but that of positions
 Value = TypeVar("Value", int, float)
 
 
@@ -47,6 +48,22 @@ def layer_lr_scales(body: nn.Module, architecture: str, decay: float) -> dict[st
     last = max(layers.values())
     scales = {name: decay ** (last - layer) for name, layer in layers.items()}
     return _of_body(scales, dict(body.named_parameters()), architecture)
+
+
+def body_parameters(architectures: Iterable[str]) -> dict[str, int]:
+    """Return how many parameters the body of a detector has, by architecture.
+
+    None are counted where there is one architecture: there is nothing to compare.
+
+    Raises:
+        ValueError: If one can't carry a pyramid.
+    """
+    names = sorted(set(architectures))
+    if len(names) < 2:
+        return {}
+    with torch.device("meta"):  # without memory, and without random numbers
+        bodies = {name: pyramid_body(name, size_px=_ANY_PX) for name in names}
+    return {name: sum(p.numel() for p in body.parameters()) for name, body in bodies.items()}
 
 
 def _encoder(architecture: str, *, num_classes: int) -> nn.Module:

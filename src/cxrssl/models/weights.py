@@ -13,10 +13,28 @@ import torch
 from torch import Tensor, nn
 
 from cxrssl.core.errors import TransferError
+from cxrssl.models.patches import Resampled, with_patches_of
 from cxrssl.models.published.pyramid_cxr_rcnn import body_names
 
 _NAMED_IN_MESSAGE = 3
 _STATISTICS = "running_var"
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a publisher says of weights; it is shown, and nothing follows from it.
+
+    Attributes:
+        origin: Where a file says that its tensors come from; None if it doesn't say, or if their
+            source is that place itself.
+        licence: Name of their licence, None if it is not stated.
+    """
+
+    origin: str | None = None
+    licence: str | None = None
+
+
+NOT_STATED = Terms()
 
 
 @dataclass(frozen=True)
@@ -30,6 +48,8 @@ class TransferRecord:
         unexpected: Keys of the source for which the target has no place.
         reshaped: Keys of the target for which the source had another shape.
         new: Keys of the target that were not to be filled.
+        resampled: Tensors of the source that were resampled to the target's patches first.
+        terms: What its publisher says of the source.
         source_sha256: Hash of the tensors that were taken, in the order of the target's keys.
         loaded_sha256: The same hash, read back from the target after loading.
     """
@@ -40,6 +60,8 @@ class TransferRecord:
     unexpected: tuple[str, ...]
     reshaped: tuple[str, ...]
     new: tuple[str, ...]
+    resampled: tuple[Resampled, ...]
+    terms: Terms
     source_sha256: str
     loaded_sha256: str
 
@@ -55,28 +77,36 @@ class TransferRecord:
 
 
 def transfer(
-    target: nn.Module, state: Mapping[str, Tensor], *, source: str, new: tuple[str, ...] = ()
+    target: nn.Module,
+    state: Mapping[str, Tensor],
+    *,
+    source: str,
+    new: tuple[str, ...] = (),
+    terms: Terms = NOT_STATED,
 ) -> TransferRecord:
     """Load `state` into `target`, and prove that it arrived.
 
     A key of the source fits a key of the target that is equal, or what timm's `features_only` makes
-    of it: `stages.0.x` becomes `stages_0.x`, and a transformer's keys begin with `model.`. What the
-    source has beyond the target, such as a projection head, is recorded and left.
+    of it: `stages.0.x` becomes `stages_0.x`, and a transformer's keys begin with `model.`. For
+    patches of another size the source is resampled first. What it has beyond the target, such as a
+    projection head, is recorded and left.
 
     Args:
         target: The module to fill.
         state: The tensors to load.
         source: Their origin, for the record and for messages.
         new: Prefixes of the target's keys that keep their values, such as those of the classes.
+        terms: What their publisher says of them, for the record.
 
     Raises:
         TransferError: If any tensor of the target is not filled, two of the source would fill one,
-            or the scale of a BatchNorm would fill another kind of norm; nothing is changed then.
+            or the scale of a BatchNorm another kind of norm; nothing is changed then.
     """
     state_before = target.state_dict()
     expected = {
         key: tensor for key, tensor in state_before.items() if not key.startswith(new or "\0")
     }
+    state, resampled = with_patches_of(target, state, source=source)
     offered = _by_target_key(state, expected, source=source)
     matched = {k: offered[k] for k, v in expected.items() if k in offered and _fits(offered[k], v)}
     reshaped = sorted(k for k in expected if k in offered and k not in matched)
@@ -98,6 +128,8 @@ def transfer(
         tuple(unexpected),
         tuple(reshaped),
         tuple(sorted(set(state_before) - set(expected))),
+        resampled,
+        terms,
         tensors_sha256(matched, order=list(expected)),
         tensors_sha256(target.state_dict(), order=list(expected)),
     )

@@ -1,5 +1,6 @@
 """The method of a pretraining run at its start, and the audit of its initial weights."""
 
+from collections.abc import Mapping
 from typing import Any, assert_never
 
 import torch
@@ -17,8 +18,15 @@ from cxrssl.models.backbone import (
     encoder,
     freeze_stages,
 )
-from cxrssl.models.initial_weights import coco_start, imagenet_start, run_start
-from cxrssl.models.weights import transfer
+from cxrssl.models.initial_weights import (
+    coco_start,
+    imagenet_start,
+    published_start,
+    run_start,
+    stated_terms,
+)
+from cxrssl.models.patches import patch_px
+from cxrssl.models.weights import NOT_STATED, Terms, transfer
 from cxrssl.pretrain.methods import AnyMethod, method_on
 from cxrssl.run.memory import is_out_of_memory
 from cxrssl.run.seed import INITIALISATION, seed_torch
@@ -43,7 +51,8 @@ def build_pretext(
     _check_map(backbone, recipe)
     audits = []
     if loaded is not None:  # before a method copies the backbone
-        audits = [transfer(backbone, loaded[0], source=loaded[1]).as_json()]
+        weights, source, terms = loaded
+        audits = [transfer(backbone, weights, source=source, terms=terms).as_json()]
     freeze_stages(backbone, body.frozen_stages)
     pretext = method_on(backbone, recipe.method)
     pretext.to(memory_format=torch.channels_last)  # measured: a quarter less time for a small one
@@ -59,6 +68,7 @@ def _encoder(recipe: PretrainRecipe) -> nn.Module:
     name = recipe.body.backbone
     sizes = {"views.size_px": recipe.views.size_px}  # on views it is measured
     sizes |= recipe.method.further_sizes_px
+    backbone = None
     try:
         backbone = encoder(name, sizes_px=sizes.values())
         check_sizes(backbone, sizes.values(), saved_px=recipe.views.size_px)
@@ -69,8 +79,8 @@ def _encoder(recipe: PretrainRecipe) -> nn.Module:
         reason = printable(str(error)).rstrip(".")
         raise RecipeError(
             f"body.backbone {name} can't take images of {listed} px: {reason}. Set "
-            f"{' and '.join(sizes)} to what it takes, or body.backbone to one that takes images of "
-            "any size, such as resnet50."
+            f"{' and '.join(sizes)} to what it takes{_nearest(backbone, sizes)}, or body.backbone "
+            "to one that takes images of any size, such as resnet50."
         ) from error
     return backbone
 
@@ -101,16 +111,28 @@ def _check_map(backbone: nn.Module, recipe: PretrainRecipe) -> None:
         )
 
 
-def _weights(body: BodySection, intensity: Intensity) -> tuple[dict[str, Tensor], str] | None:
-    """Return the weights of the recipe's start and their source; None for random ones."""
+def _nearest(backbone: nn.Module | None, sizes: Mapping[str, int]) -> str:
+    """Return the sizes nearest to those of the recipe that fill whole patches, for a message."""
+    side = None if backbone is None else patch_px(backbone)
+    if side is None:
+        return ""
+    texts = []
+    for field, size_px in sizes.items():
+        below = size_px // side * side
+        if size_px != below:
+            texts.append(f"{field} {f'{below} or ' if below else ''}{below + side}")
+    return f", multiples of its patch of {side} px ({', '.join(texts)})" if texts else ""
+
+
+def _weights(
+    body: BodySection, intensity: Intensity
+) -> tuple[dict[str, Tensor], str, Terms] | None:
+    """Return the weights of the recipe's start, their source and terms; None for random ones."""
     match body.start:
         case "random":
             return None
-        case "imagenet" | "coco":
-            file, given_source = fetch_weights(body.weights)
-            start = imagenet_start if body.start == "imagenet" else coco_start
-            weights, source = start(body.backbone, file)
-            return weights, given_source or source
+        case "imagenet" | "coco" | "published":
+            return _published(body)
         case "run":
             assert body.weights is not None  # the schema wants one
             location = fetch(body.weights)
@@ -120,6 +142,20 @@ def _weights(body: BodySection, intensity: Intensity) -> tuple[dict[str, Tensor]
                 architecture=body.backbone,
                 intensity=intensity,
             )
-            return weights, location.source
+            return weights, location.source, NOT_STATED
         case _:
             assert_never(body.start)
+
+
+def _published(body: BodySection) -> tuple[dict[str, Tensor], str, Terms]:
+    """Return weights that others trained, their source and terms."""
+    named = fetch_weights(body.weights)
+    terms = stated_terms(body.start, body.backbone, named.file, named.licence)
+    if body.start == "published":
+        assert named.file is not None  # the schema wants one
+        assert named.source is not None
+        weights = published_start(body.backbone, named.file, source=named.source)
+        return weights, named.source, terms
+    start = coco_start if body.start == "coco" else imagenet_start
+    weights, source = start(body.backbone, named.file)
+    return weights, named.source or source, terms

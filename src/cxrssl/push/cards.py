@@ -8,7 +8,7 @@ from cxrssl import __version__
 from cxrssl.config.arms import percent
 from cxrssl.config.load import to_yaml
 from cxrssl.config.schema import FinetuneRecipe, IntensitySection, PretrainRecipe
-from cxrssl.core.markdown import render_card
+from cxrssl.core.markdown import plain, render_card
 from cxrssl.models.families import family
 from cxrssl.push.evidence import Evidence
 from cxrssl.push.metadata import model_metadata
@@ -28,6 +28,7 @@ _CODE = "The Python files beside them are cxrssl's, under Apache-2.0."
 _START_TITLES = {
     "random": "random weights",
     "imagenet": "ImageNet weights",
+    "published": "published weights",
     "coco": "torchvision's COCO detector",
     "mean_var": "random weights with the mean and variance of pretrained ones",
     "run": "the backbone of another run",
@@ -124,7 +125,7 @@ def backbone_card(evidence: Evidence, label: Label, detectors: list[Evidence]) -
         "title": f"{method['title']} {backbone} for {DATA_TITLES[origin]}",
         "summary": (
             f"timm's `{backbone}`, pretrained by {method['title']} on {metrics['num_images']} "
-            f"images without their labels, from {_START_TITLES[evidence.start]}: a start for "
+            f"images without their labels, from {_start_title(evidence)}: a start for "
             "detectors and classifiers of chest radiographs."
         ),
         "task": "pretrain",
@@ -170,7 +171,7 @@ def _common_fields(evidence: Evidence, label: Label) -> dict[str, Any]:
         "run": evidence.provenance,
         "protocol": evidence.recipe.data.protocol,
         "answer": evidence.answer,
-        "start": _START_TITLES[evidence.start] + _replaced_text(evidence.body),
+        "start": _start_title(evidence) + _replaced_text(evidence.body),
         "transfers": evidence.transfers,
         "recipe": to_yaml(evidence.recipe).rstrip(),
         "license": licence_text(label.licence, "weights"),
@@ -241,11 +242,19 @@ def _intensity_rows(intensity: IntensitySection) -> list[tuple[str, str]]:
     ]
 
 
+def _start_title(evidence: Evidence) -> str:
+    """Return the kind of a start in words; published weights by their names."""
+    title = _START_TITLES[evidence.start]
+    if evidence.start != "published" or not evidence.transfers:
+        return title
+    return f"{title}, {plain(str(evidence.transfers[0]['source']))}"
+
+
 def _start_text(evidence: Evidence) -> str:
     """Return a detector's initial weights in words."""
     recipe = evidence.recipe
     assert isinstance(recipe, FinetuneRecipe)
-    title = _START_TITLES[evidence.start]
+    title = _start_title(evidence)
     if recipe.init.backbone is None:
         return title
     return f"{title}, with the backbone `{recipe.init.backbone}`"

@@ -8,6 +8,7 @@ from cxrssl.core.records import read_record
 from cxrssl.hub.publish import Content, content_tag
 from cxrssl.models.backbone import load_backbone, pyramid_body
 from cxrssl.models.detector_folder import known_files, load_detector, required_files
+from cxrssl.models.patches import with_patches_of
 from cxrssl.models.weights import is_source
 from cxrssl.push.cards import Label, backbone_card, detector_card
 from cxrssl.push.evidence import Evidence, read_evidence
@@ -66,7 +67,8 @@ def _detectors_from(run: Path) -> list[Evidence]:
     code.
     """
     architecture, weights, _ = load_backbone(run / "backbone")
-    keys = list(pyramid_body(architecture, size_px=_ANY_PX).state_dict())
+    body = pyramid_body(architecture, size_px=_ANY_PX)
+    keys, (weights, _) = list(body.state_dict()), with_patches_of(body, weights, source=str(run))
     detectors = []
     for path in sorted(run.resolve().parent.glob("*/transfer.json")):
         if (path.parent / "detector").is_dir() and is_finished(path.parent):

@@ -94,7 +94,7 @@ def report(runs: Path) -> Path:
     store, pool = (_store(runs / name) for name in ("store", "pool"))
     data = None if store is None else _data(results, store, in_folds=plan.data.folds is not None)
     content = _texts(plan, arms, results, saved) | _figures(plan, results, data)
-    known = known_of(runs, plan, None if pool is None else len(pool))
+    known = known_of(runs, plan, None if pool is None else len(pool), recipes)
     content["treatments"] = treatment_section(plan, results, recipes, known)
     content["targets"] = _target_section(plan, targets)
     content["remarks"] += [*comparisons_note(plan), *target_remarks(plan, targets)]

@@ -1,6 +1,6 @@
 """Where every arm's weights came from, and what the runs were made with."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +47,21 @@ def _transfer_row(transfer: Mapping[str, Any], title: str) -> dict[str, Any]:
         "source": _source(transfer["source"]),
         "arrived": transfer["arrived"],
         "sha256": transfer["loaded_sha256"],
-        "note": _note(transfer.get("replaced", ())),
+        "note": _note(transfer),
     }
 
 
-def _note(replaced: Sequence[str]) -> str:
-    return f"{len(replaced)} of them are random: the ablation of the start" if replaced else ""
+def _note(transfer: Mapping[str, Any]) -> str:
+    """Return what is said of a transfer beside its counts; records of earlier versions say less."""
+    terms = transfer.get("terms") or {}
+    texts = [f"licence: {terms['licence']}"] if terms.get("licence") else []
+    if terms.get("origin"):
+        texts.append(f"by its header from {terms['origin']}")
+    if transfer.get("resampled"):
+        texts.append(f"{len(transfer['resampled'])} resampled to other patches")
+    if transfer.get("replaced"):
+        texts.append(f"{len(transfer['replaced'])} of them are random: the ablation of the start")
+    return "; ".join(texts)
 
 
 def _title(plan: Plan, finished: FinishedArm, folder: Path) -> str:

@@ -11,6 +11,7 @@ from cxrssl.config.difference_words import Known, difference_text, differences
 from cxrssl.config.plan import Plan
 from cxrssl.core.records import read_record, reading
 from cxrssl.metrics.drift import holm_adjusted
+from cxrssl.models.stages import body_parameters
 from cxrssl.report.amounts import amount_at, boxes_text, counted, range_text
 from cxrssl.report.answer import Saved, saved_against, sentence, why_no_answer
 from cxrssl.report.differences import Difference
@@ -80,13 +81,14 @@ def comparisons_note(plan: Plan) -> list[str]:
     ]
 
 
-def known_of(runs: Path, plan: Plan, pool_images: int | None) -> Known:
+def known_of(runs: Path, plan: Plan, pool_images: int | None, recipes: Recipes) -> Known:
     """Return what runs recorded of the plan's pretrainings, and the number of images in the pool.
 
     Args:
         runs: Folder of the plan.
         plan: The plan.
         pool_images: Number of images in the pool; None without one.
+        recipes: What its finished runs recorded.
     """
     methods: dict[str, str] = {}
     arms = [run for arm in arms_of(plan) for run in in_folds(plan, arm)]
@@ -96,7 +98,8 @@ def known_of(runs: Path, plan: Plan, pool_images: int | None) -> Known:
             record = read_record(path)
             with reading(path):
                 methods[pretraining.key] = str(record.get("method", _FIRST_METHOD)["title"])
-    return Known(methods, pool_images)
+    parameters = body_parameters(recipe.backbone for recipe in recipes.values())
+    return Known(methods, pool_images, parameters)
 
 
 def treatment_section(
@@ -132,13 +135,23 @@ def treatment_section(
             "In what each treatment differs from its control, by the recipes that their runs "
             "recorded; with how many labels the control reaches the same score; and how far apart "
             f"they are with {labels} of the labels. In all else both are equal: images, labels, "
-            f"seeds, detector and labelled steps.{correction}"
+            f"seeds, detector and labelled steps.{_backbones_note(known)}{correction}"
         ),
         "labels": labels,
         "metric": metric,
         "corrected": number > 1,
         "rows": rows,
     }
+
+
+def _backbones_note(known: Known) -> str:
+    """Say what another backbone changes with it; empty where all have the same."""
+    if not known.parameters:
+        return ""
+    return (
+        " Another backbone has other widths, another number of parameters, and its own kind of "
+        "pyramid: what such a pair differs by is the whole of it, and not its weights alone."
+    )
 
 
 def _words(plan: Plan, recipes: Recipes, known: Known) -> dict[tuple[str, str], str]:

@@ -20,7 +20,8 @@ from cxrssl.config.schema import FinetuneRecipe, PretrainRecipe
 from cxrssl.core.errors import CxrsslError, HubError, RecipeError, RunError
 from cxrssl.core.files import write_text
 from cxrssl.core.hub_address import is_on_hub
-from cxrssl.hub.pull import fetch
+from cxrssl.hub.pull import fetch, fetch_weights
+from cxrssl.models.initial_weights import check_published
 from cxrssl.reproduce.jobs import POOLS, WEIGHTS, Training
 from cxrssl.reproduce.resources import Resources
 from cxrssl.run.folder import check_no_file_in_path
@@ -219,12 +220,36 @@ def _missing_initial_weights(run: Training) -> Iterator[str]:
         is_file = recipe.body.start != "run"
     for source in (weights, backbone):
         if source is not None and is_on_hub(source):
-            fault = _hub_fault(source)
+            fault = _hub_fault(source, is_file=is_file and source == weights)
             if fault is not None:
                 yield f"{source} is to be started from: {fault}"
     is_made = WEIGHTS in run.job.needs
     if weights is not None and is_file and not is_made and _is_missing(weights):
         yield f"{run.job.name} starts from {weights}, and there is no such file."
+    elif weights is not None and is_file:
+        fault = _published_fault(_start_of(recipe), recipe.backbone, weights)
+        if fault is not None:
+            yield f"{run.job.name}: {fault}"
+
+
+def _start_of(recipe: PretrainRecipe | FinetuneRecipe) -> str:
+    return recipe.init.start if isinstance(recipe, FinetuneRecipe) else recipe.body.start
+
+
+@cache
+def _published_fault(start: str, architecture: str, weights: Path) -> str | None:
+    """Return why published weights are not those of an architecture, as far as they say it."""
+    if start != "published":
+        return None
+    try:
+        named = fetch_weights(weights)
+        assert named.file is not None  # as one is named
+        check_published(architecture, named.file, source=str(named.source))
+    except HubError:
+        return None  # which is told with the address
+    except CxrsslError as error:
+        return str(error)
+    return None
 
 
 def _missing_starts(trainings: Sequence[Training], resources: Resources) -> Iterator[str]:
@@ -249,10 +274,13 @@ def _is_missing(weights: Path) -> bool:
 
 
 @cache
-def _hub_fault(address: Path) -> str | None:
+def _hub_fault(address: Path, *, is_file: bool) -> str | None:
     """Fetch a repository of the Hub, once for all runs, and return the error if it fails."""
     try:
-        fetch(address)
+        if is_file:
+            fetch_weights(address)
+        else:
+            fetch(address)
     except HubError as error:
         return str(error)
     return None

@@ -12,6 +12,7 @@ from cxrssl.config.difference_words import (
 )
 from cxrssl.config.plan import Plan
 from cxrssl.config.schema import FinetuneRecipe
+from cxrssl.models.stages import body_parameters
 from cxrssl.reproduce.images import PlanImages
 from cxrssl.reproduce.jobs import Training
 
@@ -91,7 +92,8 @@ def treatments_in_words(plan: Plan, runs: Sequence[Training], pool_images: int) 
         pool_images: Number of images in the pool; 0 without one.
     """
     by_name = {run.job.name: run.recipe for run in runs}
-    known = Known(pool_images=pool_images or None)
+    architectures = (recipe.backbone for recipe in by_name.values())
+    known = Known(pool_images=pool_images or None, parameters=body_parameters(architectures))
     pairs = {(arm.treatment, control.treatment): (arm, control) for arm, control in pairs_of(plan)}
     for name, section in plan.treatments.items():
         for control in section.controls:

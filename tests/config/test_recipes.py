@@ -23,7 +23,7 @@ SMOKE = ROOT / "recipes/pretrain/smoke.yaml"
 
 def test_every_packaged_recipe_is_found() -> None:
     files = list((ROOT / "recipes").rglob("*.yaml"))
-    assert len(files) == len(packaged_names()) == 27  # 8 finetune, 9 pretrain, 10 plans
+    assert len(files) == len(packaged_names()) == 29  # 10 finetune, 9 pretrain, 10 plans
 
 
 @pytest.mark.parametrize("name", packaged_names())

@@ -23,6 +23,7 @@ from .object_detection_cxr import TorchvisionForObjectDetection
 from .pyramid_cxr_rcnn import NUM_CHANNELS, TimmPyramid, pyramid_of
 
 _GROUP_CHANNELS, _MOST_GROUPS = 8, 32
+_FIRST_DISTANCE = 4.0  # in lengths of the level
 
 
 class FcosHeads(FCOSHead):  # type: ignore[misc]
@@ -46,6 +47,9 @@ class FcosHeads(FCOSHead):  # type: ignore[misc]
             num_channels, 1, num_classes, num_layers, norm_layer=norm
         )
         self.regression_head = FCOSRegressionHead(num_channels, 1, num_layers, norm_layer=norm)
+        # From 0, as in torchvision, half of all distances would be cut off by its ReLU, with their
+        # gradient: every location begins with a box of a size that its level is for.
+        nn.init.constant_(self.regression_head.bbox_reg.bias, _FIRST_DISTANCE)
 
     def forward(self, x: list[Tensor]) -> dict[str, Tensor]:
         """Return `cls_logits` [B, A, K], `bbox_regression` [B, A, 4], `bbox_ctrness` [B, A, 1]."""

@@ -1,4 +1,4 @@
-"""Small detectors of either family, for several tests."""
+"""Small detectors of every family, for several tests."""
 
 from typing import Any
 
@@ -8,6 +8,7 @@ from transformers import PreTrainedConfig
 from cxrssl.core.images import Fit, Intensity
 from cxrssl.models.detector import Detector, build_detector, image_processor
 from cxrssl.models.families import faster_rcnn, rtdetr_v2
+from cxrssl.models.families import fcos as fcos_module
 
 ARCHITECTURES = (
     "resnet18", "resnet50", "resnetblur18", "convnext_atto", "efficientnet_lite0",
@@ -39,6 +40,13 @@ RTDETR: dict[str, Any] = {
     "id2label": {0: "a", 1: "b"}, "label2id": {"a": 0, "b": 1}, "protocol": "corrected",
     "size_px": 64, "image_mean": 0.5, "image_std": 0.25,
 }  # fmt: skip
+FCOS: dict[str, Any] = {
+    "backbone": "test_resnet", "norm": "bn", "frozen_stages": 0, "fpn_channels": 16,
+    "head_layers": 1, "anchor_sizes_px": (2, 4, 8, 16, 32), "center_radius": 3.0,
+    "candidates_per_level": 100, "score_threshold": 0.0, "nms_iou": 0.5, "detections_per_image": 20,
+    "id2label": {0: "a", 1: "b"}, "protocol": "corrected", "size_px": 64, "image_mean": 0.5,
+    "image_std": 0.25,
+}  # fmt: skip
 
 
 def detector(config: PreTrainedConfig, *, fit: Fit = "squash") -> Detector:
@@ -64,3 +72,8 @@ def rtdetr(**changes: object) -> PreTrainedConfig:
     """Return the configuration of a small RT-DETRv2 with changes."""
     fields = RTDETR | changes
     return rtdetr_v2.config_of(fields, store_px=fields["size_px"], is_coco=False)
+
+
+def fcos(**changes: object) -> PreTrainedConfig:
+    """Return the configuration of a small FCOS with changes."""
+    return fcos_module.config_of(FCOS | changes, store_px=64, is_coco=False)

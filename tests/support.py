@@ -52,6 +52,12 @@ RTDETR = (
     "num_queries: 20, encoder_layers: 1, decoder_layers: 2, num_denoising: 4, "
     "score_threshold: 0.0, detections_per_image: 20}"
 )
+# The third.
+FCOS = (
+    "model={family: fcos, backbone: test_resnet, norm: bn, frozen_stages: 0, fpn_channels: 32, "
+    "head_layers: 1, anchor_sizes_px: [2, 4, 8, 16, 32], center_radius: 3.0, "
+    "candidates_per_level: 100, score_threshold: 0.0, nms_iou: 0.5, detections_per_image: 20}"
+)
 
 
 def pretrain_recipe(store: Path, *changes: str, name: str = "smoke") -> PretrainRecipe:

@@ -20,7 +20,7 @@ OPTIONAL = {"coverage", "evaluate", "datasets"}
 
 def test_no_benchmark_hides_a_module_of_python_or_of_a_library() -> None:
     importable = set(sys.stdlib_module_names) | set(metadata.packages_distributions()) | OPTIONAL
-    assert len(SCRIPTS) == 13
+    assert len(SCRIPTS) == 15
     assert not {script.stem for script in SCRIPTS} & importable
 
 

@@ -14,7 +14,7 @@ from cxrssl.evaluate.intervals import Bootstrap
 from cxrssl.finetune import finetune
 from cxrssl.pretrain import pretrain
 from cxrssl.run.processes import check_divides, check_process_count, missing_processes
-from support import ROOT, finetune_recipe, output_of, pretrain_recipe, run_python
+from support import FCOS, ROOT, finetune_recipe, output_of, pretrain_recipe, run_python
 
 TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m")
 ACCELERATE = ("accelerate.commands.launch", "--num_machines=1", "--mixed_precision=no")
@@ -150,17 +150,20 @@ TEACHER = (
     "unlabelled={store: null, batch_size: 4, burn_in_steps: 2, threshold: 0.05, weight: 1.0, "
     "ramp_steps: 2, relation_weight: 0.5, known_normals: true, pseudo_boxes: shuffled}",
 )  # fmt: skip
+RCNN = "model.roi_samples=64"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("more", [(), TEACHER], ids=["labels", "teacher"])
+@pytest.mark.parametrize(
+    ("family", "more"), [(RCNN, ()), (RCNN, TEACHER), (FCOS, ())], ids=["labels", "teacher", "fcos"]
+)
 def test_two_processes_train_a_detector_as_one_does(
-    more: tuple[str, ...], store_folder: Path, tmp_path: Path
+    family: str, more: tuple[str, ...], store_folder: Path, tmp_path: Path
 ) -> None:
     # Norms that take no statistics of a batch. Proposals are few, so processes sample unequally.
     changes = (
-        "model.backbone=test_convnext", "batch_size=4", "max_steps=6", "log_every_steps=1",
-        "validate_every_epochs=1", "model.roi_samples=64", "model.score_threshold=0.0",
+        family, "model.backbone=test_convnext", "batch_size=4", "max_steps=6", "log_every_steps=1",
+        "validate_every_epochs=1", "model.score_threshold=0.0",
         "optim.name=sgd", "optim.peak_lr=0.01",  # Adam would make much of a gradient near 0
     )  # fmt: skip
     recipe = finetune_recipe(store_folder, *changes, *more)

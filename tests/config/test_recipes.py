@@ -23,7 +23,7 @@ SMOKE = ROOT / "recipes/pretrain/smoke.yaml"
 
 def test_every_packaged_recipe_is_found() -> None:
     files = list((ROOT / "recipes").rglob("*.yaml"))
-    assert len(files) == len(packaged_names()) == 58  # 12 finetune, 34 pretrain, 12 plans
+    assert len(files) == len(packaged_names()) == 60  # 14 finetune, 34 pretrain, 12 plans
 
 
 @pytest.mark.parametrize("name", packaged_names())

@@ -1,4 +1,4 @@
-"""The loop of `finetune`: validation, what is kept, schedules, precisions, both families."""
+"""The loop of `finetune`: validation, what is kept, schedules, precisions, all families."""
 
 import json
 import subprocess
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -24,7 +25,7 @@ from cxrssl.finetune.splits import labelled_splits, training_images
 from cxrssl.models.detector import Detector
 from cxrssl.models.detector_folder import load_detector
 from cxrssl.models.weights import tensors_sha256
-from support import ROOT, RTDETR, finetune_recipe
+from support import FCOS, ROOT, RTDETR, finetune_recipe
 
 QUICK = ("batch_size=8", "epochs=3", "model.score_threshold=0.0")
 
@@ -181,10 +182,17 @@ def test_half_precision_trains(align: str, store_folder: Path, tmp_path: Path) -
     assert all(lines[0][name] == pytest.approx(first[name], rel=0.1, abs=0.05) for name in parts)
 
 
-def test_rtdetr_is_trained_scored_and_evaluated_as_the_other_family(
-    store_folder: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("family", "expected"),
+    [
+        (RTDETR, {"loss_vfl", "loss_bbox", "loss_giou"}),
+        (FCOS, {"loss_classification", "loss_bbox_regression", "loss_bbox_ctrness"}),
+    ],
+)
+def test_another_family_is_trained_scored_and_evaluated_as_the_first(
+    family: str, expected: set[str], store_folder: Path, tmp_path: Path
 ) -> None:
-    recipe = finetune_recipe(store_folder, RTDETR, "max_steps=4", "validate_every_epochs=1")
+    recipe = finetune_recipe(store_folder, family, "max_steps=4", "validate_every_epochs=1")
     product = finetune(recipe, tmp_path / "run", resume=False)
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     scores = evaluate(
@@ -193,22 +201,38 @@ def test_rtdetr_is_trained_scored_and_evaluated_as_the_other_family(
     assert scores["metrics"] == metrics["metrics"]
     assert len(json.loads((tmp_path / "run" / "predictions.json").read_text())["annotations"]) > 0
     losses = {name for name in lines_of(tmp_path / "run")[0] if name.startswith("loss_")}
-    assert losses == {"loss_vfl", "loss_bbox", "loss_giou"}
+    assert losses == expected
 
 
 @pytest.mark.slow
-def test_rtdetr_learns_four_images_by_heart(store: Store, store_folder: Path) -> None:
-    wide = RTDETR.replace("width: 32", "width: 64").replace("norm: recalibrated", "norm: bn")
-    recipe = finetune_recipe(store_folder, wide)
-    train = labelled_splits(store, recipe).train
+@pytest.mark.parametrize(
+    ("family", "least_side_px"),
+    [
+        (RTDETR.replace("width: 32", "width: 64").replace("norm: recalibrated", "norm: bn"), 0),
+        # Narrower boxes lie between the places of its finest map, at stride 4.
+        (FCOS.replace("fpn_channels: 32", "fpn_channels: 64"), 5),
+    ],
+    ids=["rtdetr", "fcos"],
+)
+def test_another_family_learns_four_images_by_heart(
+    family: str, least_side_px: int, store: Store, store_folder: Path
+) -> None:
+    recipe = finetune_recipe(store_folder, family)
+    train = [
+        example
+        for example in labelled_splits(store, recipe).train
+        if np.all(example.boxes[:, 2:] - example.boxes[:, :2] >= least_side_px)
+    ]
     images, _ = training_images(store, train, recipe)
     detector, _ = initial_detector(recipe, store, images, torch.device("cpu"))
-    four = sorted(train, key=lambda e: -len(e.boxes))[4:8]
+    most_boxes_first = sorted(train, key=lambda e: -len(e.boxes))
+    four = most_boxes_first[:4] if least_side_px else most_boxes_first[4:8]
+    assert sum(len(example.boxes) for example in four) > 8
     shown = DetectionImages(store, four, detector.intensity, flip_probability=0.0, seed=0)
     pixels, targets = zip(*(shown[Visit(0, row)] for row in range(4)), strict=True)
     grey = [image.float().div(255).expand(3, -1, -1) for image in pixels]
     optimizer = torch.optim.AdamW(detector.model.parameters(), lr=1e-3)
-    torch.manual_seed(0)  # of the noisy queries
+    torch.manual_seed(0)  # of RT-DETR's noisy queries
     detector.model.train()
     for _ in range(400):
         losses = detector.model(grey, list(targets))

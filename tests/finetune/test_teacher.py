@@ -30,7 +30,7 @@ from cxrssl.finetune.teacher import (
 )
 from cxrssl.run.checkpoint import Checkpoints
 from cxrssl.run.seed import image_seeds
-from support import RTDETR, finetune_recipe
+from support import FCOS, RTDETR, finetune_recipe
 
 AUGMENT = (
     "augment={scale: [0.8, 1.2], shift: 0.1, rotation_degrees: 8, gamma: [0.8, 1.2], "
@@ -349,12 +349,15 @@ def test_the_summary_adds_up_what_was_logged() -> None:
     assert summary([])["precision"] is None
 
 
-def test_rtdetr_has_a_teacher_too(store_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("family", "loss"), [(RTDETR, "loss_vfl"), (FCOS, "loss_classification")])
+def test_another_family_has_a_teacher_too(
+    family: str, loss: str, store_folder: Path, tmp_path: Path
+) -> None:
     changes = [change for change in CHANGES if not change.startswith("model.")]
-    recipe = finetune_recipe(store_folder, RTDETR, *changes, "max_steps=3")
+    recipe = finetune_recipe(store_folder, family, *changes, "max_steps=3")
     finetune(recipe, tmp_path / "run", resume=False)
     names = {name for name in lines_of(tmp_path / "run")[2] if name.startswith("unlabelled")}
-    assert names == {"unlabelled_loss_vfl", "unlabelled_relation"}
+    assert names == {f"unlabelled_{loss}", "unlabelled_relation"}
 
 
 def test_no_box_for_long_is_said_once(

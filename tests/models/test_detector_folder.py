@@ -19,15 +19,15 @@ from cxrssl.models.detector_folder import (
     save_detector,
 )
 from cxrssl.models.sparse_roi_align import SparseMultiScaleRoIAlign
-from detectors import detector, rcnn, rtdetr
+from detectors import detector, fcos, rcnn, rtdetr
 
 CONFIG, PROCESSOR, WEIGHTS = "config.json", "preprocessor_config.json", "model.safetensors"
 
 
-@pytest.fixture(params=["faster_rcnn", "rtdetr"])
+@pytest.fixture(params=["faster_rcnn", "rtdetr", "fcos"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    config = rtdetr() if request.param == "rtdetr" else rcnn(norm="frozen")
-    save_detector(detector(config), tmp_path / "det")
+    make = {"faster_rcnn": rcnn, "rtdetr": rtdetr, "fcos": fcos}[request.param]
+    save_detector(detector(make()), tmp_path / "det")
     return tmp_path / "det"
 
 
@@ -48,7 +48,8 @@ def test_a_folder_holds_the_code_that_it_needs_and_no_sparse_pooling(tmp_path: P
     save_detector(saved, tmp_path / "det")
     expected = {
         "configuration_cxr_rcnn.py", "heads_cxr_rcnn.py", "image_processing_cxr.py",
-        "modeling_cxr_rcnn.py", "pyramid_cxr_rcnn.py", CONFIG, PROCESSOR, WEIGHTS,
+        "modeling_cxr_rcnn.py", "object_detection_cxr.py", "pyramid_cxr_rcnn.py",
+        CONFIG, PROCESSOR, WEIGHTS,
     }  # fmt: skip
     assert {path.name for path in (tmp_path / "det").iterdir()} == expected
     assert set(required_files(tmp_path / "det", saved)) == expected
@@ -69,6 +70,21 @@ def test_a_folder_of_an_earlier_version_loads_and_needs_the_pooling_that_lies_in
     names = {path.name for path in rcnn_folder.iterdir()}
     assert set(required_files(rcnn_folder, loaded)) == names
     assert names <= set(known_files(loaded))
+
+
+def test_a_folder_of_an_earlier_version_needs_no_file_that_its_code_does_not_import(
+    rcnn_folder: Path,
+) -> None:
+    modeling = rcnn_folder / "modeling_cxr_rcnn.py"
+    new = "from .object_detection_cxr import TorchvisionForObjectDetection\n"
+    assert new in modeling.read_text()
+    modeling.write_text(modeling.read_text().replace(new, ""))
+    (rcnn_folder / "object_detection_cxr.py").unlink()
+    loaded = load_detector(rcnn_folder)
+    names = {path.name for path in rcnn_folder.iterdir()}
+    assert set(required_files(rcnn_folder, loaded)) == names
+    (rcnn_folder / "pyramid_cxr_rcnn.py").unlink()
+    assert set(required_files(rcnn_folder, loaded)) == names
 
 
 def edited(folder: Path, name: str, change: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ from cxrssl.models.detector_folder import save_detector
 from cxrssl.predict import predict
 from cxrssl.predict.ensemble import detections, load_ensemble
 from cxrssl.predict.found import Finding
-from detectors import detector, rcnn, rtdetr
+from detectors import detector, fcos, rcnn, rtdetr
 from fused_boxes import assert_same, by_the_paper
 
 CPU = torch.device("cpu")
@@ -32,6 +32,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "squash": detector(rcnn(norm="frozen")),
         "letterbox": detector(rcnn(norm="frozen", id2label={0: "b", 1: "a"}), fit="letterbox"),
         "rtdetr": detector(rtdetr()),
+        "fcos": detector(fcos()),
         "other": detector(rcnn(norm="frozen", id2label={0: "a", 1: "c", 2: "d"})),
     }
     for name, trained in detectors.items():
@@ -54,7 +55,7 @@ def test_boxes_of_several_detectors_are_those_of_each_fused(
     folders: dict[str, Path], source: Path, tmp_path: Path
 ) -> None:
     files = sorted((source / "train").glob("*.dicom"))[:2]
-    names = ("squash", "letterbox", "rtdetr")
+    names = ("squash", "letterbox", "rtdetr", "fcos")
     alone = []
     for name in names:
         predict([folders[name]], files, tmp_path / name, threshold=0.0, formats=["csv"])

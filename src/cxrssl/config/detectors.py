@@ -1,8 +1,10 @@
 """The sections `model` and `init` of a fine-tuning recipe.
 
-models/published/configuration_cxr_rcnn.py explains the fields of Faster R-CNN.
+models/published/configuration_cxr_rcnn.py explains the fields of Faster R-CNN, and
+configuration_cxr_fcos.py beside it those of FCOS.
 """
 
+from itertools import pairwise
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -18,6 +20,7 @@ from cxrssl.models.ranges import (
     MOST_COUNT,
     MOST_LAYERS,
     MOST_QUERIES,
+    MOST_RADIUS,
     MOST_RATIO,
     MOST_RATIOS,
     MOST_SIDE_PX,
@@ -103,7 +106,54 @@ class RtDetrSection(Section):
     detections_per_image: Count
 
 
-DetectorSection = Annotated[FasterRcnnSection | RtDetrSection, Field(discriminator="family")]
+class FcosSection(Section):
+    """torchvision's FCOS, a detector of one stage, on a timm backbone."""
+
+    takes_coco: ClassVar[bool] = False
+    """torchvision's COCO FCOS has levels at strides 8 to 128, and these are at 4 to 64."""
+    takes_gate: ClassVar[bool] = False
+    family: Literal["fcos"]
+    backbone: str
+    """timm architecture."""
+    norm: Literal["frozen", "recalibrated", "bn", "sync", "gn"]
+    """Kind of the backbone's norms; `sync` needs GPUs."""
+    frozen_stages: int = Field(ge=0, le=MOST_LAYERS)
+    """Backbone stages that are not trained: 1 is the stem, 2 the first stage as well."""
+    fpn_channels: Annotated[int, Field(gt=0, le=MOST_COUNT, multiple_of=8)]
+    """Of the pyramid and of the heads, whose norms have groups of eight."""
+    head_layers: Layers
+    anchor_sizes_px: tuple[SidePx, SidePx, SidePx, SidePx, SidePx]
+    """One a level, in pixels of `size_px`; a level takes boxes whose farthest side is 4 to 8 times
+    that away."""
+    center_radius: float = Field(gt=0, le=MOST_RADIUS)
+    candidates_per_level: Count
+    score_threshold: Probability
+    nms_iou: Probability
+    detections_per_image: Count
+
+    @model_validator(mode="after")
+    def _levels_leave_no_gap(self) -> "FcosSection":
+        for side in self.anchor_sizes_px:
+            if side % 2:
+                raise ValueError(
+                    f"anchor_sizes_px has {side}; expected even numbers, for torchvision rounds "
+                    "their halves"
+                )
+        for low, high in pairwise(self.anchor_sizes_px):
+            if high <= low:
+                raise ValueError(f"anchor_sizes_px has {low} and then {high}; expected a rise")
+            if high > 2 * low:
+                raise ValueError(
+                    f"anchor_sizes_px has {low} and then {high}, and no level would take a box "
+                    f"whose farthest side is between {8 * low} and {4 * high} px away; expected at "
+                    "most twice as much"
+                )
+        return self
+
+
+DetectorSection = Annotated[
+    FasterRcnnSection | RtDetrSection | FcosSection, Field(discriminator="family")
+]
 
 
 class InitSection(Section):

@@ -325,8 +325,8 @@ class FinetuneRecipe(Training):
             return
         if not self.model.takes_gate:
             raise ValueError(
-                f"gate has no place in model.family {self.model.family}, whose published class is "
-                "transformers' own. Set gate to null, or choose another family"
+                f"gate has no place in model.family {self.model.family}: its published class has "
+                "none. Set gate to null, or choose another family"
             )
         if not self.data.normals:
             raise ValueError(

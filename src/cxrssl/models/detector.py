@@ -13,7 +13,7 @@ from transformers import PreTrainedConfig
 from cxrssl.core.images import Fit, Intensity
 from cxrssl.models.families import Family, family_of
 from cxrssl.models.published.image_processing_cxr import CxrImageProcessor
-from cxrssl.models.published.modeling_cxr_rcnn import NUM_CHANNELS
+from cxrssl.models.published.pyramid_cxr_rcnn import NUM_CHANNELS
 
 Config: TypeAlias = PreTrainedConfig
 Protocol = Literal["published", "described", "corrected"]

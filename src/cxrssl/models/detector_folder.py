@@ -67,15 +67,19 @@ def save_detector(detector: Detector, folder: Path) -> None:
 
 
 def required_files(folder: Path, detector: Detector) -> tuple[str, ...]:
-    """Return the files that transformers needs to open a detector's folder."""
-    code_files = (*detector.family.published_files(), _PROCESSOR_FILE)
-    paths = [folder / name for name in code_files]
+    """Return the files that transformers needs to open a detector's folder.
+
+    Code of earlier versions imports other files than today's, so code is asked what it imports.
+    """
+    family = detector.family
+    code_files = (*family.published_files(), *family.former_files())
+    paths = [folder / name for name in (*code_files, _PROCESSOR_FILE)]
     code = "".join(
         path.read_text(encoding="utf-8", errors="replace") for path in paths if path.is_file()
     )
-    # Code of earlier versions imports files that are not written any more.
-    former_files = [name for name in detector.family.former_files() if Path(name).stem in code]
-    return (*code_files, *former_files, *_REQUIRED)
+    entries = {f"{target.split('.')[0]}.py" for target in family.AUTO_MAP.values()}
+    imported = [name for name in code_files if name in entries or f".{Path(name).stem}" in code]
+    return (*imported, _PROCESSOR_FILE, *_REQUIRED)
 
 
 def known_files(detector: Detector) -> tuple[str, ...]:

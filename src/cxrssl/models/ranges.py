@@ -24,6 +24,8 @@ MOST_LAYERS = 64
 MOST_RATIO = 100.0
 """Largest ratio of an anchor's height to its width, or the other way round."""
 MOST_RATIOS = 32
+MOST_RADIUS = 1_000.0
+"""Largest distance of a location from the middle of its box, in lengths of its level."""
 MOST_POWER = 100.0
 """Largest power to which an image-level gate takes a probability."""
 _MOST_SHOWN = 3

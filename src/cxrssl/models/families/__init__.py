@@ -14,9 +14,9 @@ from typing import Any, Literal, Protocol, assert_never, get_args
 from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
-from cxrssl.models.families import faster_rcnn, rtdetr_v2
+from cxrssl.models.families import faster_rcnn, fcos, rtdetr_v2
 
-FamilyName = Literal["faster_rcnn", "rtdetr_v2"]
+FamilyName = Literal["faster_rcnn", "rtdetr_v2", "fcos"]
 
 
 class Family(Protocol):
@@ -134,6 +134,8 @@ def family(name: FamilyName) -> Family:
             return faster_rcnn
         case "rtdetr_v2":
             return rtdetr_v2
+        case "fcos":
+            return fcos
         case _:
             assert_never(name)
 

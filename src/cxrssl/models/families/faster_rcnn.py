@@ -1,34 +1,28 @@
 """Faster R-CNN: torchvision's on a timm backbone, whose network is in `models.published`."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 from torch import Tensor, nn
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from transformers import PreTrainedConfig
 
-from cxrssl.core.errors import DataError, TransferError
-from cxrssl.models.backbone import check_known
+from cxrssl.core.errors import DataError
 from cxrssl.models.config_file import UNUSED_KEYS, backbone_name, check_keys
+from cxrssl.models.families.torchvision_parts import OUTPUT_RANGES, PYRAMID_RANGES, built
 from cxrssl.models.published.configuration_cxr_rcnn import CxrRcnnConfig
 from cxrssl.models.published.modeling_cxr_rcnn import CxrRcnnForObjectDetection, faster_rcnn
 from cxrssl.models.ranges import (
     COUNT,
     FRACTION,
-    MEAN,
-    MOST_LAYERS,
     MOST_POWER,
     MOST_RATIO,
     MOST_RATIOS,
-    MOST_SIDE_PX,
     OVERLAP,
-    PROTOCOL,
-    SIDE,
-    STD,
     Rule,
     checked,
     entries,
-    integer,
     number,
 )
 from cxrssl.models.sparse_roi_align import ChannelsLastPyramid, SparseMultiScaleRoIAlign
@@ -48,15 +42,9 @@ HAS_NMS = True
 
 # Ranges of the keys of `config.json`; its classes and backbone are checked elsewhere.
 _RANGES: Mapping[str, Rule] = {
-    "norm": Literal["frozen", "recalibrated", "bn", "sync", "gn"],
+    **PYRAMID_RANGES,
     "norm_eps": number(0, 1) | None,  # 0 is torchvision's
-    "frozen_stages": integer(0, MOST_LAYERS),
-    "size_px": SIDE,
-    "image_mean": MEAN,
-    "image_std": STD,
-    "fpn_channels": COUNT,
     "head_features": COUNT,
-    "anchor_sizes_px": entries(integer(1, MOST_SIDE_PX), 5, 5),
     "anchor_ratios": entries(number(1 / MOST_RATIO, MOST_RATIO), 1, MOST_RATIOS),
     "box_loss": Literal["l1", "smooth_l1"],
     **dict.fromkeys(("rpn_pre_nms_train", "rpn_pre_nms_test"), COUNT),
@@ -64,15 +52,13 @@ _RANGES: Mapping[str, Rule] = {
     **dict.fromkeys(("rpn_nms_iou", "rpn_foreground_iou", "rpn_background_iou"), OVERLAP),
     "rpn_samples": COUNT,
     "rpn_positive_share": FRACTION,
-    **dict.fromkeys(("roi_foreground_iou", "roi_background_iou", "nms_iou"), OVERLAP),
+    **dict.fromkeys(("roi_foreground_iou", "roi_background_iou"), OVERLAP),
     "roi_samples": COUNT,
     "roi_positive_share": FRACTION,
     "roi_align": Literal["torchvision", "sparse"],
-    "score_threshold": FRACTION,
-    "detections_per_image": COUNT,
+    **OUTPUT_RANGES,
     "gate_power": number(0, MOST_POWER) | None,
     "gate_drop_below": FRACTION | None,
-    "protocol": PROTOCOL,
 }
 
 
@@ -113,16 +99,10 @@ def read_config(
 
 def build(config: PreTrainedConfig) -> nn.Module:
     """See `Family`."""
-    check_known(config.backbone)
-    try:
-        model: nn.Module = (
-            faster_rcnn(config, pyramid=ChannelsLastPyramid, roi_align=SparseMultiScaleRoIAlign)
-            if config.roi_align == "sparse"
-            else faster_rcnn(config)
-        )
-    except ValueError as error:
-        raise TransferError(f"{str(error).rstrip('.')}.") from error
-    return model
+    if config.roi_align != "sparse":
+        return built(config.backbone, partial(faster_rcnn, config))
+    parts = {"pyramid": ChannelsLastPyramid, "roi_align": SparseMultiScaleRoIAlign}
+    return built(config.backbone, partial(faster_rcnn, config, **parts))
 
 
 def body(model: nn.Module) -> nn.Module:
@@ -178,7 +158,7 @@ def network(model: nn.Module) -> nn.Module:
 def published_files() -> tuple[str, ...]:
     """See `Family`."""
     code = ("configuration_cxr_rcnn.py", "modeling_cxr_rcnn.py", "pyramid_cxr_rcnn.py")
-    return (*code, "heads_cxr_rcnn.py")
+    return (*code, "heads_cxr_rcnn.py", "object_detection_cxr.py")
 
 
 def former_files() -> tuple[str, ...]:

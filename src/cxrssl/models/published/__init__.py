@@ -8,16 +8,22 @@ pipeline asks, for it looks for a processor of videos as well and takes the fold
 
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForObjectDetection
 
+from cxrssl.models.published.configuration_cxr_fcos import CxrFcosConfig
 from cxrssl.models.published.configuration_cxr_rcnn import CxrRcnnConfig
 from cxrssl.models.published.image_processing_cxr import CxrImageProcessor
+from cxrssl.models.published.modeling_cxr_fcos import CxrFcosForObjectDetection
 from cxrssl.models.published.modeling_cxr_rcnn import CxrRcnnForObjectDetection
 
-# A process that has opened a folder by its own code knows these names already.
-AutoConfig.register(CxrRcnnConfig.model_type, CxrRcnnConfig, exist_ok=True)
-AutoModelForObjectDetection.register(CxrRcnnConfig, CxrRcnnForObjectDetection, exist_ok=True)
-AutoImageProcessor.register(
-    CxrRcnnConfig,
-    # transformers takes torchvision's kind where there is one, and says so where there is not.
-    image_processor_classes={"pil": CxrImageProcessor, "torchvision": CxrImageProcessor},
-    exist_ok=True,
-)
+for _config, _network in (
+    (CxrRcnnConfig, CxrRcnnForObjectDetection),
+    (CxrFcosConfig, CxrFcosForObjectDetection),
+):
+    # A process that has opened a folder by its own code knows these names already.
+    AutoConfig.register(_config.model_type, _config, exist_ok=True)
+    AutoModelForObjectDetection.register(_config, _network, exist_ok=True)
+    AutoImageProcessor.register(
+        _config,
+        # transformers takes torchvision's kind where there is one, and says so where there is not.
+        image_processor_classes={"pil": CxrImageProcessor, "torchvision": CxrImageProcessor},
+        exist_ok=True,
+    )

@@ -16,6 +16,7 @@ import argparse
 import copy
 import multiprocessing
 import os
+import resource
 import time
 from collections.abc import Callable
 from functools import partial
@@ -386,14 +387,15 @@ def cxrssl_step(name: str, batch: Batch, size_px: int) -> Callable[[], None]:
 
 
 def serve(build: Callable[[], Callable[[], None]], pipe: Connection) -> None:
-    """Make a step for each message, and answer with its seconds."""
+    """Make a step for each message, and answer with its seconds and the peak memory so far."""
     torch.set_num_threads(THREADS)
     torch.manual_seed(0)
     step = build()
     while pipe.recv():  # until it is False
         start = time.perf_counter()
         step()
-        pipe.send(time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        pipe.send((seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20))
 
 
 def compare(name: str, rounds: int, batch: int, size_px: int) -> bool:
@@ -411,11 +413,12 @@ def compare(name: str, rounds: int, batch: int, size_px: int) -> bool:
         context.Process(target=serve, args=(build, there), daemon=True).start()
         there.close()  # so that a side that fails ends the comparison
     seconds: dict[str, list[float]] = {side: [] for side in pipes}
+    peak_gib = dict.fromkeys(pipes, 0.0)
     skipped = min(2, rounds - 1)  # the first steps find their memory
     for number in range(rounds + skipped):
         for side, pipe in pipes.items():
             pipe.send(True)
-            took = pipe.recv()
+            took, peak_gib[side] = pipe.recv()
             if number >= skipped:
                 seconds[side].append(took)
     for pipe in pipes.values():
@@ -428,7 +431,8 @@ def compare(name: str, rounds: int, batch: int, size_px: int) -> bool:
     of_peer, of_simclr = ratio("peer"), ratio("simclr")
     print(
         f"{method['name']:9s} {median(seconds['cxrssl']):6.2f} s a step, {of_peer:5.2f} of its "
-        f"peer's; {of_simclr:5.2f} of SimCLR's, where it must compute {must:.2f}",
+        f"peer's; {of_simclr:5.2f} of SimCLR's, where it must compute {must:.2f}; memory "
+        f"{peak_gib['cxrssl']:.2f} GiB, {peak_gib['peer']:.2f}, {peak_gib['simclr']:.2f}",
         flush=True,
     )
     return of_peer <= BAR and of_simclr <= BAR * must

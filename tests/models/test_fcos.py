@@ -202,11 +202,12 @@ def test_half_precision_makes_results_of_full_precision() -> None:
 def test_nms_is_that_which_is_set() -> None:
     model = detector(fcos()).model.eval()
     image = [torch.rand(3, 64, 64)]
+    numbers = []
     with torch.no_grad():
-        few = model(image)[0]["boxes"]
-        family.set_nms(model, iou=1.0, most=1000)
-        many = model(image)[0]["boxes"]
-    assert len(few) == 20 < len(many)
+        for iou, most in ((0.5, 20), (0.5, 1000), (1.0, 1000)):
+            family.set_nms(model, iou=iou, most=most)
+            numbers.append(len(model(image)[0]["boxes"]))
+    assert numbers[0] == 20 < numbers[1] < numbers[2]
 
 
 def test_a_saved_detector_computes_the_same_when_loaded(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from cxrssl.metrics.representation import (
     knn_consistency,
     linear_probe,
     rankme,
+    spread,
     uniformity,
 )
 
@@ -28,6 +29,18 @@ def test_alignment_is_the_mean_squared_distance_on_the_sphere() -> None:
     first = torch.tensor([[2.0, 0.0], [0.0, 1.0]])
     second = torch.tensor([[0.0, 5.0], [0.0, 3.0]])
     assert alignment(first, second) == pytest.approx((2 + 0) / 2)
+
+
+def test_spread_is_the_formula_and_0_for_one_direction() -> None:
+    rows = torch.randn(40, 7, generator=torch.Generator().manual_seed(0)) + 0.5
+    unit = [[float(x) / math.hypot(*map(float, row)) for x in row] for row in rows]
+    columns = [np.array([row[place] for row in unit]) for place in range(7)]
+    expected = math.sqrt(7) * float(np.mean([column.std() for column in columns]))
+    assert float(spread(rows)) == pytest.approx(expected, abs=1e-6)
+    lengths = torch.rand(40, 1, generator=torch.Generator().manual_seed(1)) + 0.5
+    assert float(spread(rows[:1] * lengths)) == pytest.approx(0, abs=1e-6)
+    isotropic = torch.randn(4000, 64, generator=torch.Generator().manual_seed(2))
+    assert float(spread(isotropic)) == pytest.approx(1, abs=0.02)
 
 
 def test_uniformity_is_the_formula_over_all_pairs() -> None:

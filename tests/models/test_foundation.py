@@ -22,10 +22,12 @@ from transformers import (
 )
 
 from cxrssl.core.errors import DataError, TransferError
+from cxrssl.core.images import Intensity
 from cxrssl.models.backbone import pyramid_body
 from cxrssl.models.foundation_names import with_timm_names
 from cxrssl.models.initial_weights import published_start, stated_terms
 from cxrssl.models.patches import with_patches_of
+from cxrssl.models.stated_levels import other_levels
 from cxrssl.models.weights import is_source, transfer
 
 ARCHITECTURE = "vit_small_patch14_dinov2"
@@ -242,3 +244,25 @@ def test_terms_are_those_that_a_file_or_timm_states(tmp_path: Path) -> None:
     assert stated_terms("published", "resnet50", file, None).licence is None
     assert stated_terms("imagenet", "vit_small_patch14_dinov2", None, None).licence == "apache-2.0"
     assert stated_terms("random", "resnet50", None, None).licence is None
+
+
+def test_grey_levels_other_than_those_of_the_weights_are_told(tmp_path: Path) -> None:
+    weights, recipe = tmp_path / "model.safetensors", Intensity(True, 0.449, 0.226)
+    assert other_levels(weights, recipe, source="here") is None  # nothing is stated
+    (tmp_path / "config.json").write_text(
+        json.dumps(
+            {"pretrained_cfg": {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}}
+        )
+    )
+    assert other_levels(weights, recipe, source="here") is None
+    assert other_levels(weights, Intensity(True, 0.5, 0.25), source="here") == (
+        "here was trained on grey levels normalised by mean 0.449 and standard deviation 0.226 "
+        "(over its colours), and the recipe has 0.5 and 0.25. Set intensity.mean and "
+        "intensity.std to these, unless it is meant."
+    )
+    stated = tmp_path / "preprocessor_config.json"  # that of transformers is the nearer one
+    stated.write_text(json.dumps({"image_mean": [0.53, 0.53, 0.53], "image_std": [0.26] * 3}))
+    assert "mean 0.53 and" in str(other_levels(weights, recipe, source="here"))
+    for damaged in ("[", json.dumps({"image_mean": ["a"], "image_std": 0.2}), "[" * 10_000):
+        stated.write_text(damaged)
+        assert other_levels(weights, recipe, source="here") is None

@@ -85,9 +85,13 @@ def test_a_chunk_is_halved_until_it_fits_and_the_gradient_stays(
     chunked, halved, gradient, network = gradient_in(4, couples)
     assert gradient.chunk_images == 3  # 12, 6, 3
     assert chunked.keys() == losses.keys()
-    assert set(losses) == ({"loss"} if couples == "batch" else {"distance", "size", "loss"})
-    for name, loss in losses.items():
-        assert float(chunked[name]) == pytest.approx(float(loss), abs=1e-12)
+    parts = {"loss"} if couples == "batch" else {"distance", "size", "loss"}
+    assert set(losses) == parts | {"spread"}
+    for name in parts:
+        assert float(chunked[name]) == pytest.approx(float(losses[name]), abs=1e-12)
+    # Where a batch is compared as a whole, its spread is that of the whole; else a chunk's mean.
+    apart = abs(float(chunked["spread"] - losses["spread"]))
+    assert apart < 1e-6 if couples == "batch" else 1e-3 < apart < 0.5
     assert torch.allclose(halved, expected, rtol=0, atol=1e-12)
     assert float(expected.abs().max()) > 1e-4
     # What tried and failed left no trace: four chunks, each once with its graph.

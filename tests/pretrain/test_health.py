@@ -16,6 +16,7 @@ from cxrssl.core.pixels import rescaled
 from cxrssl.data.loaders import network_input
 from cxrssl.data.store import Store
 from cxrssl.metrics.representation import rankme
+from cxrssl.pretrain import pretrain
 from cxrssl.pretrain.health import (
     HealthCheck,
     batches_of,
@@ -23,6 +24,7 @@ from cxrssl.pretrain.health import (
     first_half,
     health_check,
     narrowing,
+    shrinking,
 )
 from cxrssl.pretrain.pool import pool_images
 from cxrssl.pretrain.start import build_pretext
@@ -157,6 +159,29 @@ def test_few_dimensions_left_are_told_and_a_usual_loss_is_not() -> None:
     assert narrowing(14.0, 39.0) is None
     assert narrowing(20.0, 1.9) is None
     assert "RankMe 3.1, 34.5 at the start" in str(narrowing(3.1, 34.5))
+
+
+def test_heads_that_send_all_to_one_place_are_told() -> None:
+    assert shrinking([]) is None  # a method that compares nothing, or a run of an earlier version
+    assert shrinking([0.02, 0.4]) is None
+    assert "spread of what the loss compares is 0.020" in str(shrinking([0.4, 0.02]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("peak_lr", "is_told"), [(0.0005, False), (0.03, True)])
+def test_a_run_whose_heads_collapse_is_warned_and_another_is_not(
+    peak_lr: float,
+    is_told: bool,
+    store_folder: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    changes = ("epochs=15", "max_steps=75", f"optim.peak_lr={peak_lr}", "method.momentum=0.5")
+    recipe = pretrain_recipe(store_folder, *changes, "health_images=16", name="moco_smoke")
+    pretrain(recipe, tmp_path / "run", resume=False)
+    assert ("heads have collapsed" in capfd.readouterr().err) == is_told
+    last = [line["spread"] for line in read_log(tmp_path / "run") if "spread" in line][-1]
+    assert (last < 0.1) == is_told
 
 
 def test_a_run_that_an_earlier_version_began_has_no_probe_at_its_start() -> None:

@@ -17,6 +17,7 @@ from cxrssl.pretrain import pretrain
 from cxrssl.pretrain.preview import preview
 from cxrssl.pretrain.start import build_pretext
 from cxrssl.pretrain.timing import seconds_an_image
+from cxrssl.run.log import read_log
 from support import METHOD_RECIPES, old_form, pretrain_recipe
 
 SHORT = ("max_steps=6", "epochs=3", "log_every_steps=1", "checkpoint_every_steps=2")
@@ -63,6 +64,9 @@ def test_a_method_runs_and_goes_on_bit_for_bit_after_an_interrupt(
 
     metrics = json.loads((tmp_path / "whole/metrics.json").read_text())
     pretext, _ = build_pretext(recipe)
+    losses = [line for line in read_log(tmp_path / "whole") if "lr" in line]
+    compares = recipe.method.name not in ("jigsaw", "position")
+    assert [("spread" in line) for line in losses] == [compares] * 6
     method = {"name": recipe.method.name, "title": pretext.title, "paper": pretext.paper}
     assert metrics["method"] == method
     assert metrics.get("chance_loss") == pretext.chance_loss(recipe.batch_size)

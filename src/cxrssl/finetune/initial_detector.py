@@ -25,8 +25,10 @@ from cxrssl.models.initial_weights import (
     stated_terms,
 )
 from cxrssl.models.partial_start import replace_stages
+from cxrssl.models.stated_levels import other_levels
 from cxrssl.models.weights import TransferRecord, transfer
 from cxrssl.run.memory import allocate_gradients, training_layout
+from cxrssl.run.processes import warn_in_main_process
 from cxrssl.run.seed import INITIALISATION, seed_torch, tensor_seed
 
 
@@ -127,7 +129,7 @@ def _transfers(detector: Detector, recipe: FinetuneRecipe) -> Iterator[TransferR
         case "mean_var" if init.backbone is not None:
             pass  # drawn like the backbone
         case "imagenet" | "mean_var" | "published":
-            weights, source = _body_weights(init.start, architecture, named)
+            weights, source = _body_weights(recipe, named)
             yield transfer(body, weights, source=source, terms=terms)
         case "coco":
             weights, source = coco_detector(architecture, named.file)
@@ -151,14 +153,16 @@ def _transfers(detector: Detector, recipe: FinetuneRecipe) -> Iterator[TransferR
         yield transfer(body, weights, source=location.source)
 
 
-def _body_weights(
-    start: str, architecture: str, named: FetchedWeights
-) -> tuple[dict[str, Tensor], str]:
+def _body_weights(recipe: FinetuneRecipe, named: FetchedWeights) -> tuple[dict[str, Tensor], str]:
     """Return the weights of a body that others trained, and their source."""
-    if named.file is None or start == "imagenet":
+    architecture = recipe.model.backbone
+    if named.file is None or recipe.init.start == "imagenet":
         weights, source = imagenet_start(architecture, named.file)
         return weights, named.source or source
     assert named.source is not None
+    note = other_levels(named.file, recipe.intensity.treatment, source=named.source)
+    if note is not None:
+        warn_in_main_process(note)
     return published_start(architecture, named.file, source=named.source), named.source
 
 

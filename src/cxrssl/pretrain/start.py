@@ -26,9 +26,11 @@ from cxrssl.models.initial_weights import (
     stated_terms,
 )
 from cxrssl.models.patches import patch_px
+from cxrssl.models.stated_levels import other_levels
 from cxrssl.models.weights import NOT_STATED, Terms, transfer
 from cxrssl.pretrain.methods import AnyMethod, method_on
 from cxrssl.run.memory import is_out_of_memory
+from cxrssl.run.processes import warn_in_main_process
 from cxrssl.run.seed import INITIALISATION, seed_torch
 from cxrssl.ssl.maps import map_side
 
@@ -132,7 +134,7 @@ def _weights(
         case "random":
             return None
         case "imagenet" | "coco" | "published":
-            return _published(body)
+            return _published(body, intensity)
         case "run":
             assert body.weights is not None  # the schema wants one
             location = fetch(body.weights)
@@ -147,13 +149,16 @@ def _weights(
             assert_never(body.start)
 
 
-def _published(body: BodySection) -> tuple[dict[str, Tensor], str, Terms]:
+def _published(body: BodySection, intensity: Intensity) -> tuple[dict[str, Tensor], str, Terms]:
     """Return weights that others trained, their source and terms."""
     named = fetch_weights(body.weights)
     terms = stated_terms(body.start, body.backbone, named.file, named.licence)
     if body.start == "published":
         assert named.file is not None  # the schema wants one
         assert named.source is not None
+        note = other_levels(named.file, intensity, source=named.source)
+        if note is not None:
+            warn_in_main_process(note)
         weights = published_start(body.backbone, named.file, source=named.source)
         return weights, named.source, terms
     start = coco_start if body.start == "coco" else imagenet_start

@@ -13,6 +13,7 @@ from accelerate import PartialState
 from accelerate.state import AcceleratorState, GradientState
 from accelerate.utils import GradientAccumulationPlugin, broadcast, gather_object
 from rich.console import Console
+from rich.markup import escape
 from torch import Tensor, nn
 
 from cxrssl.core.devices import check_architecture, has_accelerator
@@ -260,7 +261,14 @@ def missing_processes(
 
 def warn(text: str) -> None:
     """Print a warning that can't be overlooked, on stderr."""
-    Console(stderr=True).print(f"[bold red]WARNING:[/] {text}", highlight=False, soft_wrap=True)
+    line = f"[bold red]WARNING:[/] {escape(text)}"
+    Console(stderr=True).print(line, highlight=False, soft_wrap=True)
+
+
+def warn_in_main_process(text: str) -> None:
+    """Print a warning that every process finds, once."""
+    if PartialState().is_main_process:
+        warn(text)
 
 
 def clip_gradients(accelerator: Accelerator, network: nn.Module, clip_norm: float | None) -> None:

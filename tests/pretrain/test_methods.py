@@ -30,7 +30,14 @@ def products(run: Path) -> dict[str, bytes]:
     return {str(path.relative_to(run)): path.read_bytes() for path in files}
 
 
-@pytest.mark.parametrize("name", METHOD_RECIPES)
+# Two of them soon, all of them with the slow tests.
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in ("smoke", "moco_smoke") else pytest.mark.slow)
+        for name in METHOD_RECIPES
+    ],
+)
 def test_a_method_runs_and_goes_on_bit_for_bit_after_an_interrupt(
     name: str, store_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

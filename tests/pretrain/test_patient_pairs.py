@@ -163,7 +163,7 @@ def test_pools_without_pairs_are_refused(films: Path) -> None:
 def test_the_health_of_a_run_is_measured_on_two_views_of_one_film(films: Path) -> None:
     recipe = recipe_of(films)
     images, plan = pool_images(Store(films), recipe)
-    check = health_check(images, plan, recipe, measures=True)
+    check = health_check(images, plan, recipe, "batch", rank=0, num_processes=1)
     assert all(check.images.films(Visit(0, place)) == (place, place) for place in range(12))
 
 

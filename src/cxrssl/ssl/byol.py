@@ -52,8 +52,11 @@ class BYOL(nn.Module):
         return {"loss": distance.mean()}
 
     def compared(self, outputs: Outputs) -> Tensor:
-        """Return the predictions [B, D] of the first views."""
-        return outputs[0]
+        """Return the targets [B, D] of the first views.
+
+        Predictions may be alike as long as little can be predicted.
+        """
+        return outputs[2]
 
     def after_step(self, done: float) -> None:
         """Move the copy towards the encoder, the less the more of the run is done."""

@@ -96,8 +96,8 @@ class PixPro(nn.Module):
         return {"loss": loss + 0 * sum(rows.mean() for rows in outputs[4:])}
 
     def compared(self, outputs: Outputs) -> Tensor:
-        """Return the predictions [BN, D] of the first views' places."""
-        return outputs[0].flatten(0, 1)
+        """Return the targets [BN, D] of the first views' places."""
+        return outputs[2].flatten(0, 1)
 
     def after_step(self, done: float) -> None:
         """Move the copy towards the encoder, the less the more of the run is done."""

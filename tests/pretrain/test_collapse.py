@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 
 from cxrssl.data.loaders import method_input
 from cxrssl.data.sampling import Visit
 from cxrssl.data.store import Store
+from cxrssl.metrics.representation import spread
 from cxrssl.models.backbone import NUM_CHANNELS
 from cxrssl.pretrain.pool import pool_images
 from cxrssl.pretrain.start import build_pretext
@@ -17,7 +18,7 @@ from cxrssl.ssl.pretext import Batch, Losses, Outputs
 from cxrssl.ssl.simsiam import SimSiam
 from support import pretrain_recipe
 
-BATCH, LENGTH = 16, 128
+BATCH = 16
 
 
 class WithGradientToTargets(SimSiam):
@@ -27,15 +28,6 @@ class WithGradientToTargets(SimSiam):
         first, second, first_target, second_target = outputs
         predictions, targets = torch.cat([first, second]), torch.cat([second_target, first_target])
         return {"loss": -functional.cosine_similarity(predictions, targets, dim=1).mean()}
-
-
-def spread(rows: Tensor) -> float:
-    """Return the deviation of rows of unit length, times sqrt(D): 0 if equal, 1 if Gaussian.
-
-    So do the authors watch for a collapse: arXiv 2011.10566, section 4.1.
-    """
-    deviation = functional.normalize(rows, dim=1).std(dim=0).mean()
-    return float(deviation.detach()) * LENGTH**0.5
 
 
 def trained(
@@ -58,7 +50,7 @@ def trained(
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    return float(loss.detach()), spread(torch.cat(outputs[2:]))
+    return float(loss.detach()), float(spread(torch.cat(outputs[2:]).detach()))
 
 
 @pytest.mark.slow

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from cxrssl.core.errors import TrainingError
 from cxrssl.core.images import Intensity
+from cxrssl.metrics.representation import spread
 from cxrssl.pretrain import pretrain
-from cxrssl.pretrain.gradient import Gradient
+from cxrssl.pretrain.gradient import Gradient, outputs_of
 from cxrssl.run.memory import is_out_of_memory
 from cxrssl.run.processes import start_accelerator
 from cxrssl.ssl.byol import BYOL
@@ -53,8 +54,8 @@ class Limited(nn.Module):
         size = (first * batch["weight"][:, None]).square().mean()
         return {"distance": distance, "size": size}
 
-    def compared(self, outputs: Outputs) -> Tensor:
-        return outputs[0]
+    def compared(self, outputs: Outputs) -> tuple[Tensor]:
+        return (outputs[0],)
 
     def after_step(self, _done: float) -> None:
         pass
@@ -100,6 +101,27 @@ def test_a_chunk_is_halved_until_it_fits_and_the_gradient_stays(
     assert "memory runs out at 12 images at once: going on in chunks of 6" in stderr
     assert "going on in chunks of 3" in stderr
     assert "max_chunk_images=3" in stderr
+
+
+def test_chunks_of_one_image_have_no_spread_and_a_last_one_is_left_out() -> None:
+    _, _, gradient, network = gradient_in(12, "images")
+    pixels = torch.randint(0, 256, (3, 2, 1, 16, 16), dtype=torch.uint8)
+    batch = {"views": pixels, "weight": torch.ones(3).double()}
+    gradient.chunk_images = 1
+    assert "spread" not in gradient.backward(batch, step=0)
+    gradient.chunk_images = 2
+    found = gradient.backward(batch, step=0)["spread"]
+    first = outputs_of(network, {"views": pixels[:2]}, INTENSITY)[0]
+    assert float(found) == pytest.approx(float(spread(first.detach())), abs=1e-6)
+
+
+def test_a_chunk_that_batch_norm_cannot_normalise_is_explained(
+    store_folder: Path, tmp_path: Path
+) -> None:
+    changes = ("views.size_px=32", "max_chunk_images=1", "max_steps=1", "epochs=1")
+    recipe = pretrain_recipe(store_folder, *changes, name="moco_smoke")
+    with pytest.raises(TrainingError, match=r"chunk of 1 image.* max_chunk_images .* larger views"):
+        pretrain(recipe, tmp_path / "run", resume=False)
 
 
 def test_the_loss_of_several_parts_is_their_sum() -> None:

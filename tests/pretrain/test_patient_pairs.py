@@ -148,8 +148,16 @@ def test_the_patients_are_counted_and_said(films: Path) -> None:
     assert [images.films(Visit(epoch, 0)) for epoch in range(3)] == [(0, 0)] * 3
 
 
+def test_fewer_patients_than_a_batch_are_said(films: Path) -> None:
+    few, recipe = with_patients(Store(films), ["a", "b", "c"] * 4), recipe_of(films)
+    images, _ = pool_images(few, recipe)
+    assert notes(images, recipe)[1].startswith("These are fewer patients than batch_size, 4: every")
+
+
 def test_pools_without_pairs_are_refused(films: Path) -> None:
     store, recipe = Store(films), recipe_of(films)
+    with pytest.raises(DataError, match=r"all 12 images .* of one patient: .* --patient-from"):
+        pool_images(with_patients(store, ["a"] * 12), recipe)
     with pytest.raises(
         DataError, match=r"knows no patient of the pool's 12 .* --patient-from REGE"
     ):

@@ -285,7 +285,7 @@ def test_a_card_names_the_licence_of_the_weights_before_and_what_was_resampled()
     assert "It started from published weights, hf-hub:org/rad@c0ffee." in card
     assert "The start was published weights, hf-hub:org/rad@c0ffee. What was loaded" in card
     assert r"from: hf-hub:org/rad@c0ffee, licence mit\|\*x\*." in card
-    assert "from: w.safetensors, by its header from timm/x@1, licence not stated." in card
+    assert "from: w.safetensors, by its header from timm/x@1, licence not stated here: see" in card
     assert "other size: `pos_embed`, 1 x 1370 x 8 to 1 x 1025 x 8." in card
     assert ModelCard(card).data.base_model == "org/rad"
     pretext = replace(

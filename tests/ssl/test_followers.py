@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from cxrssl.ssl.followers import Queue, follow, follower
+from cxrssl.ssl.followers import Queue, follow, follower, in_groups, random_groups
 
 
 def test_a_follower_of_one_that_stands_still_comes_nearer_by_the_closed_form() -> None:
@@ -44,6 +44,23 @@ def test_a_queue_replaces_the_oldest_rows_first() -> None:
         queue.put(rows, torch.tensor([2 * number, 2 * number + 1]))
         assert queue.images.tolist() == images
     assert queue.rows[:, 0].tolist() == [3.0, 3.0, 4.0, 4.0, 2.0, 2.0]
+
+
+def test_images_are_embedded_in_two_random_groups_and_few_in_one() -> None:
+    for num_images, sizes in ((2, [2]), (3, [3]), (4, [2, 2]), (7, [4, 3])):
+        groups, seen = random_groups(num_images), []
+
+        def embed(images: Tensor, seen: list[int] = seen) -> tuple[Tensor, ...]:
+            seen.append(len(images))
+            return images + 1, images * len(images)
+
+        images = torch.arange(float(num_images))[:, None]
+        more, times = in_groups(embed, images, groups)
+        assert seen == sizes
+        assert torch.equal(more, images + 1)
+        expected = {int(row): len(group) for group in groups for row in group}
+        assert times.flatten().tolist() == [row * expected[row] for row in range(num_images)]
+        assert sorted(torch.cat(list(groups)).tolist()) == list(range(num_images))
 
 
 def test_what_is_carried_on_is_in_the_state() -> None:

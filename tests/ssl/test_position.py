@@ -78,7 +78,7 @@ def test_a_recipe_without_an_answer_is_refused(changes: list[str], message: str)
         (
             "position_smoke",
             ["views.size_px=100", "method.patch_px=65"],
-            r"method\.patch_px is 65, more than the store's 64 px\. .* larger --size\.$",
+            r"size_px is 100, and the store has 64 px: a patch of 65 px .* larger --size\.$",
         ),
         (
             "jigsaw_smoke",

@@ -23,6 +23,7 @@ MixAlpha = Annotated[float, Field(ge=0.1, le=100)]
 Positives = Literal["image", "patient"]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 Weight = Annotated[float, Field(ge=0)]
+PositiveWeight = Annotated[float, Field(gt=0)]
 # Of 2 x 2 places each is a quarter of the view: there is next to nothing to match.
 LEAST_MAP_SIDE = 3
 
@@ -173,9 +174,9 @@ class VicregSection(Method):
     expander_hidden: Width
     """Both hidden layers of the expander, which has three."""
     expander_outputs: Width
-    invariance: Weight
+    invariance: PositiveWeight
     """Weight of the distance of an image's two views."""
-    variance: Weight
+    variance: PositiveWeight
     """Weight of what the deviation of each output lacks of 1 over the batch."""
     covariance: Weight
     """Weight of the squared covariances of different outputs over the batch."""
@@ -189,7 +190,8 @@ class PixproSection(Method):
     projector_outputs: Width
     momentum: Momentum
     """Fraction of itself that the slow copy keeps in the first step; it rises to 1."""
-    pair_distance: float = Field(gt=0, le=10)
+    # For much less most views have no pair, and nothing is learnt.
+    pair_distance: float = Field(ge=0.3, le=10)
     """How near two places of the views must be in the image to be a pair, in diagonals of the
     larger of their cells."""
     sharpness: float = Field(ge=1, le=10)
@@ -286,11 +288,13 @@ class PositionSection(Method):
         return _flip_fault(views) or super().fault(batch_size, views)
 
     def store_fault(self, store_px: int, views: ViewRanges) -> str | None:
-        """Return a fault if a patch has more pixels than the stored image."""
-        if self.patch_px > store_px:
+        """Return a fault if patches would be of an enlarged image."""
+        if views.size_px > store_px:
             return (
-                f"method.patch_px is {self.patch_px}, more than the store's {store_px} px. Set it "
-                f"to at most {store_px}, views.size_px with it, or ingest with a larger --size"
+                f"views.size_px is {views.size_px}, and the store has {store_px} px: a patch of "
+                f"{self.patch_px} px would have more pixels than the store has there. Set "
+                f"views.size_px to at most {store_px}, method.patch_px with it, or ingest with a "
+                "larger --size"
             )
         return super().store_fault(store_px, views)
 

@@ -98,6 +98,12 @@ def patient_pairs(patients: Sequence[str], cut: TwoViews) -> PatientPairs:
     for place, number in enumerate(numbers):
         films[number] = (*films.get(number, ()), place)
     pairs = PatientPairs(cut, numbers, films, num_unknown=list(patients).count(""))
+    if len(films) == 1:
+        raise DataError(
+            f"method.positives is patient, and all {len(patients):,} images of the pool are of one "
+            "patient: there is nothing to tell them from. Check the column patient, or the "
+            "expression that was given to --patient-from."
+        )
     if not pairs.num_pairs:
         raise DataError(
             f"method.positives is patient, and none of the {len(first):,} patients of the pool's "

@@ -100,14 +100,14 @@ def health_of(features: Tensor, first: Tensor, second: Tensor, labels: Labels | 
 
 
 def spread(rows: Tensor) -> Tensor:
-    """Return how far the directions of rows [R, D] differ: 0 if equal, about 1 if isotropic.
+    """Return how far the directions of rows [R, D], R >= 2, differ: 0 if equal, 1 if isotropic.
 
     That is the deviation of each number of rows of unit length, averaged, times sqrt(D).
 
     Source: SimSiam, arXiv 2011.10566, section 4.1.
     """
     unit = functional.normalize(rows.float(), dim=1)
-    deviation: Tensor = unit.std(dim=0, correction=0).mean()
+    deviation: Tensor = unit.std(dim=0).mean()
     return deviation * math.sqrt(rows.shape[1])
 
 

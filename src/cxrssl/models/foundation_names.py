@@ -49,7 +49,7 @@ _OUTSIDE = {
 def check_architecture(architecture: str, config: Mapping[str, Any], *, source: str) -> None:
     """Check that transformers' configuration of a DINOv2 is that of a timm architecture.
 
-    Shapes of tensors do not tell how many heads there are.
+    Shapes of tensors do not tell how many heads there are, nor which function follows a layer.
 
     Raises:
         TransferError: If it is not.
@@ -68,7 +68,11 @@ def check_architecture(architecture: str, config: Mapping[str, Any], *, source: 
         "num_attention_heads": getattr(blocks[0].attn, "num_heads", None),
         "patch_size": patches.patch_size[0],  # type: ignore[union-attr]
     }
-    others = [f"{key} {config.get(key)!r}" for key in expected if config.get(key) != expected[key]]
+    # What shapes don't tell, and timm's DINOv2 has; transformers' own where a file leaves it out.
+    expected |= {"hidden_act": "gelu", "layer_norm_eps": 1e-6, "use_swiglu_ffn": False}
+    usual = {"hidden_act": "gelu", "layer_norm_eps": 1e-6, "use_swiglu_ffn": False}
+    found = {key: config.get(key, usual.get(key)) for key in expected}
+    others = [f"{key} {found[key]!r}" for key in expected if found[key] != expected[key]]
     if others:
         listed = ", ".join(f"{key} {value}" for key, value in expected.items())
         raise TransferError(
@@ -88,14 +92,16 @@ def with_timm_names(state: Mapping[str, Tensor], *, source: str) -> dict[str, Te
         source: Its name in messages.
 
     Raises:
-        TransferError: If a block has one or two of query, key and value, or two tensors would have
-            one name.
+        TransferError: If a block has one or two of query, key and value, or unequal ones, or two
+            tensors would have one name.
     """
     wrapper = next((text for text in _WRAPPERS if f"{text}{_PATCHES}" in state), None)
     named = dict(state) if wrapper is None else _from_transformers(state, wrapper, source=source)
     if "register_tokens" not in named or "pos_embed" not in named or "cls_token" not in named:
         return named
     positions = named["pos_embed"]
+    if positions.ndim != 3 or named["cls_token"].shape != positions[:, :1].shape:
+        return named  # for the audit, which finds other shapes
     return {
         **{key: tensor for key, tensor in named.items() if key != "register_tokens"},
         "reg_token": named["register_tokens"],
@@ -131,6 +137,13 @@ def _from_transformers(
             raise TransferError(
                 f"{source} holds no {' and no '.join(missing)} for {target}. Nothing was loaded. "
                 "Take the whole file of transformers' Dinov2Model."
+            )
+        shapes = {tuple(tensor.shape) for tensor in parts.values()}
+        if len(shapes) > 1 or () in shapes:
+            raise TransferError(
+                f"{source}: query, key and value of {target} have the shapes "
+                f"{printable(str(sorted(shapes)))[:200]}. Nothing was loaded. Expected three equal "
+                "ones."
             )
         named[target] = torch.cat([parts[part] for part in ("query", "key", "value")])
     return named

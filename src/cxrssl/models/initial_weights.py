@@ -32,6 +32,7 @@ from cxrssl.models.backbone import (
     timm_weights,
 )
 from cxrssl.models.foundation_names import check_architecture, with_timm_names
+from cxrssl.models.stages import check_same_network
 from cxrssl.models.untrusted_config import read_mapping
 from cxrssl.models.weights import Terms
 
@@ -52,7 +53,12 @@ def imagenet_start(architecture: str, file: Path | None) -> tuple[dict[str, Tens
     Raises:
         TransferError: If they are not to be had.
     """
-    return imagenet_weights(architecture) if file is None else (read_tensors(file), str(file))
+    if file is None:
+        return imagenet_weights(architecture)
+    _check_header(architecture, file, source=str(file))
+    weights = read_tensors(file)
+    check_same_network(architecture, weights, source=str(file))
+    return weights, str(file)
 
 
 def published_start(architecture: str, file: Path, *, source: str) -> dict[str, Tensor]:
@@ -69,22 +75,41 @@ def published_start(architecture: str, file: Path, *, source: str) -> dict[str, 
         DataError: If the config.json is not JSON.
     """
     check_published(architecture, file, source=source)
-    return with_timm_names(read_tensors(file), source=source)
+    weights = with_timm_names(read_tensors(file), source=source)
+    check_same_network(architecture, weights, source=source)
+    return weights
 
 
 def check_published(architecture: str, file: Path, *, source: str) -> None:
-    """Check, without reading the tensors, that a file's `config.json` is of an architecture.
+    """Check, without reading the tensors, that a file is of an architecture, as far as it says so.
+
+    Its header may, and a `config.json` beside it.
 
     Raises:
         TransferError: If it is of another one, or of a kind that is not known here.
         DataError: If it is not JSON.
     """
     check_known(architecture)
+    _check_header(architecture, file, source=source)
     config_file = file.parent / "config.json"
     if file.name == "model.safetensors" and config_file.is_file():
         expected = "Expected the config.json of a timm repository or of transformers' DINOv2."
         config = read_mapping(config_file, source=source, expected=expected)
         _check_architecture(architecture, config, source=source)
+
+
+def _check_header(architecture: str, file: Path, *, source: str) -> None:
+    """Check that a safetensors file says of no other architecture that its tensors are of it.
+
+    Raises:
+        TransferError: If it does.
+    """
+    found = _header(file).get("architecture", architecture)
+    if found.partition(".")[0] != architecture.partition(".")[0]:
+        raise TransferError(
+            f"{source} says that it holds weights of {found}; the recipe has a {architecture}. Set "
+            f"body.backbone (pretrain) or model.backbone (finetune) to {found}."
+        )
 
 
 def _check_architecture(architecture: str, config: Mapping[str, Any], *, source: str) -> None:
@@ -93,8 +118,8 @@ def _check_architecture(architecture: str, config: Mapping[str, Any], *, source:
     Raises:
         TransferError: If it is of another one, or of a kind that is not known here.
     """
-    if "architecture" in config:
-        found = printable(str(config["architecture"]))[:_MOST_LETTERS].partition(".")[0]
+    if isinstance(config.get("architecture"), str):
+        found = printable(str(config["architecture"])[:_MOST_LETTERS]).partition(".")[0]
         if found != architecture.partition(".")[0]:
             raise TransferError(
                 f"{source} is a {found}; the recipe has a {architecture}. Set body.backbone "
@@ -137,7 +162,7 @@ def _header(file: Path) -> dict[str, str]:
             header = content.metadata() or {}
     except (OSError, SafetensorError):
         return {}  # what reads its tensors says so
-    return {key: printable(text)[:_MOST_LETTERS] for key, text in header.items()}
+    return {key: printable(text[:_MOST_LETTERS]) for key, text in header.items()}
 
 
 def coco_start(architecture: str, file: Path | None) -> tuple[dict[str, Tensor], str]:

@@ -2,12 +2,16 @@
 
 A pyramid needs maps at strides that are powers of two. DINOv2 has patches of 14 px, so its body is
 built with 16 px, and two tensors are resampled as timm resamples them: the patch embedding by the
-pseudo-inverse of resizing (FlexiViT, arXiv 2212.08013, section 3.4), positions bicubically.
+pseudo-inverse of resizing (FlexiViT, arXiv 2212.08013, section 3.4), positions bicubically. Only
+weights with the patches that timm's architecture has are: others are of another network.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+import timm
+import torch
 from timm.layers import resample_abs_pos_embed, resample_patch_embed
 from torch import Tensor, nn
 
@@ -37,8 +41,8 @@ def with_patches_of(
 ) -> tuple[dict[str, Tensor], tuple[Resampled, ...]]:
     """Return weights with the patches and positions of a target, and what was resampled for that.
 
-    Nothing is where the target has no patches, or patches of the same size: positions of another
-    number are then a fault for the audit.
+    Nothing is where the target has no patches, or the weights have not those of its architecture in
+    timm: what is then of another shape is a fault for the audit.
 
     Args:
         target: A timm vision transformer, or what `features_only` makes of it.
@@ -46,14 +50,15 @@ def with_patches_of(
         source: Their origin, for messages.
 
     Raises:
-        TransferError: If the positions are those of no square grid.
+        TransferError: If the positions are not [1, N, F], or those of no square grid.
     """
     network = getattr(target, "model", target)  # where `features_only` puts a transformer
     wanted = getattr(getattr(network, "patch_embed", None), "proj", None)
     found = state.get(_PATCHES)
-    if not isinstance(wanted, nn.Conv2d) or found is None or found.ndim != wanted.weight.ndim:
+    if not isinstance(wanted, nn.Conv2d) or found is None:
         return dict(state), ()
-    if found.shape[-2:] == wanted.weight.shape[-2:]:
+    sides = _architectures_patch(network)
+    if found.shape != (*wanted.weight.shape[:2], *sides) or sides == wanted.weight.shape[-2:]:
         return dict(state), ()
     new = {_PATCHES: resample_patch_embed(found, list(wanted.weight.shape[-2:]))}
     positions = state.get(_POSITIONS)
@@ -72,12 +77,24 @@ def patch_px(model: nn.Module) -> int | None:
     return int(sides[0]) if isinstance(sides, tuple) else None
 
 
+def _architectures_patch(network: Any) -> tuple[int, ...]:  # noqa: ANN401 - a timm network
+    """Return the sides of the patches that timm's architecture of a network has by itself."""
+    with torch.device("meta"):
+        model = timm.create_model(network.pretrained_cfg["architecture"], num_classes=0)
+    return tuple(model.patch_embed.proj.weight.shape[-2:])
+
+
 def _positions(network: nn.Module, positions: Tensor, *, source: str) -> Tensor:
     """Return positions [1, N, F] on the grid of a network, those of its tokens before the grid's.
 
     Raises:
-        TransferError: If they are those of no square grid.
+        TransferError: If they are not [1, N, F], or those of no square grid.
     """
+    if positions.ndim != 3 or len(positions) != 1:
+        raise TransferError(
+            f"{source}: {_POSITIONS} has the shape {tuple(positions.shape)}, not [1, N, F]. "
+            "Nothing was loaded. Use weights of the recipe's architecture."
+        )
     has_own = bool(getattr(network, "no_embed_class", False))
     num_prefix = 0 if has_own else int(network.num_prefix_tokens)  # type: ignore[arg-type]
     num_cells = positions.shape[1] - num_prefix

@@ -8,13 +8,17 @@ from typing import TypeVar
 
 import timm
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cxrssl.core.errors import TransferError
+from cxrssl.core.printable import printable
 from cxrssl.models.published.pyramid_cxr_rcnn import body_names, pyramid_body
 
 _ANY_PX = 224  # of a body of a fixed size; it changes no number but that of positions
 Value = TypeVar("Value", int, float)
+_TRUNK = ("blocks", "stages", "layers")
+# Tables of Swin's, which older files hold and today's timm computes.
+_NOT_TRAINED = ("attn_mask", "relative_position_index", "relative_coords_table")
 
 
 def stages_of(body: nn.Module, architecture: str) -> dict[str, int]:
@@ -64,6 +68,29 @@ def body_parameters(architectures: Iterable[str]) -> dict[str, int]:
     with torch.device("meta"):  # without memory, and without random numbers
         bodies = {name: pyramid_body(name, size_px=_ANY_PX) for name in names}
     return {name: sum(p.numel() for p in body.parameters()) for name, body in bodies.items()}
+
+
+def check_same_network(architecture: str, state: Mapping[str, Tensor], *, source: str) -> None:
+    """Check that weights have nothing inside a network that timm's architecture lacks.
+
+    A deeper network, or one with scales that this one has not, would else arrive in parts.
+
+    Raises:
+        TransferError: If they have.
+    """
+    with torch.device("meta"):
+        known = timm.create_model(architecture).state_dict()
+    extra = sorted(
+        key
+        for key in state
+        if key.split(".")[0] in _TRUNK and key not in known and not key.endswith(_NOT_TRAINED)
+    )
+    if extra:
+        raise TransferError(
+            f"{source} has {len(extra)} tensors inside the network that {architecture} lacks, such "
+            f"as {printable(extra[0])[:200]}: they are of another network. Nothing was loaded. "
+            "Name the architecture of the weights as the recipe's backbone."
+        )
 
 
 def _encoder(architecture: str, *, num_classes: int) -> nn.Module:

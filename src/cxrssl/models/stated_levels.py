@@ -62,4 +62,6 @@ def _mean(values: object, key: str) -> float | None:
     numbers: Any = values.get(key) if isinstance(values, Mapping) else None
     if not isinstance(numbers, list) or not numbers:
         return None
-    return fmean(numbers) if all(type(number) in (int, float) for number in numbers) else None
+    if not all(type(number) in (int, float) and 0 <= number <= 1 for number in numbers):
+        return None
+    return fmean(numbers)

@@ -115,9 +115,9 @@ def transfer(
     if missing or reshaped or not matched:
         raise TransferError(
             f"{source} does not fit the {'detector' if new else 'backbone'}: {_named(missing)} "
-            f"missing, {_named(unexpected)} unexpected, {_named(reshaped)} of another shape, "
-            f"{len(matched)} of {len(expected)} matched. Nothing was loaded. "
-            "Use weights of the same architecture, with the recipe's widths."
+            f"missing, {_named(unexpected)} unexpected, {_named(reshaped)} of another shape or "
+            f"type, {len(matched)} of {len(expected)} matched. Nothing was loaded. "
+            f"{_advice(offered, expected, reshaped)}"
         )
     _check_norms(state, expected, source=source)
     target.load_state_dict(state_before | matched, strict=True)
@@ -136,6 +136,21 @@ def transfer(
     if not record.arrived:
         raise TransferError(f"{source}: tensors read back from the network differ from the file's.")
     return record
+
+
+def _advice(
+    offered: Mapping[str, Tensor], expected: Mapping[str, Tensor], reshaped: Sequence[str]
+) -> str:
+    """Return what to do about tensors that do not fit."""
+    types = {offered[key].dtype for key in reshaped if offered[key].shape == expected[key].shape}
+    if not types:
+        return "Use weights of the same architecture, with the recipe's widths."
+    names = " and ".join(sorted(str(dtype).removeprefix("torch.") for dtype in types))
+    return (
+        f"There are tensors in {names}: write them as float32 first, "
+        "safetensors.torch.save_file({k: v.float() for k, v in load_file(FILE).items()}, "
+        "'weights.safetensors')."
+    )
 
 
 def _by_target_key(

@@ -21,6 +21,7 @@ from cxrssl.ssl.chunks import backward_in_chunks, total
 from cxrssl.ssl.pretext import Losses, Outputs, Pretext
 
 Batch = Mapping[str, Tensor]
+_ONE_VALUE = "Expected more than 1 value per channel"  # torch's words
 
 
 class Gradient:
@@ -56,7 +57,7 @@ class Gradient:
         self._accelerator, self._network, self._pretext = accelerator, network, pretext
         self._intensity, self._seed = intensity, seed
         self.chunk_images, self._remember_chunk = chunk_images, remember_chunk
-        self._spread = dict[str, Tensor]()
+        self._spreads = list[tuple[int, Tensor]]()
 
     def backward(self, batch: Batch, *, step: int) -> Losses:
         """Add a batch's gradient to the parameters and return its loss over all processes.
@@ -67,7 +68,8 @@ class Gradient:
 
         Returns:
             `loss`, its parts by name where the method has several, and `spread` of what it compares
-            if it compares any: the mean over processes and chunks (see `metrics.representation`).
+            (see `metrics.representation`): of the head with the least, the mean over chunks of two
+            images or more and over processes.
 
         Raises:
             TrainingError: If memory runs out and no smaller chunk can be taken.
@@ -92,7 +94,7 @@ class Gradient:
                 means = mean_over_processes(self._accelerator, losses)
                 if len(means) > 1:
                     means["loss"] = total(means)
-                return means | mean_over_processes(self._accelerator, self._spread)
+                return means | mean_over_processes(self._accelerator, self._spread())
             # Outside of `except`, whose traceback still holds the graph that did not fit.
             undo_pass(network, before)
             warn_of_chunk(smaller, ran_out_at=min(self.chunk_images, num_images))
@@ -100,7 +102,7 @@ class Gradient:
 
     def _backward_in_chunks(self, batch: Batch, step: int) -> Losses:
         accelerator, network = self._accelerator, self._network
-        self._spread.clear()
+        self._spreads.clear()
         return backward_in_chunks(
             partial(self._outputs, batch, step),
             partial(self._losses, batch),
@@ -113,16 +115,31 @@ class Gradient:
         )
 
     def _losses(self, batch: Batch, outputs: Outputs, chunk: slice) -> Losses:
-        rows = self._pretext.compared(outputs)
-        if rows is not None:
-            fraction = (chunk.stop - chunk.start) / images_in(batch)
-            share = fraction * spread(rows.detach())
-            self._spread["spread"] = self._spread.get("spread", 0) + share
+        # One row alone has no spread: chunks of an image say nothing.
+        heads = [rows for rows in self._pretext.compared(outputs) if len(rows) > 1]
+        if heads:
+            least = torch.stack([spread(rows.detach()) for rows in heads]).min()
+            self._spreads.append((chunk.stop - chunk.start, least))
         return self._pretext.losses(outputs, part_of(batch, chunk))
+
+    def _spread(self) -> Losses:
+        """Return the mean over the images of a pass, by name; empty if none has a spread."""
+        images = sum(number for number, _ in self._spreads)
+        shares = [number / images * value for number, value in self._spreads]
+        return {"spread": torch.stack(shares).sum()} if shares else {}
 
     def _outputs(self, batch: Batch, step: int, chunk: slice) -> Outputs:
         seed_torch(self._seed, STEP, step, self._accelerator.process_index, chunk.start)
-        return outputs_of(self._network, part_of(batch, chunk), self._intensity)
+        try:
+            return outputs_of(self._network, part_of(batch, chunk), self._intensity)
+        except ValueError as error:
+            if _ONE_VALUE not in str(error):
+                raise
+            raise TrainingError(
+                f"BatchNorm can't normalise a chunk of {chunk.stop - chunk.start} image(s): it has "
+                "one value a channel there. Choose batch_size and max_chunk_images so that no "
+                "chunk, the last one included, has so few, or a larger views.size_px."
+            ) from error
 
 
 def outputs_of(network: nn.Module, batch: Batch, intensity: Intensity) -> Outputs:

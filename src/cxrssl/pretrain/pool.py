@@ -93,6 +93,11 @@ def _pool_ids(store: Store, recipe: PretrainRecipe) -> list[str]:
 def notes(images: PoolImages, recipe: PretrainRecipe) -> list[str]:
     """Return whose films are paired, and what the store has not or the method does not use."""
     lines = [] if images.pairs is None else [images.pairs.line()]
+    if images.pairs is not None and len(images.pairs.films) < recipe.batch_size:
+        lines.append(
+            f"These are fewer patients than batch_size, {recipe.batch_size}: every batch has "
+            "several films of some, which are not told apart."
+        )
     size_px, store_px = recipe.views.size_px, images.store.manifest["size_px"]
     if size_px > store_px:
         lines.append(

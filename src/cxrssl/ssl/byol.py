@@ -51,12 +51,12 @@ class BYOL(nn.Module):
         distance = _distance(first, second_target) + _distance(second, first_target)
         return {"loss": distance.mean()}
 
-    def compared(self, outputs: Outputs) -> Tensor:
+    def compared(self, outputs: Outputs) -> tuple[Tensor]:
         """Return the targets [B, D] of the first views.
 
         Predictions may be alike as long as little can be predicted.
         """
-        return outputs[2]
+        return (outputs[2],)
 
     def after_step(self, done: float) -> None:
         """Move the copy towards the encoder, the less the more of the run is done."""

@@ -102,9 +102,10 @@ class DenseCL(nn.Module):
             "loss_dense": self.dense_weight * of_places,
         }
 
-    def compared(self, outputs: Outputs) -> Tensor:
-        """Return the queries [B, D] of the first views."""
-        return outputs[0]
+    def compared(self, outputs: Outputs) -> tuple[Tensor, ...]:
+        """Return the queries [B, D] of the first views and [BN, D] of their places, if trained."""
+        heads = (outputs[0], 1 - self.dense_weight), (outputs[2].flatten(0, 1), self.dense_weight)
+        return tuple(rows for rows, weight in heads if weight > 0)
 
     def after_step(self, _done: float) -> None:
         """Put the keys of all processes into the queues, and move the copy."""

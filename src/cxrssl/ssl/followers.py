@@ -32,8 +32,12 @@ def follow(follower: nn.Sequential, *parts: nn.Module, momentum: float) -> None:
 
 
 def random_groups(num_images: int) -> tuple[Tensor, ...]:
-    """Return the numbers of images, split at random into two groups: see `in_groups`."""
-    return torch.randperm(num_images).chunk(_NUM_GROUPS)
+    """Return the numbers of images, split at random into two groups: see `in_groups`.
+
+    Fewer than four stay together: BatchNorm can't normalise a group of one image.
+    """
+    order = torch.randperm(num_images)
+    return order.chunk(_NUM_GROUPS) if num_images >= 2 * _NUM_GROUPS else (order,)
 
 
 @torch.no_grad()

@@ -47,8 +47,9 @@ class Jigsaw(nn.Module):
         (scores,) = outputs
         return {"loss": functional.cross_entropy(at_least_float32(scores), batch["order"])}
 
-    def compared(self, _outputs: Outputs) -> None:
-        """Return None: scores of classes are compared with labels."""
+    def compared(self, _outputs: Outputs) -> tuple[()]:
+        """Return nothing: scores of classes are compared with labels."""
+        return ()
 
     def after_step(self, _done: float) -> None:
         """Do nothing: gradients update all there is."""

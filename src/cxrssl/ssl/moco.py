@@ -131,9 +131,9 @@ class MoCo(nn.Module):
     def _contrast(self, queries: Tensor, keys: Tensor, images: Tensor) -> Tensor:
         return against_queue(self.queue, queries, keys, images=images, temperature=self.temperature)
 
-    def compared(self, outputs: Outputs) -> Tensor:
+    def compared(self, outputs: Outputs) -> tuple[Tensor]:
         """Return the queries [B, D] of the first views."""
-        return outputs[0]
+        return (outputs[0],)
 
     def after_step(self, _done: float) -> None:
         """Put the keys of all processes into the queue, and move the copy."""

@@ -95,9 +95,9 @@ class PixPro(nn.Module):
         # What an encoder has behind its map gets a gradient of 0: several processes want one.
         return {"loss": loss + 0 * sum(rows.mean() for rows in outputs[4:])}
 
-    def compared(self, outputs: Outputs) -> Tensor:
+    def compared(self, outputs: Outputs) -> tuple[Tensor]:
         """Return the targets [BN, D] of the first views' places."""
-        return outputs[2].flatten(0, 1)
+        return (outputs[2].flatten(0, 1),)
 
     def after_step(self, done: float) -> None:
         """Move the copy towards the encoder, the less the more of the run is done."""

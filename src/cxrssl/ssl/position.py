@@ -46,8 +46,9 @@ class Position(nn.Module):
         rows = at_least_float32(scores).flatten(0, 1)
         return {"loss": functional.cross_entropy(rows, batch["cell"].flatten())}
 
-    def compared(self, _outputs: Outputs) -> None:
-        """Return None: scores of classes are compared with labels."""
+    def compared(self, _outputs: Outputs) -> tuple[()]:
+        """Return nothing: scores of classes are compared with labels."""
+        return ()
 
     def after_step(self, _done: float) -> None:
         """Do nothing: gradients update all there is."""

@@ -36,17 +36,19 @@ class Pretext(Protocol):
         ...
 
     def losses(self, outputs: Outputs, batch: Batch, /) -> Losses:
-        """Return the parts of the loss, whose sum is trained; one part is called `loss`.
+        """Return the parts of the loss, whose sum is trained; one that is alone is called `loss`.
+
+        Of several the log has the sum as `loss`, so none of them has that name.
 
         No weights take part, and other processes may be asked. Each is the mean over this
         process's images. Pixels in `batch` are the uint8 levels that `forward` got normalised.
         """
         ...
 
-    def compared(self, outputs: Outputs, /) -> Tensor | None:
-        """Return the rows [R, D] whose directions the loss compares, None where it compares none.
+    def compared(self, outputs: Outputs, /) -> tuple[Tensor, ...]:
+        """Return what the loss compares: rows [R, D] a head; nothing where it compares none.
 
-        They point in one direction if the method collapses, which a loss can take for success.
+        Rows of a head point in one direction if it collapses, which a loss can take for success.
         """
         ...
 

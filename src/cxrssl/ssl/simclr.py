@@ -39,9 +39,9 @@ class SimCLR(nn.Module):
         temperature, images = self.temperature, batch["image"]
         return {"loss": nt_xent(first, second, temperature=temperature, images=images)}
 
-    def compared(self, outputs: Outputs) -> Tensor:
+    def compared(self, outputs: Outputs) -> tuple[Tensor]:
         """Return the embeddings [B, D] of the first views."""
-        return outputs[0]
+        return (outputs[0],)
 
     def after_step(self, _done: float) -> None:
         """Do nothing: gradients update all there is."""

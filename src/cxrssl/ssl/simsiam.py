@@ -39,9 +39,9 @@ class SimSiam(nn.Module):
         both_ways = _similarity(first, second_target) + _similarity(second, first_target)
         return {"loss": -both_ways.mean() / 2}
 
-    def compared(self, outputs: Outputs) -> Tensor:
+    def compared(self, outputs: Outputs) -> tuple[Tensor]:
         """Return the embeddings [B, D] of the first views: arXiv 2011.10566, section 4.1."""
-        return outputs[2]
+        return (outputs[2],)
 
     def after_step(self, _done: float) -> None:
         """Do nothing: gradients update all there is."""

@@ -43,20 +43,17 @@ class VICReg(nn.Module):
         return embeddings.chunk(2)
 
     def losses(self, outputs: Outputs, _batch: Batch) -> Losses:
-        """Return the three terms with their weights; `loss` is that of invariance.
-
-        The log has their sum as `loss`.
-        """
+        """Return the three terms with their weights."""
         terms = vicreg(*outputs)
         return {
-            "loss": self.invariance * terms.invariance,
+            "invariance": self.invariance * terms.invariance,
             "variance": self.variance * terms.variance,
             "covariance": self.covariance * terms.covariance,
         }
 
-    def compared(self, outputs: Outputs) -> Tensor:
-        """Return the embeddings [B, D] of the first views."""
-        return outputs[0]
+    def compared(self, outputs: Outputs) -> tuple[Tensor]:
+        """Return the embeddings [B, D] of the first views, less their mean, which is free."""
+        return (outputs[0] - outputs[0].mean(dim=0),)
 
     def after_step(self, _done: float) -> None:
         """Do nothing: gradients update all there is."""

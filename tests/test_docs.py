@@ -25,7 +25,7 @@ def test_every_command_in_the_readme_parses() -> None:
 
 def test_every_recipe_and_file_that_is_named_exists() -> None:
     named = re.findall(r"recipes/[a-z]+/\w+\.yaml|docs/\w+\.(?:png|md)|\b(?<!/)\w+\.md\b", README)
-    assert len(named) == 31
+    assert len(named) == 33
     assert [path for path in named if not (ROOT / path).is_file()] == []
 
 

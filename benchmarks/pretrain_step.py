@@ -72,7 +72,8 @@ def cxrssl_step(batch: int, size_px: int, device: str) -> Callable[[], None]:
     accelerator = start_accelerator(recipe.precision, batch_size=batch)
     views = torch.randint(0, 256, (batch, 2, 1, size_px, size_px), dtype=torch.uint8).to(device)
     pretext, _ = build_pretext(recipe)
-    item = {"views": views[0]}
+    images = torch.arange(batch, device=device)
+    item = {"views": views[0], "image": images[0]}
     model, chunk = on_device(pretext, accelerator, recipe, item, chunk_bound=None)
     optim = recipe.optim
     optimizer = build_optimizer(model, optim.name, optim.momentum, optim.weight_decay)
@@ -84,7 +85,7 @@ def cxrssl_step(batch: int, size_px: int, device: str) -> Callable[[], None]:
 
     def step() -> None:
         set_lr(optimizer, optim.peak_lr)
-        gradient.backward({"views": views}, step=0)
+        gradient.backward({"views": views, "image": images}, step=0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=False)
 
@@ -121,6 +122,7 @@ def compare(rounds: int, batch: int, size_px: int, device: str) -> bool:
         context.Process(
             target=serve, args=(name, batch, size_px, device, there), daemon=True
         ).start()
+        there.close()  # so that a side that fails ends the comparison
         pipes[name] = here
     seconds: dict[str, list[float]] = {name: [] for name in pipes}
     peak = dict.fromkeys(pipes, 0.0)

@@ -133,6 +133,7 @@ def test_split_fusion_overlap_and_normals_of_a_store_are_those_of_the_command(
         assert plain[name] != expected[name], name
 
 
+@pytest.mark.slow
 def test_operating_points_and_only_of_a_store_are_those_of_the_command(
     run: Path, store_folder: Path, store: Store, tmp_path: Path
 ) -> None:
@@ -176,6 +177,7 @@ def films(source: Path) -> list[Path]:
     return sorted((source / "train").iterdir())[:4]
 
 
+@pytest.mark.slow
 def test_an_operating_point_shows_what_the_command_shows(
     run: Path, points: Path, source: Path, tmp_path: Path
 ) -> None:

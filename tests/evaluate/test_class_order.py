@@ -171,6 +171,7 @@ def test_they_are_those_that_the_run_wrote_and_pair_with_its_files(
     assert {gap for gap in gaps if gap is not None} == {0.0}
 
 
+@pytest.mark.slow
 def test_operating_points_that_are_chosen_there_are_used_by_name(
     run: Path, stores: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -61,6 +61,7 @@ def test_only_the_body_has_lower_rates(family: tuple[str, ...], name: str, store
     assert first < last == 0.5
 
 
+@pytest.mark.slow
 def test_one_rate_for_all_is_a_decay_of_one_or_none(store_folder: Path, tmp_path: Path) -> None:
     logs = []
     for name, change in {"none": "null", "one": "1.0", "half": "0.5"}.items():
@@ -90,6 +91,7 @@ def cut_after(
             finetune(recipe, run, resume=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", [(), (RTDETR,)])
 def test_a_run_that_goes_on_ends_with_the_same_bytes(
     family: tuple[str, ...], store_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

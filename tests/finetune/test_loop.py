@@ -182,6 +182,7 @@ def test_half_precision_trains(align: str, store_folder: Path, tmp_path: Path) -
     assert all(lines[0][name] == pytest.approx(first[name], rel=0.1, abs=0.05) for name in parts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "expected"),
     [

@@ -254,6 +254,7 @@ def test_normal_images_keep_no_pseudo_box_and_silent_ones_do_not_count(
     assert float(nothing["loss_objectness"]) == 0, "with no box at all there is no loss, and no NaN"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", ["bn", "recalibrated"])
 def test_a_real_step_without_any_box_is_finite_and_moves_nothing(
     norm: str, store_folder: Path, tmp_path: Path
@@ -349,6 +350,7 @@ def test_the_summary_adds_up_what_was_logged() -> None:
     assert summary([])["precision"] is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("family", "loss"), [(RTDETR, "loss_vfl"), (FCOS, "loss_classification")])
 def test_another_family_has_a_teacher_too(
     family: str, loss: str, store_folder: Path, tmp_path: Path

@@ -255,6 +255,7 @@ print(json.dumps(result))
 """
 
 
+@pytest.mark.slow
 def test_plain_transformers_gates_as_predict_does(tmp_path: Path) -> None:
     # Some scores are above the least score before the gate alone.
     plain = detector(rcnn(norm="frozen", roi_align="sparse", score_threshold=0.05))

@@ -50,24 +50,19 @@ class Label:
     licence: str
 
 
-# "FCOS" begins with the sound of "eff", "RT-DETR" with that of "arr".
-_SPOKEN_VOWELS = ("FCOS", "RT-DETR")
-
-
 def detector_card(evidence: Evidence, label: Label) -> str:
     """Return the card of a detector."""
     recipe, metrics = evidence.recipe, evidence.metrics
     assert isinstance(recipe, FinetuneRecipe)
     model, data = recipe.model, recipe.data
     title = family(model.family).TITLE
-    article = "An" if title.startswith(_SPOKEN_VOWELS) else "A"
     origin = evidence.provenance.get("data_origin")
     common = _common_fields(evidence, label) | _score_fields(evidence, "evidence/metrics.json")
     fields = {
         "license": f"{licence_text(label.licence, 'weights')} {_CODE}",
         "title": f"{title} on {model.backbone} for {DATA_TITLES[origin]}",
         "summary": (
-            f"{article} {title} with timm's `{model.backbone}` in it, fine-tuned on "
+            f"{title} with timm's `{model.backbone}` in it, fine-tuned on "
             f"{percent(data.label_fraction)} % of the training labels ({_amount_text(metrics)})"
             f"{_unlabelled_text(metrics)}. "
             f"It started from {_start_text(evidence)}. "

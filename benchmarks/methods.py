@@ -9,7 +9,7 @@ memory, heads of the same size, and SGD.
 
 Bars: at most 1.1 of the peer's time; and at most 1.1 of SimCLR's but for what a method must
 compute, counted in passes of the backbone over as many pixels: a view costs 3 with its gradient,
-and 1 without.
+and 1 without; heads on each place of a map count as well.
 """
 
 import argparse
@@ -291,15 +291,24 @@ PEERS: dict[str, type[Peer]] = {
 }
 
 
+def on_places(hidden: int, outputs: int) -> float:
+    """Return what a head on each place of the last map adds to a ResNet-50's multiplications."""
+    return 49 * hidden * (FEATURES + outputs) / 4.1e9  # at 224 px, and at any other in proportion
+
+
 def passes(method: dict[str, Any], size_px: int) -> float:
     """Return what an image costs in forward passes of a view; with its gradient it is three."""
     match method["name"]:
         case "simclr" | "simsiam" | "vicreg":
             return 6
-        case "moco" | "densecl":
+        case "moco":
             return 4
-        case "byol" | "pixpro":
+        case "densecl":
+            return 4 * (1 + on_places(method["dense_hidden"], method["dense_outputs"]))
+        case "byol":
             return 8
+        case "pixpro":
+            return 8 * (1 + on_places(method["projector_hidden"], method["projector_outputs"]))
         case "jigsaw":
             return 3 * 9 * (method["tile_px"] / size_px) ** 2
         case "position":
